@@ -1,0 +1,1 @@
+"""slimscope's engine: compression of neural networks as pure functions over frozen data."""

@@ -1,0 +1,108 @@
+"""Counted figures: exact, read off the tensors. Nothing is estimated or timed here.
+
+A MAC is one multiply-add at batch 1 (fvcore's convention); biases, batch-norm and
+activations are not counted, and zeros count as weights: a zero is multiplied like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torchinfo import summary
+
+from engine import zoo
+from engine.surgery import weight_layers
+from engine.types import Basis, Bundle, Figure
+
+INPUT_SHAPES = {"mnist": (1, 1, 28, 28), "cifar10": (1, 3, 32, 32)}
+
+
+def parameters(bundle: Bundle) -> Figure:
+    """Trainable parameters: weights, biases and batch-norm's scale and shift (not its statistics)."""
+    total = sum(_elements(bundle, n) for n in bundle.params if not _is_statistic(n))
+    return Figure("parameters", total, "parameters", Basis.COUNTED, "elements of all trained tensors")
+
+
+def _elements(bundle: Bundle, name: str) -> int:
+    return int(torch.Size(bundle.params[name].shape).numel())
+
+
+def _is_statistic(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var")) or ".input_quantizer." in name
+
+
+def nonzeros(bundle: Bundle) -> Figure:
+    """Weights that are not exactly zero, over all prunable weights (matrices and kernels)."""
+    kept = sum(int((tensor != 0).sum()) for _, tensor in weights(bundle))
+    return Figure("non-zero weights", kept, "weights", Basis.COUNTED, "elements != 0 of all weight matrices")
+
+
+def sparsity(bundle: Bundle) -> Figure:
+    """Zeros over prunable weights, 0..1."""
+    total = sum(tensor.numel() for _, tensor in weights(bundle))
+    zeros = total - int(nonzeros(bundle).value)
+    return Figure("sparsity", zeros / max(total, 1), "share", Basis.COUNTED, "zeros / weights; biases left out")
+
+
+def weights(bundle: Bundle) -> list[tuple[str, Tensor]]:
+    """(layer label, decoded weight) of every prunable layer, in the order of the net."""
+    return [(label, bundle.params[name].decode()) for label, name in weight_layers(bundle).items()]
+
+
+def macs(bundle: Bundle) -> Figure:
+    """Multiply-adds for one input. Raises SlimscopeError where the architecture is unknown."""
+    total = int(layer_macs(bundle)["macs"].sum())
+    return Figure("multiply-adds", total, "MAC", Basis.COUNTED, "weights x positions where they are used, batch 1")
+
+
+def layer_macs(bundle: Bundle) -> pd.DataFrame:
+    """One row per layer that multiplies: layer, type, input, output, macs (batch 1).
+
+    Shapes come from torchinfo's walk through the net, without running a number.
+    """
+    net = zoo.build(bundle)
+    shape = INPUT_SHAPES[zoo.entry(bundle.arch.name).data]
+    rows = [
+        {
+            "layer": info.full_name,
+            "type": info.class_name,
+            "input": _dims(info.input_size),
+            "output": _dims(info.output_size),
+            "macs": multiply_adds(info.module, info.input_size, info.output_size),
+        }
+        for info in _walk(net, shape)
+        if isinstance(info.module, nn.Linear | nn.Conv2d | nn.LSTM)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _walk(net: nn.Module, shape: tuple[int, ...]) -> list[Any]:
+    names = {id(module): name for name, module in net.named_modules()}
+    listed = summary(net, input_size=shape, verbose=0, device="cpu", mode="eval").summary_list
+    for info in listed:
+        info.full_name = names[id(info.module)]
+    return list(listed)
+
+
+def _dims(size: list[Any]) -> str:
+    return " x ".join(str(n) for n in size[1:]) if size else ""
+
+
+def multiply_adds(layer: nn.Module, inputs: list[int], outputs: list[int]) -> int:
+    """MACs of one layer for shapes as torchinfo gives them (batch first).
+
+    >>> multiply_adds(nn.Conv2d(3, 8, 3), [1, 3, 10, 10], [1, 8, 8, 8])
+    13824
+    """
+    matrices = sum(p.numel() for n, p in layer.named_parameters() if p.dim() >= 2)
+    match layer:
+        case nn.Conv2d():
+            positions = outputs[-1] * outputs[-2]
+        case nn.LSTM():
+            positions = inputs[1]  # time steps, batch first
+        case _:
+            positions = int(torch.Size(outputs[1:-1]).numel())
+    return matrices * positions

@@ -1,0 +1,160 @@
+"""Find and replace layers. An architecture is a zoo name plus edits from one closed table.
+
+An edit is JSON (`["split", {"layer": "fc1", "rank": 8, "form": "linear"}]`), so that a packed
+file rebuilds what surgery changed. Edits change the shape of a net; the numbers that go
+into it always come from the bundle's parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.types import Arch, Bundle, SlimscopeError
+
+FORMS = ("linear", "channel", "spatial")
+
+
+def weight_layers(bundle: Bundle) -> dict[str, str]:
+    """Layer label -> name of its weight: every parameter of two or more dimensions.
+
+    A label is the parameter's name without `.weight`; an LSTM's matrices keep their full
+    names, because each is compressed by itself.
+
+    >>> from engine import zoo
+    >>> list(weight_layers(zoo.initial("lenet-300-100")))
+    ['fc1', 'fc2', 'fc3']
+    """
+    return {
+        name.removesuffix(".weight"): name for name, param in bundle.params.items() if len(param.shape) >= 2
+    }
+
+
+def get_layer(net: nn.Module, name: str) -> nn.Module:
+    """The submodule called `name`. Raises SlimscopeError where there is none."""
+    try:
+        return net.get_submodule(name)
+    except AttributeError:
+        known = ", ".join(n for n, m in net.named_modules() if n and not list(m.children()))
+        raise SlimscopeError(f"layer {name!r} is not in this net; there are {known}") from None
+
+
+def replace_layer(net: nn.Module, name: str, new: nn.Module) -> None:
+    """Put `new` where `name` was; its parameters keep the old name as a prefix."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(get_layer(net, parent) if parent else net, leaf, new)
+
+
+# ---------------------------------------------------------------- the edits
+
+
+def split(net: nn.Module, *, layer: str, rank: int, form: str) -> None:
+    """Replace a layer by two thin ones in a row: first `layer.0`, then `layer.1` (with the bias)."""
+    old = get_layer(net, layer)
+    match old, form:
+        case nn.Linear(), "linear":
+            pair: list[nn.Module] = [
+                nn.Linear(old.in_features, rank, bias=False),
+                nn.Linear(rank, old.out_features, bias=old.bias is not None),
+            ]
+        case nn.Conv2d(groups=1), "channel":
+            same: dict[str, Any] = {"stride": old.stride, "padding": old.padding, "dilation": old.dilation}
+            pair = [
+                nn.Conv2d(old.in_channels, rank, old.kernel_size, bias=False, **same),  # type: ignore[arg-type]
+                nn.Conv2d(rank, old.out_channels, 1, bias=old.bias is not None),
+            ]
+        case nn.Conv2d(groups=1), "spatial":
+            (kh, kw), (sh, sw), (ph, pw), (dh, dw) = old.kernel_size, old.stride, old.padding, old.dilation
+            pair = [
+                nn.Conv2d(old.in_channels, rank, (kh, 1), (sh, 1), (ph, 0), (dh, 1), bias=False),  # type: ignore[arg-type]
+                nn.Conv2d(rank, old.out_channels, (1, kw), (1, sw), (0, pw), (1, dw), bias=old.bias is not None),  # type: ignore[arg-type]
+            ]
+        case _:
+            raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) has no {form!r} split")
+    replace_layer(net, layer, nn.Sequential(*pair))
+
+
+class InputQuantizer(nn.Module):
+    """Rounds what enters a layer to an affine grid: `scale * (code - zero)`, codes from low to high.
+
+    Static: scale and zero are parameters of the bundle, found by calibration. Dynamic: they
+    are taken from the smallest and largest value of each batch at run time.
+    """
+
+    def __init__(self, bits: int, symmetric: bool, dynamic: bool) -> None:
+        super().__init__()
+        self.bits, self.symmetric, self.dynamic = bits, symmetric, dynamic
+        if not dynamic:
+            self.register_buffer("scale", torch.ones(1))
+            self.register_buffer("zero", torch.zeros(1))
+
+    def extra_repr(self) -> str:
+        kind = "dynamic" if self.dynamic else "static"
+        return f"bits={self.bits}, {'symmetric' if self.symmetric else 'asymmetric'}, {kind}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, high = code_range(self.bits, self.symmetric)
+        scale, zero = (
+            affine_from_range(x.min(), x.max(), self.bits, self.symmetric)
+            if self.dynamic
+            else (self.scale, self.zero)
+        )
+        return (torch.clamp(torch.round(x / scale) + zero, low, high) - zero) * scale
+
+
+def code_range(bits: int, symmetric: bool) -> tuple[int, int]:
+    """Smallest and largest code: symmetric -(2^(b-1)-1)..2^(b-1)-1, asymmetric 0..2^b-1.
+
+    One symmetric bit is the pair -1, +1 (sign times scale).
+
+    >>> code_range(8, True), code_range(8, False), code_range(1, True)
+    ((-127, 127), (0, 255), (-1, 1))
+    """
+    if symmetric:
+        top = max(2 ** (bits - 1) - 1, 1)
+        return -top, top
+    return 0, 2**bits - 1
+
+
+def affine_from_range(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """(scale, zero point) of the grid over [low, high], widened to hold 0 exactly (Jacob 2018).
+
+    Shapes follow `low` and `high`. A range of width zero gives scale 1, so that nothing
+    divides by zero and zeros stay zeros.
+    """
+    bottom, top = code_range(bits, symmetric)
+    low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+    if symmetric:
+        scale = torch.maximum(-low, high) / top
+        return torch.where(scale > 0, scale, 1.0), torch.zeros_like(scale)
+    scale = (high - low) / (top - bottom)
+    scale = torch.where(scale > 0, scale, 1.0)
+    return scale, torch.round(-low / scale).clamp(bottom, top)
+
+
+def _quantize_argument(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (layer.input_quantizer(args[0]), *args[1:])  # type: ignore[operator]
+
+
+def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dynamic: bool) -> None:
+    """Round what enters `layer`; the layer's own parameters keep their names."""
+    target = get_layer(net, layer)
+    if hasattr(target, "input_quantizer"):
+        raise SlimscopeError(f"the input of layer {layer!r} is quantized already; remove one of the two steps")
+    target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic))
+    target.register_forward_pre_hook(_quantize_argument)
+
+
+EDITS: Mapping[str, Callable[..., None]] = {"split": split, "quantize_input": quantize_input}
+
+
+def edit(net: nn.Module, arch: Arch) -> nn.Module:
+    """Apply the architecture's edits, in order, to a net fresh from the zoo."""
+    for verb, settings in arch.edits:
+        if verb not in EDITS:
+            raise SlimscopeError(f"edit {verb!r} is unknown; there are {', '.join(EDITS)}")
+        EDITS[verb](net, **settings)
+    return net

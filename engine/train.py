@@ -1,0 +1,192 @@
+"""One deterministic training loop for the zoo, fine-tuning and distillation.
+
+Order of samples and augmentation come from a generator seeded by (seed, epoch), so that a
+run that was stopped after an epoch goes on exactly as if it had not been. The loop knows
+nothing of recipes; a loss is a function of the net's outputs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.data import Samples
+from engine.types import Progress
+
+# (net, inputs (n, c, h, w), labels (n,)) -> scalar loss and logits (n, classes)
+Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a net is trained. `schedule`: `one-cycle` (warm up, then cosine to zero), `cosine` or `constant`.
+
+    `shift` moves each image by up to that many pixels, `flip` mirrors half of them.
+    `small_epochs` first epochs see the images at 3/4 of their size, which costs half the time.
+    """
+
+    epochs: int
+    learning_rate: float
+    optimizer: str = "sgd"
+    schedule: str = "one-cycle"
+    batch: int = 128
+    weight_decay: float = 5e-4
+    clip_norm: float | None = None
+    shift: int = 0
+    flip: bool = False
+    small_epochs: int = 0
+    channels_last: bool = False
+    seed: int = 0
+
+    def rate(self, done: float) -> float:
+        """Learning rate when the share `done` (0..1) of the run is over."""
+        match self.schedule:
+            case "constant":
+                return self.learning_rate
+            case "cosine":
+                return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            case "one-cycle":
+                warm = 0.25
+                if done < warm:
+                    return self.learning_rate * (0.04 + 0.96 * done / warm)
+                return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+        raise ValueError(f"schedule {self.schedule!r} is not one of one-cycle, cosine, constant")
+
+
+def hard_labels(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy against the labels: (scalar loss, logits (n, classes))."""
+    logits = net(inputs)
+    return F.cross_entropy(logits, labels), logits
+
+
+def augment(inputs: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
+    """Shifted and mirrored copies of (n, c, h, w); borders are filled with zeros (the mean colour)."""
+    n, _, height, width = inputs.shape
+    if plan.shift:
+        span = 2 * plan.shift + 1
+        padded = F.pad(inputs, (plan.shift,) * 4)
+        top = torch.randint(span, (n, 1), generator=generator) + torch.arange(height)
+        left = torch.randint(span, (n, 1), generator=generator) + torch.arange(width)
+        rows = torch.arange(n).view(n, 1, 1)
+        inputs = padded.permute(0, 2, 3, 1)[rows, top.unsqueeze(2), left.unsqueeze(1)].permute(0, 3, 1, 2)
+    if plan.flip:
+        mirrored = torch.rand(n, generator=generator) < 0.5
+        inputs = torch.where(mirrored.view(n, 1, 1, 1), inputs.flip(3), inputs)
+    return inputs
+
+
+def make_optimizer(net: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    if plan.optimizer == "adam":
+        return torch.optim.Adam(parameters, plan.learning_rate, weight_decay=plan.weight_decay)
+    return torch.optim.SGD(
+        parameters, plan.learning_rate, momentum=0.9, weight_decay=plan.weight_decay, nesterov=True
+    )
+
+
+def zero_masks(net: nn.Module) -> dict[str, Tensor]:
+    """Which weights are kept: for each matrix with exact zeros, 1 where the weight is not zero."""
+    return {
+        name: (p.detach() != 0).to(p.dtype)
+        for name, p in net.named_parameters()
+        if p.dim() >= 2 and bool((p == 0).any())
+    }
+
+
+def fit(
+    net: nn.Module,
+    samples: Samples,
+    plan: Plan,
+    *,
+    loss: Loss = hard_labels,
+    masks: Mapping[str, Tensor] | None = None,
+    watch: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> list[dict[str, float]]:
+    """Train `net` in place (it must be a fork) and return the live series, one row per report.
+
+    With `masks`, the gradients of removed weights are zeroed before each step, so that neither
+    momentum nor weight decay revives them. `watch` is asked after each epoch and its numbers
+    join the row. With `checkpoint`, each epoch is written there and a present file is resumed.
+    Raises Cancelled when `progress` says so; the checkpoint stays.
+    """
+    progress = progress or Progress()
+    optimizer = make_optimizer(net, plan)
+    first, rows = _resume(net, optimizer, checkpoint)
+    layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+    net.to(memory_format=layout)  # type: ignore[call-overload]
+    steps = math.ceil(len(samples) / plan.batch)
+    report_every = max(1, steps // 20)
+    generator = torch.Generator()
+    kept = {id(p): masks[name] for name, p in net.named_parameters() if masks and name in masks}
+
+    for epoch in range(first, plan.epochs):
+        net.train()
+        generator.manual_seed(plan.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(samples), generator=generator)
+        seen, right, total = 0, 0, 0.0
+        for step, rows_now in enumerate(order.split(plan.batch)):
+            done = (epoch * steps + step) / (plan.epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(done)
+            inputs, labels = augment(samples.inputs(rows_now), plan, generator), samples.labels[rows_now]
+            if epoch < plan.small_epochs:
+                inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)
+            value, logits = loss(net, inputs.contiguous(memory_format=layout), labels)
+            optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            for p in net.parameters():
+                if id(p) in kept and p.grad is not None:
+                    p.grad.mul_(kept[id(p)])
+            if plan.clip_norm is not None:
+                nn.utils.clip_grad_norm_(net.parameters(), plan.clip_norm)
+            optimizer.step()
+            seen += len(labels)
+            right += int((logits.detach().argmax(1) == labels).sum())
+            total += float(value.detach()) * len(labels)
+            last = step == steps - 1
+            if not last and step % report_every == report_every - 1:
+                progress(done, {"epoch": epoch + (step + 1) / steps, "loss": total / seen})
+        row = {"epoch": epoch + 1.0, "loss": total / seen, "train accuracy": right / seen}
+        if watch is not None:
+            net.eval()
+            row |= dict(watch(net))
+        rows.append(row)
+        _keep(net, optimizer, checkpoint, epoch + 1, rows)
+        progress((epoch + 1) / plan.epochs, row)
+    net.eval()
+    return rows
+
+
+def _keep(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    path: Path | None,
+    epoch: int,
+    rows: list[dict[str, float]],
+) -> None:
+    if path is None:
+        return
+    state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "rows": rows}
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def _resume(
+    net: nn.Module, optimizer: torch.optim.Optimizer, path: Path | None
+) -> tuple[int, list[dict[str, float]]]:
+    if path is None or not path.exists():
+        return 0, []
+    state = torch.load(path, weights_only=True)
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["epoch"], state["rows"]

@@ -1,0 +1,371 @@
+"""The nouns of slimscope: figures, recipes, and a net as frozen data.
+
+Everything here is a value. Nothing here knows how a net is built (`engine.zoo`),
+what a technique does (`engine.techniques`) or how a figure is obtained
+(`engine.count`, `engine.theory`, `engine.measure`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+
+class SlimscopeError(Exception):
+    """A mistake that the person at the keyboard can mend; its text says how."""
+
+
+class Basis(StrEnum):
+    """Where a number comes from; the three never share a name on screen."""
+
+    COUNTED = "counted"  # exact, read off the tensors
+    MODELLED = "modelled"  # a formula under stated assumptions
+    MEASURED = "measured"  # observed by running or writing
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number with its unit, its basis and how it was obtained.
+
+    `spread` is the interval (low, high) of a measured figure, in the same unit.
+
+    >>> Figure("parameters", 266610, "1", Basis.COUNTED, "sum of elements").value
+    266610
+    """
+
+    name: str
+    value: float
+    unit: str
+    basis: Basis
+    how: str
+    spread: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.spread is not None and self.basis is not Basis.MEASURED:
+            raise ValueError(f"figure {self.name!r} is {self.basis}: only a measured one has a spread")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figure as JSON-ready data, in the order in which people read it."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "basis": str(self.basis),
+            "how": self.how,
+            "spread": None if self.spread is None else list(self.spread),
+        }
+
+
+# ---------------------------------------------------------------- recipes
+
+
+def _frozen(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings as they come back from JSON, read-only, so that equal text is an equal step."""
+    plain = json.loads(json.dumps(dict(settings), default=_plain, allow_nan=False))
+    return MappingProxyType(plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a setting must be plain data (numbers, text, lists, tables), got {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One technique with its settings, as pure data; `on=False` keeps it in the recipe, unused.
+
+    >>> Step("prune_weights", {"sparsity": 0.9}).key
+    '["prune_weights",{"sparsity":0.9}]'
+    """
+
+    technique: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    on: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", _frozen(self.settings))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Step, (self.technique, dict(self.settings), self.on))
+
+    @property
+    def data(self) -> list[Any]:
+        """The step as a JSON list: name, settings, and `false` where it is switched off."""
+        return [self.technique, dict(self.settings), *([] if self.on else [False])]
+
+    @property
+    def key(self) -> str:
+        """Canonical text; equal steps have equal keys."""
+        return json.dumps(self.data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps in the order in which they are applied; the empty recipe is the original net.
+
+    `engine.technique.complete` writes every default into the steps, so that the key of
+    a recipe does not depend on what was left unsaid.
+
+    >>> r = Recipe((Step("prune_weights", {"sparsity": 0.9}),))
+    >>> Recipe.from_key(r.key) == r
+    True
+    """
+
+    steps: tuple[Step, ...] = ()
+
+    def then(self, step: Step) -> Recipe:
+        """This recipe with one more step at its end."""
+        return Recipe((*self.steps, step))
+
+    @property
+    def live(self) -> Recipe:
+        """The recipe without the steps that are switched off: what is really applied."""
+        return Recipe(tuple(s for s in self.steps if s.on))
+
+    @property
+    def key(self) -> str:
+        """Canonical JSON text, used as URL state, cache key and caption."""
+        return "[" + ",".join(s.key for s in self.steps) + "]"
+
+    @classmethod
+    def from_key(cls, text: str) -> Recipe:
+        """Read a recipe back from its key. Only JSON is read, nothing is evaluated.
+
+        Raises SlimscopeError where the text is not a list of [name, settings] pairs.
+        """
+        try:
+            raw = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise SlimscopeError(f"recipe {text[:80]!r} is not JSON: {error}") from None
+        if not isinstance(raw, list):
+            raise SlimscopeError(f"a recipe is a list of [technique, settings], got {type(raw).__name__}")
+        return cls(tuple(_step_from(item) for item in raw))
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+
+def _step_from(item: object) -> Step:
+    match item:
+        case [str(name), dict(settings)]:
+            return Step(name, settings)
+        case [str(name), dict(settings), bool(on)]:
+            return Step(name, settings, on)
+    raise SlimscopeError(f'a step is ["technique", {{settings}}], got {json.dumps(item)[:80]}')
+
+
+# ---------------------------------------------------------------- parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """A parameter stored as it is: 32-bit floats."""
+
+    values: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    def decode(self) -> Tensor:
+        return self.values
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"values": self.values}
+
+
+def spread_over(per_group: Tensor, rows: int, columns: int, group: int | None) -> Tensor:
+    """Repeat one value per (row, group) over the columns: (rows, groups) -> (rows or 1, columns or 1)."""
+    if group is None:
+        return per_group.reshape(-1, 1)
+    return per_group.reshape(rows, -1).repeat_interleave(group, dim=1)[:, :columns]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A parameter on an affine grid: value = scale * (code - zero).
+
+    `codes` has the parameter's shape (int32). With `axis=None` there is one scale;
+    with `axis=0` one for each row of that axis, and with `group` one for each run of that
+    many consecutive elements inside a row (the last may be shorter).
+    `scale` (float32) and `zero` (int32) are flat, row by row. `bits` is the width of a code.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    zero: Tensor
+    bits: int
+    axis: int | None = None
+    group: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.codes.shape)
+
+    @property
+    def rows(self) -> int:
+        return 1 if self.axis is None else self.codes.shape[self.axis]
+
+    def decode(self) -> Tensor:
+        lead = self.codes if self.axis in (None, 0) else self.codes.movedim(cast(int, self.axis), 0)
+        matrix = lead.reshape(self.rows, -1)
+        columns = matrix.shape[1]
+        scale = spread_over(self.scale, self.rows, columns, self.group)
+        zero = spread_over(self.zero, self.rows, columns, self.group)
+        values = ((matrix - zero).to(torch.float32) * scale).reshape(lead.shape)
+        return values if self.axis in (None, 0) else values.movedim(0, cast(int, self.axis)).contiguous()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"codes": self.codes, "scale": self.scale, "zero": self.zero}
+
+
+@dataclass(frozen=True, eq=False)
+class Book:
+    """A parameter whose values are shared: value = table[code]; codes int32, table float32."""
+
+    codes: Tensor
+    table: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.codes.shape)
+
+    def decode(self) -> Tensor:
+        return self.table[self.codes.long()]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"codes": self.codes, "table": self.table}
+
+
+Param = Dense | Grid | Book
+
+
+# ---------------------------------------------------------------- nets
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A net's shape as data: a name in the zoo and JSON edits from `engine.surgery.EDITS`.
+
+    The name `bare` is for weights without a known architecture: they can be looked at,
+    compressed and packed, but not run.
+    """
+
+    name: str
+    edits: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    def edit(self, verb: str, **settings: Any) -> Arch:
+        """This architecture with one more edit at its end."""
+        return Arch(self.name, (*self.edits, (verb, _frozen(settings))))
+
+    @property
+    def runs(self) -> bool:
+        return self.name != "bare"
+
+    @property
+    def data(self) -> list[Any]:
+        """The architecture as JSON-ready data."""
+        return [self.name, [[verb, dict(settings)] for verb, settings in self.edits]]
+
+    @classmethod
+    def from_data(cls, raw: list[Any]) -> Arch:
+        name, edits = raw
+        arch = cls(name)
+        for verb, settings in edits:
+            arch = arch.edit(verb, **settings)
+        return arch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Arch.from_data, (self.data,))
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A net as data: architecture plus parameters. One source of truth for size and behaviour.
+
+    `params` maps every state_dict name to how it is stored; the net is derived
+    (`engine.zoo.build`) and never kept. `origin` is the uncompressed bundle that this one
+    was made from (`None`: it is itself the original); `lineage` is the recipe that made it.
+    """
+
+    arch: Arch
+    params: Mapping[str, Param]
+    source: Bundle | None = None
+    lineage: Recipe = Recipe()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Bundle, (self.arch, dict(self.params), self.source, self.lineage))
+
+    @property
+    def origin(self) -> Bundle:
+        return self if self.source is None else self.source
+
+    def state(self) -> dict[str, Tensor]:
+        """The decoded state_dict: name -> float tensor."""
+        return {name: param.decode() for name, param in self.params.items()}
+
+    def become(self, step: Step, params: Mapping[str, Param], arch: Arch | None = None) -> Bundle:
+        """The bundle that `step` made out of this one; it remembers the origin and the step."""
+        return Bundle(arch or self.arch, params, self.origin, self.lineage.then(step))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of SHA-256 over architecture, names, kinds, shapes and bytes."""
+        digest = hashlib.sha256(json.dumps(self.arch.data, sort_keys=True).encode())
+        for name in sorted(self.params):
+            param = self.params[name]
+            digest.update(f"{name}:{type(param).__name__}:{param.shape}".encode())
+            for tensor in param.tensors().values():
+                digest.update(tensor.detach().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a technique has to say: figures, and tables that the pictures are drawn from."""
+
+    step: Step
+    figures: tuple[Figure, ...] = ()
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Progress:
+    """How a long computation talks to whoever waits: it reports, and asks whether to stop.
+
+    `report(fraction, row)` takes the share done (0..1) and, where there is something to
+    plot, one row of a live series. `cancelled()` is asked between batches.
+    """
+
+    report: Callable[[float, Mapping[str, float] | None], None] = lambda fraction, row: None
+    cancelled: Callable[[], bool] = lambda: False
+
+    def __call__(self, fraction: float, row: Mapping[str, float] | None = None) -> None:
+        if self.cancelled():
+            raise Cancelled("cancelled")
+        self.report(fraction, row)
+
+
+class Cancelled(SlimscopeError):
+    """Raised inside a computation that was asked to stop."""
