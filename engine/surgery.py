@@ -70,7 +70,9 @@ def split(net: nn.Module, *, layer: str, rank: int, form: str) -> None:
             (kh, kw), (sh, sw), (ph, pw), (dh, dw) = old.kernel_size, old.stride, old.padding, old.dilation
             pair = [
                 nn.Conv2d(old.in_channels, rank, (kh, 1), (sh, 1), (ph, 0), (dh, 1), bias=False),  # type: ignore[arg-type]
-                nn.Conv2d(rank, old.out_channels, (1, kw), (1, sw), (0, pw), (1, dw), bias=old.bias is not None),  # type: ignore[arg-type]
+                nn.Conv2d(
+                    rank, old.out_channels, (1, kw), (1, sw), (0, pw), (1, dw), bias=old.bias is not None
+                ),  # type: ignore[arg-type]
             ]
         case _:
             raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) has no {form!r} split")
@@ -143,7 +145,9 @@ def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dy
     """Round what enters `layer`; the layer's own parameters keep their names."""
     target = get_layer(net, layer)
     if hasattr(target, "input_quantizer"):
-        raise SlimscopeError(f"the input of layer {layer!r} is quantized already; remove one of the two steps")
+        raise SlimscopeError(
+            f"the input of layer {layer!r} is quantized already; remove one of the two steps"
+        )
     target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic))
     target.register_forward_pre_hook(_quantize_argument)
 

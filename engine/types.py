@@ -78,7 +78,9 @@ def _frozen(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a setting must be plain data (numbers, text, lists, tables), got {type(value).__name__}")
+    raise TypeError(
+        f"a setting must be plain data (numbers, text, lists, tables), got {type(value).__name__}"
+    )
 
 
 @dataclass(frozen=True)
@@ -324,9 +326,9 @@ class Bundle:
         """The decoded state_dict: name -> float tensor."""
         return {name: param.decode() for name, param in self.params.items()}
 
-    def become(self, step: Step, params: Mapping[str, Param], arch: Arch | None = None) -> Bundle:
-        """The bundle that `step` made out of this one; it remembers the origin and the step."""
-        return Bundle(arch or self.arch, params, self.origin, self.lineage.then(step))
+    def become(self, params: Mapping[str, Param], arch: Arch | None = None) -> Bundle:
+        """This bundle with other parameters; `engine.run.apply` adds the step to its lineage."""
+        return Bundle(arch or self.arch, params, self.origin, self.lineage)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -344,10 +346,10 @@ class Bundle:
 class Report:
     """What a technique has to say: figures, and tables that the pictures are drawn from."""
 
-    step: Step
     figures: tuple[Figure, ...] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    step: Step | None = None  # set by engine.run.apply
 
 
 @dataclass
