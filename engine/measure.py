@@ -6,13 +6,17 @@ Nothing here is a formula about a net: the net runs, and what comes out is count
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from engine import zoo
+from engine import count, data, zoo
 from engine.data import Samples
-from engine.types import Basis, Bundle, Figure
+from engine.types import Basis, Bundle, Dense, Figure, SlimscopeError
 
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
@@ -78,3 +82,179 @@ def paired_difference(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
     value = (won - lost) / n
     how = f"{won} won, {lost} lost of the same {n} samples; McNemar 95 % interval"
     return Figure("accuracy change", value, "share", Basis.MEASURED, how, (value - half, value + half))
+
+
+def mcnemar(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
+    """Exact two-sided McNemar test: how likely so uneven a split of the flips is by chance alone.
+
+    Of b lost and c won samples, each is a fair coin under no difference; no flip gives 1.
+    (McNemar 1947)
+    """
+    lost = int(((before == labels) & (after != labels)).sum())
+    won = int(((before != labels) & (after == labels)).sum())
+    n = lost + won
+    tail = sum(math.comb(n, i) for i in range(min(lost, won) + 1))
+    value = min(1.0, 2 * tail / 2**n)
+    how = f"exact binomial test of {won} won against {lost} lost, two-sided"
+    return Figure("p-value", value, "probability", Basis.MEASURED, how)
+
+
+def kl(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Figure:
+    """KL(teacher || student) of the softened answers, in nat: logits (classes,) or (n, classes).
+
+    For many samples their mean. Zero where both give the same shares.
+    """
+    goal = F.log_softmax(teacher / temperature, dim=-1)
+    gap = goal - F.log_softmax(student / temperature, dim=-1)
+    value = float((goal.exp() * gap).sum(-1).mean().clamp(min=0.0))
+    n = 1 if teacher.dim() == 1 else len(teacher)
+    how = f"sum of p log(p / q) at temperature {temperature:g}, mean of {n} sample{'s' * (n > 1)}"
+    return Figure("KL of teacher and student", value, "nat", Basis.MEASURED, how)
+
+
+# ---------------------------------------------------------------- which samples changed
+
+
+def flips(before: Tensor, after: Tensor, labels: Tensor) -> pd.DataFrame:
+    """One row per sample whose answer changed: sample, label, before, after, kind.
+
+    `kind` is `won` (wrong, then right), `lost` (right, then wrong) or `changed` (wrong both times).
+    """
+    rows = (before != after).nonzero().flatten()
+    table = pd.DataFrame(
+        {
+            "sample": rows.numpy(),
+            "label": labels[rows].numpy(),
+            "before": before[rows].numpy(),
+            "after": after[rows].numpy(),
+        }
+    )
+    table["kind"] = "changed"
+    table.loc[table["after"] == table["label"], "kind"] = "won"
+    table.loc[table["before"] == table["label"], "kind"] = "lost"
+    return table
+
+
+def per_class(before: Tensor, after: Tensor, labels: Tensor, classes: Sequence[str]) -> pd.DataFrame:
+    """One row per class: class, n, accuracy before and after with Wilson's interval, change.
+
+    The intervals are columns `before low`, `before high`, `after low`, `after high`. A class
+    without samples has n = 0, accuracies NaN and the interval 0..1.
+    """
+    rows = []
+    for number, name in enumerate(classes):
+        of_class = labels == number
+        n = int(of_class.sum())
+        row: dict[str, object] = {"class": name, "n": n}
+        share = {}
+        for when, answers in (("before", before), ("after", after)):
+            right = int((answers[of_class] == number).sum())
+            share[when] = right / n if n else math.nan
+            low, high = wilson(right, n)
+            row |= {when: share[when], f"{when} low": low, f"{when} high": high}
+        rows.append({**row, "change": share["after"] - share["before"]})
+    return pd.DataFrame(rows)
+
+
+LIVE_BUDGET = 5e9  # multiply-adds that may pass while a slider waits
+LIVE_SIZES = (500, 1000, 2000, 5000, 10_000)
+
+
+def sample_size(bundle: Bundle) -> int:
+    """How many test samples can be measured at once while a slider moves: small nets all 10,000."""
+    affordable = LIVE_BUDGET / max(count.macs(bundle).value, 1)
+    return max((n for n in LIVE_SIZES if n <= affordable), default=LIVE_SIZES[0])
+
+
+# ---------------------------------------------------------------- time
+
+WARM_UP = 10
+REPEATS = 30  # fewer say little about a median
+
+
+def latency(a: Bundle, b: Bundle, batch: int = 1, repeats: int = 50) -> tuple[Figure, Figure, Figure]:
+    """Time of one forward pass of both nets, and how many times as fast b is: (a, b, speed-up).
+
+    On this machine, one thread, `batch` real test images. After a warm-up the nets take turns, the
+    first turn too, so that drift and cache hit both alike. Times in ms; each figure is the
+    median, its spread the interquartile range. The speed-up is the median of the pairs' ratios.
+    Raises SlimscopeError for fewer than 30 repeats, or nets that look at different data.
+    """
+    if repeats < REPEATS or batch < 1:
+        raise SlimscopeError(f"repeats is {repeats}, batch {batch}: allowed are {REPEATS} or more, 1 or more")
+    first, second = zoo.entry(a.arch.name).data, zoo.entry(b.arch.name).data
+    if first != second:
+        raise SlimscopeError(f"{a.arch.name} reads {first}, {b.arch.name} reads {second}: not comparable")
+    images = data.load(first).test
+    inputs = images.inputs(torch.arange(batch) % len(images))
+    pairs = _timed(zoo.build(a), zoo.build(b), inputs, repeats)
+    how = f"median of {repeats} runs in turns, {WARM_UP} before, batch {batch}, 1 thread; spread: quartiles"
+    return (
+        _median("latency before", pairs[:, 0] / 1e6, "ms", how),
+        _median("latency after", pairs[:, 1] / 1e6, "ms", how),
+        _median("speed-up", pairs[:, 0] / pairs[:, 1], "times", f"time before / time after; {how}"),
+    )
+
+
+def _timed(a: nn.Module, b: nn.Module, inputs: Tensor, repeats: int) -> Tensor:
+    """Nanoseconds (repeats, 2) of both nets, which take turns at being first."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(WARM_UP):
+                a(inputs)
+                b(inputs)
+            turns = [_turn(a, b, inputs, first=turn % 2) for turn in range(repeats)]
+    finally:
+        torch.set_num_threads(threads)
+    return torch.tensor(turns, dtype=torch.float64)
+
+
+def _turn(a: nn.Module, b: nn.Module, inputs: Tensor, first: int) -> tuple[int, int]:
+    if first == 0:
+        return _nanoseconds(a, inputs), _nanoseconds(b, inputs)
+    later, sooner = _nanoseconds(b, inputs), _nanoseconds(a, inputs)
+    return sooner, later
+
+
+def _nanoseconds(net: nn.Module, inputs: Tensor) -> int:
+    start = time.perf_counter_ns()
+    net(inputs)
+    return time.perf_counter_ns() - start
+
+
+def _median(name: str, values: Tensor, unit: str, how: str) -> Figure:
+    low, middle, high = (float(v) for v in torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]).double()))
+    return Figure(name, middle, unit, Basis.MEASURED, how, (low, high))
+
+
+def verdict(a: Bundle, b: Bundle, speed_up: Figure) -> str:
+    """One sentence: is b faster than a, beyond the quartiles of the ratio, and why or why not."""
+    low, high = speed_up.spread or (speed_up.value, speed_up.value)
+    work = count.macs(b).value / count.macs(a).value
+    kind = "the smaller net" if a.arch.name != b.arch.name else "the new layers"
+    share = f"{kind} needs {work:.0%} of the multiply-adds".replace("layers needs", "layers need")
+    if low > 1:
+        why = share if work < 1 else "yet it does as many multiply-adds, so nothing in the net explains it"
+        return f"{speed_up.value:.2f} times as fast: {why}."
+    obstacles = _obstacles(b)
+    if work < 1:
+        obstacles.insert(0, f"{share}, but calling more or smaller layers costs time of its own")
+    elif work > 1:
+        obstacles.insert(0, share)
+    why = "; ".join(obstacles) or "both do the same multiply-adds"
+    pace = f"{1 / speed_up.value:.2f} times the time" if high < 1 else "No difference beyond the noise"
+    return f"{pace}: {why}."
+
+
+def _obstacles(bundle: Bundle) -> list[str]:
+    """Why compression that is real in bytes is not time saved."""
+    said = []
+    if count.sparsity(bundle).value > 0:
+        said.append("zeros lie in dense matrices and are multiplied like any other number")
+    if any(not isinstance(param, Dense) for param in bundle.params.values()):
+        said.append("quantized weights are decoded to 32-bit floats, so the same kernels run")
+    if any(verb == "quantize_input" for verb, _ in bundle.arch.edits):
+        said.append("rounding the inputs of layers is extra work here")
+    return said

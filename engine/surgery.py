@@ -100,11 +100,20 @@ class InputQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         low, high = code_range(self.bits, self.symmetric)
         scale, zero = (
-            affine_from_range(x.min(), x.max(), self.bits, self.symmetric)
+            affine_from_range(x.detach().min(), x.detach().max(), self.bits, self.symmetric)
             if self.dynamic
             else (self.scale, self.zero)
         )
-        return (torch.clamp(torch.round(x / scale) + zero, low, high) - zero) * scale
+        whole = round_through(x / scale) if self.training else torch.round(x / scale)
+        return (torch.clamp(whole + zero, low, high) - zero) * scale
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Rounded values whose gradient is that of x (straight-through, Bengio 2013, arXiv 1308.3432).
+
+    The sum is exact: `round(x) - x` and its sum with x are floats for every finite x.
+    """
+    return x + (torch.round(x) - x).detach()
 
 
 def code_range(bits: int, symmetric: bool) -> tuple[int, int]:

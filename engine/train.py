@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -64,6 +64,61 @@ def hard_labels(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor,
     """Cross-entropy against the labels: (scalar loss, logits (n, classes))."""
     logits = net(inputs)
     return F.cross_entropy(logits, labels), logits
+
+
+def softened(logits: Tensor, temperature: float) -> Tensor:
+    """softmax(logits / T) over the last dimension: the higher T, the closer to equal shares.
+
+    >>> softened(torch.tensor([2.0, 0.0]), 2.0).numpy().round(4).tolist()
+    [0.7311000227928162, 0.26889997720718384]
+    """
+    return F.softmax(logits / temperature, dim=-1)
+
+
+def distillation_loss(
+    student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float
+) -> Tensor:
+    """Hinton's loss of student logits (n, classes) against teacher logits (n, classes) and labels (n,).
+
+    alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) * cross-entropy, both
+    averaged over the n samples. T^2 keeps the weight of the first term when T changes, because
+    its gradient shrinks with 1 / T^2: for high T it tends to (student - teacher) / classes, the
+    gradient of regression on centred logits. No gradient flows to the teacher.
+    (Hinton, Vinyals, Dean 2015, arXiv 1503.02531)
+    """
+    goal = F.log_softmax(teacher.detach() / temperature, dim=-1)
+    answer = F.log_softmax(student / temperature, dim=-1)
+    soft = F.kl_div(answer, goal, reduction="batchmean", log_target=True) * temperature**2
+    return alpha * soft + (1 - alpha) * F.cross_entropy(student, labels)
+
+
+def learning_from(teacher: nn.Module, temperature: float, alpha: float) -> Loss:
+    """The loss of a student of `teacher`, which stays in eval mode and is not trained."""
+
+    def loss(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            goal = teacher(inputs)
+        logits = net(inputs)
+        return distillation_loss(logits, goal, labels, temperature, alpha), logits
+
+    return loss
+
+
+def suited(plan: Plan, net: nn.Module, samples: Samples) -> Plan:
+    """The plan with what this net and these images need.
+
+    Recurrent nets get their gradients clipped (they explode over 28 steps now and then), colour
+    photos are shifted by up to 4 pixels and mirrored; digits are neither.
+    """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in net.modules())
+    photos = samples.images.shape[1] == 3
+    return replace(
+        plan,
+        clip_norm=1.0 if recurrent else None,
+        shift=4 if photos else 0,
+        flip=photos,
+        channels_last=photos,
+    )
 
 
 def augment(inputs: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
@@ -154,7 +209,7 @@ def fit(
             total += float(value.detach()) * len(labels)
             last = step == steps - 1
             if not last and step % report_every == report_every - 1:
-                progress(done, {"epoch": epoch + (step + 1) / steps, "loss": total / seen})
+                progress((epoch * steps + step + 1) / (plan.epochs * steps), {"epoch": epoch + (step + 1) / steps, "loss": total / seen})
         row = {"epoch": epoch + 1.0, "loss": total / seen, "train accuracy": right / seen}
         if watch is not None:
             net.eval()

@@ -1,0 +1,12 @@
+"""The techniques in menu order; importing this package fills the registry.
+
+Adding one is a file here and a line below.
+"""
+
+# The order is the order of the menu, so it is not sorted.
+# isort: off
+from engine.techniques import prune_weights as prune_weights
+from engine.techniques import finetune as finetune
+from engine.techniques import quantize as quantize
+from engine.techniques import low_rank as low_rank
+from engine.techniques import distill as distill

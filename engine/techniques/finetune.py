@@ -1,0 +1,113 @@
+"""Fine-tune: train what compression left over, from the values it has, zeros kept.
+
+It knows nothing of how the zeros came about: every exact zero of a weight matrix stays one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import pandas as pd
+from torch import Tensor
+
+from engine import measure, zoo
+from engine.data import Data
+from engine.technique import Slider, technique
+from engine.train import Plan, fit, suited, zero_masks
+from engine.types import Bundle, Dense, Figure, Progress, Report
+
+
+@technique(
+    family="train",
+    title="Fine-tune",
+    reference="Han et al. 2015, Learning both Weights and Connections, arXiv 1506.02626, section 3.3",
+    page="prune",
+    pictures=("curve",),
+    presets={
+        "gentle": {"epochs": 1, "learning_rate": 0.003},
+        "balanced": {"epochs": 3, "learning_rate": 0.01},
+        "extreme": {"epochs": 10, "learning_rate": 0.03},
+    },
+)
+def finetune(
+    bundle: Bundle,
+    data: Data,
+    *,
+    epochs: Annotated[
+        int,
+        Slider(
+            low=1,
+            high=30,
+            whole=True,
+            unit="epochs",
+            label="Epochs",
+            help="How often the net sees all training images; a few are enough after gentle pruning.",
+        ),
+    ] = 3,
+    learning_rate: Annotated[
+        float,
+        Slider(
+            low=1e-4,
+            high=1e-1,
+            scale="log",
+            label="Learning rate",
+            help="How far each step moves the weights at the start; it falls to zero along a cosine.",
+        ),
+    ] = 0.01,
+    seed: Annotated[
+        int,
+        Slider(
+            low=0,
+            high=9999,
+            whole=True,
+            label="Seed",
+            help="Fixes the order of the training images, so that a run can be repeated exactly.",
+        ),
+    ] = 0,
+    progress: Progress,
+) -> tuple[Bundle, Report]:
+    """Trains the weights that are left, starting from their values; removed weights stay exactly zero.
+
+    Stochastic gradient descent with Nesterov momentum 0.9, batch 128, weight decay 1e-4 and a
+    cosine schedule. Rounded inputs stay rounded (straight-through gradients). The result is 32-bit
+    floats. Raises Cancelled through `progress`.
+    """
+    net = zoo.fork(bundle)
+    before = measure.predictions(bundle, data.validation)
+    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, seed=seed)
+    rows = fit(
+        net,
+        data.train,
+        suited(plan, net, data.train),
+        masks=zero_masks(net),
+        watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
+        progress=progress,
+    )
+    state = net.state_dict()
+    after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
+    figures = before_and_after(before, measure.predictions(after, data.validation), data.validation.labels)
+    curve = pd.DataFrame(rows).astype({"epoch": int})
+    return after, Report(figures, {"curve": curve}, notes(bundle, data))
+
+
+def before_and_after(before: Tensor, after: Tensor, labels: Tensor) -> tuple[Figure, ...]:
+    """Validation accuracy before and after, and the paired difference."""
+    named = (
+        (measure.accuracy_of(before, labels), "validation accuracy before"),
+        (measure.accuracy_of(after, labels), "validation accuracy after"),
+        (measure.paired_difference(before, after, labels), "validation accuracy change"),
+    )
+    return tuple(replace(figure, name=name) for figure, name in named)
+
+
+def notes(bundle: Bundle, data: Data) -> tuple[str, ...]:
+    """What the reader should know: how many images were used, and which layers lost their codes."""
+    said = [f"trained on {len(data.train):,} images of {data.name}"]
+    coded = [name for name, param in bundle.params.items() if not isinstance(param, Dense)]
+    if coded:
+        said.append(
+            f"{', '.join(coded)} had been quantized and returned to 32-bit floats: "
+            "put quantize after fine-tune to have codes again"
+        )
+    return tuple(said)
