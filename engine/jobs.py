@@ -1,0 +1,371 @@
+"""Background work: jobs with progress, live series, cancel and resume, each in its own process.
+
+A job runs as `python -m engine.work` and talks JSON over pipes. A multiprocessing child
+would import the parent's `__main__`, which under `streamlit run` is the page script. Its
+process ends with its parent: the pipe closes. Nothing here knows what a job computes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any
+
+from engine import store
+from engine.data import cache_folder
+from engine.types import SlimscopeError
+
+WORKER = (sys.executable, "-m", "engine.work")
+GRACE = 1.0  # seconds between the wish to stop, the terminate and the kill
+KEEP_EVERY = 1.0  # seconds between two writes of a running job's series to the store
+MOST_WAITING = 50  # jobs of one owner that wait or run
+OPEN = ("waiting", "running")
+STATES = (*OPEN, "done", "failed", "cancelled", "interrupted")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A snapshot of one job. `remaining` is in seconds, None while nothing can be said.
+
+    `error` is the sentence of a failed or interrupted job; `series` are the rows so far, and
+    they stay when a job is cancelled. `created` and `updated` are seconds since 1970.
+    """
+
+    id: str
+    owner: str
+    kind: str
+    title: str
+    payload: Mapping[str, Any]
+    state: str = "waiting"
+    progress: float = 0.0
+    series: tuple[Mapping[str, Any], ...] = ()
+    result: Mapping[str, Any] | None = None
+    error: str = ""
+    remaining: float | None = None
+    created: float = field(default_factory=time.time)
+    updated: float = field(default_factory=time.time)
+
+    @property
+    def open(self) -> bool:
+        """Whether it still waits or runs."""
+        return self.state in OPEN
+
+
+def _row(job: Job, manager: str) -> dict[str, Any]:
+    names = ("id", "owner", "kind", "title", "state", "progress", "error", "created", "updated")
+    row = {name: getattr(job, name) for name in names}
+    row |= {"payload": dict(job.payload), "series": [dict(r) for r in job.series], "manager": manager}
+    return row | {"result": None if job.result is None else dict(job.result)}
+
+
+def _job(row: Mapping[str, Any]) -> Job:
+    fields = {name: value for name, value in row.items() if name != "manager"}
+    return Job(**{**fields, "series": tuple(row["series"]), "payload": MappingProxyType(row["payload"])})
+
+
+def workers() -> int:
+    """How many jobs run at once: SLIMSCOPE_WORKERS, or the cores that this process may use."""
+    text = os.environ.get("SLIMSCOPE_WORKERS", "")
+    if text and not (text.isdecimal() and int(text)):
+        raise SlimscopeError(f"SLIMSCOPE_WORKERS is {text!r}: allowed is a whole number from 1")
+    return int(text) if text else len(os.sched_getaffinity(0))
+
+
+# ---------------------------------------------------------------- who is alive
+
+
+def _hold(path: Path) -> IO[str]:
+    """Lock `path` as long as this process lives: the sign that its jobs have a manager."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+# ---------------------------------------------------------------- the manager
+
+
+@dataclass
+class _Run:
+    """What the manager knows of a running job beside its snapshot."""
+
+    process: subprocess.Popen[str] | None = None
+    stopping: bool = False
+    closing: bool = False
+    started: float = 0.0  # monotonic seconds when the worker was ready
+    kept: float = 0.0  # monotonic seconds of the last write
+
+
+class Manager:
+    """Runs jobs, at most `limit` at once; every method may be called from any thread.
+
+    A new manager takes over what the store holds: jobs whose manager is gone while they
+    waited or ran become `interrupted`, and `resume` submits them again.
+    """
+
+    def __init__(self, limit: int | None = None, worker: Sequence[str] = WORKER) -> None:
+        self.limit = limit or workers()
+        self._worker = tuple(worker)
+        self._id = uuid.uuid4().hex
+        self._path = cache_folder().absolute() / "managers" / self._id
+        self._sign = _hold(self._path)
+        self._lock = threading.RLock()
+        self._jobs: dict[str, Job] = {}
+        self._runs: dict[str, _Run] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._closed = False
+        self._adopt()
+        atexit.register(self.close)
+
+    def _adopt(self) -> None:
+        for row in store.jobs():
+            job = _job(row)
+            if job.open and _is_held(self._path.with_name(row["manager"])):
+                continue  # another manager is at it
+            self._jobs[job.id] = job
+            if job.open:
+                self._change(job.id, state="interrupted", error="the server stopped before it was done")
+
+    def submit(self, owner: str, kind: str, payload: Mapping[str, Any], title: str) -> str:
+        """Queue a job and return its id; the same work of the same owner is not queued twice.
+
+        Raises SlimscopeError where the payload is not JSON or too many jobs wait already.
+        """
+        try:
+            plain = json.loads(json.dumps(dict(payload)))
+        except (TypeError, ValueError) as error:
+            raise SlimscopeError(f"the payload of a {kind} job is not JSON: {error}") from None
+        with self._lock:
+            mine = [job for job in self._jobs.values() if job.owner == owner and job.open]
+            for job in mine:
+                if job.kind == kind and job.payload == plain:
+                    return job.id
+            if len(mine) >= MOST_WAITING:
+                raise SlimscopeError(f"{len(mine)} jobs wait already: allowed is {MOST_WAITING}; cancel some")
+            new = Job(uuid.uuid4().hex, owner, kind, title, MappingProxyType(plain))
+            return self._queue(new)
+
+    def _queue(self, job: Job) -> str:
+        if self._closed:
+            raise SlimscopeError("the server is stopping: no new job is taken")
+        self._jobs[job.id] = job
+        self._keep(job)
+        self._start_waiting()
+        return job.id
+
+    def list(self, owner: str) -> tuple[Job, ...]:
+        """The owner's jobs, newest first."""
+        with self._lock:
+            mine = [self._seen(job) for job in self._jobs.values() if job.owner == owner]
+        return tuple(sorted(mine, key=lambda job: job.created, reverse=True))
+
+    def get(self, owner: str, job_id: str) -> Job:
+        """One job. Raises SlimscopeError where it is not the owner's."""
+        with self._lock:
+            return self._seen(self._own(owner, job_id))
+
+    def cancel(self, owner: str, job_id: str) -> None:
+        """Ask a job to stop; one that does not within GRACE seconds is ended. What it has is kept."""
+        with self._lock:
+            job = self._own(owner, job_id)
+            if job.state == "waiting":
+                self._change(job_id, state="cancelled")
+            elif job.state == "running":
+                self._stop(job_id)
+
+    def resume(self, owner: str, job_id: str) -> str:
+        """Submit a stopped job again, under the same id unless the same work is queued already.
+
+        What it had finished comes from the store. Raises SlimscopeError for a job that is open or done.
+        """
+        with self._lock:
+            job = self._own(owner, job_id)
+            if job.open or job.state == "done":
+                raise SlimscopeError(f"job {job.title!r} is {job.state}: only a stopped job can be resumed")
+            for other in self._jobs.values():
+                same = (other.owner, other.kind, other.payload) == (owner, job.kind, job.payload)
+                if same and other.open:
+                    return other.id
+            return self._queue(Job(job.id, owner, job.kind, job.title, job.payload, created=job.created))
+
+    def close(self) -> None:
+        """End all work; what waits or runs becomes `interrupted`. The manager takes no more jobs."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for job in [job for job in self._jobs.values() if job.open]:
+                if job.state == "waiting":
+                    self._change(job.id, state="interrupted", error="the server stopped before it began")
+                else:
+                    self._runs[job.id].closing = True
+                    self._stop(job.id)
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.join(4 * GRACE)
+        atexit.unregister(self.close)
+        self._path.unlink(missing_ok=True)
+        self._sign.close()
+
+    # -------------------------------------------------------- inside, under the lock
+
+    def _own(self, owner: str, job_id: str) -> Job:
+        job = self._jobs.get(job_id)
+        if job is None or job.owner != owner:
+            raise SlimscopeError(f"job {job_id!r} is not among yours")
+        return job
+
+    def _seen(self, job: Job) -> Job:
+        run = self._runs.get(job.id)
+        if run is None or not run.started or job.progress <= 0:
+            return job
+        spent = time.monotonic() - run.started
+        return replace(job, remaining=spent * (1 - job.progress) / job.progress)
+
+    def _keep(self, job: Job) -> None:
+        store.put_job(_row(job, self._id))
+
+    def _change(self, job_id: str, **changes: Any) -> None:
+        self._jobs[job_id] = replace(self._jobs[job_id], updated=time.time(), **changes)
+        self._keep(self._jobs[job_id])
+
+    def _start_waiting(self) -> None:
+        for job in list(self._jobs.values()):
+            if len(self._runs) >= self.limit or self._closed:
+                return
+            if job.state == "waiting" and job.id not in self._runs:
+                self._runs[job.id] = _Run()
+                self._change(job.id, state="running")
+                thread = threading.Thread(target=self._follow, args=(job.id,), daemon=True)
+                self._threads[job.id] = thread
+                thread.start()
+
+    def _stop(self, job_id: str) -> None:
+        run = self._runs[job_id]
+        if run.stopping:
+            return
+        run.stopping = True
+        if run.process is not None:
+            _ask_to_stop(run.process)
+
+    # -------------------------------------------------------- one thread per running job
+
+    def _follow(self, job_id: str) -> None:
+        """Start the job's process, take in what it says until it ends, and say how it ended."""
+        last: dict[str, Any] = {}
+        code = 0
+        try:
+            process = self._spawn(job_id)
+            with process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    last = json.loads(line)
+                    self._hear(job_id, last)
+            code = process.returncode
+        except Exception as error:
+            last = {"failed": f"{type(error).__name__}: {error}"}
+        with self._lock:
+            run = self._runs.pop(job_id)
+            self._threads.pop(job_id)
+            self._change(job_id, **_ending(last, code, run))
+            self._start_waiting()
+
+    def _spawn(self, job_id: str) -> subprocess.Popen[str]:
+        with self._lock:
+            job, run = self._jobs[job_id], self._runs[job_id]
+            process = subprocess.Popen(
+                self._worker,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=_environment(),
+            )
+            run.process = process
+            with suppress(OSError):
+                _write(process, json.dumps({"kind": job.kind, "payload": dict(job.payload)}))
+            if run.stopping:
+                _ask_to_stop(process)
+            return process
+
+    def _hear(self, job_id: str, message: Mapping[str, Any]) -> None:
+        with self._lock:
+            run, job = self._runs[job_id], self._jobs[job_id]
+            if "ready" in message:
+                run.started = time.monotonic()
+            if "progress" in message:
+                row = message["row"]
+                series = job.series if row is None else (*job.series, MappingProxyType(row))
+                changed = replace(job, progress=message["progress"], series=series, updated=time.time())
+                self._jobs[job_id] = changed
+                if time.monotonic() - run.kept > KEEP_EVERY:
+                    run.kept = time.monotonic()
+                    self._keep(changed)
+
+
+def _ending(last: Mapping[str, Any], code: int, run: _Run) -> dict[str, Any]:
+    """What becomes of a job whose process said `last` and ended with `code`."""
+    if "result" in last:
+        return {"state": "done", "progress": 1.0, "result": MappingProxyType(last["result"])}
+    if "failed" in last:
+        return {"state": "failed", "error": last["failed"]}
+    if run.closing:
+        return {"state": "interrupted", "error": "the server stopped before it was done"}
+    if run.stopping:
+        return {"state": "cancelled"}
+    if code < 0:
+        return {"state": "interrupted", "error": f"its process was ended by signal {-code}"}
+    return {"state": "failed", "error": f"its process ended with code {code}; the server's log says why"}
+
+
+def _environment() -> dict[str, str]:
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "SLIMSCOPE_HOME": str(cache_folder().absolute()),
+    }
+
+
+def _write(process: subprocess.Popen[str], line: str) -> None:
+    # Past Python's buffer: what a dead process left there would be written again on closing.
+    assert process.stdin is not None
+    os.write(process.stdin.fileno(), line.encode() + b"\n")
+
+
+def _ask_to_stop(process: subprocess.Popen[str]) -> None:
+    with suppress(OSError, ValueError):
+        _write(process, "stop")
+    for wait, end in ((GRACE, process.terminate), (2 * GRACE, process.kill)):
+        timer = threading.Timer(wait, _end, (process, end))
+        timer.daemon = True
+        timer.start()
+
+
+def _end(process: subprocess.Popen[str], how: Any) -> None:
+    if process.poll() is None:
+        how()

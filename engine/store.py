@@ -1,0 +1,246 @@
+"""Results on disk, kept so that nothing is computed twice: values, jobs, and nets.
+
+Values and jobs are rows of one SQLite database, nets are `.slim` files beside it, all under
+`engine.data.cache_folder()`. Several processes may read and write at once. Nothing here
+knows what a value means, how a key is made (`engine.work`) or how a job runs (`engine.jobs`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sql
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.pool import NullPool
+
+from engine import packfile, zoo
+from engine.data import cache_folder
+from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
+
+TABLES = sql.MetaData()
+
+RESULTS = sql.Table(
+    "results",
+    TABLES,
+    sql.Column("key", sql.Text, primary_key=True),
+    sql.Column("value", sql.JSON, nullable=False),
+    sql.Column("created", sql.Float, nullable=False),
+)
+
+JOBS = sql.Table(
+    "jobs",
+    TABLES,
+    sql.Column("id", sql.Text, primary_key=True),
+    sql.Column("owner", sql.Text, nullable=False, index=True),
+    sql.Column("kind", sql.Text, nullable=False),
+    sql.Column("title", sql.Text, nullable=False),
+    sql.Column("payload", sql.JSON, nullable=False),
+    sql.Column("state", sql.Text, nullable=False),
+    sql.Column("progress", sql.Float, nullable=False),
+    sql.Column("series", sql.JSON, nullable=False),
+    sql.Column("result", sql.JSON, nullable=False),
+    sql.Column("error", sql.Text, nullable=False),
+    sql.Column("manager", sql.Text, nullable=False),
+    sql.Column("created", sql.Float, nullable=False),
+    sql.Column("updated", sql.Float, nullable=False),
+)
+
+NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,99}")
+UPLOADED = re.compile(r"file-[0-9a-f]{16}")
+
+
+# ---------------------------------------------------------------- the database
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file `path` for this process alone, waiting for whoever has it."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@lru_cache(maxsize=8)
+def _database(folder: Path) -> sql.Engine:
+    folder.mkdir(parents=True, exist_ok=True)
+    address = sql.URL.create("sqlite", database=str(folder / "results.sqlite"))
+    # No pool: a connection belongs to the thread that opened it, and none is left open at exit.
+    engine = sql.create_engine(address, poolclass=NullPool, connect_args={"timeout": 30})
+    # Switching to WAL does not wait for other processes, so only one may try at a time.
+    with locked(folder / "results.lock"), engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        for table in TABLES.sorted_tables:
+            connection.execute(sql.schema.CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+    return engine
+
+
+def database() -> sql.Engine:
+    """The database of this moment's cache folder, made where it is missing."""
+    return _database(cache_folder().absolute())
+
+
+def _upsert(table: sql.Table, row: Mapping[str, Any]) -> None:
+    key = next(iter(table.primary_key.columns))
+    statement = insert(table).values(**row)
+    statement = statement.on_conflict_do_update(index_elements=[key], set_=dict(row))
+    with database().begin() as connection:
+        connection.execute(statement)
+
+
+# ---------------------------------------------------------------- values
+
+
+def put(key: str, value: Any) -> None:
+    """Keep JSON-ready data under `key`; what was there before is replaced."""
+    _upsert(RESULTS, {"key": key, "value": value, "created": time.time()})
+
+
+def get(key: str) -> Any | None:
+    """The data kept under `key`, or None."""
+    with database().connect() as connection:
+        return connection.scalar(sql.select(RESULTS.c.value).where(RESULTS.c.key == key))
+
+
+def drop(key: str) -> None:
+    """Forget what is kept under `key`, value and net."""
+    with database().begin() as connection:
+        connection.execute(sql.delete(RESULTS).where(RESULTS.c.key == key))
+    _bundle_path(key).unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def put_job(row: Mapping[str, Any]) -> None:
+    """Keep one job, given as a row with a value for every column of JOBS."""
+    _upsert(JOBS, row)
+
+
+def jobs(limit: int = 500) -> list[dict[str, Any]]:
+    """The newest `limit` jobs of every owner, oldest first."""
+    newest = sql.select(JOBS).order_by(JOBS.c.created.desc()).limit(limit)
+    with database().connect() as connection:
+        rows = connection.execute(newest).mappings().all()
+    return [dict(row) for row in reversed(rows)]
+
+
+# ---------------------------------------------------------------- nets
+
+
+def _bundle_path(key: str) -> Path:
+    if not NAME.fullmatch(key):
+        raise SlimscopeError(f"key {key!r} is not a name: allowed are digits, a to z and -, at most 100")
+    return cache_folder() / "nets" / f"{key}.slim"
+
+
+def put_bundle(key: str, bundle: Bundle) -> Path:
+    """Write a net as `<key>.slim`, whole or not at all, and say where. Origin and lineage are not in it."""
+    path = _bundle_path(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{key[:40]}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(packfile.pack(bundle))
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def get_bundle(key: str) -> Bundle | None:
+    """The net kept under `key`, or None. Raises SlimscopeError where its file is damaged."""
+    path = _bundle_path(key)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return packfile.unpack(content)
+    except SlimscopeError as error:
+        raise SlimscopeError(f"{path} is damaged ({error}): delete it, and it is made again") from error
+
+
+def put_model(bundle: Bundle) -> str:
+    """Keep an uploaded net; the id it answers with is `file-` and the net's fingerprint."""
+    model_id = f"file-{bundle.fingerprint}"
+    put_bundle(model_id, bundle)
+    return model_id
+
+
+def get_model(model_id: str) -> Bundle:
+    """The net of a model id: a name in the zoo, or what `put_model` answered.
+
+    Raises SlimscopeError where there is none, so that a link can ask for the file.
+    """
+    if not model_id.startswith("file-"):
+        return zoo.load(model_id)
+    bundle = get_bundle(model_id) if UPLOADED.fullmatch(model_id) else None
+    if bundle is None:
+        raise SlimscopeError(f"model {model_id!r} is not here: open the file with that fingerprint again")
+    return bundle
+
+
+# ---------------------------------------------------------------- reports as JSON
+
+
+def table_data(table: pd.DataFrame) -> dict[str, Any]:
+    """A table as JSON-ready data: column names, their types, and rows; the index is not kept."""
+    cells = json.loads(json.dumps([list(row) for row in table.itertuples(index=False)], default=_plain))
+    types = [str(kind) for kind in table.dtypes]
+    return {"columns": [str(name) for name in table.columns], "types": types, "rows": cells}
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)  # numpy scalars and arrays
+
+
+def table_of(data: Mapping[str, Any]) -> pd.DataFrame:
+    """The table that `table_data` was made from."""
+    table = pd.DataFrame(data["rows"], columns=data["columns"])
+    return table.astype(dict(zip(data["columns"], data["types"], strict=True)))
+
+
+def figure_of(data: Mapping[str, Any]) -> Figure:
+    """The figure that `Figure.to_dict` was made from.
+
+    >>> figure = Figure("size", 12, "B", Basis.MEASURED, "written", (12, 12))
+    >>> figure_of(figure.to_dict()) == figure
+    True
+    """
+    spread = None if data["spread"] is None else (data["spread"][0], data["spread"][1])
+    basis = Basis(data["basis"])
+    return Figure(data["name"], data["value"], data["unit"], basis, data["how"], spread)
+
+
+def report_data(report: Report) -> dict[str, Any]:
+    """A report as JSON-ready data."""
+    return {
+        "figures": [figure.to_dict() for figure in report.figures],
+        "tables": {name: table_data(table) for name, table in report.tables.items()},
+        "notes": list(report.notes),
+        "step": None if report.step is None else report.step.data,
+    }
+
+
+def report_of(data: Mapping[str, Any]) -> Report:
+    """The report that `report_data` was made from."""
+    return Report(
+        tuple(figure_of(figure) for figure in data["figures"]),
+        {name: table_of(table) for name, table in data["tables"].items()},
+        tuple(data["notes"]),
+        None if data["step"] is None else Step(*data["step"]),
+    )

@@ -1,0 +1,487 @@
+"""What a job does: training, accuracy on the whole test set, sensitivity scans, sweeps.
+
+Each kind is a plain function of a JSON payload and a `Progress`; what it finds is kept in
+`engine.store` under a key that determines it, so that nothing is computed twice. `python -m
+engine.work` runs one job for `engine.jobs` in a process of its own. Nothing here knows who
+asked, how many jobs there are, or what a page shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+import engine.techniques  # noqa: F401  (fills the registry)
+from engine import data as datasets
+from engine import measure, packfile, run, store, sweep, technique, zoo
+from engine.data import Data, Samples
+from engine.surgery import weight_layers
+from engine.types import Bundle, Cancelled, Progress, Recipe, Report, SlimscopeError, Step
+
+VERSION = 1  # raised when equal recipes would give other numbers than before
+SAMPLES = 1000  # validation samples that sweeps and scans look at unless told
+
+ACCURACY_HOW = "share right of n fixed, stratified validation samples; Wilson 95 % interval low..high"
+CHANGE_HOW = "accuracy minus that of the start on the same samples; McNemar 95 % interval"
+BYTES_HOW = "bytes of the compressed file, written and counted, with header, scales and biases"
+
+
+# ---------------------------------------------------------------- names of data and results
+
+
+def data_spec(name: str, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> str:
+    """Bundled data as text, with the net's own standardisation where it has one.
+
+    >>> data_spec("mnist", (0.5,), (0.25,))
+    'mnist@0.5/0.25'
+    """
+    if not mean:
+        return name
+    return f"{name}@{','.join(f'{m:g}' for m in mean)}/{','.join(f'{s:g}' for s in std)}"
+
+
+def read_data(spec: str) -> Data | None:
+    """The data that `data_spec` named; the empty text (weights without a net) has none.
+
+    Raises SlimscopeError for data that is not bundled, or numbers that do not fit its channels.
+    """
+    if not spec:
+        return None
+    name, _, scale = spec.partition("@")
+    found = datasets.load(name)
+    if not scale:
+        return found
+    try:
+        mean, std = (tuple(float(number) for number in part.split(",")) for part in scale.split("/"))
+    except ValueError:
+        raise SlimscopeError(f"data {spec!r} is not readable: write name@mean,.../std,...") from None
+    channels = found.test.images.shape[1]
+    if not len(mean) == len(std) == channels or not all(s > 0 for s in std):
+        raise SlimscopeError(
+            f"data {spec!r}: {name} needs {channels} means and {channels} positive deviations"
+        )
+    return found.standardised(mean, std)
+
+
+def data_key(data: Data | None) -> str:
+    """Text that determines what a net sees: the data and its standardisation."""
+    return "" if data is None else f"{data.key}-{data.test.mean}-{data.test.std}"
+
+
+def result_key(kind: str, *what: object) -> str:
+    """The key of a result: 40 hex digits of SHA-256 over its kind, what determines it, and versions."""
+    text = json.dumps([kind, VERSION, torch.__version__, *what], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _key(kind: str, model: Bundle, recipe: Recipe, data: Data | None, *more: object) -> str:
+    return result_key(kind, model.origin.fingerprint, recipe.key, data_key(data), *more)
+
+
+# ---------------------------------------------------------------- recipes with trained steps
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A recipe can't be followed before its live step `number` (from 1) is trained.
+
+    `recipe` ends in that step: the payload of an `apply` job.
+    """
+
+    number: int
+    recipe: Recipe
+
+    @property
+    def sentence(self) -> str:
+        return f"step {self.number} ({self.recipe.steps[-1].technique}) is not trained yet: run it first"
+
+
+@contextmanager
+def _named(number: int, step: Step) -> Iterator[None]:
+    try:
+        yield
+    except Cancelled:
+        raise
+    except SlimscopeError as error:
+        raise type(error)(f"step {number} ({step.technique}): {error}") from error
+
+
+def _kept(model: Bundle, recipe: Recipe, data: Data | None) -> tuple[Bundle, Report] | None:
+    key = _key("apply", model, recipe, data)
+    saved = store.get(key)
+    bundle = store.get_bundle(key) if saved else None
+    if saved is None or bundle is None:
+        return None
+    return Bundle(bundle.arch, bundle.params, model.origin, recipe), store.report_of(saved["report"])
+
+
+def _advance(
+    bundle: Bundle, step: Step, data: Data | None, progress: Progress | None
+) -> tuple[Bundle, Report] | None:
+    """One step further. A trained step comes from the store; with `progress` it is trained and kept there."""
+    known = technique.get(step.technique)
+    if not known.trains:
+        return run.apply(bundle, step, data)
+    recipe = bundle.lineage.then(Step(step.technique, known.check(step.settings, bundle)))
+    kept = _kept(bundle, recipe, data)
+    if kept is not None or progress is None:
+        return kept
+    after, report = run.apply(bundle, step, data, progress)
+    key = _key("apply", bundle, recipe, data)
+    store.put_bundle(key, after)
+    store.put(key, {"report": store.report_data(report)})
+    return after, report
+
+
+def trained(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, Report] | None:
+    """What an `apply` job made of this recipe, whose last live step trains; None before it is done."""
+    return _kept(store.get_model(model_id), technique.complete(recipe.live), read_data(data))
+
+
+def after(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, list[Report]] | Missing:
+    """All live steps of a recipe: (last bundle, one report for each), or the step that must be trained.
+
+    Trained steps come from the store; nothing is trained here. Raises SlimscopeError with the
+    number and name of the step that failed in front.
+    """
+    bundle, reports, source = store.get_model(model_id), [], read_data(data)
+    live = technique.complete(recipe.live)
+    for number, step in enumerate(live, 1):
+        with _named(number, step):
+            outcome = _advance(bundle, step, source, None)
+        if outcome is None:
+            return Missing(number, Recipe(live.steps[:number]))
+        bundle, report = outcome
+        reports.append(report)
+    return bundle, reports
+
+
+def _part(progress: Progress, low: float, high: float, more: Mapping[str, Any] | None = None) -> Progress:
+    """The share low..high of a computation; rows go on only with `more`, which joins them."""
+
+    def report(fraction: float, row: Mapping[str, float] | None) -> None:
+        joined = None if row is None or more is None else {**row, **more}
+        progress.report(low + (high - low) * fraction, joined)
+
+    return Progress(report, progress.cancelled)
+
+
+def make(
+    bundle: Bundle, recipe: Recipe, data: Data | None, progress: Progress, rows: bool = False
+) -> tuple[Bundle, list[Report]]:
+    """Follow the rest of a complete, live recipe from a bundle on its way; what is missing is trained.
+
+    The bundle's lineage is the beginning of the recipe. With `rows`, the live series of the
+    training goes on, each row with the number of its step.
+    """
+    first, reports = len(bundle.lineage), []
+    training = [n for n, s in enumerate(recipe, 1) if n > first and technique.get(s.technique).trains]
+    for number, step in enumerate(recipe.steps[first:], first + 1):
+        at = sum(n < number for n in training) / max(len(training), 1)
+        part = _part(progress, at, at + 1 / max(len(training), 1), {"step": number} if rows else None)
+        part(0.0)
+        with _named(number, step):
+            outcome = _advance(bundle, step, data, part)
+        assert outcome is not None  # with a progress, what is missing is trained
+        bundle, report = outcome
+        reports.append(report)
+    return bundle, reports
+
+
+# ---------------------------------------------------------------- apply
+
+
+def apply(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Train a recipe's missing steps, each kept as soon as it is done.
+
+    Payload: model, recipe (key), data (spec). Answers with the complete recipe and the
+    figures of its last step; `trained` and `after` give the net.
+    """
+    recipe = technique.complete(Recipe.from_key(payload["recipe"]).live)
+    if not any(technique.get(step.technique).trains for step in recipe):
+        raise SlimscopeError("no step of this recipe trains: there is nothing to run")
+    model = store.get_model(payload["model"])
+    _, reports = make(model, recipe, read_data(payload["data"]), progress, rows=True)
+    return {"recipe": recipe.key, "figures": [figure.to_dict() for figure in reports[-1].figures]}
+
+
+# ---------------------------------------------------------------- accuracy
+
+
+def _asked(bundle: Bundle, samples: Samples, progress: Progress, batch: int = 500) -> Tensor:
+    """The bundle's answers to all samples (n,), asking between batches whether to stop."""
+    net, found = zoo.build(bundle), []
+    for start in range(0, len(samples), batch):
+        progress(start / len(samples))
+        found.append(measure.logits(net, samples.take(slice(start, start + batch))).argmax(1))
+    return torch.cat(found)
+
+
+def _needed(data: Data | None) -> Data:
+    if data is None:
+        raise SlimscopeError("accuracy needs data: these weights have no known architecture")
+    return data
+
+
+def answers(model_id: str, recipe: Recipe, data: str) -> Tensor | None:
+    """The class given to each test sample (n,) int64, once an `accuracy` job of this recipe is done.
+
+    The original net's answers are those of the empty recipe. None before.
+    """
+    live = technique.complete(recipe.live)
+    saved = store.get(_key("answers", store.get_model(model_id), live, read_data(data)))
+    return None if saved is None else torch.tensor(saved, dtype=torch.int64)
+
+
+def full_accuracy(model_id: str, recipe: Recipe, data: str) -> dict[str, Any] | None:
+    """What an `accuracy` job answered, or None before it is done."""
+    live = technique.complete(recipe.live)
+    saved = store.get(_key("accuracy", store.get_model(model_id), live, read_data(data)))
+    return None if saved is None else dict(saved)
+
+
+def _test_answers(bundle: Bundle, data: Data, progress: Progress) -> Tensor:
+    key = _key("answers", bundle, bundle.lineage, data)
+    saved = store.get(key)
+    if saved is None:
+        saved = _asked(bundle, data.test, progress).tolist()
+        store.put(key, saved)
+    return torch.tensor(saved, dtype=torch.int64)
+
+
+def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Accuracy on the whole test set, and the paired difference to the original net.
+
+    Payload: model, recipe (key), data (spec). Answers with both figures as JSON; `answers`
+    gives the predictions behind them. Raises SlimscopeError before trained steps are trained.
+    """
+    model_id, recipe = payload["model"], Recipe.from_key(payload["recipe"])
+    known = full_accuracy(model_id, recipe, payload["data"])
+    if known is not None:
+        return known
+    source = _needed(read_data(payload["data"]))
+    outcome = after(model_id, recipe, payload["data"])
+    if isinstance(outcome, Missing):
+        raise SlimscopeError(outcome.sentence)
+    bundle = outcome[0]
+    before = _test_answers(bundle.origin, source, _part(progress, 0.0, 0.5))
+    now = _test_answers(bundle, source, _part(progress, 0.5, 1.0))
+    figures = [
+        measure.accuracy_of(now, source.test.labels),
+        measure.paired_difference(before, now, source.test.labels),
+    ]
+    result = {"recipe": bundle.lineage.key, "figures": [figure.to_dict() for figure in figures]}
+    store.put(_key("accuracy", bundle, bundle.lineage, source), result)
+    return result
+
+
+# ---------------------------------------------------------------- rows of scans and sweeps
+
+
+def _sample(data: Data, payload: Mapping[str, Any]) -> Samples:
+    count = payload.get("samples", SAMPLES)
+    if not isinstance(count, int) or not 1 <= count <= len(data.validation):
+        raise SlimscopeError(f"samples is {count!r}: allowed is 1 to {len(data.validation)}")
+    return data.validation.stratified(count)
+
+
+def _row(recipe: Recipe, before: Tensor, now: Tensor, labels: Tensor) -> dict[str, Any]:
+    figure, change = measure.accuracy_of(now, labels), measure.paired_difference(before, now, labels)
+    assert figure.spread is not None
+    assert change.spread is not None
+    return {
+        "recipe": recipe.key,
+        "accuracy": figure.value,
+        "low": figure.spread[0],
+        "high": figure.spread[1],
+        "n": len(labels),
+        "change": change.value,
+        "change_low": change.spread[0],
+        "change_high": change.spread[1],
+    }
+
+
+EMPTY = dict.fromkeys(("accuracy", "low", "high", "n", "change", "change_low", "change_high"))
+
+
+def _remembered(key: str, recipe: Recipe, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A row from the store, or computed and kept; a recipe that can't be followed gives its reason."""
+    saved = store.get(key)
+    if saved is not None:
+        return {**saved, "refused": ""}
+    try:
+        row = compute()
+    except Cancelled:
+        raise
+    except SlimscopeError as error:
+        return {"recipe": recipe.key, **EMPTY, "refused": str(error)}
+    store.put(key, row)
+    return {**row, "refused": ""}
+
+
+def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Size and accuracy of every recipe in a grid, the original net first; chooses, so it sees validation.
+
+    Payload: model, recipe (key), data (spec), step (from 1), vary {setting: [values]} of one or
+    two settings, samples (n). Each row: the settings, recipe, bytes of the real file, accuracy
+    low..high of n, paired change to the original, baseline, refused (why, or empty). Rows
+    stream as they come; rows in the store are not computed again.
+    """
+    source = _needed(read_data(payload["data"]))
+    whole, number = Recipe.from_key(payload["recipe"]), payload["step"]
+    model, sample = store.get_model(payload["model"]), _sample(source, payload)
+    grid = [({}, Recipe()), *sweep.variations(whole, number, payload["vary"])]
+    shared = technique.complete(Recipe(whole.steps[: number - 1]).live)
+    start = cache(lambda: make(model, shared, source, Progress(cancelled=progress.cancelled))[0])
+    before = cache(lambda: _asked(model, sample, Progress(cancelled=progress.cancelled)))
+    rows = []
+    for i, (settings, recipe) in enumerate(grid):
+        part = _part(progress, i / len(grid), (i + 1) / len(grid))
+
+        def compute(recipe: Recipe = recipe, part: Progress = part) -> dict[str, Any]:
+            bundle = make(start(), recipe.live, source, part)[0] if len(recipe) else model
+            row = _row(recipe.live, before(), _asked(bundle, sample, part), sample.labels)
+            return {**row, "bytes": packfile.size(bundle).value}
+
+        part(0.0)
+        row = _remembered(_key("sweep", model, recipe.live, source, len(sample)), recipe, compute)
+        row = {**settings, "bytes": None, **row, "recipe": recipe.key, "baseline": not len(recipe)}
+        rows.append(row)
+        progress((i + 1) / len(grid), row)
+    return {"rows": rows, "how": {"accuracy": ACCURACY_HOW, "change": CHANGE_HOW, "bytes": BYTES_HOW}}
+
+
+def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """How accuracy bears one technique on one layer at a time; chooses, so it sees validation.
+
+    Payload: model, recipe (key, followed first), data (spec), technique, setting, values,
+    settings (the others), samples (n), layers (all unless told). One row per layer and value:
+    layer, value, accuracy low..high of n, paired change to the start, refused.
+    """
+    source = _needed(read_data(payload["data"]))
+    model, sample = store.get_model(payload["model"]), _sample(source, payload)
+    prefix = technique.complete(Recipe.from_key(payload["recipe"]).live)
+    start = make(model, prefix, source, Progress(cancelled=progress.cancelled))[0]
+    before, rows = _asked(start, sample, Progress(cancelled=progress.cancelled)), []
+    todo = scan(start, payload)
+    for i, (layer, value, step) in enumerate(todo):
+        recipe = technique.complete(prefix.then(step))
+        part = _part(progress, i / len(todo), (i + 1) / len(todo))
+
+        def compute(recipe: Recipe = recipe, part: Progress = part) -> dict[str, Any]:
+            bundle = make(start, recipe, source, part)[0]
+            return _row(recipe, before, _asked(bundle, sample, part), sample.labels)
+
+        part(0.0)
+        row = _remembered(_key("sensitivity", model, recipe, source, len(sample)), recipe, compute)
+        rows.append({"layer": layer, "value": value, **row})
+        progress((i + 1) / len(todo), rows[-1])
+    return {"rows": rows, "how": {"accuracy": ACCURACY_HOW, "change": CHANGE_HOW}}
+
+
+def scan(start: Bundle, payload: Mapping[str, Any]) -> list[tuple[str, Any, Step]]:
+    """The steps of a sensitivity scan: (layer, value, the step that touches that layer alone)."""
+    known, setting = technique.get(payload["technique"]), payload["setting"]
+    left_out = [name for name, knob in known.knobs.items() if isinstance(knob, technique.Layers)]
+    if not left_out or setting not in known.knobs:
+        lacks = f"setting {setting!r}" if left_out else "a setting for layers that are not touched"
+        raise SlimscopeError(f"{known.name} lacks {lacks}: it has {', '.join(known.knobs)}")
+    layers = list(weight_layers(start))
+    chosen = technique.Layers(help="").check("layers", payload.get("layers", layers), start)
+    todo = []
+    for layer in (name for name in layers if name in chosen):
+        others = {left_out[0]: [name for name in layers if name != layer]}
+        for value in payload["values"]:
+            settings = known.check({**payload.get("settings", {}), **others, setting: value})
+            todo.append((layer, settings[setting], Step(known.name, settings)))
+    return todo
+
+
+KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
+    "apply": apply,
+    "accuracy": accuracy,
+    "sensitivity": sensitivity,
+    "sweep": sweeping,
+}
+
+
+# ---------------------------------------------------------------- one job in its own process
+
+
+def perform(kind: str, payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Do one job. Raises SlimscopeError for a kind that is not in KINDS."""
+    if kind not in KINDS:
+        raise SlimscopeError(f"job kind {kind!r} is unknown; there are {', '.join(KINDS)}")
+    return KINDS[kind](payload, progress)
+
+
+def _listen(stop: threading.Event) -> None:
+    """A line on standard input asks to stop; its end means that the parent is gone, and so are we."""
+    while os.read(0, 4096):
+        stop.set()
+    os._exit(1)
+
+
+def _first_line() -> str:
+    # Byte by byte and unbuffered: what follows the first line belongs to `_listen`.
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            os._exit(1)
+        line += byte
+    return line.decode()
+
+
+def _outcome(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    try:
+        return {"result": perform(job["kind"], job["payload"], progress)}
+    except Cancelled:
+        return {"cancelled": True}
+    except SlimscopeError as error:
+        return {"failed": str(error)}
+    except Exception as error:  # the one place where a stranger's mistake becomes a sentence
+        traceback.print_exc()
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def _say(channel: IO[str], message: Mapping[str, Any]) -> None:
+    channel.write(json.dumps(message) + "\n")
+    channel.flush()
+
+
+def main() -> None:
+    """Run the job that standard input names, as `engine.jobs` expects it: JSON lines on standard output.
+
+    `{"ready"}`, then any number of `{"progress", "row"}`, then one of `{"result"}`,
+    `{"failed"}`, `{"cancelled"}`.
+    """
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints must not end up among the messages
+    torch.set_num_threads(1)
+    with suppress(OSError):
+        os.nice(5)  # the pages come first
+    job, stop = json.loads(_first_line()), threading.Event()
+    threading.Thread(target=_listen, args=(stop,), daemon=True).start()
+    _say(channel, {"ready": True})
+    progress = Progress(lambda share, row: _say(channel, {"progress": share, "row": row}), stop.is_set)
+    _say(channel, _outcome(job, progress))
+    channel.close()
+    sys.stderr.flush()
+    os._exit(0)  # without waiting for the thread that listens
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""What jobs do: trained once, kept, and read back as if it had just been computed."""
+
+from __future__ import annotations
+
+import json
+
+import job_worker
+import pytest
+import torch
+
+from engine import data as datasets
+from engine import measure, packfile, run, store, work, zoo
+from engine.types import Cancelled, Progress, Recipe, SlimscopeError, Step
+
+MODEL, DATA = "mlp-32", "mnist"
+SHRINK, LEARN = Step("shrink", {"share": 0.6}), Step("learn")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _world(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch, job_worker.registered():
+        patch.setenv("SLIMSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+class Watch:
+    """Collects what a computation reports, and cancels it once it has seen `until` rows."""
+
+    def __init__(self, until: float = float("inf")) -> None:
+        self.shares: list[float] = []
+        self.rows: list[dict] = []
+        self.progress = Progress(self._hear, lambda: len(self.rows) >= until)
+
+    def _hear(self, share, row):
+        self.shares.append(share)
+        self.rows += [] if row is None else [dict(row)]
+
+
+def task(*steps: Step, **more) -> dict:
+    """A payload as it arrives in a worker: through JSON."""
+    return json.loads(json.dumps({"model": MODEL, "recipe": Recipe(steps).key, "data": DATA, **more}))
+
+
+@pytest.fixture(scope="module")
+def applied() -> Watch:
+    """An `apply` job of two trained steps."""
+    watch = Watch()
+    work.perform("apply", task(LEARN, SHRINK, LEARN), watch.progress)
+    return watch
+
+
+def test_before_training_the_missing_step_is_named():
+    recipe = Recipe((SHRINK, Step("shrink", {}, False), Step("learn", {"epochs": 9}), SHRINK))
+    missing = work.after(MODEL, recipe, DATA)
+    assert isinstance(missing, work.Missing)
+    assert (missing.number, len(missing.recipe)) == (2, 2)
+    assert work.trained(MODEL, missing.recipe, DATA) is None
+    with pytest.raises(SlimscopeError, match=r"step 2 \(learn\) is not trained yet"):
+        work.perform("accuracy", task(*recipe), Progress())
+
+
+def test_apply_trains_every_step_and_says_how_far_it_is(applied):
+    assert {row["step"] for row in applied.rows} == {1, 3}
+    assert applied.shares == sorted(applied.shares)
+    assert applied.shares[-1] == 1.0
+
+
+def test_what_was_trained_is_what_the_engine_gives(applied):
+    recipe = Recipe((LEARN, SHRINK, LEARN))
+    bundle, reports = work.after(MODEL, recipe, DATA)
+    expected, said = run.run(zoo.load(MODEL), recipe, datasets.load(DATA))
+    assert bundle.fingerprint == expected.fingerprint
+    assert bundle.lineage == expected.lineage
+    assert bundle.origin.fingerprint == zoo.load(MODEL).fingerprint
+    assert [(r.figures, r.notes, r.step) for r in reports] == [(r.figures, r.notes, r.step) for r in said]
+    kept = work.trained(MODEL, recipe, DATA)
+    assert kept is not None
+    assert kept[0].fingerprint == expected.fingerprint
+    assert kept[1].figures == said[-1].figures
+
+
+def test_nothing_is_trained_twice(applied):
+    again = Watch()
+    work.perform("apply", task(LEARN, SHRINK, LEARN), again.progress)
+    assert again.rows == []
+    longer = Watch()
+    work.perform("apply", task(LEARN, SHRINK, Step("learn", {"epochs": 2})), longer.progress)
+    assert {row["step"] for row in longer.rows} == {3}
+
+
+def test_defaults_left_unsaid_are_the_same_recipe(applied):
+    said = Recipe((Step("learn", {"epochs": 1}), SHRINK, LEARN))
+    assert work.trained(MODEL, said, DATA) is not None
+    assert work.trained(MODEL, said, work.data_spec(DATA, (0.5,), (0.5,))) is None
+
+
+def test_a_cancelled_training_leaves_nothing_half_done():
+    watch = Watch(until=1)
+    with pytest.raises(Cancelled):
+        work.perform("apply", task(Step("learn", {"epochs": 5})), watch.progress)
+    assert work.trained(MODEL, Recipe((Step("learn", {"epochs": 5}),)), DATA) is None
+
+
+def test_a_lost_file_is_missing_not_an_error():
+    recipe = Recipe((Step("shrink", {"share": 0.1}), LEARN))
+    work.perform("apply", task(*recipe), Progress())
+    assert not isinstance(work.after(MODEL, recipe, DATA), work.Missing)
+    for path in (datasets.cache_folder() / "nets").iterdir():
+        hidden = path.rename(path.with_suffix(".away"))
+        gone = isinstance(work.after(MODEL, recipe, DATA), work.Missing)
+        hidden.rename(path)
+        if gone:
+            return
+    pytest.fail("no file of the store holds the trained step")
+
+
+def test_accuracy_is_the_full_test_and_its_paired_difference():
+    recipe = Recipe((Step("shrink", {"share": 0.9}),))
+    assert work.full_accuracy(MODEL, recipe, DATA) is None
+    result = work.perform("accuracy", task(*recipe), Progress())
+    test, bundle = datasets.load(DATA).test, work.after(MODEL, recipe, DATA)[0]
+    accuracy, change = (store.figure_of(figure) for figure in result["figures"])
+    before, now = measure.predictions(zoo.load(MODEL), test), measure.predictions(bundle, test)
+    assert accuracy == measure.accuracy_of(now, test.labels)
+    assert change == measure.paired_difference(before, now, test.labels)
+    assert change.value == pytest.approx(accuracy.value - measure.accuracy(zoo.load(MODEL), test).value)
+    assert work.full_accuracy(MODEL, recipe, DATA) == result
+    assert torch.equal(work.answers(MODEL, recipe, DATA), now)
+    assert torch.equal(work.answers(MODEL, Recipe(), DATA), before)
+
+
+def test_accuracy_is_asked_once():
+    work.perform("accuracy", task(), Progress())
+    watch = Watch(until=0)  # whatever asks whether to go on is told to stop
+    assert work.perform("accuracy", task(), watch.progress)["figures"][1]["value"] == 0.0
+
+
+# ---------------------------------------------------------------- sweeps and scans
+
+SWEEP = task(Step("shrink", {}, False), SHRINK, LEARN, step=2, vary={"share": [0.5, 0.99]}, samples=200)
+
+
+def test_sweep_rows_are_measured_on_validation():
+    rows = work.perform("sweep", SWEEP, Progress())["rows"]
+    sample = datasets.load(DATA).validation.stratified(200)
+    assert [row["baseline"] for row in rows] == [True, False, False]
+    assert [row.get("share") for row in rows] == [None, 0.5, 0.99]
+    for row in rows:
+        bundle, _ = work.after(MODEL, Recipe.from_key(row["recipe"]), DATA)
+        figure = measure.accuracy(bundle, sample)
+        assert (row["accuracy"], row["low"], row["high"]) == (figure.value, *figure.spread)
+        assert row["bytes"] == len(packfile.pack(bundle))
+        assert row["change"] == pytest.approx(row["accuracy"] - rows[0]["accuracy"])
+        assert (row["n"], row["refused"]) == (200, "")
+
+
+def test_a_sweep_goes_on_where_it_was_cancelled(monkeypatch):
+    payload = task(SHRINK, step=1, vary={"share": [0.2, 0.3, 0.4]}, samples=100)
+    first = Watch(until=2)
+    with pytest.raises(Cancelled):
+        work.perform("sweep", payload, first.progress)
+    assert len(first.rows) == 2
+    asked = []
+    size = packfile.size
+    monkeypatch.setattr(packfile, "size", lambda bundle: asked.append(bundle.lineage.key) or size(bundle))
+    second = Watch()
+    rows = work.perform("sweep", payload, second.progress)["rows"]
+    assert second.rows == rows
+    assert second.rows[:2] == first.rows
+    assert len(asked) == 2  # four rows, two of them from the store
+    assert second.shares[-1] == 1.0
+
+
+def test_a_recipe_that_cannot_be_followed_is_a_row_with_its_reason():
+    steps = (Step("shrink", {"leave_out": ["conv9"]}),)
+    rows = work.perform("sweep", task(*steps, step=1, vary={"share": [0.5]}, samples=50), Progress())["rows"]
+    assert rows[1]["accuracy"] is None
+    assert "step 1 (shrink): leave_out names layer 'conv9': this net has fc1, fc2" in rows[1]["refused"]
+
+
+SCAN = {"technique": "shrink", "setting": "share", "values": [0.0, 0.9], "samples": 200}
+
+
+def test_sensitivity_touches_one_layer_at_a_time():
+    rows = work.perform("sensitivity", task(**SCAN), Progress())["rows"]
+    assert [(row["layer"], row["value"]) for row in rows] == [
+        ("fc1", 0.0),
+        ("fc1", 0.9),
+        ("fc2", 0.0),
+        ("fc2", 0.9),
+    ]
+    assert [row["change"] for row in rows if row["value"] == 0.0] == [0.0, 0.0]
+    for row in rows:
+        bundle, _ = work.after(MODEL, Recipe.from_key(row["recipe"]), DATA)
+        for label, name in (("fc1", "fc1.weight"), ("fc2", "fc2.weight")):
+            zeros = float((bundle.params[name].decode() == 0).float().mean())
+            assert zeros == pytest.approx(row["value"] if label == row["layer"] else 0.0, abs=0.005)
+
+
+def test_sensitivity_of_one_layer_after_a_recipe():
+    payload = task(SHRINK, **SCAN | {"layers": ["fc2"], "values": [0.5], "settings": {"keep_sign": False}})
+    rows = work.perform("sensitivity", payload, Progress())["rows"]
+    steps = Recipe.from_key(rows[0]["recipe"]).steps
+    assert steps[0].settings["share"] == 0.6
+    assert dict(steps[1].settings) == {"share": 0.5, "keep_sign": False, "leave_out": ["fc1"]}
+    assert len(rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "says"),
+    [
+        ("dance", {}, "job kind 'dance' is unknown; there are apply, accuracy, sensitivity, sweep"),
+        ("apply", task(SHRINK), "no step of this recipe trains"),
+        ("apply", task(LEARN, model="vgg"), "model 'vgg' is not in the zoo"),
+        ("sweep", {**SWEEP, "samples": 0}, "samples is 0: allowed is 1 to 5000"),
+        ("sweep", {**SWEEP, "data": ""}, "accuracy needs data"),
+        ("sensitivity", task(**{**SCAN, "technique": "learn"}), "learn lacks a setting for layers"),
+        ("sensitivity", task(**{**SCAN, "setting": "bits"}), "shrink lacks setting 'bits'"),
+        ("sensitivity", task(**{**SCAN, "layers": ["fc7"]}), "layers names layer 'fc7'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(kind, payload, says):
+    with pytest.raises(SlimscopeError, match=says):
+        work.perform(kind, payload, Progress())
+
+
+# ---------------------------------------------------------------- data by name
+
+
+def test_data_specs_read_back():
+    data = work.read_data(work.data_spec("cifar10", (0.5, 0.25, 0.125), (1.0, 2.0, 4.0)))
+    assert (data.test.mean, data.test.std) == ((0.5, 0.25, 0.125), (1.0, 2.0, 4.0))
+    assert work.read_data("mnist") is datasets.load("mnist")
+    assert work.read_data("") is None
+    assert work.data_key(data) != work.data_key(datasets.load("cifar10"))
+
+
+@pytest.mark.parametrize(
+    "spec", ["svhn", "mnist@1", "mnist@a/b", "mnist@0/0", "mnist@0.1,0.2/1,1", "cifar10@0/1"]
+)
+def test_data_that_is_not_there_is_refused(spec):
+    with pytest.raises(SlimscopeError, match="data '"):
+        work.read_data(spec)
