@@ -81,15 +81,24 @@ def varints(values: Sequence[int] | NDArray[np.integer]) -> bytes:
     >>> varints([5, 300]).hex()
     '05ac02'
     """
+    if len(values) < 64:  # most lists are heads of two or three numbers: ten times faster without numpy
+        return b"".join(_varint(int(value)) for value in values)
     numbers = np.asarray(values, np.int64)
-    if numbers.size == 0:
-        return b""
     places = max(-(-int(numbers.max()).bit_length() // 7), 1)
     groups = numbers[:, None] >> (7 * np.arange(places))  # (n, places): what is left at each place
     more = np.concatenate([groups[:, 1:] > 0, np.zeros((len(numbers), 1), bool)], axis=1)
     used = np.concatenate([np.ones((len(numbers), 1), bool), more[:, :-1]], axis=1)
     written: bytes = ((groups & 127) | (more * 128))[used].astype(np.uint8).tobytes()
     return written
+
+
+def _varint(value: int) -> bytes:
+    groups = bytearray()
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
 
 
 def read_varints(data: bytes, count: int, offset: int = 0) -> tuple[Ints, int]:

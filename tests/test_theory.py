@@ -80,7 +80,7 @@ def test_docstring_examples_hold() -> None:
         ("packed bits + scales", 3 + 8, 16, 1 + 12),
         # 3 different values in each, 2 bits an index
         ("codebook + indices", 12 + 2, 12 + 1, 12 + 1),
-        # 6*1 + 2 + 2 = 10 bits, table 3 * (3 + 8) bits, 2 scales; mask; 2*1 + 2 + 2 = 6 bits, table 3 * (2 + 8)
+        # 6*1 + 2 + 2 bits, table 3 * (3 + 8) bits, 2 scales; mask; 2*1 + 2 + 2 bits, table 3 * (2 + 8) bits
         ("Huffman", 2 + 5 + 8, 1 + 8, 1 + 4 + 12),
         # gaps (2, 0) and survivors (1, -1) have 2 bits each; equal gaps have none; again 2 + 2 bits
         ("entropy bound", 0.5 + 8, 0 + 8, 0.5 + 12),
