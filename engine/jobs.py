@@ -1,8 +1,9 @@
-"""Background work: jobs with progress, live series, cancel and resume, each in its own process.
+"""Background work: jobs with progress, live series, cancel and resume, each alone in a process.
 
-A job runs as `python -m engine.work` and talks JSON over pipes. A multiprocessing child
-would import the parent's `__main__`, which under `streamlit run` is the page script. Its
-process ends with its parent: the pipe closes. Nothing here knows what a job computes.
+A job runs in a `python -m engine.work` that talks JSON over pipes; a multiprocessing child
+would import the parent's `__main__`, which under `streamlit run` is the page script. The
+process ends with its parent: the pipe closes. One that is done waits for the next job, for
+importing torch takes seconds. Nothing here knows what a job computes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,8 +30,10 @@ from engine.types import SlimscopeError
 
 WORKER = (sys.executable, "-m", "engine.work")
 GRACE = 1.0  # seconds between the wish to stop, the terminate and the kill
+SPARE = 1  # processes that are kept for the next job
 KEEP_EVERY = 1.0  # seconds between two writes of a running job's series to the store
 MOST_WAITING = 50  # jobs of one owner that wait or run
+LAST = ("result", "failed", "cancelled")  # what a job's last message has
 OPEN = ("waiting", "running")
 STATES = (*OPEN, "done", "failed", "cancelled", "interrupted")
 
@@ -108,11 +111,14 @@ def _is_held(path: Path) -> bool:
 # ---------------------------------------------------------------- the manager
 
 
+Process = subprocess.Popen[bytes]
+
+
 @dataclass
 class _Run:
     """What the manager knows of a running job beside its snapshot."""
 
-    process: subprocess.Popen[str] | None = None
+    process: Process | None = None
     stopping: bool = False
     closing: bool = False
     started: float = 0.0  # monotonic seconds when the worker was ready
@@ -136,6 +142,7 @@ class Manager:
         self._jobs: dict[str, Job] = {}
         self._runs: dict[str, _Run] = {}
         self._threads: dict[str, threading.Thread] = {}
+        self._spare: list[Process] = []
         self._closed = False
         self._adopt()
         atexit.register(self.close)
@@ -226,6 +233,8 @@ class Manager:
             threads = list(self._threads.values())
         for thread in threads:
             thread.join(4 * GRACE)
+        for process in self._spare:
+            _retire(process)
         atexit.unregister(self.close)
         self._path.unlink(missing_ok=True)
         self._sign.close()
@@ -269,46 +278,74 @@ class Manager:
             return
         run.stopping = True
         if run.process is not None:
-            _ask_to_stop(run.process)
+            self._ask_to_stop(job_id, run)
+
+    def _ask_to_stop(self, job_id: str, run: _Run) -> None:
+        assert run.process is not None
+        _write(run.process, "stop")
+        for wait, end in ((GRACE, run.process.terminate), (2 * GRACE, run.process.kill)):
+            timer = threading.Timer(wait, self._end, (job_id, run, end))
+            timer.daemon = True
+            timer.start()
+
+    def _end(self, job_id: str, run: _Run, end: Callable[[], None]) -> None:
+        with self._lock:
+            if self._runs.get(job_id) is run:  # else its process may be at another job by now
+                end()
 
     # -------------------------------------------------------- one thread per running job
 
     def _follow(self, job_id: str) -> None:
-        """Start the job's process, take in what it says until it ends, and say how it ended."""
+        """Hand the job to a process, take in what it says, and say how it ended."""
         last: dict[str, Any] = {}
         code = 0
+        process = None
         try:
-            process = self._spawn(job_id)
-            with process:
-                assert process.stdout is not None
-                for line in process.stdout:
-                    last = json.loads(line)
-                    self._hear(job_id, last)
-            code = process.returncode
+            process = self._hand_over(job_id)
+            last = self._listen(job_id, process)
+            if not last or "broken" in last:
+                code = _retire(process)
         except Exception as error:
-            last = {"failed": f"{type(error).__name__}: {error}"}
+            last = {"failed": f"{type(error).__name__}: {error}", "broken": True}
         with self._lock:
             run = self._runs.pop(job_id)
             self._threads.pop(job_id)
+            if process is not None and last and "broken" not in last:
+                self._spare.append(process)
             self._change(job_id, **_ending(last, code, run))
             self._start_waiting()
+            surplus = self._spare[SPARE:]
+            del self._spare[SPARE:]
+        for process in surplus:
+            _retire(process)
 
-    def _spawn(self, job_id: str) -> subprocess.Popen[str]:
+    def _listen(self, job_id: str, process: Process) -> dict[str, Any]:
+        assert process.stdout is not None
+        for line in process.stdout:
+            message: dict[str, Any] = json.loads(line)
+            if any(name in message for name in LAST):
+                return message
+            self._hear(job_id, message)
+        return {}
+
+    def _hand_over(self, job_id: str) -> Process:
         with self._lock:
             job, run = self._jobs[job_id], self._runs[job_id]
-            process = subprocess.Popen(
-                self._worker,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=_environment(),
-            )
-            run.process = process
-            with suppress(OSError):
-                _write(process, json.dumps({"kind": job.kind, "payload": dict(job.payload)}))
+            run.process = self._process()
+            _write(run.process, json.dumps({"kind": job.kind, "payload": dict(job.payload)}))
             if run.stopping:
-                _ask_to_stop(process)
-            return process
+                self._ask_to_stop(job_id, run)
+            return run.process
+
+    def _process(self) -> Process:
+        while self._spare:
+            process = self._spare.pop()
+            if process.poll() is None:
+                return process
+            _retire(process)
+        return subprocess.Popen(
+            self._worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+        )
 
     def _hear(self, job_id: str, message: Mapping[str, Any]) -> None:
         with self._lock:
@@ -351,21 +388,21 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _write(process: subprocess.Popen[str], line: str) -> None:
+def _write(process: Process, line: str) -> None:
     # Past Python's buffer: what a dead process left there would be written again on closing.
     assert process.stdin is not None
-    os.write(process.stdin.fileno(), line.encode() + b"\n")
+    with suppress(BrokenPipeError):  # whoever listens to its answers learns that it is gone
+        os.write(process.stdin.fileno(), line.encode() + b"\n")
 
 
-def _ask_to_stop(process: subprocess.Popen[str]) -> None:
-    with suppress(OSError, ValueError):
-        _write(process, "stop")
-    for wait, end in ((GRACE, process.terminate), (2 * GRACE, process.kill)):
-        timer = threading.Timer(wait, _end, (process, end))
-        timer.daemon = True
-        timer.start()
-
-
-def _end(process: subprocess.Popen[str], how: Any) -> None:
-    if process.poll() is None:
-        how()
+def _retire(process: Process) -> int:
+    """Let a process end, by closing its pipes, and give its exit code; a deaf one is ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    process.stdout.close()
+    try:
+        return process.wait(2 * GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

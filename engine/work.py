@@ -2,22 +2,24 @@
 
 Each kind is a plain function of a JSON payload and a `Progress`; what it finds is kept in
 `engine.store` under a key that determines it, so that nothing is computed twice. `python -m
-engine.work` runs one job for `engine.jobs` in a process of its own. Nothing here knows who
+engine.work` is the process that runs jobs for `engine.jobs`. Nothing here knows who
 asked, how many jobs there are, or what a page shows.
 """
 
 from __future__ import annotations
 
+import functools
+import gc
 import hashlib
 import json
 import os
+import queue
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import IO, Any
 
 import torch
@@ -344,8 +346,8 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     model, sample = store.get_model(payload["model"]), _sample(source, payload)
     grid = [({}, Recipe()), *sweep.variations(whole, number, payload["vary"])]
     shared = technique.complete(Recipe(whole.steps[: number - 1]).live)
-    start = cache(lambda: make(model, shared, source, Progress(cancelled=progress.cancelled))[0])
-    before = cache(lambda: _asked(model, sample, Progress(cancelled=progress.cancelled)))
+    start = functools.cache(lambda: make(model, shared, source, Progress(cancelled=progress.cancelled))[0])
+    before = functools.cache(lambda: _asked(model, sample, Progress(cancelled=progress.cancelled)))
     rows = []
     for i, (settings, recipe) in enumerate(grid):
         part = _part(progress, i / len(grid), (i + 1) / len(grid))
@@ -417,32 +419,30 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
 }
 
 
-# ---------------------------------------------------------------- one job in its own process
+# ---------------------------------------------------------------- a process that does jobs
 
 
 def perform(kind: str, payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Do one job. Raises SlimscopeError for a kind that is not in KINDS."""
+    """Do a job here and now. Raises SlimscopeError for a kind that is not in KINDS."""
     if kind not in KINDS:
         raise SlimscopeError(f"job kind {kind!r} is unknown; there are {', '.join(KINDS)}")
     return KINDS[kind](payload, progress)
 
 
-def _listen(stop: threading.Event) -> None:
-    """A line on standard input asks to stop; its end means that the parent is gone, and so are we."""
-    while os.read(0, 4096):
-        stop.set()
-    os._exit(1)
+Work = tuple[Mapping[str, Any], threading.Event]  # a job, and the wish to stop it
 
 
-def _first_line() -> str:
-    # Byte by byte and unbuffered: what follows the first line belongs to `_listen`.
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
-            os._exit(1)
-        line += byte
-    return line.decode()
+def _listen(todo: queue.SimpleQueue[Work]) -> None:
+    """Each line of standard input is a job, or `stop` for the latest; its end is the parent's end."""
+    stop = threading.Event()
+    with open(0, "rb", buffering=0, closefd=False) as lines:  # raw: no lock is held at exit
+        for line in lines:
+            if line.strip() == b"stop":
+                stop.set()
+            else:
+                stop = threading.Event()
+                todo.put((json.loads(line), stop))
+    os._exit(0)
 
 
 def _outcome(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -454,7 +454,7 @@ def _outcome(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         return {"failed": str(error)}
     except Exception as error:  # the one place where a stranger's mistake becomes a sentence
         traceback.print_exc()
-        return {"failed": f"{type(error).__name__}: {error}"}
+        return {"failed": f"{type(error).__name__}: {error}", "broken": True}
 
 
 def _say(channel: IO[str], message: Mapping[str, Any]) -> None:
@@ -463,24 +463,34 @@ def _say(channel: IO[str], message: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the job that standard input names, as `engine.jobs` expects it: JSON lines on standard output.
+    """Do one job after the other, as `engine.jobs` hands them in: JSON lines on standard input and output.
 
-    `{"ready"}`, then any number of `{"progress", "row"}`, then one of `{"result"}`,
-    `{"failed"}`, `{"cancelled"}`.
+    Each is answered with `{"ready"}`, any number of `{"progress", "row"}`, and one of
+    `{"result"}`, `{"failed"}`, `{"cancelled"}`. After an error that nobody foresaw the
+    process is not to be trusted: it says `broken` and ends.
     """
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not end up among the messages
     torch.set_num_threads(1)
     with suppress(OSError):
         os.nice(5)  # the pages come first
-    job, stop = json.loads(_first_line()), threading.Event()
-    threading.Thread(target=_listen, args=(stop,), daemon=True).start()
-    _say(channel, {"ready": True})
-    progress = Progress(lambda share, row: _say(channel, {"progress": share, "row": row}), stop.is_set)
-    _say(channel, _outcome(job, progress))
-    channel.close()
+    todo: queue.SimpleQueue[Work] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(todo,), daemon=True).start()
+    answer: Mapping[str, Any] = {}
+    while "broken" not in answer:
+        job, stop = todo.get()
+        torch.manual_seed(0)  # as in a fresh process, whatever the last job drew
+        _say(channel, {"ready": True})
+        report = functools.partial(_report, channel)
+        answer = _outcome(job, Progress(report, stop.is_set))
+        _say(channel, answer)
+        gc.collect()
     sys.stderr.flush()
-    os._exit(0)  # without waiting for the thread that listens
+    os._exit(1)  # without waiting for the thread that listens
+
+
+def _report(channel: IO[str], share: float, row: Mapping[str, float] | None) -> None:
+    _say(channel, {"progress": share, "row": row})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,241 @@
+"""Jobs in their own processes: live, cancellable, one's own, and not lost with a process or a server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from engine import jobs, store
+from engine.jobs import Job, Manager
+from engine.types import SlimscopeError
+
+WORKER = (sys.executable, str(Path(__file__).with_name("job_worker.py")))
+FOREVER = {"rows": 2, "wait": True}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _home(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLIMSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(jobs, "SPARE", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def manager(_home):
+    made = Manager(limit=2, worker=WORKER)
+    yield made
+    made.close()
+
+
+def until(manager: Manager, job_id: str, true, owner: str = "ann", limit: float = 120.0) -> Job:
+    """The job as soon as something is true of it; the time is a limit, never a result."""
+    deadline = time.monotonic() + limit
+    while not true(job := manager.get(owner, job_id)):
+        assert time.monotonic() < deadline, job
+        time.sleep(0.01)
+    return job
+
+
+def over(job: Job) -> bool:
+    return not job.open
+
+
+def talks(job: Job) -> bool:
+    return bool(job.series) or not job.open
+
+
+def pid_of(job: Job) -> int:
+    assert job.state == "running", job
+    return int(job.series[0]["pid"])
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_job_runs_to_done_on_one_thread_and_the_same_work_is_not_queued_twice(manager):
+    job_id = manager.submit("ann", "count", {"rows": 3}, "three rows")
+    assert manager.submit("ann", "count", {"rows": 3}, "the same") == job_id
+    assert manager.submit("ben", "count", {"rows": 3}, "another's") != job_id
+    job = until(manager, job_id, over)
+    assert (job.state, job.error, job.progress) == ("done", "", 1.0)
+    assert [row["i"] for row in job.series] == [0, 1, 2]
+    assert job.result == {"threads": 1, "omp": "1"}
+    assert job.series[0]["pid"] != os.getpid()
+    assert [j.title for j in manager.list("ann")] == ["three rows"]
+    assert manager.submit("ann", "count", {"rows": 3}, "again") != job_id
+
+
+def test_nobody_sees_or_stops_the_job_of_another(manager):
+    job_id = manager.list("ann")[0].id
+    for touch in (manager.get, manager.cancel, manager.resume):
+        with pytest.raises(SlimscopeError, match="is not among yours"):
+            touch("eve", job_id)
+    assert manager.list("eve") == ()
+    assert {job.owner for job in manager.list("ben")} == {"ben"}
+
+
+def test_failures_are_sentences(manager):
+    refused = manager.submit("ann", "refuse", {}, "out of range")
+    unknown = manager.submit("ann", "dance", {}, "no such kind")
+    assert until(manager, refused, over).error == "sparsity is 2: allowed is 0 to 1"
+    assert until(manager, unknown, over).error.startswith("job kind 'dance' is unknown")
+    assert {manager.get("ann", j).state for j in (refused, unknown)} == {"failed"}
+
+
+def test_cancel_ends_running_and_waiting_jobs_and_keeps_the_rows(manager):
+    running = manager.submit("ann", "count", FOREVER, "runs on")
+    stubborn = manager.submit("ann", "deaf", {}, "does not listen")
+    waiting = manager.submit("ann", "count", {"rows": 1}, "waits its turn")
+    pids = [pid_of(until(manager, job_id, talks)) for job_id in (running, stubborn)]
+    assert until(manager, running, lambda job: len(job.series) == 2).remaining is not None
+    assert manager.get("ann", waiting).state == "waiting"
+    for job_id in (waiting, running, stubborn):
+        manager.cancel("ann", job_id)
+    assert manager.get("ann", waiting).state == "cancelled"
+    for job_id in (running, stubborn):
+        job = until(manager, job_id, over, limit=10 * jobs.GRACE)
+        assert (job.state, job.error, job.remaining) == ("cancelled", "", None)
+        assert job.series
+    assert is_gone(pids[1])
+    manager.cancel("ann", running)  # once more does nothing
+    assert manager.get("ann", running).state == "cancelled"
+    after = until(manager, manager.submit("ann", "count", {"rows": 1, "after": 0}, "after it"), over)
+    assert (after.state, after.series[0]["pid"]) == ("done", pids[0])  # free for the next
+
+
+def test_a_killed_worker_is_interrupted_and_resumes(manager):
+    job_id = manager.submit("ann", "count", {"rows": 4, "wait": True}, "killed")
+    os.kill(pid_of(until(manager, job_id, talks)), signal.SIGKILL)
+    job = until(manager, job_id, over)
+    assert (job.state, job.error) == ("interrupted", "its process was ended by signal 9")
+    assert manager.resume("ann", job_id) == job_id
+    again = until(manager, job_id, lambda job: len(job.series) == 4)
+    assert (again.state, again.error) == ("running", "")
+    with pytest.raises(SlimscopeError, match="is running: only a stopped job can be resumed"):
+        manager.resume("ann", job_id)
+    manager.cancel("ann", job_id)
+    assert until(manager, job_id, over).state == "cancelled"
+
+
+def test_an_idle_process_takes_the_next_job_and_a_broken_one_does_not(manager):
+    first, second = (
+        until(manager, manager.submit("ann", "count", {"rows": 1, "again": i}, "quick"), over) for i in (1, 2)
+    )
+    assert first.series[0]["pid"] == second.series[0]["pid"]
+    stumbled = until(manager, manager.submit("ann", "stumble", {}, "a mistake"), over)
+    assert (stumbled.state, stumbled.error) == ("failed", "KeyError: 'lost'")
+    third = until(manager, manager.submit("ann", "count", {"rows": 1, "again": 3}, "quick"), over)
+    assert third.state == "done"
+    assert third.series[0]["pid"] != first.series[0]["pid"]
+    assert is_gone(int(first.series[0]["pid"]))
+
+
+SERVER = """
+import sys, time
+from engine.jobs import Manager
+manager = Manager(limit=1, worker=sys.argv[1:])
+running = manager.submit("zoe", "count", {"rows": 1, "wait": True}, "cut off")
+waiting = manager.submit("zoe", "count", {"rows": 1}, "never begun")
+while not manager.get("zoe", running).series:
+    time.sleep(0.01)
+print(running, waiting, manager.get("zoe", running).series[0]["pid"], flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_server_takes_its_worker_along_and_the_next_one_can_resume(manager):
+    root = Path(jobs.__file__).parent.parent
+    command = [sys.executable, "-c", SERVER, *WORKER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as server:
+        assert server.stdout is not None
+        running, waiting, pid = server.stdout.readline().split()
+        beside = Manager(limit=1, worker=WORKER)
+        assert beside.list("zoe") == ()  # they have a living manager
+        assert beside.list("ann") == manager.list("ann")
+        beside.close()
+        server.kill()
+    deadline = time.monotonic() + 20
+    while not is_gone(int(pid)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert is_gone(int(pid))
+    after = Manager(limit=1, worker=WORKER)
+    job = after.get("zoe", running)
+    assert (job.state, job.error) == ("interrupted", "the server stopped before it was done")
+    assert [row["i"] for row in job.series] == [0]
+    assert after.get("zoe", waiting).state == "interrupted"
+    assert after.resume("zoe", waiting) == waiting
+    assert after.get("zoe", waiting).open
+    after.close()
+    assert after.get("zoe", waiting).state == "interrupted"
+    with pytest.raises(SlimscopeError, match="the server is stopping"):
+        after.submit("zoe", "count", {}, "too late")
+
+
+# ---------------------------------------------------------------- without a process
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """A manager whose jobs never start, so that only the queue is looked at."""
+    made = Manager(limit=1, worker=WORKER)
+    monkeypatch.setattr(made, "_start_waiting", lambda: None)
+    yield made
+    made.close()
+
+
+def test_a_full_queue_and_a_payload_that_is_not_json_are_refused(idle):
+    for i in range(jobs.MOST_WAITING):
+        idle.submit("max", "count", {"rows": i}, "one of many")
+    with pytest.raises(SlimscopeError, match="50 jobs wait already: allowed is 50"):
+        idle.submit("max", "count", {"rows": -1}, "one too many")
+    assert idle.submit("max", "count", {"rows": 7}, "one of them") in {job.id for job in idle.list("max")}
+    with pytest.raises(SlimscopeError, match="payload of a count job is not JSON"):
+        idle.submit("nil", "count", {"rows": object()}, "no JSON")
+
+
+def test_the_same_payload_submitted_by_many_threads_is_one_job(idle):
+    ids: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: ids.append(idle.submit("tim", "count", {"b": 1, "a": 2}, "t")))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1
+    assert idle.submit("tim", "count", {"a": 2, "b": 1}, "in another order") == ids[0]
+
+
+def test_snapshots_are_frozen_and_kept_as_they_are(idle):
+    job_id = idle.submit("sue", "count", {"rows": 1}, "kept")
+    job = idle.get("sue", job_id)
+    with pytest.raises(TypeError):
+        job.payload["rows"] = 2  # type: ignore[index]
+    row = next(row for row in store.jobs() if row["id"] == job_id)
+    assert (row["owner"], row["payload"], row["state"]) == ("sue", {"rows": 1}, "waiting")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
+def test_the_number_of_workers_is_a_checked_setting(monkeypatch, text):
+    monkeypatch.setenv("SLIMSCOPE_WORKERS", "3")
+    assert jobs.workers() == 3
+    monkeypatch.delenv("SLIMSCOPE_WORKERS")
+    assert jobs.workers() == len(os.sched_getaffinity(0))
+    monkeypatch.setenv("SLIMSCOPE_WORKERS", text)
+    with pytest.raises(SlimscopeError, match=f"SLIMSCOPE_WORKERS is '{text}'"):
+        jobs.workers()
