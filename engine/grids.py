@@ -220,14 +220,14 @@ def _codes(
     if symmetric and bits == 1:
         return torch.sign(matrix).to(torch.int32)
     bottom, top = code_range(bits, symmetric)
-    return torch.clamp(_free_codes(matrix, scale, zero, group), bottom, top).to(torch.int32)
+    return _free_codes(matrix, scale, zero, group).clamp_(bottom, top).to(torch.int32)
 
 
 def _free_codes(matrix: Tensor, scale: Tensor, zero: Tensor, group: int | None) -> Tensor:
     """Codes before they are clipped, as floats."""
     rows, columns = matrix.shape
     step, shift = (spread_over(each, rows, columns, group) for each in (scale, zero))
-    return torch.round(matrix / step) + shift
+    return (matrix / step).round_().add_(shift)
 
 
 def _matrix(tensor: Tensor, grid: Grid) -> Tensor:
@@ -259,18 +259,33 @@ def error(values: Tensor, grid: Grid, symmetric: bool) -> Error:
     >>> round(error(w, quantize(w, 2), True).mse, 6)
     0.020833
     """
-    difference = (values.detach() - grid.decode()).double()
-    noise = float(difference.square().sum())
-    bottom, top = code_range(grid.bits, symmetric)
-    free = _free_codes(_matrix(values.detach(), grid), grid.scale, grid.zero, grid.group)
+    original = values.detach()
+    difference = grid.decode().sub_(original)
+    noise = sum_of_squares(difference)
     codes = grid.codes.flatten()
     return Error(
-        mse=noise / max(values.numel(), 1),
-        sqnr_db=decibels(float(values.detach().double().square().sum()), noise),
-        max_error=float(difference.abs().max()) if values.numel() else 0.0,
-        clipped=float(((free < bottom) | (free > top)).double().mean()) if values.numel() else 0.0,
-        levels_used=int((torch.bincount(codes - codes.min()) > 0).sum()) if values.numel() else 0,
+        mse=noise / len(codes),
+        sqnr_db=decibels(sum_of_squares(original), noise),
+        max_error=max(abs(float(end)) for end in difference.aminmax()),
+        clipped=_clipped(original, grid, symmetric) / len(codes),
+        levels_used=int(torch.bincount(codes - codes.min()).count_nonzero()),
     )
+
+
+def _clipped(values: Tensor, grid: Grid, symmetric: bool) -> int:
+    """How many values would need a code beyond the grid's ends."""
+    free = _free_codes(_matrix(values, grid), grid.scale, grid.zero, grid.group)
+    bottom, top = code_range(grid.bits, symmetric)
+    low, high = free.aminmax()
+    if low >= bottom and high <= top:
+        return 0
+    return int(((free < bottom) | (free > top)).count_nonzero())
+
+
+def sum_of_squares(values: Tensor) -> float:
+    """In float64, whatever the type of the values."""
+    wide = values.detach().flatten().double()
+    return float(wide @ wide)
 
 
 def decibels(signal: float, noise: float) -> float:
@@ -389,3 +404,19 @@ def affine_example(low: float, high: float, bits: int, value: float, decimals: i
     bottom, top = code_range(bits, symmetric=False)
     codes = [min(max(round(value / s + zero), bottom), top) for s in (scale, rounded)]
     return AffineExample(scale, zero, codes[0], rounded, codes[1])
+
+
+def errors_in_steps(values: Tensor, grid: Grid) -> Tensor:
+    """Rounding errors (value minus reconstruction) in units of each weight's own step, flat.
+
+    Exact zeros are left out: they are the mask, and cost nothing. Within the range the errors lie
+    in -0.5..0.5; what is clipped lies beyond.
+
+    >>> w = torch.tensor([0.0, 0.25, 1.0])
+    >>> errors_in_steps(w, quantize(w, 2)).tolist()
+    [0.25, 0.0]
+    """
+    matrix = _matrix(values.detach(), grid)
+    steps = spread_over(grid.scale, grid.rows, matrix.shape[1], grid.group)
+    lost = (matrix - _matrix(grid.decode(), grid)) / steps
+    return lost[matrix != 0].flatten()

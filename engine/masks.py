@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.grids import sum_of_squares
 from engine.types import Book, Dense, Grid, Param, spread_over
 
 
@@ -80,18 +81,17 @@ def by_quality(values: Tensor, quality: float) -> Tensor:
 
 def energy_kept(values: Tensor, kept: Tensor) -> float:
     """Share of the sum of squares that the kept weights hold, 0..1; 1 where all weights are zero."""
-    squares = values.detach().double().square()
-    total = float(squares.sum())
-    return float((squares * kept).sum()) / total if total > 0 else 1.0
+    total = sum_of_squares(values)
+    return sum_of_squares(values * kept) / total if total > 0 else 1.0
 
 
 def remove(param: Param, kept: Tensor) -> Param:
     """The parameter with exact zeros where `kept` (its shape) is False, in its own form.
 
     A grid keeps its scales and gets the code that means zero; a codebook gets an entry 0
-    where it has none. Where nothing changes, the same object comes back.
+    where it has none. Where all is kept, the same object comes back.
     """
-    if bool((kept | (param.decode() == 0)).all()):
+    if bool(kept.all()):
         return param
     match param:
         case Grid():

@@ -144,14 +144,14 @@ def _by_sparsity(
 
 def _row(label: str, values: Tensor, kept: Tensor) -> dict[str, Any]:
     """`threshold` is the largest magnitude that was removed: 0 where only zeros were."""
-    weights, survivors = kept.numel(), int(kept.sum())
+    weights, survivors = kept.numel(), int(kept.count_nonzero())
     return {
         "layer": label,
         "weights": weights,
         "kept": survivors,
         "removed": weights - survivors,
         "sparsity": (weights - survivors) / weights,
-        "threshold": float((values.abs() * ~kept).max()),
+        "threshold": max(abs(float(end)) for end in values.masked_fill(kept, 0.0).aminmax()),
         "energy_kept": masks.energy_kept(values, kept),
     }
 
