@@ -1,0 +1,176 @@
+"""The command: what it prints is what is on disk, and mistakes are one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import engine.techniques  # noqa: F401  (fills the registry)
+from engine import cli, data, measure, packfile, technique, zoo
+from engine.run import run
+from engine.types import Recipe
+
+RECIPE = '[["prune_weights",{"sparsity":0.9}],["quantize",{"bits":5,"granularity":"channel"}]]'
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    cli.main(words)
+    return capsys.readouterr().out
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def test_models_lists_the_trained_nets_with_the_accuracy_of_their_cards(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listed = json.loads(call(capsys, "models", "--json"))
+    assert [model["name"] for model in listed] == zoo.trained()
+    for model in listed:
+        figures = {f["name"]: f for f in model["figures"]}
+        assert figures["accuracy"] == zoo.card(model["name"])["test accuracy"]
+        assert figures["parameters"]["value"] == zoo.card(model["name"])["parameters"]
+        assert figures["multiply-adds"]["value"] == zoo.card(model["name"])["macs"]
+    text = call(capsys, "models")
+    assert all(name in text for name in zoo.trained())
+
+
+def test_techniques_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = {known["name"]: known for known in json.loads(call(capsys, "techniques", "--json"))}
+    assert list(listed) == list(technique.REGISTRY)
+    for name, known in technique.REGISTRY.items():
+        assert [s["name"] for s in listed[name]["settings"]] == list(known.knobs)
+        assert {s["name"]: s["default"] for s in listed[name]["settings"]} == json.loads(
+            json.dumps(dict(known.defaults))
+        )
+        assert all(s["help"] and s["allowed"] for s in listed[name]["settings"])
+    assert "epochs = 3  (a whole number from 1 to 30)" in call(capsys, "techniques")
+
+
+def test_compress_writes_decodes_and_measures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "m.slim"
+    printed = json.loads(call(capsys, "compress", "mlp-32", "--recipe", RECIPE, "--out", str(path), "--json"))
+    figures = {f["name"]: f for f in printed["figures"]}
+    original = zoo.load("mlp-32")
+    bundle, _ = run(original, Recipe.from_key(RECIPE), None)
+    test = data.load("mnist").test
+    expected = measure.accuracy(packfile.unpack(path.read_bytes()), test)
+    before, after = measure.predictions(original, test), measure.predictions(bundle, test)
+    assert path.read_bytes() == packfile.pack(bundle)
+    assert figures["file size"]["value"] == path.stat().st_size
+    assert figures["accuracy"] == expected.to_dict()
+    assert figures["accuracy change"] == measure.paired_difference(before, after, test.labels).to_dict()
+    assert figures["sparsity"]["value"] == pytest.approx(0.9, abs=1e-4)
+    dense = (zoo.MODELS / "mlp-32.safetensors").stat().st_size
+    assert figures["dense file of the original"]["value"] == dense
+    assert figures["ratio"]["value"] == dense / path.stat().st_size
+    for figure in printed["figures"]:
+        assert set(figure) == {"name", "value", "unit", "basis", "how", "spread"}
+        assert figure["unit"]
+        assert figure["how"]
+    assert printed["recipe"][0][1]["scope"] == "model"
+
+
+def test_compress_reads_a_recipe_file_and_trains(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('[["prune_weights", {"sparsity": 0.5}], ["finetune", {"epochs": 1}]]')
+    path = tmp_path / "m.slim"
+    text = call(capsys, "compress", "mlp-32", "--recipe-file", str(recipe), "--out", str(path))
+    assert "note: trained on 55,000 images of mnist" in text
+    assert f"{path.stat().st_size:,}" in text
+    again = json.loads(call(capsys, "inspect", str(path), "--json"))
+    assert [step[0] for step in again["recipe"]] == ["prune_weights", "finetune"]
+    assert again["figures"][2]["value"] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_bare_weights_are_packed_without_an_accuracy(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    save_file({"w": torch.randn(20, 30)}, tmp_path / "w.safetensors")
+    words = ("--recipe", '[["quantize",{"bits":4}]]', "--out", str(tmp_path / "w.slim"), "--json")
+    printed = json.loads(call(capsys, "compress", str(tmp_path / "w.safetensors"), *words))
+    names = [f["name"] for f in printed["figures"]]
+    assert "accuracy" not in names
+    assert "file size" in names
+    assert "not run" in printed["notes"][0]
+
+
+def test_inspect_adds_up(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "m.slim"
+    path.write_bytes(packfile.pack(zoo.load("mlp-32")))
+    found = json.loads(call(capsys, "inspect", str(path), "--json"))
+    assert found["size"]["value"] == path.stat().st_size
+    assert found["fingerprint"] == zoo.load("mlp-32").fingerprint
+    assert sum(t["bytes"] for t in found["tensors"]) < found["size"]["value"]
+    assert sum(torch.Size(t["shape"]).numel() for t in found["tensors"]) == 25_450
+    assert "fc1.weight: dense (32, 784)" in call(capsys, "inspect", str(path))
+
+
+def test_answers_depend_on_the_scaling(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = json.loads(call(capsys, "inspect", "mlp-32", "--answers", "--json"))["answers"]
+    scaled = ("--mean", "0", "--std", "1")
+    other = json.loads(call(capsys, "inspect", "mlp-32", "--answers", "--json", *scaled))["answers"]
+    test = data.load("mnist").test
+    assert plain == measure.predictions(zoo.load("mlp-32"), test).tolist()
+    assert len(other) == len(plain)
+    assert other != plain
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("compress", "nothing", "--recipe", "[]", "--out", "x"), "model 'nothing' is neither a file"),
+        (("compress", "mlp-32", "--recipe", "[", "--out", "x"), "is not JSON"),
+        (("compress", "mlp-32", "--recipe", '[["fold",{}]]', "--out", "x"), "technique 'fold' is unknown"),
+        (
+            ("compress", "mlp-32", "--recipe", '[["prune_weights",{"sparsity":1.5}]]', "--out", "x"),
+            "sparsity is 1.5: allowed is",
+        ),
+        (("compress", "mlp-32", "--recipe", "[]", "--out", "/no/such/folder/x"), "No such file"),
+        (("compress", "mlp-32", "--recipe-file", "/no/such/file", "--out", "x"), "No such file"),
+        (("compress", "mlp-32", "--out", "x"), "--recipe"),
+        (("inspect", "mlp-32", "--answers", "--mean", "1,2", "--std", "1"), "allowed are 1 numbers each"),
+        (("inspect", "mlp-32", "--mean", "a"), "allowed are numbers"),
+        (("inspect", __file__), "not a weights file"),
+        (("fold",), "invalid choice"),
+        ((), "COMMAND"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: tuple[str, ...],
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert text in fails(capsys, *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_does_not_decode_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "bad.slim"
+    path.write_bytes(b"SLIM")
+    with pytest.raises(cli.SlimscopeError, match=r"written but not decoded: slimscope: bad\.slim"):
+        cli.decode_elsewhere(path, (), ())
+
+
+def test_the_app_is_served_by_this_python() -> None:
+    command = cli.app_command(Path("app.py"), 8600, "127.0.0.1")
+    assert command[1:] == [
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port=8600",
+        "--server.address=127.0.0.1",
+    ]
