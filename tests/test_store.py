@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 import threading
@@ -65,11 +64,9 @@ def test_a_write_that_fails_leaves_the_old_net_and_no_litter(tmp_path, monkeypat
     def fail(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(packfile, "pack", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(packfile, "pack", fail)
         store.put_bundle("net", bundle)
-    monkeypatch.undo()
-    os.environ["SLIMSCOPE_HOME"] = str(tmp_path)
     back = store.get_bundle("net")
     assert back is not None
     assert back.fingerprint == bundle.fingerprint
