@@ -53,7 +53,8 @@ def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
     p = right / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the bound is the share itself; rounding must not move it inwards.
+    return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
 
 
 def accuracy_of(answers: Tensor, labels: Tensor) -> Figure:
@@ -258,3 +259,17 @@ def _obstacles(bundle: Bundle) -> list[str]:
     if any(verb == "quantize_input" for verb, _ in bundle.arch.edits):
         said.append("rounding the inputs of layers is extra work here")
     return said
+
+
+def entropy(scores: Tensor, temperature: float = 1.0) -> Figure:
+    """Entropy of the softened answer to one sample, in bit; scores are logits (classes,).
+
+    Zero for a net that is certain, log2(classes) for one that has no idea.
+
+    >>> entropy(torch.zeros(4)).value
+    2.0
+    """
+    log_shares = F.log_softmax(scores / temperature, dim=-1)
+    value = float(-(log_shares.exp() * log_shares).sum() / math.log(2))
+    how = f"minus sum of p log2(p) of the softmax at temperature {temperature:g}, one sample"
+    return Figure("entropy", value, "bits", Basis.MEASURED, how)

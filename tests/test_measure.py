@@ -1,0 +1,249 @@
+"""Measured figures against oracles and by hand: intervals, flips, classes, divergence, time."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from engine import count, data, measure, zoo
+from engine.surgery import weight_layers
+from engine.types import Basis, Bundle, Dense, Figure, Grid, SlimscopeError
+
+answers = st.integers(0, 3)
+triples = st.lists(st.tuples(answers, answers, answers), min_size=1, max_size=60)
+
+
+def columns(rows: list[tuple[int, int, int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    table = torch.tensor(rows)
+    return table[:, 0], table[:, 1], table[:, 2]
+
+
+def untrained(name: str) -> Bundle:
+    return zoo.bundle_of(name, zoo.seeded(name, 1).state_dict())
+
+
+# ---------------------------------------------------------------- accuracy
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (1, 3), (985, 1000), (9916, 10_000), (50, 100)])
+def test_wilson_against_scipy(right: int, n: int) -> None:
+    oracle = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
+    assert measure.wilson(right, n) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
+
+
+def test_wilson_without_samples_says_nothing() -> None:
+    assert measure.wilson(0, 0) == (0.0, 1.0)
+
+
+def test_half_widths_at_98_5_percent() -> None:
+    for n, half in ((1000, 0.0077), (2000, 0.0054), (10_000, 0.0024)):
+        low, high = measure.wilson(round(0.985 * n), n)
+        assert (high - low) / 2 == pytest.approx(half, abs=0.0003)
+
+
+def test_paired_difference_by_hand() -> None:
+    # 100 samples of class 0; 6 lost, 2 won: change -0.04, error sqrt(8 - 16 / 100) / 100 = 0.028
+    labels = torch.zeros(100, dtype=torch.int64)
+    before, after = torch.zeros_like(labels), torch.zeros_like(labels)
+    after[:6] = 1
+    before[6:8] = 1
+    figure = measure.paired_difference(before, after, labels)
+    assert figure.value == pytest.approx(-0.04)
+    assert figure.spread == pytest.approx((-0.04 - 1.96 * 0.028, -0.04 + 1.96 * 0.028), abs=1e-5)
+    assert figure.basis is Basis.MEASURED
+    assert "2 won, 6 lost of the same 100" in figure.how
+    # p = 2 (1 + 8 + 28) / 256
+    assert measure.mcnemar(before, after, labels).value == pytest.approx(74 / 256)
+
+
+@given(triples)
+def test_paired_figures_agree_with_the_accuracies(rows: list[tuple[int, int, int]]) -> None:
+    before, after, labels = columns(rows)
+    one, two = measure.accuracy_of(before, labels), measure.accuracy_of(after, labels)
+    change = measure.paired_difference(before, after, labels)
+    assert change.value == pytest.approx(two.value - one.value)
+    assert one.spread is not None
+    assert one.spread[0] <= one.value <= one.spread[1]
+
+
+@given(st.integers(0, 80), st.integers(0, 80))
+def test_mcnemar_against_the_binomial_test(lost: int, won: int) -> None:
+    labels = torch.zeros(lost + won, dtype=torch.int64)
+    before = torch.cat([torch.zeros(lost), torch.ones(won)]).long()
+    value = measure.mcnemar(before, 1 - before, labels).value
+    expected = stats.binomtest(won, lost + won).pvalue if lost + won else 1.0
+    assert value == pytest.approx(expected)
+
+
+def test_accuracy_runs_the_net_and_leaves_its_mode() -> None:
+    samples = data.load("mnist").test.stratified(200)
+    net = zoo.build(zoo.load("mlp-32")).train()
+    share = measure.share_right(net, samples)
+    assert net.training
+    assert measure.accuracy(zoo.load("mlp-32"), samples).value == pytest.approx(share)
+    assert share > 0.9
+
+
+# ---------------------------------------------------------------- divergence
+
+
+def test_kl_by_hand() -> None:
+    # shares 1/2, 1/2 against 3/4, 1/4: ln(2/3) / 2 + ln(2) / 2
+    teacher, student = torch.zeros(2), torch.log(torch.tensor([3.0, 1.0]))
+    figure = measure.kl(teacher, student)
+    assert figure.value == pytest.approx(0.143841, abs=1e-6)
+    assert figure.unit == "nat"
+    assert measure.kl(teacher.expand(5, 2), student.expand(5, 2)).value == pytest.approx(figure.value)
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=2, max_size=10), st.floats(0.5, 20))
+def test_kl_against_scipy(rows: list[tuple[float, float]], temperature: float) -> None:
+    v, z = torch.tensor(rows, dtype=torch.float64).T
+    p, q = torch.softmax(v / temperature, 0), torch.softmax(z / temperature, 0)
+    assert measure.kl(v, z, temperature).value == pytest.approx(stats.entropy(p, q), abs=1e-9)
+    assert measure.kl(v, v, temperature).value == 0
+
+
+# ---------------------------------------------------------------- flips and classes
+
+
+def test_flips_by_hand() -> None:
+    labels = torch.tensor([0, 1, 2, 3])
+    table = measure.flips(torch.tensor([0, 0, 0, 3]), torch.tensor([1, 1, 1, 3]), labels)
+    assert table.to_dict("list") == {
+        "sample": [0, 1, 2],
+        "label": [0, 1, 2],
+        "before": [0, 0, 0],
+        "after": [1, 1, 1],
+        "kind": ["lost", "won", "changed"],
+    }
+    assert measure.flips(labels, labels, labels).empty
+
+
+@given(triples)
+@settings(deadline=None)
+def test_flips_and_classes_add_up_to_the_change(rows: list[tuple[int, int, int]]) -> None:
+    before, after, labels = columns(rows)
+    kinds = measure.flips(before, after, labels)["kind"].value_counts()
+    change = measure.paired_difference(before, after, labels).value
+    assert (kinds.get("won", 0) - kinds.get("lost", 0)) / len(rows) == pytest.approx(change)
+    table = measure.per_class(before, after, labels, ("a", "b", "c", "d"))
+    assert table["n"].sum() == len(rows)
+    assert (table["change"].fillna(0) * table["n"]).sum() / len(rows) == pytest.approx(change)
+
+
+def test_per_class_by_hand() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1])
+    table = measure.per_class(
+        torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 1, 1]), labels, ("x", "y", "z")
+    )
+    first = table.iloc[0]
+    assert (first["class"], first["n"], first["before"], first["after"]) == ("x", 4, 0.75, 0.5)
+    assert first["change"] == -0.25
+    assert (first["after low"], first["after high"]) == measure.wilson(2, 4)
+    assert table.iloc[1]["change"] == 0
+    assert math.isnan(table.iloc[2]["before"])
+    assert (table.iloc[2]["before low"], table.iloc[2]["before high"]) == (0, 1)
+    assert isinstance(table, pd.DataFrame)
+
+
+# ---------------------------------------------------------------- how many samples
+
+
+@pytest.mark.parametrize("name", list(zoo.ENTRIES))
+def test_sample_size_is_the_largest_within_the_budget(name: str) -> None:
+    bundle = untrained(name)
+    n, macs = measure.sample_size(bundle), count.macs(bundle).value
+    assert n in measure.LIVE_SIZES
+    assert n * macs <= measure.LIVE_BUDGET or n == 500
+    larger = [size for size in measure.LIVE_SIZES if size > n]
+    assert all(size * macs > measure.LIVE_BUDGET for size in larger)
+
+
+def test_small_nets_are_measured_in_full() -> None:
+    assert measure.sample_size(untrained("lenet-300-100")) == 10_000
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_latency_is_three_measured_figures_with_quartiles() -> None:
+    threads = torch.get_num_threads()
+    figures = measure.latency(untrained("mlp-32"), untrained("lenet-300-100"), batch=2, repeats=30)
+    assert [f.name for f in figures] == ["latency before", "latency after", "speed-up"]
+    for figure in figures:
+        assert figure.basis is Basis.MEASURED
+        assert figure.spread is not None
+        assert 0 < figure.spread[0] <= figure.value <= figure.spread[1]
+        assert "batch 2, 1 thread" in figure.how
+        assert "30 runs" in figure.how
+    assert [f.unit for f in figures] == ["ms", "ms", "times"]
+    assert torch.get_num_threads() == threads
+
+
+def test_latency_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = zoo.build(untrained("mlp-32")), zoo.build(untrained("mlp-32"))
+    called: list[str] = []
+    a.register_forward_pre_hook(lambda *_: called.append("a"))
+    b.register_forward_pre_hook(lambda *_: called.append("b"))
+    ticks = iter(range(0, 10_000, 7))
+    monkeypatch.setattr(measure.time, "perf_counter_ns", lambda: next(ticks))
+    times = measure._timed(a, b, torch.zeros(1, 1, 28, 28), 4)
+    assert "".join(called) == "ab" * measure.WARM_UP + "abbaabba"
+    assert torch.equal(times, torch.full((4, 2), 7.0, dtype=torch.float64))
+
+
+def test_latency_refuses_what_says_nothing() -> None:
+    one = untrained("mlp-32")
+    with pytest.raises(SlimscopeError, match="repeats is 5"):
+        measure.latency(one, one, repeats=5)
+    with pytest.raises(SlimscopeError, match="not comparable"):
+        measure.latency(one, untrained("resnet-8"))
+
+
+def ratio(low: float, value: float, high: float) -> Figure:
+    return Figure("speed-up", value, "times", Basis.MEASURED, "by hand", (low, high))
+
+
+def test_verdict_names_the_reason() -> None:
+    dense = untrained("lenet-300-100")
+    layer = weight_layers(dense)["fc1"]
+    weight = dense.params[layer].decode()
+    masked = dense.become({**dense.params, layer: Dense(weight * (weight.abs() > weight.abs().median()))})
+    zero = torch.zeros(1, dtype=torch.int32)
+    grid = Grid(torch.round(weight / 0.01).to(torch.int32) + 100, torch.tensor([0.01]), zero, 8)
+    coded = dense.become({**dense.params, layer: grid})
+    noise = ratio(0.9, 1.0, 1.1)
+    assert "zeros lie in dense matrices" in measure.verdict(dense, masked, noise)
+    assert "decoded to 32-bit floats" in measure.verdict(dense, coded, noise)
+    assert measure.verdict(dense, dense, noise) == (
+        "No difference beyond the noise: both do the same multiply-adds."
+    )
+    assert measure.verdict(dense, untrained("mlp-32"), ratio(2, 3, 4)) == (
+        "3.00 times as fast: the smaller net needs 10% of the multiply-adds."
+    )
+    assert measure.verdict(dense, masked, ratio(0.4, 0.5, 0.6)).startswith("2.00 times the time: zeros")
+    assert "nothing in the net explains it" in measure.verdict(dense, masked, ratio(1.1, 1.2, 1.3))
+
+
+def test_verdict_on_thinner_layers() -> None:
+    dense = untrained("lenet-300-100")
+    split = dense.arch.edit("split", layer="fc1", rank=20, form="linear")
+    weight = dense.params["fc1.weight"].decode()
+    params = {n: p for n, p in dense.params.items() if n != "fc1.weight" and n != "fc1.bias"}
+    thin = dense.become(
+        {
+            **params,
+            "fc1.0.weight": Dense(weight[:20].contiguous()),
+            "fc1.1.weight": Dense(torch.ones(300, 20)),
+            "fc1.1.bias": dense.params["fc1.bias"],
+        },
+        split,
+    )
+    # (784 + 300) x 20 + 31,000 of 266,200
+    assert "the new layers need 20% of the multiply-adds" in measure.verdict(dense, thin, ratio(2, 2, 2))
+    assert "costs time of its own" in measure.verdict(dense, thin, ratio(0.9, 1, 1.1))
