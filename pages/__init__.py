@@ -1,0 +1,1 @@
+"""The pages of slimscope: one file per question that a visitor asks."""

@@ -1,0 +1,139 @@
+"""Distill: can a small net learn what a large one knows?"""
+
+import streamlit as st
+
+from engine import measure, train, zoo
+from engine.types import SlimscopeError
+from pages.parts import cached, charts, figures, frame, jobs, knobs, session
+from pages.parts.footer import footer
+from pages.parts.pictures import mirrored, picture_of
+
+frame.heading(
+    "Distill",
+    "A teacher's answer is more than a class: how the rest of its confidence is spread says what the classes have in common. "
+    "**Raise the temperature and watch the wrong classes appear.** A small student is then trained to give the same shares.",
+)
+subject, model = session.subject(), session.model()
+if cached.images(subject) is None or zoo.entry(cached.original(subject).arch.name).student is None:
+    names = ", ".join(e.title for e in zoo.ENTRIES.values() if e.student)
+    st.info(f"Distillation needs a teacher with a student in the zoo: {names}.", icon=":material/school:")
+    st.stop()
+student_name = zoo.entry(cached.original(subject).arch.name).student
+held = cached.images(subject)
+teacher, _ = cached.after(subject, knobs.before("distill").key)
+
+
+def softmax_at(place: int, temperature: float) -> None:
+    """The teacher's shares at this temperature, beside the hard label and the trained student's."""
+    one = held.test.take(slice(place, place + 1))
+    scores = measure.logits(zoo.build(teacher), one)[0]
+    shares = train.softened(scores, temperature)
+    learner = trained_student()
+    theirs = None if learner is None else measure.logits(zoo.build(learner), one)[0]
+    truth = int(one.labels[0])
+    picture, bars = st.columns([1, 4], vertical_alignment="center")
+    picture.html(
+        f'<img class="picture" alt="the sample" src="{picture_of(one.images[0])}" style="max-width:9rem">'
+    )
+    picture.caption(f"True class: {held.classes[truth]}")
+    with bars:
+        other = None if theirs is None else train.softened(theirs, temperature).tolist()
+        st.html(
+            mirrored(held.classes, shares.tolist(), other, truth, ("teacher", "student" if other else ""))
+        )
+    entropy = measure.entropy(scores, temperature)
+    row = [
+        figures.Tile(
+            "Entropy of the teacher", entropy, "0 is certain; the most is log2 of the number of classes"
+        )
+    ]
+    if theirs is not None:
+        row.append(
+            figures.Tile("KL to the student", measure.kl(scores, theirs, temperature), "0 where both agree")
+        )
+    st.html(figures.tiles(row))
+
+
+def trained_student():
+    """The student that this recipe trained, or the plain one of the zoo."""
+    try:
+        if knobs.find("distill") is not None:
+            return cached.after(subject, knobs.before("distill").then(knobs.current("distill")).live.key)[0]
+    except SlimscopeError:
+        pass
+    return zoo.load(student_name) if student_name in zoo.trained() else None
+
+
+left, right = st.columns([1, 2.6], gap="medium")
+with right:
+    st.subheader("What the teacher says of one sample", anchor=False)
+    st.caption(
+        f"Left the teacher, right the student {zoo.entry(student_name).title}; the tick marks the true class."
+    )
+    shown = st.container()
+    shown.html("<span></span>")
+    st.subheader("Training the student", anchor=False)
+    places = st.container()
+
+
+@st.fragment
+def controls() -> None:
+    if st.session_state.pop(knobs.REDRAW, False):
+        st.rerun()
+    order = cached.least_certain(subject)
+    number = st.number_input(
+        "Sample of the test set",
+        0,
+        len(order) - 1,
+        0,
+        key="sample",
+        help="Ordered by the teacher's doubt: 0 is where it hesitates most.",
+    )
+    step = knobs.panel("distill", teacher)
+    with shown:
+        softmax_at(order[int(number)], float(step.settings["temperature"]))
+    frame.membership("distill")
+    if st.button(
+        "Update the training section", key="refresh", help="After moving a control that training depends on."
+    ):
+        st.rerun()
+    frame.strip()
+
+
+with left:
+    controls()
+
+with places:
+    if knobs.find("distill") is None:
+        st.info("Add the step to the recipe to train the student.")
+    else:
+        recipe = knobs.before("distill").then(knobs.current("distill")).live
+        try:
+            _, reports = cached.after(subject, recipe.key)
+            curve = reports[-1].tables["curve"]
+            st.plotly_chart(
+                charts.lines(
+                    curve,
+                    "epoch",
+                    "validation accuracy",
+                    "run",
+                    titles=("epoch", "validation accuracy"),
+                    percent=True,
+                ),
+                key="learned",
+                config={"displayModeBar": False},
+                alt="Validation accuracy of the distilled and the plain student",
+            )
+            st.html(
+                figures.tiles(
+                    figures.Tile(f.name.capitalize(), f, figures.interval(f)) for f in reports[-1].figures
+                )
+            )
+            for note in reports[-1].notes:
+                st.caption(note)
+            st.html(frame.tiles(subject, wait=False))
+        except cached.Untrained as missing:
+            jobs.run_card(missing.recipe)
+        except SlimscopeError as error:
+            st.error(str(error))
+footer(subject)

@@ -1,0 +1,92 @@
+"""Overview: what is in this net, and where are its bytes?"""
+
+import streamlit as st
+
+from engine import count
+from engine.types import SlimscopeError
+from pages.parts import cached, charts, frame, session
+from pages.parts.footer import footer
+from pages.parts.jobs import run_card
+from pages.parts.pictures import gallery, picture_of
+
+frame.heading(
+    "Overview",
+    "This is a trained net with the compression recipe that stands at the left of every page. The recipe below "
+    "already does two things: it removes most weights and stores the rest in a few bits. "
+    "**Open Prune or Quantize to move its sliders, or hold the button to see the original.**"
+    if session.recipe() == session.STORY
+    else "What is in this net after the recipe, where its bytes are, and what it says of real samples.",
+)
+subject, key = session.subject(), session.recipe().live.key
+top = st.container()
+left, right = st.columns([1, 2.6], gap="medium")
+with left:
+    frame.compare_and_recipe()
+try:
+    bundle, _ = cached.after(subject, key)
+except cached.Untrained as missing:
+    with right:
+        run_card(missing.recipe)
+    st.stop()
+except SlimscopeError as error:
+    right.error(str(error))
+    st.stop()
+top.html(frame.tiles(subject, wait=False))
+
+with right:
+    st.subheader("Where the bytes are", anchor=False)
+    st.plotly_chart(
+        charts.treemap(cached.where(subject, key)),
+        key="treemap",
+        config={"displayModeBar": False},
+        alt="Bytes of the packed file per layer and tensor",
+    )
+    st.caption(
+        "Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture."
+    )
+
+st.subheader("Layers", anchor=False)
+st.dataframe(
+    cached.layers(subject, key),
+    hide_index=True,
+    key="layers",
+    column_config={
+        "sparsity": st.column_config.ProgressColumn("zeros", format="percent", min_value=0.0, max_value=1.0),
+        "parameters": st.column_config.NumberColumn("parameters", format="localized"),
+        "macs": st.column_config.NumberColumn(
+            "MACs", format="localized", help="Multiply-adds for one input, batch 1"
+        ),
+        "dense bytes": st.column_config.NumberColumn("dense bytes", format="localized"),
+        "packed bytes": st.column_config.NumberColumn("packed bytes", format="localized"),
+    },
+)
+
+held = cached.images(subject)
+if held is not None:
+    st.subheader("What it says of real samples", anchor=False)
+    n = cached.sample_size(subject)
+    sample, said, names = held.test.stratified(n), cached.answers(subject, key, n), held.classes
+    rows = range(0, n, n // 16)[:16]
+    st.html(
+        gallery(
+            (
+                picture_of(sample.images[i]),
+                f"says {names[said[i]]}",
+                "right" if said[i] == sample.labels[i] else f"wrong: {names[sample.labels[i]]}",
+            )
+            for i in rows
+        )
+    )
+
+st.subheader("Weights of every layer", anchor=False)
+st.plotly_chart(
+    charts.grid_of_histograms(count.weights(bundle)),
+    key="histograms",
+    config={"displayModeBar": False},
+    alt="A histogram of the weights of each layer",
+)
+card = cached.card(session.model())
+if card:
+    with st.expander("Model card"):
+        st.json(card)
+footer(subject)

@@ -1,0 +1,185 @@
+"""Engine calls with a memory: the only place with a cache. Keys are strings, never tensors."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from torch import Tensor
+
+from engine import count, measure, packfile, run, store, technique, theory, work, zoo
+from engine.data import Data
+from engine.surgery import weight_layers
+from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError
+
+
+class Untrained(SlimscopeError):
+    """A step must be trained before what follows can be shown; `recipe` ends in that step."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        step = recipe.steps[-1]
+        super().__init__(f"step {len(recipe)} ({step.technique}) is not trained yet")
+        self.recipe = recipe
+
+
+def subject(model: str, spec: str) -> str:
+    """What is looked at, as one cache key: a model id and the data it is judged by (may be empty)."""
+    return f"{model}|{spec}"
+
+
+def parts(subject: str) -> tuple[str, str]:
+    """(model id, data spec) of a subject."""
+    model, _, spec = subject.partition("|")
+    return model, spec
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def original(subject: str) -> Bundle:
+    """The uncompressed bundle."""
+    return store.get_model(parts(subject)[0])
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the data ...")
+def images(subject: str) -> Data | None:
+    """The data that the net is judged by; None for weights without an architecture."""
+    return work.read_data(parts(subject)[1])
+
+
+@st.cache_resource(max_entries=96, show_spinner=False)
+def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
+    """The bundle after all live steps with one report each; only the last step is computed anew.
+
+    Raises Untrained, or SlimscopeError with the number of the step in front; neither is cached.
+    """
+    live = Recipe.from_key(key).live
+    if not live.steps:
+        return original(subject), ()
+    base, reports = after(subject, Recipe(live.steps[:-1]).key)
+    step = live.steps[-1]
+    if technique.get(step.technique).trains:
+        model, spec = parts(subject)
+        found = work.trained(model, live, spec)
+        if found is None:
+            raise Untrained(live)
+        return found[0], (*reports, found[1])
+    try:
+        bundle, report = run.apply(base, step, images(subject))
+    except SlimscopeError as error:
+        raise type(error)(f"step {len(live)} ({step.technique}): {error}") from error
+    return bundle, (*reports, report)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def size(subject: str, key: str) -> Figure:
+    """Bytes of the real packed file: written, read back and compared."""
+    return packfile.size(after(subject, key)[0])
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def ledger(subject: str, key: str) -> list[Figure]:
+    """Every way to count the size, in reading order."""
+    return theory.ledger(after(subject, key)[0])
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def counted(subject: str, key: str) -> dict[str, Figure]:
+    """Sparsity, parameters and non-zeros."""
+    bundle = after(subject, key)[0]
+    return {f.name: f for f in (count.sparsity(bundle), count.parameters(bundle), count.nonzeros(bundle))}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def dense_bytes(subject: str) -> Figure:
+    """The original as a dense 32-bit safetensors file: what every ratio is against."""
+    return theory.ledger(original(subject))[0]
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def sample_size(subject: str) -> int:
+    """How many test samples are measured at once under the slider."""
+    return measure.sample_size(original(subject))
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def answers(subject: str, key: str, n: int) -> Tensor:
+    """Predicted classes (n,) on the fixed stratified sample of the test set."""
+    held = images(subject)
+    assert held is not None
+    return measure.predictions(after(subject, key)[0], held.test.stratified(n))
+
+
+def labels(subject: str, n: int) -> Tensor:
+    """True classes (n,) of the same sample."""
+    held = images(subject)
+    assert held is not None
+    return held.test.stratified(n).labels
+
+
+def accuracy(subject: str, key: str, n: int) -> tuple[Figure, Figure]:
+    """(accuracy, paired difference to the original) on n test samples."""
+    now, truth = answers(subject, key, n), labels(subject, n)
+    return measure.accuracy_of(now, truth), measure.paired_difference(answers(subject, "[]", n), now, truth)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def latency(subject: str, key: str) -> tuple[Figure, Figure, Figure, str]:
+    """(dense, this net, ratio, one sentence why) at batch 1 on this machine."""
+    before, now = original(subject), after(subject, key)[0]
+    dense, here, ratio = measure.latency(before, now)
+    return dense, here, ratio, measure.verdict(before, now, ratio)
+
+
+def card(model: str) -> dict[str, object]:
+    """The model card of a zoo net; empty for the user's own."""
+    return zoo.card(model) if model in zoo.ENTRIES else {}
+
+
+def classes(subject: str) -> tuple[str, ...]:
+    """Names of the classes."""
+    held = images(subject)
+    return held.classes if held else ()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def where(subject: str, key: str) -> pd.DataFrame:
+    """Bytes of the packed file: columns layer, part, bytes; the rows add up to the file."""
+    rows = packfile.sections(after(subject, key)[0]).rename(columns={"tensor": "name"})
+    layer, _, leaf = zip(*(name.rpartition(".") for name in rows["name"]), strict=True)
+    rows["layer"] = [whole or own for whole, own in zip(layer, leaf, strict=True)]
+    rows["part"] = [
+        f"{own} {part}" if whole else part for whole, own, part in zip(layer, leaf, rows["part"], strict=True)
+    ]
+    return rows[["layer", "part", "bytes"]]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def layers(subject: str, key: str) -> pd.DataFrame:
+    """One row per layer with a weight: shape, parameters, MACs, zeros, dense and packed bytes."""
+    bundle = after(subject, key)[0]
+    packed = packfile.sections(bundle).groupby("tensor")["bytes"].sum()
+    rows = []
+    for label, name in weight_layers(bundle).items():
+        weight = bundle.params[name].decode()
+        rows.append(
+            {
+                "layer": label,
+                "shape": " x ".join(map(str, weight.shape)),
+                "parameters": weight.numel(),
+                "sparsity": float((weight == 0).float().mean()),
+                "dense bytes": 4 * weight.numel(),
+                "packed bytes": int(packed.get(name, 0)),
+            }
+        )
+    table = pd.DataFrame(rows)
+    if not bundle.arch.runs:
+        return table
+    macs = count.layer_macs(bundle)[["layer", "type", "output", "macs"]]
+    return table.merge(macs, on="layer", how="left")
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def least_certain(subject: str, among: int = 500) -> list[int]:
+    """Row numbers of the first `among` test samples, where the original hesitates most first."""
+    held = images(subject)
+    assert held is not None
+    shares = measure.logits(zoo.build(original(subject)), held.test.take(slice(0, among))).softmax(1)
+    return [int(i) for i in shares.max(1).values.argsort()]

@@ -1,0 +1,338 @@
+"""DataFrame or tensor -> figure, as plain dictionaries; imports no streamlit.
+
+Charts are lean and drawn once (`marks.js` moves things over them). Colours of data come from
+here, everything else from the theme. A picture of a tensor is an RGB array.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+KEPT, REMOVED, CHANGED, ORIGINAL = "#2f8fcf", "#d55e00", "#cc79a7", "#8c96a3"
+SERIES = (KEPT, REMOVED, "#009e73", CHANGED, "#e69f00", "#56b4e9", "#8c96a3", "#7a5cc0")
+Chart = dict[str, Any]
+Rgb = NDArray[np.uint8]
+
+
+def chart(traces: list[Chart], x: str, y: str, height: int = 260, **layout: Any) -> Chart:
+    """A figure with titled axes and nothing else: no template, tight margins."""
+    axis = {"automargin": True, "zeroline": False}
+    return {
+        "data": traces,
+        "layout": {
+            "height": height,
+            "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+            "showlegend": sum("name" in t and t.get("showlegend", True) for t in traces) > 1,
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "xaxis": {**axis, "title": {"text": x}, **layout.pop("xaxis", {})},
+            "yaxis": {**axis, "title": {"text": y}, **layout.pop("yaxis", {})},
+            "hovermode": layout.pop("hovermode", "closest"),
+            **layout,
+        },
+    }
+
+
+def histogram(values: Tensor, name: str, bins: int = 160) -> Chart:
+    """Weights over their value; the axis is symmetric around zero so that a band sits in the middle."""
+    flat = values.detach().flatten().numpy()
+    reach = float(np.abs(flat).max()) or 1.0
+    counts, edges = np.histogram(flat, bins, (-reach, reach))
+    centres = (edges[:-1] + edges[1:]) / 2
+    trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": centres.astype(np.float32),
+        "y": counts,
+        "line": {"shape": "hvh", "width": 1, "color": KEPT},
+        "fill": "tozeroy",
+        "name": name,
+        "hovertemplate": "about %{x:.4f}: %{y} weights<extra></extra>",
+    }
+    return chart(
+        [trace], "weight", "weights", xaxis={"range": [-reach, reach]}, yaxis={"rangemode": "tozero"}
+    )
+
+
+def plane(x: str, y: str, reach: tuple[float, float], diagonal: bool = False) -> Chart:
+    """An empty plane for marks; with `diagonal` the identity is a thin line (else it is invisible)."""
+    low, high = reach
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [low, high],
+        "y": [low, high],
+        "line": {"color": ORIGINAL, "width": 1, "dash": "dot"},
+        "opacity": 1 if diagonal else 0,
+        "hoverinfo": "skip",
+    }
+    axes: dict[str, Any] = {"range": [low, high]}
+    return chart([line], x, y, xaxis=dict(axes), yaxis=dict(axes))
+
+
+def lines(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    by: str | None = None,
+    *,
+    titles: tuple[str, str],
+    error: tuple[str, str] | None = None,
+    log_y: bool = False,
+    log_x: bool = False,
+    height: int = 280,
+    percent: bool = False,
+) -> Chart:
+    """One line per value of `by`, with markers; `error` names the low and high columns of an interval."""
+    groups = [("", frame)] if by is None else list(frame.groupby(by, sort=False))
+    traces: list[Chart] = []
+    for i, (name, part) in enumerate(groups):
+        colour = SERIES[i % len(SERIES)]
+        trace: Chart = {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "x": part[x].tolist(),
+            "y": part[y].tolist(),
+            "line": {"color": colour, "width": 2, "dash": DASHES[i // len(SERIES) % 3]},
+            "marker": {"size": 6, "color": colour, "symbol": MARKERS[i % len(MARKERS)]},
+        }
+        if by is not None:
+            trace["name"] = str(name)
+        if error:
+            trace["error_y"] = {
+                "type": "data",
+                "symmetric": False,
+                "array": (part[error[1]] - part[y]).tolist(),
+                "arrayminus": (part[y] - part[error[0]]).tolist(),
+                "thickness": 1,
+                "width": 2,
+            }
+        traces.append(trace)
+    yaxis = {"type": "log"} if log_y else {"tickformat": ".1%"} if percent else {}
+    return chart(traces, *titles, height=height, xaxis={"type": "log"} if log_x else {}, yaxis=yaxis)
+
+
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
+DASHES = ("solid", "dash", "dot")
+
+
+def treemap(frame: pd.DataFrame) -> Chart:
+    """Where the bytes are: one tile per tensor, grouped by layer; columns layer, part, bytes."""
+    layers = frame.groupby("layer", sort=False)["bytes"].sum()
+    leaves = frame[frame["part"] != ""]
+    ids = ["net", *layers.index, *(f"{r.layer}/{r.part}" for r in leaves.itertuples())]
+    trace = {
+        "type": "treemap",
+        "ids": ids,
+        "labels": ["all", *layers.index, *leaves["part"]],
+        "parents": ["", *["net"] * len(layers), *leaves["layer"]],
+        "values": [int(layers.sum()), *layers.tolist(), *leaves["bytes"].tolist()],
+        "branchvalues": "total",
+        "texttemplate": "%{label}<br>%{value:,} B<br>%{percentRoot:.1%}",
+        "hovertemplate": "%{id}: %{value:,} bytes, %{percentRoot:.2%}<extra></extra>",
+        "marker": {"colors": ["rgba(0,0,0,0)", *(SERIES[i % len(SERIES)] for i in range(len(layers)))]},
+        "tiling": {"packing": "squarify"},
+        "textfont": {"size": 13},
+    }
+    figure = chart([trace], "", "", height=320)
+    figure["layout"]["margin"] = {"l": 0, "r": 0, "t": 4, "b": 0}
+    return figure
+
+
+def grid_of_histograms(tensors: list[tuple[str, Tensor]], bins: int = 80, columns: int = 4) -> Chart:
+    """A small histogram per layer in one figure; counts on each layer's own scale."""
+    rows = -(-len(tensors) // columns)
+    traces, notes, axes = [], [], {}
+    for i, (label, values) in enumerate(tensors):
+        flat = values.detach().flatten().numpy()
+        counts, edges = np.histogram(flat, bins)
+        n = "" if i == 0 else str(i + 1)
+        row, column = divmod(i, columns)
+        left, top = column / columns, 1 - row / rows
+        domain = (
+            [left + 0.012, left + 1 / columns - 0.012],
+            [top - 1 / rows + 0.24 / rows, top - 0.2 / rows],
+        )
+        axes[f"xaxis{n}"] = {"domain": domain[0], "anchor": f"y{n}", "nticks": 3, "zeroline": False}
+        axes[f"yaxis{n}"] = {
+            "domain": domain[1],
+            "anchor": f"x{n}",
+            "showticklabels": False,
+            "zeroline": False,
+        }
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": ((edges[1:] + edges[:-1]) / 2).astype(np.float32),
+                "y": counts,
+                "line": {"shape": "hvh", "width": 1, "color": KEPT},
+                "fill": "tozeroy",
+                "xaxis": f"x{n}",
+                "yaxis": f"y{n}",
+                "hovertemplate": f"{label}: %{{x:.4f}}, %{{y}} weights<extra></extra>",
+            }
+        )
+        notes.append(
+            {
+                "text": label,
+                "xref": "paper",
+                "yref": "paper",
+                "x": domain[0][0],
+                "y": domain[1][1],
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"size": 12},
+            }
+        )
+    layout = {
+        "height": 60 + 130 * rows,
+        "margin": {"l": 4, "r": 4, "t": 16, "b": 8},
+        "showlegend": False,
+        "annotations": notes,
+        **axes,
+    }
+    return {"data": traces, "layout": layout}
+
+
+def tradeoff(frame: pd.DataFrame, hover: list[str]) -> Chart:
+    """Accuracy against real bytes: interval on every point, the front joined, dominated points pale."""
+    front = frame[frame["pareto"]].sort_values("bytes")
+    traces: list[Chart] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": front["bytes"].tolist(),
+            "y": front["accuracy"].tolist(),
+            "line": {"color": KEPT, "width": 1.5, "shape": "hv"},
+            "hoverinfo": "skip",
+            "name": "Pareto front",
+            "showlegend": False,
+        }
+    ]
+    for best, name, colour, symbol in (
+        (False, "dominated", ORIGINAL, "circle-open"),
+        (True, "front", KEPT, "circle"),
+    ):
+        part = frame[frame["pareto"] == best]
+        texts = [hover[i] for i in part.index]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": part["bytes"].tolist(),
+                "y": part["accuracy"].tolist(),
+                "customdata": part.index.tolist(),
+                "text": texts,
+                "hovertemplate": "%{text}<extra></extra>",
+                "marker": {"size": 10, "color": colour, "symbol": symbol, "opacity": 1 if best else 0.6},
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": (part["high"] - part["accuracy"]).tolist(),
+                    "arrayminus": (part["accuracy"] - part["low"]).tolist(),
+                    "thickness": 1,
+                    "width": 3,
+                    "color": colour,
+                },
+                "name": name,
+            }
+        )
+    return chart(
+        traces,
+        "file size in bytes (measured)",
+        "accuracy on validation (measured)",
+        height=440,
+        xaxis={"type": "log"},
+        yaxis={"tickformat": ".1%"},
+    )
+
+
+# ---------------------------------------------------------------- pictures of tensors
+
+
+def as_picture(weight: Tensor) -> NDArray[np.float32]:
+    """A weight as a 2-D array: matrices as they are, kernels as tiles (outputs down, inputs across)."""
+    values = weight.detach().float().numpy()
+    if values.ndim <= 2:
+        return np.atleast_2d(values)
+    outputs, inputs, height, width = values.shape
+    tiles = np.full((outputs, height + 1, inputs, width + 1), np.nan, np.float32)
+    tiles[:, :height, :, :width] = values.transpose(0, 2, 1, 3)
+    return tiles.reshape(outputs * (height + 1), inputs * (width + 1))[:-1, :-1]
+
+
+def shrink(picture: NDArray[Any], most: int = 600) -> NDArray[Any]:
+    """Every k-th row and column of a large picture, so that neither side passes `most` pixels."""
+    steps = [max(1, -(-side // most)) for side in picture.shape[:2]]
+    return picture[:: steps[0], :: steps[1]]
+
+
+def _mix(share: NDArray[np.float32], low: str, high: str) -> Rgb:
+    ends = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (low, high)], np.float32)
+    return (ends[0] + share[..., None] * (ends[1] - ends[0])).astype(np.uint8)
+
+
+def kept_map(weight: Tensor) -> Rgb:
+    """Kept weights in blue, the stronger the darker; removed ones in pale orange; gaps in grey."""
+    picture = shrink(as_picture(weight))
+    strength = np.abs(np.nan_to_num(picture))
+    kept = _mix(np.sqrt(strength / (strength.max() or 1)), "#a8d4f0", "#08457a")
+    kept[picture == 0] = (250, 214, 184)
+    kept[np.isnan(picture)] = (128, 128, 128)
+    return kept
+
+
+def signed_map(weight: Tensor, reach: float) -> Rgb:
+    """Values from -reach to reach: orange below zero, white at zero, blue above; gaps in grey."""
+    picture = shrink(as_picture(weight))
+    share = np.clip(np.nan_to_num(picture) / (reach or 1), -1, 1).astype(np.float32)
+    colours = np.where(
+        (share < 0)[..., None], _mix(-share, "#ffffff", "#b35806"), _mix(share, "#ffffff", "#08519c")
+    )
+    colours[np.isnan(picture)] = (128, 128, 128)
+    return colours.astype(np.uint8)
+
+
+# ---------------------------------------------------------------- ranks
+
+
+def ranked(values: Tensor) -> pd.DataFrame:
+    """Singular values with their place: columns rank, value."""
+    return pd.DataFrame({"rank": range(1, len(values) + 1), "value": values.numpy()})
+
+
+def against_rank(counts: list[int], whole: int) -> Chart:
+    """Weights of the two thin layers at each rank, and those of the layer that they replace."""
+    ranks = list(range(1, len(counts) + 1))
+    traces: list[Chart] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": ranks,
+            "y": counts,
+            "line": {"color": KEPT, "width": 2},
+            "name": "two thin layers",
+        },
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [1, len(counts)],
+            "y": [whole, whole],
+            "line": {"color": ORIGINAL, "width": 2, "dash": "dash"},
+            "name": "original",
+        },
+    ]
+    return chart(traces, "rank", "weights", height=280)
+
+
+def standalone(figure: Chart) -> str:
+    """A figure as one HTML file with everything in it."""
+    import plotly.graph_objects as go  # here: it takes 0.3 s, and only a download needs it
+
+    return str(go.Figure(figure).to_html(include_plotlyjs=True))

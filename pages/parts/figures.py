@@ -1,0 +1,150 @@
+"""A Figure on screen: a tile or a table cell with unit, basis badge and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+
+from engine.types import Basis, Figure
+
+
+def text(value: float, unit: str) -> str:
+    """A value in the unit that people read: bytes as KB (1000 B), shares as per cent.
+
+    >>> text(1066440, "bytes"), text(0.9821, "share"), text(2.5e-4, "seconds")
+    ('1,066.4 KB', '98.21 %', '0.250 ms')
+    """
+    match unit:
+        case "bytes":
+            return _scaled(value, (("MB", 1e6), ("KB", 1e3), ("B", 1)), 1)
+        case "share":
+            return f"{100 * value:.2f} %"
+        case "seconds":
+            return f"{1e3 * value:.3f} ms" if value < 1 else f"{value:.2f} s"
+        case "MAC":
+            return _scaled(value, (("GMAC", 1e9), ("MMAC", 1e6), ("kMAC", 1e3), ("MAC", 1)), 2)
+        case "ratio" | "x":
+            return f"{value:.2f}x" if value < 10 else f"{value:.1f}x"
+        case "dB":
+            return f"{value:.1f} dB"
+        case "bits":
+            return f"{value:.2f} bit"
+    whole = float(value).is_integer()
+    return f"{value:,.0f}" if whole else f"{value:,.4g}"
+
+
+def _scaled(value: float, units: tuple[tuple[str, float], ...], digits: int) -> str:
+    for name, size in units:
+        # The largest unit takes over at ten thousand of the one below, so that KB stay KB up to 10 MB.
+        if abs(value) >= size * (10 if name in ("MB", "GMAC") else 1) or size == 1:
+            return f"{value / size:,.{0 if size == 1 else digits}f} {name}"
+    return str(value)
+
+
+def interval(figure: Figure) -> str:
+    """The spread in the figure's own unit, or nothing."""
+    if figure.spread is None:
+        return ""
+    low, high = (text(v, figure.unit) for v in figure.spread)
+    return f"{low} to {high}"
+
+
+def points(figure: Figure) -> str:
+    """A difference of shares in points, with its interval: -1.20 points (-1.51 to -0.89)."""
+    if figure.spread is None:
+        return f"{100 * figure.value:+.2f} points"
+    low, high = figure.spread
+    if low <= 0 <= high:
+        return f"{100 * figure.value:+.2f} points, a tie ({100 * low:+.2f} to {100 * high:+.2f})"
+    return f"{100 * figure.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure in the header; `was` is the original's value, shown while the compare button is held."""
+
+    name: str
+    figure: Figure | None
+    note: str = ""
+    was: Figure | None = None
+    pending: bool = False
+
+    def html(self) -> str:
+        if self.figure is None:
+            return (
+                f'<div class="tile"><div class="name"><span>{escape(self.name)}</span></div>'
+                f'<div class="value">-</div><div class="note">{escape(self.note)}</div></div>'
+            )
+        value = escape(text(self.figure.value, self.figure.unit))
+        before = escape(text(self.was.value, self.was.unit)) if self.was else value
+        note = "working it out ..." if self.pending else escape(self.note)
+        return (
+            f'<div class="tile{" pending" if self.pending else ""}" data-figure="{escape(self.figure.name)}"'
+            f' data-value="{self.figure.value!r}" aria-busy="{str(self.pending).lower()}">'
+            f'<div class="name"><span>{escape(self.name)}</span>{badge(self.figure)}</div>'
+            f'<div class="value"><span class="now">{value}</span><span class="was">{before}</span></div>'
+            f'<div class="note"><span class="now">{note}</span><span class="was">original</span></div></div>'
+        )
+
+
+def badge(figure: Figure) -> str:
+    """The basis as a small label; pointing at it says how the number was made."""
+    how = escape(figure.how, quote=True)
+    return f'<span class="basis {figure.basis}" title="{how}" tabindex="0">{figure.basis}</span>'
+
+
+def tiles(row: Iterable[Tile]) -> str:
+    """Tiles side by side as one piece of HTML."""
+    return f'<div class="tiles">{"".join(tile.html() for tile in row)}</div>'
+
+
+def ledger(figures: Iterable[Figure], reference: float) -> str:
+    """Figures as a table: name, value, ratio to `reference`, basis and how."""
+    rows = "".join(
+        f"<tr><td>{escape(f.name)}</td><td>{escape(text(f.value, f.unit))}</td>"
+        f"<td>{f'{reference / f.value:.2f}x' if f.unit == 'bytes' and f.value else ''}</td>"
+        f'<td>{badge(f)}</td><td class="text">{escape(f.how)}</td></tr>'
+        for f in figures
+    )
+    head = "<tr><th>as</th><th>size</th><th>ratio</th><th>basis</th><th style='text-align:left'>how</th></tr>"
+    return f'<div class="scroll"><table class="slim-table">{head}{rows}</table></div>'
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of a small table is written: its title, unit, and the colour of a bar for a share."""
+
+    title: str
+    unit: str = ""
+    bar: str = ""
+
+
+def table(frame: pd.DataFrame, columns: dict[str, Column], here: str = "") -> str:
+    """A small HTML table of layers; the row of layer `here` is marked, shares may carry a bar."""
+    head = "".join(f"<th>{escape(c.title)}</th>" for c in columns.values())
+    rows = []
+    for record in frame.to_dict("records"):
+        cells = "".join(_cell(record[name], column) for name, column in columns.items())
+        rows.append(f'<tr class="{"here" if record.get("layer") == here else ""}">{cells}</tr>')
+    return f'<div class="scroll"><table class="slim-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _cell(value: object, column: Column) -> str:
+    if isinstance(value, bool):
+        return f"<td>{'yes' if value else 'no'}</td>"
+    if not isinstance(value, int | float):
+        return f'<td class="text">{escape(str(value))}</td>'
+    if value != value:
+        return "<td>-</td>"
+    bar = f'<span class="bar" style="width:{60 * min(value, 1):.1f}px;background:{column.bar}"></span>'
+    return f"<td>{bar if column.bar else ''}{escape(text(value, column.unit))}</td>"
+
+
+MEANING = {
+    Basis.COUNTED: "exact, read off the tensors",
+    Basis.MODELLED: "a formula under stated assumptions",
+    Basis.MEASURED: "observed by running the net or writing the file",
+}

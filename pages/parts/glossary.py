@@ -1,0 +1,41 @@
+"""Every term in one sentence, for someone who has never heard it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+TERMS = {
+    "accuracy": "The share of samples that the net classifies right, measured by running it.",
+    "basis": "Where a number comes from: counted (exact), modelled (a formula) or measured (observed).",
+    "bit width": "How many bits one stored weight takes; b bits can tell 2^b values apart.",
+    "calibration": "Looking at real inputs once, to choose the range that a quantizer covers.",
+    "channel": "One output of a layer; with a scale of its own, a channel of small weights keeps fine steps.",
+    "clipping": "Values outside of the chosen range are moved to its end, so that the rest gets finer steps.",
+    "distillation": "Training a small net (student) to give the same shares as a large one (teacher).",
+    "energy": "The sum of squared weights; what share of it is kept tells how much of a matrix is left.",
+    "entropy": "The fewest bits per symbol that any code reaches when symbols are coded independently.",
+    "fine-tuning": "Training on, for a few epochs, what compression has left; removed weights stay removed.",
+    "latency": "The time of one forward pass, here at batch 1 and with one thread.",
+    "logit": "A net's raw score of a class, before softmax turns scores into shares.",
+    "low rank": "A matrix written as a tall one times a wide one, which is smaller below the break-even rank.",
+    "MAC": "One multiplication with its addition; the usual measure of a net's work.",
+    "McNemar interval": "The 95 % interval of a difference, from the samples on which two nets disagree.",
+    "Pareto front": "The settings that nothing beats: nothing else is as small and as accurate, and better in one.",
+    "pruning": "Setting weights to zero. It saves bytes only in a format that does not store zeros.",
+    "quantization": "Rounding weights to a few evenly spaced levels, and storing the number of the level.",
+    "recipe": "Compression steps in order; the link in your address bar holds it.",
+    "singular value": "How much one rank-one piece adds to a matrix; large ones come first.",
+    "sparsity": "The share of weights that are exactly zero.",
+    "SQNR": "Signal to quantization noise, in decibels: 6 dB more is half the error.",
+    "temperature": "Divides the logits before softmax; above 1 it shows what the net thinks of the other classes.",
+    "Wilson interval": "Where the true accuracy lies with 95 % confidence, given n samples.",
+    "zero point": "The code that stands for exactly zero on an asymmetric grid.",
+}
+
+
+def draw(*_: object) -> None:
+    """The glossary in two columns, with what the three badges mean."""
+    columns = st.columns(2, gap="large")
+    half = -(-len(TERMS) // 2)
+    for column, part in zip(columns, (list(TERMS.items())[:half], list(TERMS.items())[half:]), strict=True):
+        column.markdown("\n\n".join(f"**{term}**: {meaning}" for term, meaning in part))

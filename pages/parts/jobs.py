@@ -1,0 +1,174 @@
+"""Background work on screen: a run button with an estimate, progress, live curves, cancel."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from engine import technique, zoo
+from engine.jobs import Job, Manager
+from engine.types import Recipe, SlimscopeError
+from pages.parts import charts, session
+
+ICONS = {
+    "waiting": ":material/hourglass_empty:",
+    "running": ":material/autorenew:",
+    "done": ":material/check_circle:",
+    "failed": ":material/error:",
+    "cancelled": ":material/cancel:",
+    "interrupted": ":material/warning:",
+}
+
+
+@st.cache_resource(show_spinner=False)
+def manager() -> Manager:
+    """The one queue of this server."""
+    return Manager()
+
+
+def submit(kind: str, title: str, **payload: object) -> None:
+    """Queue work on the model in view; what is wrong with it is said on the page."""
+    whole = {"model": session.model(), "data": session.scaling(), **payload}
+    try:
+        manager().submit(session.owner(), kind, whole, title)
+    except SlimscopeError as error:
+        st.session_state["problem"] = str(error)
+
+
+def latest(kind: str, **payload: object) -> Job | None:
+    """The visitor's newest job of this kind on the model in view whose payload holds these values."""
+    wanted = {"model": session.model(), "data": session.scaling(), **payload}
+    for job in manager().list(session.owner()):
+        if job.kind == kind and all(job.payload.get(k) == v for k, v in wanted.items()):
+            return job
+    return None
+
+
+def progress(job: Job) -> None:
+    """Bar, remaining time and a cancel button; or how the job ended."""
+    if job.open:
+        left = "" if job.remaining is None else f", about {_duration(job.remaining)} left"
+        words = "waiting for a free core" if job.state == "waiting" else f"{job.progress:.0%}{left}"
+        st.progress(min(max(job.progress, 0.0), 1.0), f"{job.title}: {words}")
+        st.button(
+            "Cancel",
+            key=f"cancel-{job.id}",
+            on_click=manager().cancel,
+            args=(session.owner(), job.id),
+            icon=":material/stop:",
+        )
+    elif job.state == "failed":
+        st.error(f"{job.title} failed: {job.error}")
+    elif job.state in ("cancelled", "interrupted"):
+        st.warning(f"{job.title} was {job.state}. {job.error}".strip(), icon=ICONS[job.state])
+        st.button(
+            "Resume",
+            key=f"resume-{job.id}",
+            on_click=manager().resume,
+            args=(session.owner(), job.id),
+            icon=":material/replay:",
+        )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def curve(job: Job) -> None:
+    """The live series of a training: loss and validation accuracy against the epoch."""
+    rows = pd.DataFrame([dict(row) for row in job.series])
+    if rows.empty or "loss" not in rows:
+        st.caption("The curves appear as soon as the first batches are through.")
+        return
+    by = "run" if "run" in rows else None
+    left, right = st.columns(2)
+    loss = charts.lines(rows, "epoch", "loss", by, titles=("epoch", "training loss"), height=230)
+    left.plotly_chart(loss, key=f"loss-{job.id}", config={"displayModeBar": False})
+    if "validation accuracy" in rows:
+        done = rows.dropna(subset=["validation accuracy"])
+        accuracy = charts.lines(
+            done,
+            "epoch",
+            "validation accuracy",
+            by,
+            titles=("epoch", "validation accuracy"),
+            height=230,
+            percent=True,
+        )
+        right.plotly_chart(accuracy, key=f"accuracy-{job.id}", config={"displayModeBar": False})
+
+
+def run_card(recipe: Recipe) -> None:
+    """Offer to train what a recipe needs, with an estimate; while it runs, follow it."""
+    step = recipe.steps[-1]
+    title = technique.get(step.technique).title
+    job = latest("apply", recipe=recipe.key)
+    with st.container(border=True):
+        st.markdown(
+            f"**Step {len(recipe)}, {title}, has to be trained** before the figures behind it can be shown."
+        )
+        if job is None or not job.open:
+            words = estimate(step.technique, dict(step.settings))
+            st.button(
+                f"Run ({words})",
+                type="primary",
+                key="run",
+                on_click=submit,
+                args=("apply", title),
+                kwargs={"recipe": recipe.key},
+            )
+        if job is not None:
+            follow(job.id)
+
+
+def follow(job_id: str) -> None:
+    """Keep a job's progress and curves alive; when it is over, the whole page is drawn again."""
+    is_open = manager().get(session.owner(), job_id).open
+
+    @st.fragment(run_every=1.0 if is_open else None)
+    def alive() -> None:
+        job = manager().get(session.owner(), job_id)
+        if is_open and not job.open:
+            st.rerun()
+        progress(job)
+        curve(job)
+
+    alive()
+
+
+def estimate(name: str, settings: dict[str, object]) -> str:
+    """How long training takes here, from the time an epoch took when the zoo was trained."""
+    model = session.model()
+    if name == "distill" and model in zoo.ENTRIES:
+        model = zoo.entry(model).student or model
+    if model not in zoo.trained():
+        return "time unknown"
+    card = zoo.card(model)
+    epoch = card["wall seconds"] / card["plan"]["epochs"]
+    whole = int(str(card["data"]).split("-")[1])
+    part = (
+        min(int(str(settings.get("subset") or whole)), 5000 if "cifar" in str(card["data"]) else whole)
+        / whole
+    )
+    runs = 2 if settings.get("control") else 1
+    return f"about {_duration(max(5.0, float(epoch) * float(str(settings['epochs'])) * part * runs + 4))}"
+
+
+def panel() -> None:
+    """All of the visitor's jobs, newest first, in the sidebar."""
+    known = manager().list(session.owner())
+    if not known:
+        return
+    is_open = any(job.open for job in known)
+
+    @st.fragment(run_every=1.0 if is_open else None)
+    def alive() -> None:
+        found = manager().list(session.owner())
+        with st.expander(f"Jobs ({sum(job.open for job in found)} at work)", icon=":material/work_history:"):
+            for job in found[:8]:
+                if job.open:
+                    progress(job)
+                else:
+                    st.caption(f"{ICONS[job.state]} {job.title}: {job.state}. {job.error}")
+
+    alive()

@@ -1,0 +1,216 @@
+"""Knob -> widget, Technique -> panel. The recipe is the truth: widgets are set from it before they
+are drawn, and a change goes through one callback back into the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from engine import technique
+from engine.surgery import weight_layers
+from engine.technique import Choice, Knob, Layers, PerLayer, Slider, Toggle
+from engine.types import Bundle, Recipe, SlimscopeError, Step
+from pages.parts import session
+
+# Where a new step goes in: what trains or replaces layers before what rewrites their numbers.
+ORDER = ("distill", "low_rank", "prune_weights", "finetune", "quantize")
+REDRAW = "redraw"  # set where a change alters the charts that are drawn once
+
+
+def find(name: str) -> int | None:
+    """Position of the last step of this technique in the recipe."""
+    places = [i for i, s in enumerate(session.recipe()) if s.technique == name]
+    return places[-1] if places else None
+
+
+def current(name: str) -> Step:
+    """The step that a page edits: the recipe's own, or one with the defaults."""
+    place = find(name)
+    return technique.step(name) if place is None else session.recipe().steps[place]
+
+
+def insert(recipe: Recipe, step: Step) -> Recipe:
+    """The recipe with a new step at its natural place, before the first step that usually follows it."""
+    rank = {name: i for i, name in enumerate(ORDER)}
+    later = [i for i, s in enumerate(recipe) if rank.get(s.technique, 99) > rank.get(step.technique, 99)]
+    place = later[0] if later else len(recipe)
+    return Recipe((*recipe.steps[:place], step, *recipe.steps[place:]))
+
+
+def before(name: str) -> Recipe:
+    """The live part of the recipe that comes before the step that a page edits."""
+    place, whole = find(name), session.recipe()
+    if place is None:
+        place = next(i for i, s in enumerate(insert(whole, technique.step(name))) if s.technique == name)
+    return Recipe(whole.steps[:place]).live
+
+
+def change(name: str, **settings: Any) -> None:
+    """Put settings into the recipe's step, adding the step where there is none."""
+    place, steps = find(name), list(session.recipe())
+    try:
+        if place is None:
+            session.put(insert(session.recipe(), technique.step(name, **settings)))
+            st.session_state[REDRAW] = True
+        else:
+            steps[place] = Step(name, {**steps[place].settings, **settings})
+            session.put(Recipe(tuple(steps)))
+    except SlimscopeError as error:
+        st.session_state["problem"] = str(error)
+
+
+def panel(name: str, bundle: Bundle) -> Step:
+    """All controls of a technique, set to the recipe's step; returns that step."""
+    known, step = technique.get(name), current(name)
+    presets(name)
+    main = {n: k for n, k in known.knobs.items() if not isinstance(k, Layers | PerLayer) and n != "seed"}
+    for knob_name, knob in main.items():
+        if knob.matters(step.settings):
+            control(name, knob_name, knob, step.settings[knob_name], bundle)
+    rest = {n: k for n, k in known.knobs.items() if n not in main and k.matters(step.settings)}
+    if rest:
+        with st.expander("Layer by layer"):
+            for knob_name, knob in rest.items():
+                control(name, knob_name, knob, step.settings[knob_name], bundle)
+    return step
+
+
+def presets(name: str) -> None:
+    """Gentle, balanced, extreme: three buttons that set everything at once."""
+    known = technique.get(name)
+    if not known.presets:
+        return
+    columns = st.columns(len(known.presets))
+    for column, (title, settings) in zip(columns, known.presets.items(), strict=True):
+        column.button(
+            title.capitalize(),
+            key=f"preset-{name}-{title}",
+            on_click=_preset,
+            args=(name, {**known.defaults, **settings}),
+            width="stretch",
+            help=", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items()),
+        )
+
+
+def _preset(name: str, settings: dict[str, Any]) -> None:
+    st.session_state[REDRAW] = True
+    change(name, **settings)
+
+
+def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> None:
+    """One control with its label, unit, help and exact entry."""
+    key = f"{owner}-{name}"
+    title = knob.label or name.replace("_", " ").capitalize()
+    match knob:
+        case Slider():
+            _slider(owner, name, key, title, knob, value, bundle)
+        case Choice():
+            options = list(knob.options)
+            st.session_state[key] = value
+            tips = "; ".join(f"**{o}**: {t}" for o, t in knob.options.items())
+            pick = st.segmented_control if len(options) <= 3 else st.selectbox
+            extra: dict[str, Any] = {"required": True} if len(options) <= 3 else {}
+            pick(
+                title,
+                options,
+                key=key,
+                help=f"{knob.help} {tips}",
+                on_change=_take,
+                args=(owner, name, key, True),
+                **extra,
+            )
+        case Toggle():
+            st.session_state[key] = value
+            st.toggle(title, key=key, help=knob.help, on_change=_take, args=(owner, name, key, False))
+        case Layers():
+            st.session_state[key] = list(value)
+            st.multiselect(
+                title,
+                list(weight_layers(bundle)),
+                key=key,
+                help=knob.help,
+                on_change=_take,
+                args=(owner, name, key, True),
+            )
+        case PerLayer():
+            _per_layer(owner, name, key, title, knob, value, bundle)
+
+
+def _take(owner: str, name: str, key: str, redraw: bool) -> None:
+    if redraw:
+        st.session_state[REDRAW] = True
+    change(owner, **{name: st.session_state[key]})
+
+
+def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: Any, bundle: Bundle) -> None:
+    low, high = knob.bounds(bundle)
+    inside = min(max(value, low), high)
+    stops = sorted({*knob.stops(bundle), type(value)(inside)})
+    percent = knob.unit.startswith("share")
+    write: Callable[[Any], str] = (lambda v: f"{100 * v:.4g} %") if percent else (lambda v: f"{v:g}")
+    slide, exact = st.columns([3, 1.25], vertical_alignment="bottom", gap="small")
+    st.session_state[key] = type(value)(inside)
+    st.session_state[f"{key}-exact"] = type(value)(inside)
+    unit = f" ({knob.unit})" if knob.unit and not percent else ""
+    with slide:
+        st.select_slider(
+            title + unit,
+            stops,
+            key=key,
+            format_func=write,
+            help=knob.help,
+            on_change=_take,
+            args=(owner, name, key, False),
+        )
+    with exact:
+        whole = isinstance(value, int)
+        st.number_input(
+            f"{title}, exact",
+            int(low) if whole else float(low),
+            int(high) if whole else float(high),
+            key=f"{key}-exact",
+            step=1 if whole else None,
+            format=None if whole else "%.4g",
+            label_visibility="collapsed",
+            on_change=_take,
+            args=(owner, name, f"{key}-exact", False),
+        )
+
+
+def _per_layer(
+    owner: str, name: str, key: str, title: str, knob: PerLayer, value: dict[str, Any], bundle: Bundle
+) -> None:
+    labels = list(weight_layers(bundle))
+    rows = pd.DataFrame({"layer": labels, "value": [value.get(label) for label in labels]}).astype(
+        {"value": "float64"}
+    )
+    low, high = knob.knob.bounds(bundle)
+    # A new key for new contents: an editor whose data changed under it would lose what was typed.
+    editor = f"{key}-{hash(tuple(sorted(value.items())))}"
+
+    def taken() -> None:
+        edits = st.session_state[editor]["edited_rows"]
+        new = dict(value)
+        for row, cells in edits.items():
+            new.pop(labels[int(row)], None)
+            if cells.get("value") is not None:
+                number = cells["value"]
+                new[labels[int(row)]] = int(number) if knob.knob.whole else float(number)
+        change(owner, **{name: new})
+
+    st.caption(f"{title}: {knob.help}")
+    number = st.column_config.NumberColumn(
+        f"own value ({knob.knob.unit or 'number'})", min_value=low, max_value=high
+    )
+    st.data_editor(
+        rows,
+        key=editor,
+        hide_index=True,
+        disabled=["layer"],
+        column_config={"value": number},
+        on_change=taken,
+        width="stretch",
+    )

@@ -1,0 +1,94 @@
+"""Small pictures as HTML: images of tensors and samples, 5x5 corners, mirrored bars."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from pages.parts import charts
+
+
+def data_url(pixels: NDArray[np.uint8]) -> str:
+    """(h, w, 3) or (h, w) bytes as a PNG that HTML can show."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def picture_of(image: Tensor) -> str:
+    """A data image (channels, h, w) uint8 as a PNG."""
+    pixels = image.permute(1, 2, 0).numpy()
+    return data_url(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels))
+
+
+def gallery(items: Iterable[tuple[str, str, str]]) -> str:
+    """Pictures in a row that wraps: (image, caption, second line)."""
+    cells = "".join(
+        f'<figure style="margin:0;width:6.2rem"><img alt="{escape(first)}" src="{url}" style="width:100%;image-rendering:pixelated;border-radius:.25rem">'
+        f'<figcaption style="font-size:.74rem;line-height:1.25">{escape(first)}<br><span style="opacity:.75">{escape(second)}</span></figcaption></figure>'
+        for url, first, second in items
+    )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:.7rem">{cells}</div>'
+
+
+def swap(now: NDArray[np.uint8], was: NDArray[np.uint8], alt: str, tall: int = 420) -> str:
+    """A tensor's picture; while the compare button is held, the original's."""
+    height, width = now.shape[:2]
+    style = f"max-height:{tall}px;aspect-ratio:{width}/{height};width:min(100%,{tall * width / height:.0f}px)"
+    return (
+        f'<img class="picture now" alt="{escape(alt)}" src="{data_url(now)}" style="{style}">'
+        f'<img class="picture was" alt="the original" src="{data_url(was)}" style="{style}">'
+    )
+
+
+def legend(*entries: tuple[str, str]) -> str:
+    """Colour swatches with words."""
+    items = "".join(
+        f'<span class="swatch" style="background:{colour}"></span>{escape(word)}' for colour, word in entries
+    )
+    return f'<div class="legend">{items}</div>'
+
+
+def corner(title: str, cells: Tensor, digits: int, reach: float = 0.0) -> str:
+    """A small matrix of numbers, coloured by value where `reach` is given."""
+    rows = []
+    for row in cells.tolist():
+        tds = []
+        for value in row:
+            share = min(abs(value) / reach, 1.0) if reach else 0.0
+            base = charts.KEPT if value > 0 else charts.REMOVED
+            background = (
+                f"background:color-mix(in srgb,{base} {round(60 * share)}%,transparent)" if reach else ""
+            )
+            tds.append(f'<td style="{background}">{value:.{digits}f}</td>')
+        rows.append(f"<tr>{''.join(tds)}</tr>")
+    return f'<div class="mini"><table><caption>{escape(title)}</caption>{"".join(rows)}</table></div>'
+
+
+def mirrored(
+    names: Iterable[str], left: list[float], right: list[float] | None, truth: int, titles: tuple[str, str]
+) -> str:
+    """Two sets of shares as bars that grow away from the class names in the middle."""
+    rows = [
+        f'<b style="text-align:right">{escape(titles[0])}</b><span></span><span></span><span></span><b>{escape(titles[1])}</b>'
+    ]
+    for i, name in enumerate(names):
+        label = f"<b>{escape(name)} &#10003;</b>" if i == truth else escape(name)
+        one = f'<div class="track" style="transform:scaleX(-1)"><div class="fill" style="width:{100 * left[i]:.2f}%;background:{charts.KEPT}"></div></div>'
+        other = "<span></span><span></span>"
+        if right is not None:
+            other = (
+                f'<div class="track"><div class="fill" style="width:{100 * right[i]:.2f}%;background:{charts.CHANGED}"></div></div>'
+                f"<span>{100 * right[i]:.2f} %</span>"
+            )
+        rows.append(
+            f'<span style="text-align:right">{100 * left[i]:.2f} %</span>{one}<span style="text-align:center">{label}</span>{other}'
+        )
+    return f'<div class="bars">{"".join(rows)}</div>'

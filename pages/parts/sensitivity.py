@@ -1,0 +1,65 @@
+"""Sensitivity: one layer at a time is compressed, the others stay; a background job per technique."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import cached, charts, jobs, knobs, session
+
+
+def section(name: str, setting: str, values: list[float], unit: str) -> None:
+    """Button, progress and curves of a sensitivity scan, on validation samples."""
+    st.subheader("Which layers are sensitive?", anchor=False)
+    if cached.images(session.subject()) is None:
+        st.caption("A scan runs the net: it needs a known architecture.")
+        return
+    payload = {
+        "recipe": knobs.before(name).key,
+        "technique": name,
+        "setting": setting,
+        "values": values,
+    }
+    job = jobs.latest("sensitivity", **payload)
+    if job is None or not job.open:
+        st.button(
+            "Scan each layer by itself" if job is None else "Scan again",
+            key=f"scan-{name}",
+            on_click=jobs.submit,
+            args=("sensitivity", f"Sensitivity to {setting}"),
+            kwargs=payload,
+            icon=":material/troubleshoot:",
+            help="Compresses one layer at a time and measures accuracy on 1,000 validation samples.",
+        )
+    if job is None:
+        return
+    is_open = job.open
+
+    @st.fragment(run_every=1.0 if is_open else None)
+    def alive() -> None:
+        now = jobs.manager().get(session.owner(), job.id)
+        if is_open and not now.open:
+            st.rerun()
+        jobs.progress(now)
+        rows = pd.DataFrame([dict(row) for row in now.series])
+        if rows.empty:
+            return
+        rows = rows.dropna(subset=["accuracy"])
+        figure = charts.lines(
+            rows,
+            "value",
+            "accuracy",
+            "layer",
+            titles=(unit, "accuracy on validation"),
+            error=("low", "high"),
+            percent=True,
+        )
+        st.plotly_chart(
+            figure,
+            key=f"scan-chart-{name}",
+            alt="Accuracy of the net when one layer is compressed, per layer",
+        )
+        with st.expander("The same as a table"):
+            st.dataframe(rows, hide_index=True, key=f"scan-table-{name}")
+
+    alive()

@@ -1,0 +1,78 @@
+"""The server around app.py: warms up before the first visitor, tells visitors apart, says when it is ready.
+
+`streamlit run pages/parts/serve.py` is what `make run` starts. `streamlit run app.py` works as well,
+from the front page, without the warm-up.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: other threads start with it
+
+import gc
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+import streamlit as st
+import torch
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.runtime.pages_manager import PagesManager
+
+COOKIE = "slimscope"
+YEAR = 365 * 24 * 3600
+
+
+class Visitor:
+    """Sets the cookie that tells visitors apart, on the first answer that a browser gets."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or COOKIE in Request(scope).cookies:
+            return await self.app(scope, receive, send)
+        cookie = f"{COOKIE}={uuid.uuid4().hex}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax"
+
+        async def with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"set-cookie", cookie.encode())]
+            await send(message)
+
+        await self.app(scope, receive, with_cookie)
+
+
+@asynccontextmanager
+async def lifespan(app: object) -> AsyncIterator[None]:
+    """Import what pages need, load the first model, and put it all out of the collector's sight."""
+    torch.set_num_threads(1)
+    # A pages/ folder beside app.py makes Streamlit run a page without its frame on a cold deep link.
+    PagesManager.uses_pages_directory = False
+    import engine.techniques  # noqa: F401
+    from engine import data, measure, zoo
+
+    bundle = zoo.load("lenet-300-100")
+    measure.predictions(bundle, data.load("mnist").test.take(slice(0, 500)))
+    gc.collect()
+    gc.freeze()
+    yield
+
+
+async def ready(request: Request) -> Response:
+    """Answers once the warm-up is done: requests wait for the lifespan."""
+    return PlainTextResponse("ready")
+
+
+app = st.App(
+    ROOT / "app.py", lifespan=lifespan, middleware=[Middleware(Visitor)], routes=[Route("/ready", ready)]
+)

@@ -1,0 +1,179 @@
+"""Who is here and what they look at: URL <-> model and recipe, the only two-way door.
+
+The session is the truth while a page is open; the URL is written after every change, so that
+a copied link restores model, recipe and page in another browser. Nothing from the URL is
+evaluated: it is JSON, and its decompressed size is bounded.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+import zlib
+
+import streamlit as st
+
+from engine import technique, zoo
+from engine.types import Bundle, Recipe, SlimscopeError, Step
+from pages.parts import cached
+
+DEFAULT_MODEL = "lenet-300-100"
+STORY = Recipe(
+    (
+        technique.step("prune_weights", sparsity=0.8),
+        technique.step("quantize", bits=5, granularity="channel"),
+    )
+)
+LONGEST = 65_536  # bytes of recipe text that a link may unfold to
+PLAIN = 400  # longer recipes are compressed
+HISTORY = 100
+
+
+def start() -> None:
+    """Take over what the URL says, unless the URL is what this session wrote itself."""
+    state, url = st.session_state, st.query_params
+    state.setdefault("files", {})
+    state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
+    known = "model" in state
+    said = (url.get("m"), url.get("r"))
+    if known and (said == (None, None) or said == state.get("written")):
+        return _write()
+    state["problem"] = None
+    try:
+        recipe = STORY if said == (None, None) else _read(said[1] or "[]")
+    except SlimscopeError as error:
+        state["problem"] = f"The recipe in this link could not be read: {error}"
+        recipe = Recipe()
+    state["history"] = []
+    state["model"], state["recipe"] = said[0] or DEFAULT_MODEL, recipe
+    if state["model"] not in zoo.ENTRIES and not state["model"].startswith("file-"):
+        state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
+        state["model"] = DEFAULT_MODEL
+    _write()
+
+
+def model() -> str:
+    """The id of the model in view: a zoo name, or `file-` and a fingerprint."""
+    return str(st.session_state["model"])
+
+
+def subject() -> str:
+    """Model and the data it is judged by, as one cache key."""
+    return cached.subject(model(), scaling())
+
+
+def scaling() -> str:
+    """The data spec of the model in view: the zoo's own, what the visitor said, or nothing."""
+    if model() in zoo.ENTRIES:
+        return zoo.entry(model()).data
+    return str(st.session_state["files"].get(model(), {}).get("data", ""))
+
+
+def add_file(name: str, bundle: Bundle, title: str, notes: tuple[str, ...]) -> None:
+    """Remember weights that this visitor brought; nobody else sees them."""
+    st.session_state["files"][name] = {"title": title, "notes": notes, "data": "", "arch": bundle.arch.name}
+
+
+def files() -> dict[str, dict[str, object]]:
+    """The visitor's own weights: model id -> title, notes, data spec, architecture."""
+    found: dict[str, dict[str, object]] = st.session_state["files"]
+    return found
+
+
+def set_scaling(spec: str) -> None:
+    """Say how the inputs of the visitor's own net are scaled."""
+    st.session_state["files"][model()]["data"] = spec
+
+
+def recipe() -> Recipe:
+    """The recipe in view, complete: every default is written in it."""
+    found: Recipe = st.session_state["recipe"]
+    return found
+
+
+def owner() -> str:
+    """Who this is, for jobs: the same after a reload, different in another browser."""
+    return str(st.session_state["owner"])
+
+
+def problem() -> str | None:
+    """What was wrong with the link, if anything."""
+    return st.session_state.get("problem")
+
+
+def choose_model(name: str) -> None:
+    """Look at another model with the same recipe; steps that do not fit it say so."""
+    _remember()
+    st.session_state["model"] = name
+    _write()
+
+
+def put(new: Recipe) -> None:
+    """Make `new` the recipe, completed and checked; the old one can be had back by `undo`."""
+    new = technique.complete(new)
+    if new == recipe():
+        return
+    _remember()
+    st.session_state["recipe"] = new
+    _write()
+
+
+def undo() -> None:
+    """Back to the model and recipe before the last change."""
+    if st.session_state["history"]:
+        st.session_state["model"], st.session_state["recipe"] = st.session_state["history"].pop()
+        _write()
+
+
+def can_undo() -> bool:
+    """Whether there is anything to take back."""
+    return bool(st.session_state["history"])
+
+
+def _remember() -> None:
+    st.session_state["history"] = [*st.session_state["history"], (model(), recipe())][-HISTORY:]
+
+
+# ---------------------------------------------------------------- the URL
+
+
+def brief(new: Recipe) -> Recipe:
+    """The recipe without the settings that are at their defaults: what a link needs to carry."""
+    return Recipe(
+        tuple(
+            Step(s.technique, {k: v for k, v in s.settings.items() if v != _defaults(s)[k]}, s.on)
+            for s in new
+        )
+    )
+
+
+def _defaults(step: Step) -> dict[str, object]:
+    return dict(technique.get(step.technique).defaults)
+
+
+def _write() -> None:
+    text = brief(recipe()).key
+    if len(text) > PLAIN:
+        text = "z" + base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
+    written = (model(), text)
+    st.session_state["written"] = written
+    if (st.query_params.get("m"), st.query_params.get("r")) != written:
+        st.query_params.from_dict({"m": written[0], "r": written[1]})
+
+
+def _read(text: str) -> Recipe:
+    if text.startswith("z"):
+        text = _unfold(text[1:])
+    return technique.complete(Recipe.from_key(text))
+
+
+def _unfold(text: str) -> str:
+    try:
+        packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        unfold = zlib.decompressobj()
+        plain = unfold.decompress(packed, LONGEST)
+        if unfold.unconsumed_tail or not unfold.eof:
+            raise SlimscopeError(f"it unfolds to more than {LONGEST} bytes or is cut off")
+        return plain.decode()
+    except (ValueError, zlib.error) as error:
+        raise SlimscopeError(f"it is damaged ({error})") from None

@@ -1,0 +1,73 @@
+"""Prune: how many weights can go before the net forgets?"""
+
+import streamlit as st
+
+from engine import count
+from pages.parts import charts, components, figures, frame, sensitivity
+from pages.parts.frame import Look, Places
+from pages.parts.pictures import legend, swap
+
+
+def still(look: Look) -> Places:
+    st.subheader("Most weights are close to zero", anchor=False)
+    st.plotly_chart(
+        charts.histogram(look.weight, look.layer),
+        key="weights",
+        config={"displayModeBar": False},
+        alt=f"Histogram of the weights of {look.layer}; the band around zero is removed",
+    )
+    picture, layers = st.columns([1, 1.1], gap="medium")
+    with picture:
+        st.subheader("Which ones go", anchor=False)
+        places = {"map": st.container()}
+    with layers:
+        st.subheader("Layer by layer", anchor=False)
+        places["layers"] = st.container()
+    for place in places.values():
+        place.html("<span></span>")
+    sensitivity.section(
+        "prune_weights", "sparsity", [0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
+    )
+    return places
+
+
+def moving(look: Look, places: Places) -> None:
+    row = look.row
+    threshold = row.get("threshold", 0.0)
+    band = {"kind": "band", "from": -threshold, "to": threshold, "colour": charts.REMOVED}
+    band["text"] = f"{100 * row.get('sparsity', 0):.4g} % removed"
+    components.marks({"weights": [band]}, key="prune-marks")
+    after = dict(count.weights(look.after)).get(look.layer, look.weight)
+    with places["map"]:
+        st.html(
+            swap(
+                charts.kept_map(after),
+                charts.kept_map(look.weight),
+                f"Map of {look.layer}: kept and removed weights",
+            )
+            + legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "removed"))
+        )
+    with places["layers"]:
+        st.html(
+            figures.table(
+                look.report.tables["layers"],
+                {
+                    "layer": figures.Column("layer"),
+                    "weights": figures.Column("weights"),
+                    "kept": figures.Column("kept"),
+                    "sparsity": figures.Column("removed", "share", charts.REMOVED),
+                    "threshold": figures.Column("threshold"),
+                    "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
+                },
+                look.layer,
+            )
+        )
+
+
+frame.heading(
+    "Prune",
+    "A trained net has many weights close to zero. Setting them to exactly zero hardly changes what it says, up to a point: "
+    "**move the sparsity slider towards 98 % and watch where accuracy falls.** The file shrinks because zeros are stored "
+    "in almost no space; the net does not get faster, because a zero is multiplied like any other number.",
+)
+frame.workbench("prune_weights", still, moving)

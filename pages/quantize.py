@@ -1,0 +1,183 @@
+"""Quantize: how few bits can a weight be stored in?"""
+
+import numpy as np
+import streamlit as st
+from torch import Tensor
+
+from engine import grids
+from engine.surgery import weight_layers
+from engine.types import Grid
+from pages.parts import charts, components, figures, frame, sensitivity
+from pages.parts.frame import Look, Places
+from pages.parts.pictures import corner
+
+CURVE = ("scheme", "granularity", "group", "range", "percentile")
+
+
+def symmetric(look: Look) -> bool:
+    return bool(look.step.settings["scheme"] == "symmetric")
+
+
+def reach(weight: Tensor) -> float:
+    return float(weight.abs().max()) or 1.0
+
+
+def still(look: Look) -> Places:
+    chosen = {name: look.step.settings[name] for name in CURVE[1:]}
+    quiet = {"displayModeBar": False}
+    st.subheader("The levels that weights are rounded to", anchor=False)
+    st.plotly_chart(
+        charts.histogram(look.weight, look.layer),
+        key="levels",
+        config=quiet,
+        alt=f"Weights of {look.layer} with the levels of the grid",
+    )
+    stairs, rounding = st.columns(2, gap="medium")
+    limit = 1.08 * reach(look.weight)
+    with stairs:
+        st.subheader("Rounding is a staircase", anchor=False)
+        plane = charts.plane("weight", "stored as", (-limit, limit), diagonal=True)
+        st.plotly_chart(plane, key="stairs", config=quiet, alt="Staircase from weight to stored value")
+    with rounding:
+        st.subheader("What is lost", anchor=False)
+        empty = charts.plane("rounding error in steps", "share of weights", (-1.0, 1.0))
+        empty["layout"]["yaxis"]["range"] = [0, 1]
+        st.plotly_chart(
+            empty, key="errors", config=quiet, alt="Histogram of rounding errors in units of the step"
+        )
+    curve, small = st.columns(2, gap="medium")
+    with curve:
+        st.subheader("Error against bits", anchor=False)
+        frame_ = grids.error_curve(look.weight, symmetric=symmetric(look), **chosen)
+        frame_ = frame_[np.isfinite(frame_["sqnr_db"])]
+        line = charts.lines(frame_, "bits", "sqnr_db", titles=("bits", "signal to noise, dB"), height=260)
+        st.plotly_chart(line, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
+        places = {"curve": st.container()}
+    with small:
+        st.subheader("Five by five weights", anchor=False)
+        places["corner"] = st.container()
+    st.subheader("Layer by layer", anchor=False)
+    places["layers"] = st.container()
+    for place in places.values():
+        place.html("<span></span>")
+    sensitivity.section("quantize", "bits", [2, 3, 4, 5, 6, 8], "bits")
+    lecture()
+    return places
+
+
+def moving(look: Look, places: Places) -> None:
+    param = look.after.params[weight_layers(look.after)[look.layer]]
+    if not isinstance(param, Grid):
+        places["layers"].info(f"{look.layer} is left out: it stays as it is.")
+        return
+    widest = int(param.scale.argmax())
+    table = grids.levels(param, symmetric(look), widest)
+    used = table[table["weights"] > 0]
+    steps = grids.staircase(param, symmetric(look), widest)
+    errors, edges = np.histogram(grids.errors_in_steps(look.weight, param).numpy(), 40, (-1.0, 1.0))
+    shares = errors / max(errors.sum(), 1)
+    bits, noise = look.row["bits"], look.row["sqnr_db"]
+    few = len(table) <= 256
+    components.marks(
+        {
+            "levels": [
+                *(
+                    [{"kind": "levels", "at": table["value"].tolist(), "colour": charts.CHANGED}]
+                    if few
+                    else []
+                ),
+                {
+                    "kind": "sticks",
+                    "at": used["value"].tolist()[:600],
+                    "heights": used["weights"].tolist()[:600],
+                    "colour": charts.CHANGED,
+                },
+            ],
+            "stairs": [
+                {
+                    "kind": "path",
+                    "xs": steps["input"].tolist()[:1200],
+                    "ys": steps["output"].tolist()[:1200],
+                    "colour": charts.CHANGED,
+                }
+            ],
+            "errors": [
+                {
+                    "kind": "path",
+                    "xs": [-1.0, *np.repeat(edges, 2)[1:-1].tolist(), 1.0],
+                    "ys": [0.0, *np.repeat(shares / max(shares.max(), 1e-9) * 0.95, 2).tolist(), 0.0],
+                    "colour": charts.REMOVED,
+                    "fill": True,
+                }
+            ],
+            "curve": [
+                {
+                    "kind": "dot",
+                    "x": bits,
+                    "y": noise,
+                    "colour": charts.CHANGED,
+                    "text": f"{bits} bit: {noise:.1f} dB",
+                }
+            ]
+            if np.isfinite(noise)
+            else [],
+        },
+        key="quantize-marks",
+    )
+    with places["corner"]:
+        before, codes, after = grids.corner(look.weight, param)
+        limit = reach(before)
+        st.html(
+            corner("original", before, 3, limit)
+            + corner("integer code", codes, 0)
+            + corner("code times scale", after, 3, limit)
+        )
+    whose = (
+        "the whole layer"
+        if len(param.scale) == 1
+        else f"scale {widest + 1} of {len(param.scale):,}, the widest"
+    )
+    with places["curve"]:
+        st.caption(
+            f"{len(table):,} levels for {whose}; {len(used):,} of them are used. About 6 dB for each bit is the rule."
+        )
+    with places["layers"]:
+        st.html(
+            figures.table(
+                look.report.tables["layers"],
+                {
+                    "layer": figures.Column("layer"),
+                    "weights": figures.Column("weights"),
+                    "bits": figures.Column("bits"),
+                    "bits_per_weight": figures.Column("with scales", "bits"),
+                    "sqnr_db": figures.Column("signal to noise", "dB"),
+                    "max_error": figures.Column("largest error"),
+                    "clipped": figures.Column("clipped", "share", charts.REMOVED),
+                    "levels_used": figures.Column("levels used"),
+                },
+                look.layer,
+            )
+        )
+
+
+def lecture() -> None:
+    """The worked example of the lecture, where the blackboard and the exact scale disagree."""
+    example = grids.affine_example(-4.75, 4.67, 8, -3.57)
+    with st.expander("A worked example: -3.57 in 8 bits, and why two answers are around"):
+        st.markdown(
+            f"Weights from -4.75 to 4.67 in unsigned 8 bits: the step is (4.67 + 4.75) / 255 = **{example.scale:.6f}** and the "
+            f"zero point is round(4.75 / step) = **{example.zero}**.\n\n"
+            f"- With the exact step, -3.57 gets code round(-3.57 / {example.scale:.6f}) + {example.zero} = **{example.code}**.\n"
+            f"- With the step rounded to **{example.rounded_scale}**, as on a blackboard, it gets **{example.rounded_code}**.\n\n"
+            "Both are right for their step: -3.57 lies close to a border between two codes, and rounding the step to three "
+            "digits moves that border. slimscope always computes with the exact step."
+        )
+
+
+frame.heading(
+    "Quantize",
+    "Each weight is rounded to one of a few evenly spaced levels, and only the number of the level is stored. "
+    "**Move the slider from 8 bits to 3 and watch the staircase get coarse**: accuracy holds for long, then breaks. The file "
+    "gets smaller; here the net does not get faster, because codes are turned back into 32-bit numbers before they are used.",
+)
+frame.workbench("quantize", still, moving)
