@@ -86,6 +86,9 @@ class InputQuantizer(nn.Module):
     are taken from the smallest and largest value of each batch at run time.
     """
 
+    scale: Tensor
+    zero: Tensor
+
     def __init__(self, bits: int, symmetric: bool, dynamic: bool) -> None:
         super().__init__()
         self.bits, self.symmetric, self.dynamic = bits, symmetric, dynamic

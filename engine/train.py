@@ -188,7 +188,7 @@ def fit(
         generator.manual_seed(plan.seed * 1_000_003 + epoch)
         order = torch.randperm(len(samples), generator=generator)
         seen, right, total = 0, 0, 0.0
-        for step, rows_now in enumerate(order.split(plan.batch)):
+        for step, rows_now in enumerate(torch.split(order, plan.batch)):
             done = (epoch * steps + step) / (plan.epochs * steps)
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(done)
