@@ -78,7 +78,8 @@ def layer_macs(bundle: Bundle) -> pd.DataFrame:
             "macs": multiply_adds(info.module, info.input_size, info.output_size),
         }
         for info in _walk(net, shape)
-        if isinstance(info.module, nn.Linear | nn.Conv2d | nn.LSTM)
+        # A layer with an input quantizer inside is listed twice, first without sizes.
+        if isinstance(info.module, nn.Linear | nn.Conv2d | nn.LSTM) and info.output_size
     ]
     return pd.DataFrame(rows)
 

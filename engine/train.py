@@ -69,8 +69,8 @@ def hard_labels(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor,
 def softened(logits: Tensor, temperature: float) -> Tensor:
     """softmax(logits / T) over the last dimension: the higher T, the closer to equal shares.
 
-    >>> softened(torch.tensor([2.0, 0.0]), 2.0).numpy().round(4).tolist()
-    [0.7311000227928162, 0.26889997720718384]
+    >>> [round(share, 4) for share in softened(torch.tensor([2.0, 0.0]), 2.0).tolist()]
+    [0.7311, 0.2689]
     """
     return F.softmax(logits / temperature, dim=-1)
 
@@ -209,7 +209,8 @@ def fit(
             total += float(value.detach()) * len(labels)
             last = step == steps - 1
             if not last and step % report_every == report_every - 1:
-                progress((epoch * steps + step + 1) / (plan.epochs * steps), {"epoch": epoch + (step + 1) / steps, "loss": total / seen})
+                passed = epoch + (step + 1) / steps
+                progress(passed / plan.epochs, {"epoch": passed, "loss": total / seen})
         row = {"epoch": epoch + 1.0, "loss": total / seen, "train accuracy": right / seen}
         if watch is not None:
             net.eval()

@@ -39,6 +39,17 @@ def test_parameters_and_multiply_adds_by_hand(name: str) -> None:
     assert count.macs(untrained(name)).value == MACS[name]
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"), [("mlp-32", "fc1"), ("lenet-5-small", "conv2"), ("lstm-32", "lstm")]
+)
+def test_an_input_quantizer_multiplies_nothing(name: str, layer: str) -> None:
+    bundle = untrained(name)
+    arch = bundle.arch.edit("quantize_input", layer=layer, bits=8, symmetric=False, dynamic=True)
+    rounded = bundle.become(bundle.params, arch)
+    assert count.macs(rounded).value == count.macs(bundle).value
+    assert list(count.layer_macs(rounded)["layer"]) == list(count.layer_macs(bundle)["layer"])
+
+
 @pytest.mark.parametrize("name", list(zoo.ENTRIES))
 def test_a_bundle_and_its_net_hold_the_same_bits(name: str) -> None:
     bundle = untrained(name)
