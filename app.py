@@ -23,7 +23,7 @@ PAGES = (
 )
 
 torch.set_num_threads(1)
-st.set_page_config("slimscope", ":material/compress:", layout="wide", initial_sidebar_state="auto")
+st.set_page_config("slimscope", HERE / "assets" / "icon.png", layout="wide", initial_sidebar_state="auto")
 st.html(HERE / "pages" / "parts" / "style.css")
 session.start()
 chosen = st.navigation(

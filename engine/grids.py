@@ -362,12 +362,24 @@ def staircase(grid: Grid, symmetric: bool, row: int = 0) -> pd.DataFrame:
     )
 
 
-def corner(values: Tensor, grid: Grid, size: int = 5) -> tuple[Tensor, Tensor, Tensor]:
-    """The top left `size` x `size` of the tensor as a matrix: (original, codes, reconstruction)."""
+def busiest(values: Tensor, size: int = 5) -> tuple[int, int]:
+    """Where to look: (row, column) of a `size` x `size` window of the matrix around its largest weight."""
+    matrix = values.detach().reshape(len(values), -1)
+    row, column = divmod(int(matrix.abs().argmax()), matrix.shape[1])
+    place = [
+        max(0, min(at - size // 2, side - size)) for at, side in zip((row, column), matrix.shape, strict=True)
+    ]
+    return place[0], place[1]
+
+
+def corner(
+    values: Tensor, grid: Grid, size: int = 5, at: tuple[int, int] = (0, 0)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`size` x `size` numbers of the tensor as a matrix, from `at`: (original, codes, reconstruction)."""
 
     def cut(tensor: Tensor) -> Tensor:
         two_d: Tensor = tensor.reshape(len(tensor), -1)
-        return two_d[:size, :size]
+        return two_d[at[0] : at[0] + size, at[1] : at[1] + size]
 
     return cut(values.detach()), cut(grid.codes), cut(grid.decode())
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine import measure, train, zoo
 from engine.types import SlimscopeError
-from pages.parts import cached, charts, figures, frame, jobs, knobs, session
+from pages.parts import cached, figures, frame, jobs, knobs, session, training
 from pages.parts.footer import footer
 from pages.parts.pictures import mirrored, picture_of
 
@@ -64,22 +64,9 @@ def trained_student():
     return zoo.load(student_name) if student_name in zoo.trained() else None
 
 
+frame.compare_and_recipe()
 left, right = st.columns([1, 2.6], gap="medium")
-with right:
-    st.subheader("What the teacher says of one sample", anchor=False)
-    st.caption(
-        f"Left the teacher, right the student {zoo.entry(student_name).title}; the tick marks the true class."
-    )
-    shown = st.container()
-    shown.html("<span></span>")
-    st.subheader("Training the student", anchor=False)
-    places = st.container()
-
-
-@st.fragment
-def controls() -> None:
-    if st.session_state.pop(knobs.REDRAW, False):
-        st.rerun()
+with left:
     order = cached.least_certain(subject)
     number = st.number_input(
         "Sample of the test set",
@@ -89,51 +76,15 @@ def controls() -> None:
         key="sample",
         help="Ordered by the teacher's doubt: 0 is where it hesitates most.",
     )
-    step = knobs.panel("distill", teacher)
-    with shown:
-        softmax_at(order[int(number)], float(step.settings["temperature"]))
-    frame.membership("distill")
-    if st.button(
-        "Update the training section", key="refresh", help="After moving a control that training depends on."
-    ):
-        st.rerun()
-    frame.strip()
-
-
-with left:
-    controls()
-
-with places:
-    if knobs.find("distill") is None:
-        st.info("Add the step to the recipe to train the student.")
-    else:
-        recipe = knobs.before("distill").then(knobs.current("distill")).live
-        try:
-            _, reports = cached.after(subject, recipe.key)
-            curve = reports[-1].tables["curve"]
-            st.plotly_chart(
-                charts.lines(
-                    curve,
-                    "epoch",
-                    "validation accuracy",
-                    "run",
-                    titles=("epoch", "validation accuracy"),
-                    percent=True,
-                ),
-                key="learned",
-                config={"displayModeBar": False},
-                alt="Validation accuracy of the distilled and the plain student",
-            )
-            st.html(
-                figures.tiles(
-                    figures.Tile(f.name.capitalize(), f, figures.interval(f)) for f in reports[-1].figures
-                )
-            )
-            for note in reports[-1].notes:
-                st.caption(note)
-            st.html(frame.tiles(subject, wait=False))
-        except cached.Untrained as missing:
-            jobs.run_card(missing.recipe)
-        except SlimscopeError as error:
-            st.error(str(error))
+    training.controls("distill")
+with right:
+    st.html(frame.tiles(subject, wait=False))
+    st.subheader("What the teacher says of one sample", anchor=False)
+    st.caption(
+        f"Left the teacher, right the student {zoo.entry(student_name).title}; the tick marks the true class."
+    )
+    softmax_at(order[int(number)], float(knobs.current("distill").settings["temperature"]))
+    st.subheader("Training the student", anchor=False)
+    training.outcome("distill")
 footer(subject)
+jobs.wake()

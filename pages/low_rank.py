@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from engine import factors, zoo
-from engine.surgery import weight_layers
 from engine.types import Bundle
 from pages.parts import charts, components, figures, frame
 from pages.parts.frame import Look, Places

@@ -4,46 +4,39 @@ import streamlit as st
 
 from engine import count
 from engine.types import SlimscopeError
-from pages.parts import cached, charts, frame, session
+from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
-from pages.parts.jobs import run_card
 from pages.parts.pictures import gallery, picture_of
 
 frame.heading(
     "Overview",
-    "This is a trained net with the compression recipe that stands at the left of every page. The recipe below "
-    "already does two things: it removes most weights and stores the rest in a few bits. "
+    "A trained net, and a recipe that compresses it. The recipe below already does two things: it removes most "
+    "weights, and it stores the rest in a few bits. "
     "**Open Prune or Quantize to move its sliders, or hold the button to see the original.**"
     if session.recipe() == session.STORY
     else "What is in this net after the recipe, where its bytes are, and what it says of real samples.",
 )
 subject, key = session.subject(), session.recipe().live.key
+frame.compare_and_recipe()
 top = st.container()
-left, right = st.columns([1, 2.6], gap="medium")
-with left:
-    frame.compare_and_recipe()
 try:
     bundle, _ = cached.after(subject, key)
 except cached.Untrained as missing:
-    with right:
-        run_card(missing.recipe)
+    jobs.run_card(missing.recipe)
     st.stop()
 except SlimscopeError as error:
-    right.error(str(error))
+    st.error(str(error))
     st.stop()
 top.html(frame.tiles(subject, wait=False))
 
-with right:
-    st.subheader("Where the bytes are", anchor=False)
-    st.plotly_chart(
-        charts.treemap(cached.where(subject, key)),
-        key="treemap",
-        config={"displayModeBar": False},
-        alt="Bytes of the packed file per layer and tensor",
-    )
-    st.caption(
-        "Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture."
-    )
+st.subheader("Where the bytes are", anchor=False)
+st.plotly_chart(
+    charts.treemap(cached.where(subject, key)),
+    key="treemap",
+    config={"displayModeBar": False},
+    alt="Bytes of the packed file per layer and tensor",
+)
+st.caption("Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture.")
 
 st.subheader("Layers", anchor=False)
 st.dataframe(
@@ -90,3 +83,4 @@ if card:
     with st.expander("Model card"):
         st.json(card)
 footer(subject)
+jobs.wake()

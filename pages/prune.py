@@ -16,13 +16,10 @@ def still(look: Look) -> Places:
         config={"displayModeBar": False},
         alt=f"Histogram of the weights of {look.layer}; the band around zero is removed",
     )
-    picture, layers = st.columns([1, 1.1], gap="medium")
-    with picture:
-        st.subheader("Which ones go", anchor=False)
-        places = {"map": st.container()}
-    with layers:
-        st.subheader("Layer by layer", anchor=False)
-        places["layers"] = st.container()
+    st.subheader("Which ones go", anchor=False)
+    places = {"map": st.container()}
+    st.subheader("Layer by layer", anchor=False)
+    places["layers"] = st.container()
     for place in places.values():
         place.html("<span></span>")
     sensitivity.section(

@@ -73,6 +73,7 @@ def moving(look: Look, places: Places) -> None:
     widest = int(param.scale.argmax())
     table = grids.levels(param, symmetric(look), widest)
     used = table[table["weights"] > 0]
+    drawn = used[used["value"] != 0] if (look.weight == 0).any() else used
     steps = grids.staircase(param, symmetric(look), widest)
     errors, edges = np.histogram(grids.errors_in_steps(look.weight, param).numpy(), 40, (-1.0, 1.0))
     shares = errors / max(errors.sum(), 1)
@@ -88,8 +89,8 @@ def moving(look: Look, places: Places) -> None:
                 ),
                 {
                     "kind": "sticks",
-                    "at": used["value"].tolist()[:600],
-                    "heights": used["weights"].tolist()[:600],
+                    "at": drawn["value"].tolist()[:600],
+                    "heights": drawn["weights"].tolist()[:600],
                     "colour": charts.CHANGED,
                 },
             ],
@@ -125,8 +126,10 @@ def moving(look: Look, places: Places) -> None:
         key="quantize-marks",
     )
     with places["corner"]:
-        before, codes, after = grids.corner(look.weight, param)
+        at = grids.busiest(look.weight)
+        before, codes, after = grids.corner(look.weight, param, at=at)
         limit = reach(before)
+        st.caption(f"Around the largest weight: from row {at[0] + 1}, column {at[1] + 1}.")
         st.html(
             corner("original", before, 3, limit)
             + corner("integer code", codes, 0)

@@ -39,6 +39,7 @@ frame.heading(
 )
 subject, recipe = session.subject(), session.recipe()
 top = st.container()
+frame.compare_and_recipe()
 left, right = st.columns([1, 2.6], gap="medium")
 with left:
     live = [(i, s) for i, s in enumerate(recipe, 1) if s.on]
@@ -112,7 +113,6 @@ with left:
     )
     if job is not None and not same:
         st.caption("The chart shows the last sweep; the settings on the left have changed since.")
-    frame.compare_and_recipe()
 
 with right:
     if job is None:
@@ -189,3 +189,4 @@ with right:
         alive()
 top.html(frame.tiles(subject, wait=False))
 footer(subject)
+jobs.wake()

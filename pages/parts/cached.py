@@ -183,3 +183,13 @@ def least_certain(subject: str, among: int = 500) -> list[int]:
     assert held is not None
     shares = measure.logits(zoo.build(original(subject)), held.test.take(slice(0, among))).softmax(1)
     return [int(i) for i in shares.max(1).values.argsort()]
+
+
+def full_accuracy(subject: str, key: str) -> tuple[Figure, Figure] | None:
+    """(accuracy, paired difference) on the whole test set, once a job has measured it."""
+    model, spec = parts(subject)
+    found = work.full_accuracy(model, Recipe.from_key(key), spec)
+    if found is None:
+        return None
+    now, change = (store.figure_of(figure) for figure in found["figures"])
+    return now, change

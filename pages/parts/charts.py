@@ -38,8 +38,11 @@ def chart(traces: list[Chart], x: str, y: str, height: int = 260, **layout: Any)
 
 
 def histogram(values: Tensor, name: str, bins: int = 160) -> Chart:
-    """Weights over their value; the axis is symmetric around zero so that a band sits in the middle."""
+    """Weights over their value, exact zeros aside; zero is in the middle, so that a band around it fits."""
     flat = values.detach().flatten().numpy()
+    flat = flat[flat != 0]
+    if not len(flat):
+        flat = np.zeros(1, np.float32)
     reach = float(np.abs(flat).max()) or 1.0
     counts, edges = np.histogram(flat, bins, (-reach, reach))
     centres = (edges[:-1] + edges[1:]) / 2
@@ -54,7 +57,11 @@ def histogram(values: Tensor, name: str, bins: int = 160) -> Chart:
         "hovertemplate": "about %{x:.4f}: %{y} weights<extra></extra>",
     }
     return chart(
-        [trace], "weight", "weights", xaxis={"range": [-reach, reach]}, yaxis={"rangemode": "tozero"}
+        [trace],
+        "weight (exact zeros are not drawn)" if bool((values == 0).any()) else "weight",
+        "weights",
+        xaxis={"range": [-reach, reach]},
+        yaxis={"rangemode": "tozero"},
     )
 
 

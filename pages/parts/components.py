@@ -21,8 +21,8 @@ def marks(charts: dict[str, list[dict[str, Any]]], key: str) -> None:
     _component("marks", "<span></span>")(data=charts, key=key, height=1)
 
 
-HOLD = """<button type="button" aria-pressed="false">Hold to see the original</button>"""
-HOLD_STYLE = """button { font: inherit; font-size: .85rem; width: 100%; padding: .4rem .6rem; cursor: pointer;
+HOLD = """<button type="button" aria-pressed="false">Hold: original</button>"""
+HOLD_STYLE = """button { font: inherit; font-size: .85rem; padding: .42rem .7rem; white-space: nowrap; cursor: pointer;
  color: var(--st-text-color); background: var(--st-background-color); touch-action: none; user-select: none;
  border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius); }
 button[aria-pressed=true] { background: var(--st-primary-color); color: var(--st-background-color); }"""
@@ -30,4 +30,4 @@ button[aria-pressed=true] { background: var(--st-primary-color); color: var(--st
 
 def hold() -> None:
     """A button that shows the original's numbers and pictures while it is held (Space works too)."""
-    _component("hold", HOLD, HOLD_STYLE)(key="hold")
+    _component("hold", HOLD, HOLD_STYLE)(key="hold", width="content")

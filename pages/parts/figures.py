@@ -18,7 +18,7 @@ def text(value: float, unit: str) -> str:
     ('1,066.4 KB', '98.21 %', '0.250 ms')
     """
     match unit:
-        case "bytes":
+        case "bytes" | "B":
             return _scaled(value, (("MB", 1e6), ("KB", 1e3), ("B", 1)), 1)
         case "share":
             return f"{100 * value:.2f} %"
@@ -26,7 +26,13 @@ def text(value: float, unit: str) -> str:
             return f"{1e3 * value:.3f} ms" if value < 1 else f"{value:.2f} s"
         case "MAC":
             return _scaled(value, (("GMAC", 1e9), ("MMAC", 1e6), ("kMAC", 1e3), ("MAC", 1)), 2)
-        case "ratio" | "x":
+        case "ms":
+            return f"{value:.3f} ms"
+        case "points":
+            return f"{100 * value:+.2f}"
+        case "nat":
+            return f"{value:.3f} nat"
+        case "times":
             return f"{value:.2f}x" if value < 10 else f"{value:.1f}x"
         case "dB":
             return f"{value:.1f} dB"
@@ -60,6 +66,11 @@ def points(figure: Figure) -> str:
     if low <= 0 <= high:
         return f"{100 * figure.value:+.2f} points, a tie ({100 * low:+.2f} to {100 * high:+.2f})"
     return f"{100 * figure.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})"
+
+
+def said(figure: Figure) -> str:
+    """The interval as a note: of a change in points, of anything else in its own unit."""
+    return points(figure) if "change" in figure.name else interval(figure)
 
 
 @dataclass(frozen=True)

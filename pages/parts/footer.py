@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import streamlit as st
 from safetensors.torch import save as save_tensors
 
@@ -83,7 +82,7 @@ def changed(subject: str, key: str) -> None:
                     "n": figures.Column("n"),
                     "before": figures.Column("before", "share"),
                     "after": figures.Column("now", "share"),
-                    "change": figures.Column("change", "share"),
+                    "change": figures.Column("change in points", "points"),
                 },
             )
         )

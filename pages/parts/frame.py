@@ -17,11 +17,10 @@ from torch import Tensor
 from engine import technique
 from engine.surgery import weight_layers
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
-from pages.parts import cached, figures, knobs, session
+from pages.parts import cached, figures, jobs, knobs, session
 from pages.parts.components import hold
 from pages.parts.figures import Tile
 from pages.parts.footer import footer
-from pages.parts.jobs import run_card
 
 Places = dict[str, Any]
 
@@ -63,15 +62,17 @@ def workbench(
 ) -> None:
     """Lay out a technique's page and keep it alive while its controls move."""
     subject = session.subject()
-    top = st.container()
+    bar, top = st.container(), st.container()
     left, right = st.columns([1, 2.6], gap="medium")
     try:
         base, _ = cached.after(subject, knobs.before(name).key)
     except cached.Untrained as missing:
-        return run_card(missing.recipe)
+        with bar:
+            compare_and_recipe()
+        return jobs.run_card(missing.recipe)
     except SlimscopeError as error:
-        with left:
-            strip()
+        with bar:
+            compare_and_recipe()
         right.error(str(error))
         return
     labels = [
@@ -94,15 +95,17 @@ def workbench(
             st.error(str(error))
             places = None
     foot = st.container()
-    for outside in (top, foot):
+    for outside in (bar, top, foot):
         outside.html("<span></span>")
 
     @st.fragment
     def live() -> None:
         if st.session_state.pop(knobs.REDRAW, False):
             st.rerun()
+        with bar:
+            strip()
         knobs.panel(name, base)
-        membership(name)
+        knobs.membership(name)
         try:
             look = _look(name, subject, base, layer)
         except SlimscopeError as error:
@@ -115,10 +118,9 @@ def workbench(
         if places is not None:
             moving(look, places)
         tiles_slot.html(tiles(subject, wait=False))
-        hold()
-        strip()
         with foot:
             footer(subject)
+        jobs.wake()
 
     with left:
         live()
@@ -131,28 +133,6 @@ def _look(name: str, subject: str, base: Bundle, layer: str) -> Look:
         subject, Recipe((*part.steps[:-1], Step(step.technique, step.settings))).key
     )
     return Look(subject, step, base, after, reports[-1], layer)
-
-
-def membership(name: str) -> None:
-    """Whether the step is in the recipe, and a button that changes it."""
-    place = knobs.find(name)
-    if place is None:
-        st.caption("A preview: this step is not in the recipe yet.")
-        st.button(
-            "Add to the recipe",
-            key=f"add-{name}",
-            on_click=_add,
-            args=(name,),
-            type="primary",
-            width="stretch",
-        )
-    elif not session.recipe().steps[place].on:
-        st.caption("This step is switched off: the pictures are a preview.")
-
-
-def _add(name: str) -> None:
-    st.session_state[knobs.REDRAW] = True
-    session.put(knobs.insert(session.recipe(), technique.step(name)))
 
 
 # ---------------------------------------------------------------- the header
@@ -204,56 +184,76 @@ def tiles(subject: str, wait: bool) -> str:
     return figures.tiles(row)
 
 
+def accuracy(subject: str, key: str, n: int) -> Tile:
+    """Accuracy on the whole test set where it is known; else on a sample, while the whole follows."""
+    held = cached.images(subject)
+    assert held is not None
+    (now, change), (base, _) = cached.accuracy(subject, key, n), cached.accuracy(subject, "[]", n)
+    more = ""
+    if n < len(held.test):
+        whole, origin = cached.full_accuracy(subject, key), cached.full_accuracy(subject, "[]")
+        if whole is None:
+            more = f"; all {len(held.test):,} follow"
+            jobs.measure_all(key)
+        else:
+            (now, change), n = whole, len(held.test)
+            base = base if origin is None else origin[0]
+    note = figures.interval(now) if key == "[]" else figures.points(change)
+    return Tile("Accuracy", now, f"{note}, n = {n:,}{more}", base)
+
+
 # ---------------------------------------------------------------- the recipe
 
 
 @st.fragment
 def compare_and_recipe() -> None:
-    """The compare button and the recipe by themselves, for pages without a technique of their own."""
+    """The recipe by itself, for pages without a technique of their own."""
     if st.session_state.pop(knobs.REDRAW, False):
         st.rerun()
-    hold()
     strip()
 
 
 def strip() -> None:
-    """The recipe as a list of steps that can be moved, switched off and removed; undo, reset."""
-    st.markdown("**Recipe**")
+    """The recipe as a row of steps, each with its own small menu; undo, reset, and hold to compare."""
     recipe = session.recipe()
-    if not len(recipe):
-        st.caption("Empty: this is the original net. Move a control to add a step.")
-    for i, step in enumerate(recipe):
-        _step_row(i, step, len(recipe))
-    undo, reset = st.columns(2)
-    undo.button(
-        "Undo",
-        on_click=_then_redraw,
-        args=(session.undo,),
-        disabled=not session.can_undo(),
-        width="stretch",
-        key="undo",
-    )
-    reset.button(
-        "Reset",
-        on_click=_then_redraw,
-        args=(session.put, Recipe()),
-        disabled=not len(recipe),
-        width="stretch",
-        key="reset",
-        help="Back to the original net",
-    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip"):
+        st.markdown("**Recipe**", width="content")
+        if not len(recipe):
+            st.caption("empty: this is the original net", width="content")
+        for i, step in enumerate(recipe):
+            _chip(i, step, len(recipe))
+        st.button(
+            "Undo",
+            on_click=_then_redraw,
+            args=(session.undo,),
+            disabled=not session.can_undo(),
+            key="undo",
+            icon=":material/undo:",
+        )
+        st.button(
+            "Reset",
+            on_click=_then_redraw,
+            args=(session.put, Recipe()),
+            disabled=not len(recipe),
+            key="reset",
+            help="Back to the original net",
+        )
+        hold()
 
 
-def _step_row(i: int, step: Step, count: int) -> None:
+def _chip(i: int, step: Step, count: int) -> None:
     known = technique.get(step.technique)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"step-{i}"):
-        said = session.brief(Recipe((step,))).steps[0].settings
-        words = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in said.items())
-        text = f"{i + 1}. {known.title}" + (f" ({words})" if words else "")
-        st.markdown(text if step.on else f"~~{text}~~", width="stretch")
+    said = session.brief(Recipe((step,))).steps[0].settings
+    words = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in said.items())
+    title = f"{i + 1}. {known.title}"
+    with st.popover(
+        title if step.on else f"~~{title}~~", key=f"step-{i}", help=words or "all settings at their defaults"
+    ):
+        st.markdown(f"**{title}**" + ("" if step.on else " (switched off)"))
+        st.caption(words or "all settings at their defaults")
         for icon, label, action, off in (
-            ("arrow_upward", "Move up", "up", i == 0),
-            ("arrow_downward", "Move down", "down", i == count - 1),
+            ("arrow_back", "Earlier", "up", i == 0),
+            ("arrow_forward", "Later", "down", i == count - 1),
             (
                 "toggle_on" if step.on else "toggle_off",
                 "Switch off" if step.on else "Switch on",
@@ -263,13 +263,13 @@ def _step_row(i: int, step: Step, count: int) -> None:
             ("delete", "Remove", "remove", False),
         ):
             st.button(
-                f":material/{icon}:",
+                label,
+                icon=f":material/{icon}:",
                 key=f"step-{i}-{action}",
-                help=label,
-                type="tertiary",
                 disabled=off,
                 on_click=_edit,
                 args=(i, action),
+                width="stretch",
             )
 
 

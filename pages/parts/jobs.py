@@ -35,6 +35,22 @@ def submit(kind: str, title: str, **payload: object) -> None:
         st.session_state["problem"] = str(error)
 
 
+def measure_all(key: str) -> None:
+    """Measure the recipe on the whole test set; what was asked before and is not done is dropped."""
+    for job in manager().list(session.owner()):
+        if job.kind == "accuracy" and job.open and job.payload["recipe"] != key:
+            manager().cancel(session.owner(), job.id)
+    failed = latest("accuracy", recipe=key)
+    if failed is None or failed.state in ("cancelled", "interrupted", "done"):
+        submit("accuracy", "Accuracy on the whole test set", recipe=key)
+
+
+def wake() -> None:
+    """Draw the whole page where work was queued that the sidebar does not watch yet."""
+    if not st.session_state.get("watching") and any(job.open for job in manager().list(session.owner())):
+        st.rerun()
+
+
 def latest(kind: str, **payload: object) -> Job | None:
     """The visitor's newest job of this kind on the model in view whose payload holds these values."""
     wanted = {"model": session.model(), "data": session.scaling(), **payload}
@@ -157,13 +173,16 @@ def estimate(name: str, settings: dict[str, object]) -> str:
 def panel() -> None:
     """All of the visitor's jobs, newest first, in the sidebar."""
     known = manager().list(session.owner())
+    is_open = any(job.open for job in known)
+    st.session_state["watching"] = is_open
     if not known:
         return
-    is_open = any(job.open for job in known)
 
     @st.fragment(run_every=1.0 if is_open else None)
     def alive() -> None:
         found = manager().list(session.owner())
+        if is_open and not any(job.open for job in found):
+            st.rerun()
         with st.expander(f"Jobs ({sum(job.open for job in found)} at work)", icon=":material/work_history:"):
             for job in found[:8]:
                 if job.open:

@@ -17,6 +17,7 @@ from pages.parts import session
 
 # Where a new step goes in: what trains or replaces layers before what rewrites their numbers.
 ORDER = ("distill", "low_rank", "prune_weights", "finetune", "quantize")
+MOST_STOPS = 500  # a slider with more is a number field
 REDRAW = "redraw"  # set where a change alters the charts that are drawn once
 
 
@@ -58,8 +59,33 @@ def change(name: str, **settings: Any) -> None:
         else:
             steps[place] = Step(name, {**steps[place].settings, **settings})
             session.put(Recipe(tuple(steps)))
+            if any(technique.get(s.technique).trains for s in steps[place:]):
+                st.session_state[REDRAW] = True  # what was trained is no longer what the recipe says
     except SlimscopeError as error:
         st.session_state["problem"] = str(error)
+
+
+def membership(name: str) -> None:
+    """Whether the step is in the recipe, and a button that adds it."""
+    place = find(name)
+    if place is None:
+        st.caption("A preview: this step is not in the recipe yet.")
+        st.button(
+            "Add to the recipe",
+            key=f"add-{name}",
+            on_click=add,
+            args=(name,),
+            type="primary",
+            width="stretch",
+        )
+    elif not session.recipe().steps[place].on:
+        st.caption("This step is switched off: the pictures are a preview.")
+
+
+def add(name: str) -> None:
+    """Put the step with its defaults at its natural place."""
+    st.session_state[REDRAW] = True
+    session.put(insert(session.recipe(), technique.step(name)))
 
 
 def panel(name: str, bundle: Bundle) -> Step:
@@ -72,7 +98,7 @@ def panel(name: str, bundle: Bundle) -> Step:
             control(name, knob_name, knob, step.settings[knob_name], bundle)
     rest = {n: k for n, k in known.knobs.items() if n not in main and k.matters(step.settings)}
     if rest:
-        with st.expander("Layer by layer"):
+        with st.expander("Layer by layer" if any(isinstance(k, Layers) for k in rest.values()) else "More"):
             for knob_name, knob in rest.items():
                 control(name, knob_name, knob, step.settings[knob_name], bundle)
     return step
@@ -83,14 +109,13 @@ def presets(name: str) -> None:
     known = technique.get(name)
     if not known.presets:
         return
-    columns = st.columns(len(known.presets))
-    for column, (title, settings) in zip(columns, known.presets.items(), strict=True):
-        column.button(
+    row = st.container(horizontal=True, gap="xsmall", key=f"presets-{name}")
+    for title, settings in known.presets.items():
+        row.button(
             title.capitalize(),
             key=f"preset-{name}-{title}",
             on_click=_preset,
             args=(name, {**known.defaults, **settings}),
-            width="stretch",
             help=", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items()),
         )
 
@@ -151,10 +176,22 @@ def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: An
     stops = sorted({*knob.stops(bundle), type(value)(inside)})
     percent = knob.unit.startswith("share")
     write: Callable[[Any], str] = (lambda v: f"{100 * v:.4g} %") if percent else (lambda v: f"{v:g}")
+    unit = f" ({knob.unit})" if knob.unit and not percent and knob.unit != title.lower() else ""
+    if len(stops) > MOST_STOPS:
+        st.session_state[key] = int(inside)
+        st.number_input(
+            title + unit,
+            int(low),
+            int(high),
+            key=key,
+            help=knob.help,
+            on_change=_take,
+            args=(owner, name, key, False),
+        )
+        return
     slide, exact = st.columns([3, 1.25], vertical_alignment="bottom", gap="small")
     st.session_state[key] = type(value)(inside)
     st.session_state[f"{key}-exact"] = type(value)(inside)
-    unit = f" ({knob.unit})" if knob.unit and not percent else ""
     with slide:
         st.select_slider(
             title + unit,

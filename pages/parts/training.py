@@ -1,0 +1,64 @@
+"""A technique that trains, on a page: its controls, a run button with progress, and what it brought."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.types import SlimscopeError
+from pages.parts import cached, charts, figures, jobs, knobs, session
+
+
+def controls(name: str) -> None:
+    """The technique's panel, and whether it is in the recipe."""
+    knobs.panel(name, cached.original(session.subject()))
+    knobs.membership(name)
+
+
+def outcome(name: str) -> None:
+    """Run button and live curves of an untrained step; curve, figures and notes of a trained one."""
+    if knobs.find(name) is None:
+        st.info("Add the step to the recipe to train it.", icon=":material/model_training:")
+        return
+    recipe = knobs.before(name).then(knobs.current(name)).live
+    try:
+        _, reports = cached.after(session.subject(), recipe.key)
+    except cached.Untrained as missing:
+        jobs.run_card(missing.recipe)
+        return
+    except SlimscopeError as error:
+        st.error(str(error))
+        return
+    curve = reports[-1].tables["curve"]
+    chart = charts.lines(
+        curve,
+        "epoch",
+        "validation accuracy",
+        "run" if "run" in curve else None,
+        titles=("epoch", "validation accuracy"),
+        percent=True,
+        height=240,
+    )
+    st.plotly_chart(
+        chart,
+        key=f"learned-{name}",
+        config={"displayModeBar": False},
+        alt="Validation accuracy after each epoch",
+    )
+    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in reports[-1].figures)
+    st.html(figures.tiles(row))
+    for note in reports[-1].notes:
+        st.caption(note)
+
+
+def section(name: str, title: str, lead: str) -> None:
+    """Controls on the left, outcome on the right, under a heading of their own."""
+    st.subheader(title, anchor=False)
+    st.caption(lead)
+    if cached.images(session.subject()) is None:
+        st.caption("Training needs a known architecture.")
+        return
+    left, right = st.columns([1, 2], gap="medium")
+    with left:
+        controls(name)
+    with right:
+        outcome(name)
