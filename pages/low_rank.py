@@ -42,9 +42,9 @@ def still(look: Look) -> Places:
             alt="Weights of the two thin layers against the rank, with the break-even line",
         )
     st.subheader("The matrix, its approximation and what is missing", anchor=False)
-    places = {"pictures": st.container()}
+    places = {"pictures": st.container(key="moving-pictures")}
     st.subheader("Layer by layer", anchor=False)
-    places["layers"] = st.container()
+    places["layers"] = st.container(key="moving-layers")
     for place in places.values():
         place.html("<span></span>")
     return places

@@ -17,11 +17,16 @@ def still(look: Look) -> Places:
         alt=f"Histogram of the weights of {look.layer}; the band around zero is removed",
     )
     st.subheader("Which ones go", anchor=False)
-    places = {"map": st.container()}
+    places = {"map": st.container(key="moving-map")}
     st.subheader("Layer by layer", anchor=False)
-    places["layers"] = st.container()
+    places["layers"] = st.container(key="moving-layers")
     for place in places.values():
         place.html("<span></span>")
+    training.section(
+        "finetune",
+        "Win accuracy back",
+        "A few epochs of training on what is left, with the zeros kept: most of what pruning lost comes back.",
+    )
     sensitivity.section(
         "prune_weights", "sparsity", [0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
     )

@@ -52,12 +52,12 @@ def still(look: Look) -> Places:
         frame_ = frame_[np.isfinite(frame_["sqnr_db"])]
         line = charts.lines(frame_, "bits", "sqnr_db", titles=("bits", "signal to noise, dB"), height=260)
         st.plotly_chart(line, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
-        places = {"curve": st.container()}
+        places = {"curve": st.container(key="moving-curve")}
     with small:
         st.subheader("Five by five weights", anchor=False)
-        places["corner"] = st.container()
+        places["corner"] = st.container(key="moving-corner")
     st.subheader("Layer by layer", anchor=False)
-    places["layers"] = st.container()
+    places["layers"] = st.container(key="moving-layers")
     for place in places.values():
         place.html("<span></span>")
     sensitivity.section("quantize", "bits", [2, 3, 4, 5, 6, 8], "bits")

@@ -7,7 +7,7 @@ for what does not; `moving` fills those places on every move. Both get a `Look`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -150,18 +150,8 @@ def tiles(subject: str, wait: bool) -> str:
         )
     except SlimscopeError as error:
         return f'<div role="alert">{escape(str(error))}</div>'
-    if wait and subject in remembered:
-        old = [Tile(t.name, t.figure, t.note, t.was, True) for t in remembered[subject]]
-        return figures.tiles(old)
     counted, was = cached.counted(subject, key), cached.counted(subject, "[]")
-    size, dense = cached.size(subject, key), cached.dense_bytes(subject)
     row = [
-        Tile(
-            "Compressed file",
-            size,
-            f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'bytes')} dense",
-            dense,
-        ),
         Tile(
             "Zero weights",
             counted["sparsity"],
@@ -170,18 +160,22 @@ def tiles(subject: str, wait: bool) -> str:
         ),
         Tile("Parameters", counted["parameters"], f"of {was['parameters'].value:,.0f}", was["parameters"]),
     ]
+    if wait and subject in remembered:
+        return figures.tiles([*(replace(tile, pending=True) for tile in remembered[subject]), *row])
     n = cached.sample_size(subject) if cached.images(subject) is not None else 0
-    if n:
-        now, change = cached.accuracy(subject, key, n)
-        base = cached.accuracy(subject, "[]", n)[0]
-        note = (
-            f"{figures.interval(now)}, n = {n:,}" if key == "[]" else f"{figures.points(change)}, n = {n:,}"
-        )
-        row.insert(0, Tile("Accuracy", now, note, base))
-    else:
-        row.insert(0, Tile("Accuracy", None, "needs a known architecture"))
-    remembered[subject] = row
-    return figures.tiles(row)
+    slow = [
+        accuracy(subject, key, n) if n else Tile("Accuracy", None, "needs a known architecture"),
+        file_size(subject, key),
+    ]
+    remembered[subject] = slow
+    return figures.tiles([*slow, *row])
+
+
+def file_size(subject: str, key: str) -> Tile:
+    """Bytes of the real file, and how many times smaller it is than the original's dense file."""
+    size, dense = cached.size(subject, key), cached.dense_bytes(subject)
+    ratio = f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'B')} dense"
+    return Tile("Compressed file", size, ratio, dense)
 
 
 def accuracy(subject: str, key: str, n: int) -> Tile:
