@@ -1,0 +1,133 @@
+"""What all tests share: one thread, a home of their own, the real server, a real browser."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 120.0  # seconds until a server must answer: a limit, never a result
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--disable-sync",
+)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Jobs, results and uploads of tests never meet the person's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLIMSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+# ---------------------------------------------------------------- the real server
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running slimscope: its address, and the file that holds all that it said."""
+
+    url: str
+    log: Path
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """The real app in its own process with its own home; `/ready` has answered, no page was asked for."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        port = door.getsockname()[1]
+    server = Server(f"http://127.0.0.1:{port}", folder / "server.log")
+    command = [sys.executable, "-m", "streamlit", "run", "pages/parts/serve.py", f"--server.port={port}"]
+    environment = {**os.environ, "SLIMSCOPE_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+    with server.log.open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _wait_until_ready(server, process)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + LIMIT
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with opener.open(f"{server.url}/ready") as answer:
+                assert answer.read() == b"ready"
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"the server did not start:\n{server.log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One running slimscope for the tests that do not need a fresh one."""
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def cold_server(tmp_path: Path) -> Iterator[Server]:
+    """A slimscope that nobody has visited yet."""
+    with serving(tmp_path) as running:
+        yield running
+
+
+# ---------------------------------------------------------------- the real browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium; where there is none the test is skipped, except in CI, where that is a failure."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        absent: Callable[[str], Any] = pytest.fail if os.environ.get("CI") else pytest.skip
+        absent("no chromium on this machine: `apt-get install chromium` brings one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+# ---------------------------------------------------------------- pages without a browser
+
+
+@pytest.fixture
+def uses_frame(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call before each AppTest run: a pages/ folder beside app.py otherwise runs a page without its frame."""
+    from streamlit.runtime.pages_manager import PagesManager
+
+    def reset() -> None:
+        monkeypatch.setattr(PagesManager, "uses_pages_directory", False)
+
+    return reset

@@ -1,0 +1,183 @@
+"""Imports go one way: every import statement of the project against the order of the layers."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Lower to higher. A module imports only from layers below its own, so two of one layer are strangers:
+# that is what keeps techniques apart. `*` stands for any module directly in a package.
+LAYERS = (
+    ("engine",),
+    ("engine.types",),
+    ("engine.data", "engine.surgery", "engine.codes", "engine.zoo.nets"),
+    ("engine.technique", "engine.grids", "engine.factors", "engine.zoo", "engine.train", "engine.fetch"),
+    ("engine.masks", "engine.index", "engine.count", "engine.packfile"),
+    ("engine.theory", "engine.measure", "engine.intake", "engine.store"),
+    ("engine.techniques.*", "engine.jobs"),
+    ("engine.techniques",),
+    ("engine.run", "engine.sweep", "engine.script"),
+    ("engine.work",),
+    ("engine.cli", "engine.zoo.__main__"),
+    ("pages", "pages.parts"),
+    ("pages.parts.*",),  # among themselves they may, without a circle
+    ("pages.*",),
+    ("app",),
+)
+SHARED = "pages.parts."
+BELOW_PAGES = ("streamlit", "plotly", "pages", "app")
+STATE = {"session_state", "cache_data", "cache_resource", "query_params"}
+# What a package is called where it is imported, where that differs; starlette is streamlit's own server.
+CALLED = {"pillow": "PIL", "sqlalchemy": "sqlalchemy"}
+BROUGHT = {"starlette"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {
+    name_of(path): path.read_text()
+    for path in sorted([ROOT / "app.py", *ROOT.glob("engine/**/*.py"), *ROOT.glob("pages/**/*.py")])
+}
+
+
+def imported(source: str, known: Mapping[str, str] = SOURCES) -> Iterator[str]:
+    """Every module that a source imports, also inside of functions; `from a import b` is a.b where that is one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                yield whole if whole in known else base
+
+
+def layer(module: str) -> int:
+    """The number of a module's layer; a stranger is an error, so that a new file gets its place."""
+    for pattern in (module, f"{module.rpartition('.')[0]}.*"):
+        for number, names in enumerate(LAYERS):
+            if pattern in names:
+                return number
+    raise KeyError(f"{module} has no layer: give it a place in LAYERS")
+
+
+def wrong_edges(sources: Mapping[str, str]) -> list[str]:
+    """Each import that does not go down, as `importer -> imported`."""
+    wrong = []
+    for module, source in sources.items():
+        for target in imported(source, sources):
+            if target.startswith("."):
+                wrong.append(f"{module} -> {target} (relative)")
+            elif target in sources and not allowed(module, target):
+                wrong.append(f"{module} -> {target}")
+    return wrong
+
+
+def allowed(module: str, target: str) -> bool:
+    if module.startswith(SHARED) and target.startswith(SHARED):
+        return True
+    return layer(target) < layer(module)
+
+
+def test_every_import_goes_down() -> None:
+    assert wrong_edges(SOURCES) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("engine.types", "from engine import data"),
+        ("engine.techniques.prune_weights", "from engine.techniques import quantize"),
+        ("engine.techniques.prune_weights", "from engine.techniques.quantize import quantize"),
+        ("engine.grids", "def late():\n    import engine.masks"),
+        ("engine.run", "import pages.parts.cached"),
+        ("pages.parts.cached", "import app"),
+        ("pages.prune", "from pages import quantize"),
+        ("engine.run", "from .types import Bundle"),
+    ],
+)
+def test_an_import_that_goes_up_is_found(module: str, source: str) -> None:
+    assert len(wrong_edges({**SOURCES, module: source})) == 1
+
+
+@pytest.mark.parametrize("module", ["engine.novelty", "engine.zoo.novelty", "novelty"])
+def test_a_new_module_is_asked_for_its_layer(module: str) -> None:
+    with pytest.raises(KeyError, match="LAYERS"):
+        layer(module)
+
+
+def test_every_layer_names_modules_that_are_there() -> None:
+    for pattern in (name for names in LAYERS for name in names):
+        spelled = re.escape(pattern).replace(r"\*", r"\w+")
+        assert any(re.fullmatch(spelled, module) for module in SOURCES), pattern
+
+
+def circle(sources: Mapping[str, str]) -> list[str]:
+    """Modules that import each other in a circle, or none."""
+    graph = {module: set(imported(source, sources)) & set(sources) for module, source in sources.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    assert circle(SOURCES) == []
+    looped = {"pages.parts.a": "from pages.parts import b", "pages.parts.b": "import pages.parts.a"}
+    assert set(circle(looped)) == set(looped)
+
+
+@pytest.mark.parametrize("module", [m for m in SOURCES if m.split(".")[0] == "engine"])
+def test_the_engine_knows_no_page(module: str) -> None:
+    roots = {target.split(".")[0] for target in imported(SOURCES[module])}
+    assert roots.isdisjoint(BELOW_PAGES)
+
+
+def test_charts_are_drawn_without_streamlit() -> None:
+    roots = {target.split(".")[0] for target in imported(SOURCES["pages.parts.charts"])}
+    assert "streamlit" not in roots
+
+
+def touched(source: str) -> set[str]:
+    """Which of the names that only pages/parts may touch a source uses."""
+    nodes = list(ast.walk(ast.parse(source)))
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return (attributes | names) & STATE
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in SOURCES if m == "app" or re.fullmatch(r"pages\.(?!parts$)\w+", m)]
+)
+def test_a_page_touches_neither_state_nor_caches(module: str) -> None:
+    assert touched(SOURCES[module]) == set()
+
+
+def test_one_module_has_the_caches_of_data_and_one_reads_the_address() -> None:
+    def users(name: str) -> set[str]:
+        return {module for module, source in SOURCES.items() if name in touched(source)}
+
+    assert users("cache_data") == {"pages.parts.cached"}
+    assert users("query_params") == {"pages.parts.session"}
+
+
+def test_what_is_shipped_needs_only_the_core_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    packages = {re.match(r"[\w-]+", line).group().lower() for line in project["dependencies"]}  # type: ignore[union-attr]
+    core = {CALLED.get(name, name) for name in packages} | BROUGHT | {"engine", "pages"}
+    for module, source in SOURCES.items():
+        roots = {target.split(".")[0] for target in imported(source)}
+        assert roots - core - sys.stdlib_module_names == set(), module
