@@ -53,7 +53,7 @@ SOURCES = {
 
 
 def imported(source: str, known: Mapping[str, str] = SOURCES) -> Iterator[str]:
-    """Every module that a source imports, also inside of functions; `from a import b` is a.b where that is one."""
+    """Every module that a source imports; `from a import b` is a.b where that is a module."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
