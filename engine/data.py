@@ -22,7 +22,7 @@ from engine.types import SlimscopeError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SPLIT_SEED = 2015
-PER_CLASS = 500  # validation samples of each class
+PER_CLASS = 500  # validation samples of a class on average; 5,000 in all
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def stratified_rows(labels: Tensor, count: int, seed: int) -> Tensor:
 
 
 def split_rows(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(train rows, validation rows) of a training set: 500 of each class are held out."""
+    """(train rows, validation rows) of a training set: 5,000 are held out, each class in its share."""
     held = stratified_rows(labels, PER_CLASS * 10, SPLIT_SEED)
     rest = torch.ones(len(labels), dtype=torch.bool)
     rest[held] = False
