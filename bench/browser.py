@@ -76,7 +76,7 @@ def open_page(
     """A fresh visitor's page, drawn to the end."""
     page = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme).new_page()
     page.goto(address)
-    page.wait_for_selector(wait, timeout=120_000)
-    page.wait_for_selector(SETTLED, timeout=120_000)
+    page.wait_for_selector(wait, timeout=60_000)
+    page.wait_for_selector(SETTLED, timeout=60_000)
     page.wait_for_timeout(1500)
     return page

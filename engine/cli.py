@@ -342,7 +342,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
 
 
 def _app(given: argparse.Namespace) -> None:
-    page = ROOT / "app.py"
+    page = ROOT / "pages" / "parts" / "serve.py"
     if not page.is_file():
         raise SlimscopeError(f"{page} is missing: start the app from a checkout of slimscope")
     command = app_command(page, given.port, given.address)

@@ -65,31 +65,30 @@ def macs(bundle: Bundle) -> Figure:
 def layer_macs(bundle: Bundle) -> pd.DataFrame:
     """One row per layer that multiplies: layer, type, input, output, macs (batch 1).
 
-    Shapes come from torchinfo's walk through the net, without running a number.
+    Shapes come from torchinfo, which sends one random input through the net.
     """
     net = zoo.build(bundle)
     shape = INPUT_SHAPES[zoo.entry(bundle.arch.name).data]
     rows = [
         {
-            "layer": info.full_name,
+            "layer": name,
             "type": info.class_name,
             "input": _dims(info.input_size),
             "output": _dims(info.output_size),
             "macs": multiply_adds(info.module, info.input_size, info.output_size),
         }
-        for info in _walk(net, shape)
+        for name, info in _walk(net, shape)
         # A layer with an input quantizer inside is listed twice, first without sizes.
         if isinstance(info.module, nn.Linear | nn.Conv2d | nn.LSTM) and info.output_size
     ]
     return pd.DataFrame(rows)
 
 
-def _walk(net: nn.Module, shape: tuple[int, ...]) -> list[Any]:
+def _walk(net: nn.Module, shape: tuple[int, ...]) -> list[tuple[str, Any]]:
     names = {id(module): name for name, module in net.named_modules()}
-    listed = summary(net, input_size=shape, verbose=0, device="cpu", mode="eval").summary_list
-    for info in listed:
-        info.full_name = names[id(info.module)]
-    return list(listed)
+    with torch.random.fork_rng(devices=[]):
+        listed = summary(net, input_size=shape, verbose=0, device="cpu", mode="eval").summary_list
+    return [(names[id(info.module)], info) for info in listed]
 
 
 def _dims(size: list[Any]) -> str:

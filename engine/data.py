@@ -72,10 +72,10 @@ class Data:
 
     def standardised(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Data:
         """The same images, handed to the net with another mean and standard deviation."""
-        parts = (
+        train, validation, test = (
             Samples(part.images, part.labels, mean, std) for part in (self.train, self.validation, self.test)
         )
-        return Data(self.name, *parts, classes=self.classes, seed=self.seed)
+        return Data(self.name, train, validation, test, self.classes, self.seed)
 
 
 def stratified_rows(labels: Tensor, count: int, seed: int) -> Tensor:

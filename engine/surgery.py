@@ -67,12 +67,15 @@ def split(net: nn.Module, *, layer: str, rank: int, form: str) -> None:
                 nn.Conv2d(rank, old.out_channels, 1, bias=old.bias is not None),
             ]
         case nn.Conv2d(groups=1), "spatial":
-            (kh, kw), (sh, sw), (ph, pw), (dh, dw) = old.kernel_size, old.stride, old.padding, old.dilation
+            (kh, kw), (sh, sw), (dh, dw) = old.kernel_size, old.stride, old.dilation
+            if isinstance(old.padding, str):
+                raise SlimscopeError(f"layer {layer!r} pads by {old.padding!r}: only numbers can be split")
+            ph, pw = old.padding
             pair = [
-                nn.Conv2d(old.in_channels, rank, (kh, 1), (sh, 1), (ph, 0), (dh, 1), bias=False),  # type: ignore[arg-type]
+                nn.Conv2d(old.in_channels, rank, (kh, 1), (sh, 1), (ph, 0), (dh, 1), bias=False),
                 nn.Conv2d(
                     rank, old.out_channels, (1, kw), (1, sw), (0, pw), (1, dw), bias=old.bias is not None
-                ),  # type: ignore[arg-type]
+                ),
             ]
         case _:
             raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) has no {form!r} split")

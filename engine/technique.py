@@ -61,9 +61,8 @@ class Slider(Knob):
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not number or not low <= value <= high or (self.whole and value != int(value)):
             kind = "a whole number" if self.whole else "a number"
-            raise SettingError(
-                f"{name} is {value!r}: allowed is {kind} from {_text(low)} to {_text(high)} {self.unit}".rstrip()
-            )
+            allowed = f"{kind} from {_text(low)} to {_text(high)} {self.unit}".rstrip()
+            raise SettingError(f"{name} is {value!r}: allowed is {allowed}")
         return int(value) if self.whole else float(f"{value:.10g}")
 
     def stops(self, bundle: Bundle | None) -> list[float]:

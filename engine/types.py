@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
@@ -155,7 +155,10 @@ class Recipe:
             raise SlimscopeError(f"recipe {text[:80]!r} is not JSON: {error}") from None
         if not isinstance(raw, list):
             raise SlimscopeError(f"a recipe is a list of [technique, settings], got {type(raw).__name__}")
-        return cls(tuple(_step_from(item) for item in raw))
+        try:
+            return cls(tuple(_step_from(item) for item in raw))
+        except ValueError:  # json reads NaN, Infinity and 1e999, which no setting may be
+            raise SlimscopeError(f"recipe {text[:80]!r} holds a number that is not finite") from None
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -226,13 +229,13 @@ class Grid:
         return 1 if self.axis is None else self.codes.shape[self.axis]
 
     def decode(self) -> Tensor:
-        lead = self.codes if self.axis in (None, 0) else self.codes.movedim(cast(int, self.axis), 0)
+        lead = self.codes if self.axis in (None, 0) else self.codes.movedim(self.axis, 0)
         matrix = lead.reshape(self.rows, -1)
         columns = matrix.shape[1]
         scale = spread_over(self.scale, self.rows, columns, self.group)
         zero = spread_over(self.zero, self.rows, columns, self.group)
         values = ((matrix - zero).to(torch.float32) * scale).reshape(lead.shape)
-        return values if self.axis in (None, 0) else values.movedim(0, cast(int, self.axis)).contiguous()
+        return values if self.axis in (None, 0) else values.movedim(0, self.axis).contiguous()
 
     def tensors(self) -> dict[str, Tensor]:
         return {"codes": self.codes, "scale": self.scale, "zero": self.zero}

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine import count
-from pages.parts import charts, components, figures, frame, sensitivity
+from pages.parts import charts, components, figures, frame, sensitivity, training
 from pages.parts.frame import Look, Places
 from pages.parts.pictures import legend, swap
 

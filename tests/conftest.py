@@ -123,11 +123,15 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def uses_frame(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call before each AppTest run: a pages/ folder beside app.py otherwise runs a page without its frame."""
+def framed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest from the entry point in every run: it would take a pages/ folder beside app.py for pages of
+    the old kind, and run them alone from the second run on."""
     from streamlit.runtime.pages_manager import PagesManager
 
-    def reset() -> None:
-        monkeypatch.setattr(PagesManager, "uses_pages_directory", False)
+    start = PagesManager.__init__
 
-    return reset
+    def without_folder(self: PagesManager, *args: Any, **kwargs: Any) -> None:
+        start(self, *args, **kwargs)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", without_folder)

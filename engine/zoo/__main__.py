@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from engine import count, data, measure, zoo
 from engine.train import Plan, fit
-from engine.types import Figure, Progress
+from engine.types import Bundle, Figure, Progress
 
 CIFAR_PLAN = Plan(
     28, 0.3, shift=4, flip=True, small_epochs=12, channels_last=True, batch=128, weight_decay=5e-4
@@ -85,7 +86,7 @@ def train(name: str, seed: int) -> None:
     print(f"{name}: test accuracy {accuracy.value:.4f} {accuracy.spread}")
 
 
-def save(name: str, bundle: zoo.Bundle, kind: str) -> None:
+def save(name: str, bundle: Bundle, kind: str) -> None:
     state = {n: t.contiguous() for n, t in bundle.state().items()}
     save_file(state, zoo.MODELS / f"{name}{kind}.safetensors")
 
@@ -94,7 +95,7 @@ def _plain(figure: Figure) -> int:
     return int(figure.value)
 
 
-def _spent(checkpoint: data.Path) -> float:
+def _spent(checkpoint: Path) -> float:
     path = checkpoint.with_suffix(".seconds")
     return float(path.read_text()) if checkpoint.exists() and path.exists() else 0.0
 

@@ -1,0 +1,466 @@
+"""Every page without a browser: what it shows is what the engine says, and no link or click breaks it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import re
+import zlib
+from collections.abc import Mapping
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+from streamlit.testing.v1 import AppTest
+
+import engine.techniques  # noqa: F401  (fills the registry)
+from engine import count, data, measure, packfile, technique, zoo
+from engine.run import run
+from engine.technique import REGISTRY, Choice
+from engine.types import Recipe
+from pages.parts import session
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.usefixtures("framed")
+PAGES = ("overview", "prune", "quantize", "low_rank", "distill", "tradeoffs")
+MODEL = "lenet-300-100"
+STORY = session.STORY.key
+PRUNED = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]')).key
+
+
+class Visit:
+    """One visitor: a session of the real app, from the entry point, page after page."""
+
+    def __init__(self, page: str = "overview", **query: str) -> None:
+        self.at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        for name, value in query.items():
+            self.at.query_params[name] = value
+        self.run()
+        if page != "overview":
+            self.open(page)
+
+    def run(self) -> Visit:
+        """Run the script, as after a click."""
+        self.at.run()
+        assert [f"{e.message}\n{''.join(e.stack_trace)}" for e in self.at.exception] == []
+        return self
+
+    def open(self, page: str) -> Visit:
+        self.at.switch_page(f"pages/{page}.py")
+        return self.run()
+
+    @property
+    def html(self) -> str:
+        return "\n".join(part.proto.body for part in self.at.html)
+
+    @property
+    def tiles(self) -> dict[str, float]:
+        """The header: name of the figure -> its value."""
+        header = next(body for body in self.html.split("\n") if body.startswith('<div class="tiles"'))
+        found = re.findall(r'data-figure="([^"]*)" data-value="([^"]*)" aria-busy="([^"]*)"', header)
+        assert all(busy == "false" for *_, busy in found)
+        return {unescape(name): float(value) for name, value, _ in found}
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.at.session_state["recipe"]
+
+    @property
+    def link(self) -> dict[str, str]:
+        """What the address bar holds."""
+        return {k: v[0] if isinstance(v, list) else v for k, v in self.at.query_params.items()}
+
+    @property
+    def words(self) -> str:
+        """All messages on the page."""
+        kinds = (self.at.warning, self.at.error, self.at.info, self.at.caption, self.at.markdown)
+        return "\n".join(element.value for kind in kinds for element in kind)
+
+    def set(self, kind: str, key: str, value: Any) -> Visit:
+        getattr(self.at, kind)(key=key).set_value(value)
+        return self.run()
+
+    def click(self, key: str) -> Visit:
+        self.at.button(key=key).click()
+        return self.run()
+
+
+@functools.cache
+def truth(model: str, key: str) -> dict[str, float]:
+    """The header as the engine works it out, without a page, a cache or a session."""
+    bundle, _ = run(zoo.load(model), Recipe.from_key(key), data.load(zoo.entry(model).data))
+    sample = data.load(zoo.entry(model).data).test.stratified(measure.sample_size(bundle.origin))
+    figures = (
+        measure.accuracy(bundle, sample),
+        packfile.size(bundle),
+        count.sparsity(bundle),
+        count.parameters(bundle),
+    )
+    return {figure.name: figure.value for figure in figures}
+
+
+def assert_shows_the_truth(visit: Visit, model: str = MODEL) -> None:
+    assert visit.tiles == truth(model, visit.recipe.key)
+
+
+# ---------------------------------------------------------------- what a page shows
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_first_visit_tells_a_story_in_true_numbers(page: str) -> None:
+    visit = Visit(page)
+    assert visit.recipe.key == STORY
+    assert_shows_the_truth(visit)
+    assert truth(MODEL, STORY)["accuracy"] != truth(MODEL, "[]")["accuracy"]
+    assert len(visit.at.get("plotly_chart")) >= (0 if page in ("distill", "tradeoffs") else 1)
+
+
+@pytest.mark.parametrize("model", zoo.trained())
+def test_every_net_can_be_looked_at_on_every_page(model: str) -> None:
+    visit = Visit(m=model, r=PRUNED)
+    for page in PAGES:
+        visit.open(page)
+        assert visit.link["m"] == model
+        assert_shows_the_truth(visit, model)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_empty_recipe_is_the_original(page: str) -> None:
+    visit = Visit(page, m=MODEL, r="[]")
+    assert_shows_the_truth(visit)
+    assert "empty: this is the original net" in visit.words or page == "tradeoffs"
+    assert "The recipe is empty" in visit.words or page != "tradeoffs"
+
+
+def test_an_empty_sweep_page_offers_to_start() -> None:
+    visit = Visit("tradeoffs", m=MODEL, r="[]")
+    button = next(b for b in visit.at.button if b.label == "Start with pruning")
+    button.click()
+    visit.run()
+    assert visit.recipe == Recipe((technique.step("prune_weights"),))
+    assert visit.at.button(key="run-sweep").disabled is False
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_chart_and_picture_has_words(page: str) -> None:
+    visit = Visit(page)
+    for chart in visit.at.get("plotly_chart"):
+        assert len(chart.proto.alt.split()) >= 3
+    assert re.findall(r"<img(?![^>]*\balt=\"[^\"]+\")[^>]*>", visit.html) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_control_has_help(page: str) -> None:
+    visit = Visit(page)
+    kinds = ("select_slider", "selectbox", "multiselect", "toggle", "button_group")
+    controls = [control for kind in kinds for control in getattr(visit.at, kind)]
+    assert controls
+    assert [control.label for control in controls if not control.proto.help] == []
+
+
+# ---------------------------------------------------------------- moving a control
+
+MOVES = (
+    ("prune", "select_slider", "prune_weights-sparsity", 0.95, "prune_weights", "sparsity"),
+    ("prune", "number_input", "prune_weights-sparsity-exact", 0.9825, "prune_weights", "sparsity"),
+    ("quantize", "select_slider", "quantize-bits", 3, "quantize", "bits"),
+    ("quantize", "number_input", "quantize-bits-exact", 2, "quantize", "bits"),
+    ("quantize", "button_group", "quantize-granularity", "tensor", "quantize", "granularity"),
+    ("low_rank", "select_slider", "low_rank-energy", 0.8, "low_rank", "energy"),
+)
+
+
+def settings(recipe: Recipe, name: str) -> Mapping[str, Any]:
+    return next(step.settings for step in recipe if step.technique == name)
+
+
+@pytest.mark.parametrize(("page", "kind", "key", "value", "name", "setting"), MOVES)
+def test_a_moved_control_changes_recipe_link_and_numbers(
+    page: str, kind: str, key: str, value: Any, name: str, setting: str
+) -> None:
+    visit = Visit(page)
+    before, link = visit.tiles, visit.link["r"]
+    visit.set(kind, key, value)
+    assert settings(visit.recipe, name)[setting] == value
+    assert visit.link["r"] != link
+    assert visit.tiles != before
+    assert_shows_the_truth(visit)
+    assert Visit(page, **visit.link).recipe == visit.recipe
+
+
+def test_a_slider_and_its_exact_entry_agree() -> None:
+    visit = Visit("prune").set("number_input", "prune_weights-sparsity-exact", 0.9825)
+    assert visit.at.select_slider(key="prune_weights-sparsity").value == 0.9825
+    visit.set("select_slider", "prune_weights-sparsity", 0.98)
+    assert visit.at.number_input(key="prune_weights-sparsity-exact").value == 0.98
+
+
+def test_high_sparsities_are_stops_of_the_slider() -> None:
+    options = Visit("prune").at.select_slider(key="prune_weights-sparsity").options
+    assert {"98 %", "99 %", "99.5 %"} <= set(options)
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "setting"),
+    [
+        (spec.page, spec.name, setting)
+        for spec in REGISTRY.values()
+        for setting, knob in spec.knobs.items()
+        if isinstance(knob, Choice) and not spec.trains
+    ],
+)
+def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting: str) -> None:
+    visit = Visit(page)
+    for option in REGISTRY[name].knobs[setting].options:  # type: ignore[attr-defined]
+        group = [g for g in visit.at.button_group if g.key == f"{name}-{setting}"]
+        control = group[0] if group else visit.at.selectbox(key=f"{name}-{setting}")
+        control.set_value(option)
+        visit.run()
+        if name in [step.technique for step in visit.recipe]:
+            assert settings(visit.recipe, name)[setting] == option
+        assert visit.tiles["accuracy"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [(spec.name, p) for spec in REGISTRY.values() for p in spec.presets]
+)
+def test_a_preset_sets_everything_at_once(name: str, preset: str) -> None:
+    spec = REGISTRY[name]
+    visit = Visit(spec.page).click(f"preset-{name}-{preset}")
+    assert settings(visit.recipe, name) == {**spec.defaults, **spec.presets[preset]}
+    if not spec.trains:
+        assert_shows_the_truth(visit)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_untrained_step_offers_to_run_it(page: str) -> None:
+    key = '[["distill",{"epochs":2,"subset":600}],["quantize",{"bits":4}]]'
+    visit = Visit(page, m=MODEL, r=key)
+    assert "accuracy" not in visit.tiles
+    if page not in ("tradeoffs",):
+        run_button = next(b for b in visit.at.button if b.key == "run")
+        assert run_button.label.startswith("Run (about ")
+    assert visit.recipe == technique.complete(Recipe.from_key(key))
+
+
+# ---------------------------------------------------------------- model, undo, the strip of steps
+
+
+def test_another_model_keeps_the_recipe() -> None:
+    visit = Visit("prune").set("selectbox", "pick", "mlp-32")
+    assert visit.link["m"] == "mlp-32"
+    assert visit.recipe.key == STORY
+    assert_shows_the_truth(visit, "mlp-32")
+
+
+def test_undo_goes_back_step_by_step_model_included() -> None:
+    visit = Visit("prune")
+    assert visit.at.button(key="undo").disabled
+    first = visit.link
+    second = visit.set("select_slider", "prune_weights-sparsity", 0.95).link
+    visit.set("selectbox", "pick", "mlp-32")
+    assert visit.click("undo").link == second
+    assert visit.click("undo").link == first
+    assert visit.at.button(key="undo").disabled
+    assert_shows_the_truth(visit)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_steps_are_switched_off_moved_and_removed(page: str) -> None:
+    visit = Visit(page)
+    names = lambda: [(s.technique, s.on) for s in visit.recipe]  # noqa: E731
+    assert names() == [("prune_weights", True), ("quantize", True)]
+    visit.click("step-1-toggle")
+    assert names() == [("prune_weights", True), ("quantize", False)]
+    assert_shows_the_truth(visit)
+    visit.click("step-0-down")
+    assert names() == [("quantize", False), ("prune_weights", True)]
+    visit.click("step-0-remove")
+    assert names() == [("prune_weights", True)]
+    assert_shows_the_truth(visit)
+    visit.click("reset")
+    assert names() == []
+    assert_shows_the_truth(visit)
+    assert visit.click("undo").recipe.key != "[]"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_steps_with_nowhere_to_go_cannot_be_moved(page: str) -> None:
+    visit = Visit(page)
+    assert visit.at.button(key="step-0-up").disabled
+    assert visit.at.button(key="step-1-down").disabled
+    assert not visit.at.button(key="step-0-down").disabled
+
+
+@pytest.mark.parametrize("page", ["low_rank", "distill"])
+def test_a_step_that_is_not_in_the_recipe_is_a_preview_until_it_is_added(page: str) -> None:
+    visit = Visit(page)
+    assert "A preview: this step is not in the recipe yet." in visit.words
+    visit.click(f"add-{page}")
+    assert page in [step.technique for step in visit.recipe]
+    assert "A preview: this step is not in the recipe yet." not in visit.words
+
+
+@pytest.mark.parametrize(
+    "tab", ["What changed", "Is it faster here?", "Size ledger", "Take it away", "Words"]
+)
+def test_every_tab_below_the_pictures_opens(tab: str) -> None:
+    visit = Visit("prune")
+    visit.at.session_state["footer"] = tab
+    visit.run()
+    expected = {
+        "What changed": 'class="slim-table"',
+        "Is it faster here?": 'data-figure="latency',
+        "Size ledger": "<th>ratio</th>",
+    }
+    if tab in expected:
+        assert expected[tab] in visit.html
+    if tab == "Take it away":
+        labels = [b.proto.label for b in visit.at.get("download_button")]
+        assert {"Packed file (.slim)", "Dense weights (.safetensors)", "Script (.py)"} <= set(labels)
+        assert session.brief(visit.recipe).key in [c.value for c in visit.at.code]
+    if tab == "Words":
+        assert "**sparsity**" in visit.words
+
+
+# ---------------------------------------------------------------- links
+
+BOMB = "z" + base64.urlsafe_b64encode(zlib.compress(b" " * 10_000_000, 9)).decode()
+DAMAGED = (
+    '[["prune_weights",{"sparsity":0.',
+    "{}",
+    "[[1]]",
+    '[["nothing",{}]]',
+    '[["quantize",{"bits":99}]]',
+    '[["quantize",{"colour":1}]]',
+    '[["prune_weights",{"sparsity":NaN}]]',
+    "z!!!",
+    "zAAAA",
+    "z" + base64.urlsafe_b64encode(zlib.compress(b"[]")[:-2]).decode(),
+    BOMB,
+    "[" * 100_000,
+    '[["prune_weights",{"sparsity":1e999}]]',
+    '[["prune_weights",{"sparsity":"<img src=x onerror=alert(1)>"}]]',
+)
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=[text[:40] for text in DAMAGED])
+def test_a_damaged_recipe_is_said_and_the_model_stays(text: str) -> None:
+    visit = Visit("prune", m="mlp-32", r=text)
+    assert "The recipe in this link could not be read" in visit.words
+    assert visit.link["m"] == "mlp-32"
+    assert visit.recipe == Recipe()
+    assert_shows_the_truth(visit, "mlp-32")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_damaged_recipe_is_said_on_every_page(page: str) -> None:
+    visit = Visit(page, m=MODEL, r="[[1]]")
+    assert "The recipe in this link could not be read" in visit.words
+    assert visit.link["m"] == MODEL
+
+
+def test_what_was_wrong_with_a_link_is_not_said_for_ever() -> None:
+    visit = Visit("prune", m=MODEL, r="[[1]]")
+    visit.set("select_slider", "prune_weights-sparsity", 0.9)
+    assert "could not be read" not in visit.words
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("model", ["resnet-9000", "<b>no</b>", "../../etc/passwd"])
+def test_an_unknown_model_is_said(page: str, model: str) -> None:
+    visit = Visit(page, m=model, r=PRUNED)
+    assert "is not known here" in visit.words
+    assert visit.link["m"] == MODEL
+    assert_shows_the_truth(visit)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("name", ["file-0123456789abcdef", "file-", "file-../../x"])
+def test_a_link_to_weights_that_are_not_here_asks_for_the_file(page: str, name: str) -> None:
+    visit = Visit(page, m=name, r=PRUNED)
+    assert "upload that file to go on" in visit.words
+    assert visit.link["m"] == name
+    assert visit.recipe.key == PRUNED
+
+
+def test_a_long_recipe_is_folded_in_the_link_and_comes_back() -> None:
+    key = "[" + ",".join(f'["prune_weights",{{"sparsity":{i / 100}}}]' for i in range(1, 31)) + "]"
+    visit = Visit("prune", m=MODEL, r=key)
+    assert len(visit.recipe) == 30
+    assert visit.link["r"].startswith("z")
+    assert len(visit.link["r"]) < len(key) / 2
+    again = Visit("prune", **visit.link)
+    assert again.recipe == visit.recipe
+    assert again.tiles == visit.tiles
+
+
+def test_a_step_whose_layer_is_not_there_is_refused_by_its_number() -> None:
+    key = '[["prune_weights",{"sparsity":0.5}],["quantize",{"bits":4,"per_layer":{"fc9":2}}]]'
+    visit = Visit("overview", m=MODEL, r=key)
+    assert re.search(r"step 2 \(quantize\).*'fc9'", visit.words)
+
+
+# ---------------------------------------------------------------- the visitor's own weights
+
+
+def upload(visit: Visit, name: str, content: bytes) -> Visit:
+    visit.at.file_uploader[0].set_value((name, content, "application/octet-stream"))
+    return visit.run()
+
+
+def weights() -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in zoo.load("mlp-32").state().items()}
+
+
+def test_own_weights_that_fit_are_measured_once_their_scaling_is_said() -> None:
+    visit = upload(Visit("prune"), "mine.safetensors", save(weights()))
+    assert visit.link["m"].startswith("file-")
+    assert visit.recipe.key == STORY
+    assert "accuracy" not in visit.tiles
+    visit.at.radio[0].set_value(visit.at.radio[0].options and "mnist")
+    visit.run()
+    assert visit.tiles == truth("mlp-32", STORY)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_bare_weights_are_explored_on_every_page(page: str) -> None:
+    torch.manual_seed(1)
+    content = save(
+        {"a.weight": torch.randn(40, 30), "b.weight": torch.randn(8, 4, 3, 3), "b.bias": torch.randn(8)}
+    )
+    visit = upload(Visit(), "bare.safetensors", content)
+    assert "No known architecture fits" in visit.words
+    visit.open(page)
+    assert "accuracy" not in visit.tiles
+    assert visit.tiles["parameters"] == 40 * 30 + 8 * 36 + 8
+
+
+def pickled(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+BAD = {
+    "cut.safetensors": (lambda: save(weights())[:-100], "cut.safetensors: "),
+    "text.pt": (lambda: b"hello", "text.pt: "),
+    "nan.safetensors": (lambda: save({**weights(), "fc1.bias": torch.full((32,), torch.nan)}), "fc1.bias"),
+    "none.pt": (lambda: pickled({"steps": 3}), "none.pt: "),
+    "code.pt": (lambda: pickled(torch.nn.Linear(2, 2)), "code.pt: "),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_a_bad_file_is_refused_and_nothing_is_lost(name: str) -> None:
+    make, said = BAD[name]
+    visit = Visit("prune")
+    link, tiles = visit.link, visit.tiles
+    upload(visit, name, make())
+    assert said in visit.words
+    assert visit.link == link
+    assert visit.tiles == tiles
