@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from engine.surgery import FORMS
 from engine.types import SlimscopeError
@@ -75,10 +76,20 @@ class Decomposition:
         return len(self.values)
 
 
+# A slider asks for every rank of the same weight: its decomposition lives as long as the tensor does,
+# and only for the version of it that was decomposed.
+_known = WeakIdKeyDictionary()
+
+
 def decompose(weight: Tensor, form: str) -> Decomposition:
-    """Singular value decomposition of the weight's matrix, in float64."""
-    left, values, right = torch.linalg.svd(matrix(weight.detach().double(), form), full_matrices=False)
-    return Decomposition(left, values, right, tuple(weight.shape), form)
+    """Singular value decomposition of the weight's matrix, in float64; remembered for the same tensor."""
+    forms = _known.setdefault(weight, {})  # type: ignore[no-untyped-call]
+    key = (form, weight._version)
+    if key not in forms:
+        left, values, right = torch.linalg.svd(matrix(weight.detach().double(), form), full_matrices=False)
+        forms[key] = Decomposition(left, values, right, tuple(weight.shape), form)
+    found: Decomposition = forms[key]
+    return found
 
 
 def spectrum(weight: Tensor, form: str) -> Tensor:

@@ -2,13 +2,13 @@
 
 import streamlit as st
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine import factors, zoo
 from engine.types import Bundle
 from pages.parts import charts, components, figures, frame
 from pages.parts.frame import Look, Places
-from pages.parts.pictures import legend, swap
+from pages.parts.pictures import legend, of_tensor
 
 
 def form(look: Look) -> str:
@@ -22,8 +22,13 @@ def has_split(bundle: Bundle, weight: str) -> bool:
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
 
 
+def scale(matrix: Tensor) -> float:
+    """What the strongest colour stands for: the 99.5 % point of the magnitudes, so that outliers do not pale the rest."""
+    return float(torch.quantile(matrix.abs().flatten()[:1_000_000], 0.995))
+
+
 def still(look: Look) -> Places:
-    values = factors.spectrum(look.weight, form(look))
+    values = factors.decompose(look.weight, form(look)).values
     quiet = {"displayModeBar": False}
     spectrum, cost = st.columns(2, gap="medium")
     with spectrum:
@@ -43,6 +48,7 @@ def still(look: Look) -> Places:
         )
     st.subheader("The matrix, its approximation and what is missing", anchor=False)
     places = {"pictures": st.container(key="moving-pictures")}
+    st.html(legend(("#08519c", "positive"), ("#b35806", "negative")))
     st.subheader("Layer by layer", anchor=False)
     places["layers"] = st.container(key="moving-layers")
     for place in places.values():
@@ -93,22 +99,17 @@ def moving(look: Look, places: Places) -> None:
         key="rank-marks",
     )
     with places["pictures"]:
-        parts = factors.decompose(look.weight, kind)
-        near = factors.join(*factors.halves(parts, rank), kind)
+        near = factors.join(*factors.halves(factors.decompose(look.weight, kind), rank), kind)
         whole, thin = factors.matrix(look.weight, kind), factors.matrix(near, kind)
-        reach = float(torch.quantile(whole.abs().flatten()[:1_000_000], 0.995))
-        original = charts.signed_map(whole, reach)
-        for column, title, tensor in zip(
+        reach = scale(whole)
+        for column, title, part in zip(
             st.columns(3),
             ("original", f"rank {rank}", "difference"),
             (whole, thin, whole - thin),
             strict=True,
         ):
-            column.html(
-                swap(charts.signed_map(tensor, reach), original, f"{look.layer}, {title}", 260)
-                + f'<div class="legend">{title}</div>'
-            )
-        st.html(legend(("#08519c", "positive"), ("#b35806", "negative")))
+            column.html(of_tensor(charts.signed_map(part, reach), f"{look.layer}, {title}", 260, "both"))
+            column.caption(title)
     with places["layers"]:
         st.html(
             figures.table(

@@ -5,7 +5,7 @@ import streamlit as st
 from engine import count
 from pages.parts import charts, components, figures, frame, sensitivity, training
 from pages.parts.frame import Look, Places
-from pages.parts.pictures import legend, swap
+from pages.parts.pictures import legend, of_tensor
 
 
 def still(look: Look) -> Places:
@@ -18,6 +18,8 @@ def still(look: Look) -> Places:
     )
     st.subheader("Which ones go", anchor=False)
     places = {"map": st.container(key="moving-map")}
+    st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
+    st.html(legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "removed")))
     st.subheader("Layer by layer", anchor=False)
     places["layers"] = st.container(key="moving-layers")
     for place in places.values():
@@ -41,14 +43,7 @@ def moving(look: Look, places: Places) -> None:
     components.marks({"weights": [band]}, key="prune-marks")
     after = dict(count.weights(look.after)).get(look.layer, look.weight)
     with places["map"]:
-        st.html(
-            swap(
-                charts.kept_map(after),
-                charts.kept_map(look.weight),
-                f"Map of {look.layer}: kept and removed weights",
-            )
-            + legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "removed"))
-        )
+        st.html(of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights"))
     with places["layers"]:
         st.html(
             figures.table(

@@ -6,6 +6,7 @@ here, everything else from the theme. A picture of a tensor is an RGB array.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -280,30 +281,44 @@ def shrink(picture: NDArray[Any], most: int = 600) -> NDArray[Any]:
     return picture[:: steps[0], :: steps[1]]
 
 
-def _mix(share: NDArray[np.float32], low: str, high: str) -> Rgb:
+def _ramp(low: str, high: str, steps: int) -> Rgb:
+    """`steps` colours from low to high, ends included: (steps, 3)."""
     ends = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (low, high)], np.float32)
-    return (ends[0] + share[..., None] * (ends[1] - ends[0])).astype(np.uint8)
+    return (ends[0] + np.linspace(0, 1, steps)[:, None] * (ends[1] - ends[0])).astype(np.uint8)
 
 
-def kept_map(weight: Tensor) -> Rgb:
+@dataclass(frozen=True)
+class Picture:
+    """Colour numbers (h, w) uint8 and what they mean (n, 3): a fraction of the bytes of full colour."""
+
+    numbers: NDArray[np.uint8]
+    palette: Rgb
+
+
+GAP = (128, 128, 128)
+KEPT_COLOURS = np.concatenate([[(250, 214, 184), GAP], _ramp("#a8d4f0", "#08457a", 14)]).astype(np.uint8)
+SIGNED_COLOURS = np.concatenate(
+    [_ramp("#b35806", "#ffffff", 32)[:-1], _ramp("#ffffff", "#08519c", 32), [GAP]]
+)
+
+
+def kept_map(weight: Tensor) -> Picture:
     """Kept weights in blue, the stronger the darker; removed ones in pale orange; gaps in grey."""
     picture = shrink(as_picture(weight))
-    strength = np.abs(np.nan_to_num(picture))
-    kept = _mix(np.sqrt(strength / (strength.max() or 1)), "#a8d4f0", "#08457a")
-    kept[picture == 0] = (250, 214, 184)
-    kept[np.isnan(picture)] = (128, 128, 128)
-    return kept
+    strength = np.abs(picture)
+    top = float(np.nanmax(strength)) or 1.0
+    with np.errstate(invalid="ignore"):
+        numbers = np.where(picture == 0, 0, 2 + np.nan_to_num(np.sqrt(strength / top)) * 13)
+    numbers[np.isnan(picture)] = 1
+    return Picture(numbers.astype(np.uint8), KEPT_COLOURS)
 
 
-def signed_map(weight: Tensor, reach: float) -> Rgb:
+def signed_map(weight: Tensor, reach: float) -> Picture:
     """Values from -reach to reach: orange below zero, white at zero, blue above; gaps in grey."""
     picture = shrink(as_picture(weight))
-    share = np.clip(np.nan_to_num(picture) / (reach or 1), -1, 1).astype(np.float32)
-    colours = np.where(
-        (share < 0)[..., None], _mix(-share, "#ffffff", "#b35806"), _mix(share, "#ffffff", "#08519c")
-    )
-    colours[np.isnan(picture)] = (128, 128, 128)
-    return colours.astype(np.uint8)
+    numbers = np.rint(31 + 31 * np.clip(np.nan_to_num(picture) / (reach or 1), -1, 1))
+    numbers[np.isnan(picture)] = len(SIGNED_COLOURS) - 1
+    return Picture(numbers.astype(np.uint8), SIGNED_COLOURS)
 
 
 # ---------------------------------------------------------------- ranks

@@ -63,7 +63,8 @@ def workbench(
     """Lay out a technique's page and keep it alive while its controls move."""
     subject = session.subject()
     bar, top = st.container(), st.container()
-    left, right = st.columns([1, 2.6], gap="medium")
+    with st.container(key="workbench"):
+        left, right = st.columns([1, 2.6], gap="medium")
     try:
         base, _ = cached.after(subject, knobs.before(name).key)
     except cached.Untrained as missing:
@@ -113,10 +114,10 @@ def workbench(
             return
         for note in look.report.notes:
             st.caption(note)
-        tiles_slot = top.empty()
-        tiles_slot.html(tiles(subject, wait=True))
         if places is not None:
             moving(look, places)
+        tiles_slot = top.empty()
+        tiles_slot.html(tiles(subject, wait=True))
         tiles_slot.html(tiles(subject, wait=False))
         with foot:
             footer(subject)

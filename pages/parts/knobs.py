@@ -189,7 +189,8 @@ def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: An
             args=(owner, name, key, False),
         )
         return
-    slide, exact = st.columns([3, 1.25], vertical_alignment="bottom", gap="small")
+    with st.container(key=f"pair-{key}"):
+        slide, exact = st.columns([2.6, 1.4], vertical_alignment="bottom", gap="small")
     st.session_state[key] = type(value)(inside)
     st.session_state[f"{key}-exact"] = type(value)(inside)
     with slide:

@@ -17,8 +17,12 @@ from pages.parts import charts
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
     """(h, w, 3) or (h, w) bytes as a PNG that HTML can show."""
+    return _png(Image.fromarray(pixels))
+
+
+def _png(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+    image.save(buffer, "png", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -38,14 +42,13 @@ def gallery(items: Iterable[tuple[str, str, str]]) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:.7rem">{cells}</div>'
 
 
-def swap(now: NDArray[np.uint8], was: NDArray[np.uint8], alt: str, tall: int = 420) -> str:
-    """A tensor's picture; while the compare button is held, the original's."""
-    height, width = now.shape[:2]
-    style = f"max-height:{tall}px;aspect-ratio:{width}/{height};width:min(100%,{tall * width / height:.0f}px)"
-    return (
-        f'<img class="picture now" alt="{escape(alt)}" src="{data_url(now)}" style="{style}">'
-        f'<img class="picture was" alt="the original" src="{data_url(was)}" style="{style}">'
-    )
+def of_tensor(picture: charts.Picture, alt: str, tall: int = 420, kind: str = "now") -> str:
+    """A tensor's picture; `kind` is `now`, or `was` for what is shown while the compare button is held."""
+    height, width = picture.numbers.shape
+    image = Image.fromarray(picture.numbers)
+    image.putpalette(picture.palette.tobytes())
+    style = f"aspect-ratio:{width}/{height};width:min(100%,{tall * width / height:.0f}px)"
+    return f'<img class="picture {kind}" alt="{escape(alt)}" src="{_png(image)}" style="{style}">'
 
 
 def legend(*entries: tuple[str, str]) -> str:
