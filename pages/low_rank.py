@@ -83,7 +83,7 @@ def moving(look: Look, places: Places) -> None:
                     "colour": charts.ORIGINAL,
                     "dash": "5 4",
                     "text": f"break-even at {even:.1f}",
-                    "top": 60,
+                    "top": 16,
                 },
                 {
                     "kind": "dot",

@@ -62,7 +62,7 @@ function draw(key) {
         "fill-opacity": 0.25 }, svg)
     } else if (mark.kind === "dot") {
       make("circle", { cx: x(mark.x), cy: y(mark.y), r: 6, fill: colour, stroke: "var(--halo)", "stroke-width": 2 }, svg)
-      if (mark.text) label(mark.text, x(mark.x) + 4, Math.max(14, y(mark.y) - 8), colour)
+      if (mark.text) label(mark.text, x(mark.x) + 4, Math.max(14, y(mark.y) - 14), colour)
     }
   }
   return true
@@ -70,8 +70,7 @@ function draw(key) {
 
 export default function (component) {
   const { data, parentElement } = component
-  const host = parentElement.host || parentElement
-  const halo = getComputedStyle(host).getPropertyValue("--st-background-color") || "transparent"
+  const halo = getComputedStyle(parentElement.querySelector("span")).getPropertyValue("--st-background-color")
   document.documentElement.style.setProperty("--halo", halo)
   let pending = Object.keys(data)
   for (const key of pending) wanted.set(key, data[key])
