@@ -299,7 +299,7 @@ GAP = (128, 128, 128)
 KEPT_COLOURS = np.concatenate([[(250, 214, 184), GAP], _ramp("#a8d4f0", "#08457a", 14)]).astype(np.uint8)
 SIGNED_COLOURS = np.concatenate(
     [_ramp("#b35806", "#ffffff", 32)[:-1], _ramp("#ffffff", "#08519c", 32), [GAP]]
-)
+).astype(np.uint8)
 
 
 def kept_map(weight: Tensor) -> Picture:

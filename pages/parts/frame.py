@@ -103,24 +103,28 @@ def workbench(
     def live() -> None:
         if st.session_state.pop(knobs.REDRAW, False):
             st.rerun()
-        with bar:
-            strip()
-        knobs.panel(name, base)
-        knobs.membership(name)
         try:
             look = _look(name, subject, base, layer)
         except SlimscopeError as error:
+            look = None
             st.error(str(error))
-            return
-        for note in look.report.notes:
+        if look is not None:
+            # What moved goes out first; what must be measured follows, and says so until then.
+            if places is not None:
+                moving(look, places)
+            first = tiles(subject, wait=True)
+            slot = top.empty()  # only now: an empty place would be seen
+            slot.html(first)
+        knobs.panel(name, base)
+        knobs.membership(name)
+        for note in look.report.notes if look else ():
             st.caption(note)
-        if places is not None:
-            moving(look, places)
-        tiles_slot = top.empty()
-        tiles_slot.html(tiles(subject, wait=True))
-        tiles_slot.html(tiles(subject, wait=False))
-        with foot:
-            footer(subject)
+        with bar:
+            strip()
+        if look is not None:
+            slot.html(tiles(subject, wait=False))
+            with foot:
+                footer(subject)
         jobs.wake()
 
     with left:
@@ -241,9 +245,15 @@ def _chip(i: int, step: Step, count: int) -> None:
     said = session.brief(Recipe((step,))).steps[0].settings
     words = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in said.items())
     title = f"{i + 1}. {known.title}"
-    with st.popover(
-        title if step.on else f"~~{title}~~", key=f"step-{i}", help=words or "all settings at their defaults"
-    ):
+    menu = st.popover(
+        title if step.on else f"~~{title}~~",
+        key=f"step-{i}",
+        help=words or "all settings at their defaults",
+        on_change="rerun",
+    )
+    if not menu.open:
+        return
+    with menu:
         st.markdown(f"**{title}**" + ("" if step.on else " (switched off)"))
         st.caption(words or "all settings at their defaults")
         for icon, label, action, off in (

@@ -98,9 +98,12 @@ def panel(name: str, bundle: Bundle) -> Step:
             control(name, knob_name, knob, step.settings[knob_name], bundle)
     rest = {n: k for n, k in known.knobs.items() if n not in main and k.matters(step.settings)}
     if rest:
-        with st.expander("Layer by layer" if any(isinstance(k, Layers) for k in rest.values()) else "More"):
-            for knob_name, knob in rest.items():
-                control(name, knob_name, knob, step.settings[knob_name], bundle)
+        layered = any(isinstance(knob, Layers) for knob in rest.values())
+        more = st.expander("Layer by layer" if layered else "More", key=f"more-{name}", on_change="rerun")
+        if more.open:
+            with more:
+                for knob_name, knob in rest.items():
+                    control(name, knob_name, knob, step.settings[knob_name], bundle)
     return step
 
 

@@ -1,0 +1,356 @@
+"""A person's clicks in real Chromium: cold deep links, sliders, models, links, sweeps, files, comparing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from safetensors.torch import save_file
+
+from engine import zoo
+from conftest import Server
+
+pytestmark = pytest.mark.browser
+
+PAGES = ("overview", "prune", "quantize", "low_rank", "distill", "tradeoffs")
+MODEL, SMALL = "lenet-300-100", "mlp-32"
+STILL = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+# Streamlit's own page looks for its server below the page's path first, and misses.
+PROBE = re.compile(r"/\w+/_stcore/(health|host-config)$")
+PATIENCE = 60_000  # milliseconds: a limit, never a result
+VALUES = "() => Object.fromEntries([...document.querySelectorAll('.tiles')[0].querySelectorAll('.tile')]\
+.map(t => [t.dataset.figure, t.dataset.value]))"
+
+
+class Tab:
+    """One tab of one visitor: goes to pages, waits until they are drawn, reads the header."""
+
+    def __init__(self, page: Any, url: str) -> None:
+        self.page, self.url = page, url
+        self.wrong: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error" and not PROBE.search(urlsplit(message.location.get("url", "")).path):
+            self.wrong.append(f"{message.text} ({message.location.get('url')})")
+
+    def open(self, page: str, model: str = MODEL, recipe: str | None = None) -> Tab:
+        query = "" if recipe is None else f"?m={model}&r={quote(recipe)}"
+        self.page.goto(f"{self.url}/{'' if page == 'overview' else page}{query}")
+        return self.drawn()
+
+    def drawn(self) -> Tab:
+        """Wait until the page is at rest: the script is over and no figure is being worked out."""
+        self.page.wait_for_selector(".tiles", state="attached")
+        self.page.wait_for_selector(STILL, state="attached")
+        self.page.wait_for_function("() => !document.querySelector('[aria-busy=true]')")
+        return self
+
+    @property
+    def tiles(self) -> dict[str, str]:
+        return self.page.evaluate(VALUES)
+
+    @property
+    def recipe(self) -> list[Any]:
+        return json.loads(parse_qs(urlsplit(self.page.url).query)["r"][0])
+
+    def key(self, name: str) -> Any:
+        """The part of the page with this widget key."""
+        return self.page.locator(f".st-key-{name}")
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Wait for something on the page; the time is a limit."""
+        for _ in range(PATIENCE // 100):
+            if true():
+                return
+            self.page.wait_for_timeout(100)
+        pytest.fail(f"waited in vain; the page says: {self.page.inner_text('[data-testid=stMain]')[:1500]}")
+
+    def assert_well(self) -> None:
+        """No exception box and nothing on the console."""
+        assert [box.inner_text() for box in self.page.locator("[data-testid=stException]").all()] == []
+        assert self.wrong == []
+
+
+def visitor(browser: Any, url: str, width: int = 1280) -> Tab:
+    """A browser of one's own: no cookie, no history."""
+    return Tab(browser.new_context(viewport={"width": width, "height": 900}).new_page(), url)
+
+
+@pytest.fixture
+def tab(browser: Any, server: Server) -> Iterator[Tab]:
+    one = visitor(browser, server.url)
+    yield one
+    one.assert_well()
+    one.page.context.close()
+
+
+# ---------------------------------------------------------------- getting there
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_deep_link_opens_its_page_on_a_server_that_nobody_has_visited(
+    page: str, browser: Any, cold_server: Server
+) -> None:
+    one = visitor(browser, cold_server.url).open(page)
+    title = one.page.locator("h2").first.inner_text()
+    assert title.lower().replace(" ", "_").replace("-", "") == page
+    assert one.page.locator("[data-testid=stSidebarNavLink]").count() == len(PAGES)
+    assert one.key("pick").count() == 1
+    assert float(one.tiles["accuracy"]) > 0.9
+    one.assert_well()
+    one.page.context.close()
+    assert "Traceback" not in cold_server.log.read_text()
+
+
+def test_every_page_is_reached_from_the_menu(tab: Tab) -> None:
+    tab.open("overview", SMALL, '[["prune_weights",{"sparsity":0.7}]]')
+    link, before = tab.recipe, tab.tiles
+    for number, page in enumerate(PAGES):
+        tab.page.locator("[data-testid=stSidebarNavLink]").nth(number).click()
+        tab.until(lambda page=page: urlsplit(tab.page.url).path == f"/{'' if page == 'overview' else page}")
+        tab.page.wait_for_selector(STILL, state="attached")
+        assert tab.recipe == link
+        if page != "distill":
+            assert tab.drawn().tiles == before
+        tab.assert_well()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_wider_than_a_narrow_window(page: str, browser: Any, server: Server) -> None:
+    one = visitor(browser, server.url, width=800).open(page)
+    one.page.wait_for_timeout(500)
+    outside = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(e => {
+        const box = e.getBoundingClientRect()
+        if (!box.width || !box.height || (box.right <= innerWidth + 1 && box.left >= -1)) return false
+        for (let up = e; up; up = up.parentElement)
+            if (['auto', 'scroll'].includes(getComputedStyle(up).overflowX) && up.dataset.testid !== 'stMain') return false
+        return !e.closest('.js-plotly-plot, svg, canvas')
+    }).map(e => e.outerHTML.slice(0, 120))"""
+    assert one.page.evaluate(outside) == []
+    cut = """() => [...document.querySelectorAll('.tile .value, .tile .name span, button p')]
+        .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"""
+    assert one.page.evaluate(cut) == []
+    one.assert_well()
+    one.page.context.close()
+
+
+# ---------------------------------------------------------------- moving things
+
+PRUNE = '[["prune_weights",{"sparsity":0.8}]]'
+SLIDERS = (
+    ("prune", "prune_weights-sparsity", PRUNE),
+    ("prune", "prune_weights-threshold", '[["prune_weights",{"by":"threshold"}]]'),
+    ("prune", "prune_weights-quality", '[["prune_weights",{"by":"quality"}]]'),
+    ("quantize", "quantize-bits", '[["quantize",{"bits":5}]]'),
+    ("quantize", "quantize-group", '[["quantize",{"bits":4,"granularity":"group"}]]'),
+    ("quantize", "quantize-percentile", '[["quantize",{"bits":4,"range":"percentile"}]]'),
+    ("quantize", "quantize-activation_bits", '[["quantize",{"activations":"dynamic"}]]'),
+    ("low_rank", "low_rank-energy", '[["low_rank",{}]]'),
+    ("low_rank", "low_rank-rank", '[["low_rank",{"by":"rank","rank":12}]]'),
+    ("low_rank", "low_rank-share", '[["low_rank",{"by":"share"}]]'),
+)
+
+
+def move(tab: Tab, key: str, steps: int = 4) -> None:
+    slider = tab.key(key).locator("input[type=range]")
+    slider.focus()
+    for _ in range(steps):
+        slider.press("ArrowLeft")
+
+
+@pytest.mark.parametrize(("page", "key", "recipe"), SLIDERS, ids=[key for _, key, _ in SLIDERS])
+def test_a_slider_under_the_arrow_keys_moves_link_and_numbers(
+    page: str, key: str, recipe: str, tab: Tab
+) -> None:
+    tab.open(page, SMALL, recipe)
+    before, link = tab.tiles, tab.recipe
+    move(tab, key)
+    tab.until(lambda: tab.tiles != before)
+    assert tab.drawn().recipe != link
+    shown, value = (
+        key.rpartition("-")[2],
+        tab.key(key).locator("input[type=range]").get_attribute("aria-valuetext"),
+    )
+    assert shown in tab.recipe[0][1]
+    assert value
+
+
+@pytest.mark.parametrize("key", ["temperature", "alpha", "epochs", "learning_rate", "subset"])
+def test_a_slider_of_a_training_changes_the_recipe(key: str, tab: Tab) -> None:
+    tab.open("distill", MODEL, "[]")
+    bars = tab.page.inner_text(".bars")
+    move(tab, f"distill-{key}", 2)
+    tab.until(lambda: bool(tab.recipe) and key in tab.recipe[0][1])
+    if key == "temperature":
+        tab.until(lambda: tab.page.inner_text(".bars") != bars)
+
+
+def test_the_band_over_the_histogram_follows_the_slider(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    band = tab.key("weights").locator("svg.marks rect")
+    width = float(band.get_attribute("width"))
+    plot = tab.key("weights").locator(".js-plotly-plot").element_handle()
+    move(tab, "prune_weights-sparsity", 10)
+    tab.until(lambda: float(band.get_attribute("width")) < width - 1)
+    assert plot.evaluate("plot => plot.isConnected"), "the chart itself was drawn once"
+
+
+def test_switching_the_model_keeps_the_recipe(tab: Tab) -> None:
+    before = tab.open("quantize", MODEL, PRUNE).tiles
+    tab.key("pick").locator("input").click()
+    tab.page.get_by_role("option", name=zoo.entry(SMALL).title).click()
+    tab.until(lambda: f"m={SMALL}&" in tab.page.url)
+    assert tab.drawn().tiles["parameters"] == str(784 * 32 + 32 + 330)
+    assert tab.tiles["accuracy"] != before["accuracy"]
+    assert tab.recipe == json.loads(PRUNE)
+
+
+def test_undo_takes_back_a_move(tab: Tab) -> None:
+    before = tab.open("prune", SMALL, PRUNE).tiles
+    move(tab, "prune_weights-sparsity", 1)
+    tab.until(lambda: tab.tiles != before)
+    tab.key("undo").locator("button").click()
+    tab.until(lambda: tab.tiles == before)
+    assert tab.recipe == json.loads(PRUNE)
+
+
+def test_holding_the_button_shows_the_original(tab: Tab) -> None:
+    tab.open("prune", SMALL, "[]")
+    original = tab.page.inner_text(".tile[data-figure=accuracy] .value")
+    tab.open("prune", SMALL, '[["prune_weights",{"sparsity":0.95}]]')
+    value = tab.page.locator(".tile[data-figure=accuracy] .value")
+    compressed, button = value.inner_text(), tab.key("hold").locator("button")
+    assert compressed != original
+    button.scroll_into_view_if_needed()
+    button.hover()
+    tab.page.mouse.down()
+    tab.until(lambda: value.inner_text() == original)
+    tab.page.mouse.up()
+    tab.until(lambda: value.inner_text() == compressed)
+    button.focus()
+    tab.page.keyboard.down("Space")
+    tab.until(lambda: value.inner_text() == original)
+    tab.page.keyboard.up("Space")
+    tab.until(lambda: value.inner_text() == compressed)
+
+
+# ---------------------------------------------------------------- links
+
+
+@pytest.mark.parametrize("page", ["overview", "quantize"])
+def test_a_copied_link_shows_the_same_in_another_browser(page: str, tab: Tab, browser: Any) -> None:
+    tab.open("quantize", SMALL, '[["prune_weights",{"sparsity":0.6}],["quantize",{"bits":6}]]')
+    before = tab.tiles
+    move(tab, "quantize-bits", 2)
+    tab.until(lambda: tab.tiles != before)
+    mine = tab.drawn().tiles
+    link = tab.page.url.replace("/quantize", "/" if page == "overview" else f"/{page}")
+    other = visitor(browser, tab.url)
+    other.page.goto(link)
+    assert other.drawn().tiles == mine
+    assert other.recipe == tab.recipe
+    other.page.reload()
+    assert other.drawn().tiles == mine
+    other.assert_well()
+    other.page.context.close()
+
+
+def test_a_damaged_link_is_said_and_the_page_lives_on(tab: Tab) -> None:
+    tab.open("prune", SMALL, '[["prune_weights",{"sparsity":0.')
+    assert "could not be read" in tab.page.inner_text("[data-testid=stMain]")
+    assert tab.recipe == []
+    before = tab.tiles
+    move(tab, "prune_weights-sparsity", 1)
+    tab.until(lambda: tab.tiles != before)
+
+
+# ---------------------------------------------------------------- sweeps
+
+
+def sweep(tab: Tab, count: int) -> None:
+    box = tab.key("count-prune_weights-sparsity").locator("input")
+    box.fill(str(count))
+    box.press("Enter")
+    run = tab.key("run-sweep").locator("button")
+    tab.until(lambda: run.inner_text().strip().endswith(f"Run {count} recipes"))
+    run.click()
+
+
+def points(tab: Tab) -> int:
+    """How many recipes the chart shows."""
+    return tab.page.evaluate(
+        """() => { const plot = document.querySelector('.st-key-tradeoff .js-plotly-plot')
+        return plot ? Math.max(...plot.data.map(t => (t.customdata || []).length)) : 0 }"""
+    )
+
+
+def test_a_sweep_runs_to_its_end_and_only_its_owner_sees_it(tab: Tab, browser: Any) -> None:
+    tab.open("tradeoffs", SMALL, PRUNE)
+    sweep(tab, 3)
+    tab.until(lambda: "CSV" in tab.page.inner_text("[data-testid=stMain]") and points(tab) >= 3)
+    tab.until(lambda: tab.page.locator("button:has-text('Cancel')").count() == 0)
+    with tab.page.expect_download() as download:
+        tab.key("get-csv").locator("button").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert len(lines) == 1 + 1 + 3, "a head, the original and three recipes"
+    assert "accuracy" in lines[0]
+    other = visitor(browser, tab.url).open("tradeoffs", SMALL, PRUNE)
+    assert "Nothing has been swept yet" in other.page.inner_text("[data-testid=stMain]")
+    other.assert_well()
+    other.page.context.close()
+
+
+def test_a_sweep_survives_a_reload_and_is_cancelled(tab: Tab) -> None:
+    tab.open("tradeoffs", MODEL, PRUNE)
+    sweep(tab, 40)
+    cancel = tab.page.locator("[data-testid=stMain] button:has-text('Cancel')")
+    cancel.first.wait_for()
+    tab.until(lambda: points(tab) > 0)
+    tab.page.reload()
+    cancel.first.wait_for()
+    cancel.first.click()
+    tab.until(lambda: "was cancelled" in tab.page.inner_text("[data-testid=stMain]"))
+    assert 0 < points(tab) < 41
+    tab.page.wait_for_selector(STILL, state="attached")
+    assert not tab.key("run-sweep").locator("button").is_disabled()
+
+
+# ---------------------------------------------------------------- files
+
+
+def give(tab: Tab, path: Path) -> None:
+    tab.page.locator("[data-testid=stSidebar] input[type=file]").set_input_files(path)
+
+
+def test_own_weights_are_read_and_measured(tab: Tab, tmp_path: Path) -> None:
+    before = tab.open("prune", SMALL, PRUNE).tiles
+    path = tmp_path / "mine.safetensors"
+    save_file({f"module.{name}": tensor for name, tensor in zoo.load(SMALL).state().items()}, path)
+    give(tab, path)
+    tab.until(lambda: "m=file-" in tab.page.url)
+    sidebar = tab.page.locator("[data-testid=stSidebar]")
+    tab.until(lambda: "How were its inputs scaled?" in sidebar.inner_text())
+    assert tab.drawn().page.locator(".tile[data-figure=accuracy]").count() == 0
+    sidebar.locator("label:has-text('standardised as usual')").click()
+    tab.page.wait_for_selector(".tile[data-figure=accuracy]")
+    assert tab.drawn().tiles == before
+    assert tab.recipe == json.loads(PRUNE)
+
+
+def test_a_bad_file_is_refused_and_nothing_is_lost(tab: Tab, tmp_path: Path) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    before, link = tab.tiles, tab.page.url
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"this is no file of weights")
+    give(tab, path)
+    tab.until(lambda: "broken.safetensors: " in tab.page.inner_text("[data-testid=stSidebar]"))
+    assert tab.drawn().tiles == before
+    assert tab.page.url == link
