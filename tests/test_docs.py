@@ -100,6 +100,10 @@ def test_the_files_of_the_readme_are_there() -> None:
     assert [link for link in linked if not (ROOT / link).exists()] == []
 
 
+def test_nothing_in_the_readme_waits_to_be_filled_in() -> None:
+    assert re.findall(r"\b[A-Z]+_TABLE\b|TODO|TBD|FIXME", readme()) == []
+
+
 # ---------------------------------------------------------------- packages, data, weights
 
 

@@ -83,6 +83,15 @@ class Visit:
         getattr(self.at, kind)(key=key).set_value(value)
         return self.run()
 
+    def menu(self, number: int) -> Visit:
+        """Open the menu of a step in the strip."""
+        self.at.session_state[f"step-{number}"] = True
+        return self.run()
+
+    def step(self, number: int, action: str) -> Visit:
+        """Press a button in the menu of a step."""
+        return self.menu(number).click(f"step-{number}-{action}")
+
     def click(self, key: str) -> Visit:
         self.at.button(key=key).click()
         return self.run()
@@ -137,7 +146,8 @@ def test_every_net_can_be_looked_at_on_every_page(model: str) -> None:
     for page in PAGES:
         visit.open(page)
         assert visit.link["m"] == model
-        assert_shows_the_truth(visit, model)
+        if page != "distill" or zoo.entry(model).student:
+            assert_shows_the_truth(visit, model)
 
 
 def test_the_empty_recipe_is_the_original() -> None:
@@ -285,14 +295,14 @@ def test_undo_goes_back_step_by_step_model_included() -> None:
 def test_steps_are_switched_off_moved_and_removed(page: str) -> None:
     visit = Visit(page, m=SMALL, r=STORY)
     assert on(visit) == [("prune_weights", True), ("quantize", True)]
-    assert visit.at.button(key="step-0-up").disabled
-    assert visit.at.button(key="step-1-down").disabled
-    visit.click("step-1-toggle")
+    assert visit.menu(1).at.button(key="step-1-down").disabled
+    assert not visit.at.button(key="step-1-up").disabled
+    visit.step(1, "toggle")
     assert on(visit) == [("prune_weights", True), ("quantize", False)]
     assert_shows_the_truth(visit, SMALL)
-    visit.click("step-0-down")
+    visit.step(0, "down")
     assert on(visit) == [("quantize", False), ("prune_weights", True)]
-    visit.click("step-0-remove")
+    visit.step(0, "remove")
     assert on(visit) == [("prune_weights", True)]
     assert_shows_the_truth(visit, SMALL)
 
