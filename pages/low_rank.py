@@ -63,7 +63,7 @@ def moving(look: Look, places: Places) -> None:
         return
     rank, even = int(row["rank"]), factors.break_even(tuple(look.weight.shape), kind)
     colour = charts.KEPT if rank < even else charts.REMOVED
-    kept = f"rank {rank} keeps {100 * row['energy_kept']:.2f} % of the energy"
+    kept = f"rank {rank}: {100 * row['energy_kept']:.2f} % of the energy"
     verdict = "smaller" if rank < even else "bigger than the original"
     components.marks(
         {
@@ -123,7 +123,7 @@ def moving(look: Look, places: Places) -> None:
                     "weights_before": figures.Column("weights before"),
                     "weights_after": figures.Column("after"),
                     "applied": figures.Column("split"),
-                    "why": figures.Column("why not"),
+                    "why": figures.Column("why"),
                 },
                 look.layer,
             )

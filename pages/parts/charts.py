@@ -256,7 +256,7 @@ def tradeoff(frame: pd.DataFrame, hover: list[str]) -> Chart:
         "file size in bytes (measured)",
         "accuracy on validation (measured)",
         height=440,
-        xaxis={"type": "log"},
+        xaxis={"type": "log", "dtick": 0.30103, "tickformat": ".3~s"},
         yaxis={"tickformat": ".1%"},
     )
 

@@ -151,7 +151,10 @@ def tiles(subject: str, wait: bool) -> str:
         cached.after(subject, key)
     except cached.Untrained:
         return figures.tiles(
-            [Tile("File size", None, "after training"), Tile("Accuracy", None, "after training")]
+            [
+                Tile(name, None, "a step must be trained first: press Run")
+                for name in ("Accuracy", "Compressed file")
+            ]
         )
     except SlimscopeError as error:
         return f'<div role="alert">{escape(str(error))}</div>'

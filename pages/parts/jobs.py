@@ -60,7 +60,7 @@ def latest(kind: str, **payload: object) -> Job | None:
     return None
 
 
-def progress(job: Job) -> None:
+def progress(job: Job, place: str = "page") -> None:
     """Bar, remaining time and a cancel button; or how the job ended."""
     if job.open:
         left = "" if job.remaining is None else f", about {_duration(job.remaining)} left"
@@ -68,7 +68,7 @@ def progress(job: Job) -> None:
         st.progress(min(max(job.progress, 0.0), 1.0), f"{job.title}: {words}")
         st.button(
             "Cancel",
-            key=f"cancel-{job.id}",
+            key=f"cancel-{place}-{job.id}",
             on_click=manager().cancel,
             args=(session.owner(), job.id),
             icon=":material/stop:",
@@ -79,7 +79,7 @@ def progress(job: Job) -> None:
         st.warning(f"{job.title} was {job.state}. {job.error}".strip(), icon=ICONS[job.state])
         st.button(
             "Resume",
-            key=f"resume-{job.id}",
+            key=f"resume-{place}-{job.id}",
             on_click=manager().resume,
             args=(session.owner(), job.id),
             icon=":material/replay:",
@@ -186,7 +186,7 @@ def panel() -> None:
         with st.expander(f"Jobs ({sum(job.open for job in found)} at work)", icon=":material/work_history:"):
             for job in found[:8]:
                 if job.open:
-                    progress(job)
+                    progress(job, "sidebar")
                 else:
                     st.caption(f"{ICONS[job.state]} {job.title}: {job.state}. {job.error}")
 

@@ -32,11 +32,12 @@ function draw(key) {
   const y = v => layout.yaxis.l2p(layout.yaxis.d2l(v))
   const path = (xs, ys) => xs.map((v, i) => `${i ? "L" : "M"}${x(v).toFixed(1)} ${y(ys[i]).toFixed(1)}`).join("")
   const label = (text, at, top, colour) => {
-    const right = at > size.w * 0.6
-    const node = make("text", { x: right ? at - 6 : at + 6, y: top, fill: colour, "font-size": 12, "font-weight": 600,
-      "text-anchor": right ? "end" : "start", "font-family": "Source Sans, sans-serif",
-      stroke: "var(--halo)", "stroke-width": 3, "paint-order": "stroke" }, svg)
+    const node = make("text", { y: top, fill: colour, "font-size": 12, "font-weight": 600,
+      "font-family": "Source Sans, sans-serif", stroke: "var(--halo)", "stroke-width": 3, "paint-order": "stroke" }, svg)
     node.textContent = text
+    const wide = node.getComputedTextLength()
+    const room = at + 6 + wide <= size.w ? at + 6 : at - 6 - wide // right of the mark, else left of it
+    node.setAttribute("x", Math.max(2, Math.min(room, size.w - wide - 2)))
   }
   for (const mark of wanted.get(key) || []) {
     const colour = mark.colour
