@@ -39,4 +39,7 @@ chosen = st.navigation(
     ]
 )
 sidebar.draw()
+if session.is_missing():
+    st.info("This link is about weights that are not in it: upload the file in the sidebar to go on.")
+    st.stop()
 chosen.run()

@@ -1,9 +1,11 @@
 """Distill: can a small net learn what a large one knows?"""
 
+from contextlib import suppress
+
 import streamlit as st
 
 from engine import measure, train, zoo
-from engine.types import SlimscopeError
+from engine.types import Bundle
 from pages.parts import cached, figures, frame, jobs, knobs, session, training
 from pages.parts.footer import footer
 from pages.parts.pictures import mirrored, picture_of
@@ -13,14 +15,18 @@ frame.heading(
     "A teacher's answer is more than a class: how the rest of its confidence is spread says what the classes have in common. "
     "**Raise the temperature and watch the wrong classes appear.** A small student is then trained to give the same shares.",
 )
-subject, model = session.subject(), session.model()
-if cached.images(subject) is None or zoo.entry(cached.original(subject).arch.name).student is None:
+subject = session.subject()
+entry = zoo.ENTRIES.get(cached.original(subject).arch.name)
+if session.why_idle() or entry is None or entry.student is None:
     names = ", ".join(e.title for e in zoo.ENTRIES.values() if e.student)
-    st.info(f"Distillation needs a teacher with a student in the zoo: {names}.", icon=":material/school:")
+    st.info(session.why_idle() or f"Distillation needs a teacher with a student in the zoo: {names}.")
     st.stop()
-student_name = zoo.entry(cached.original(subject).arch.name).student
-held = cached.images(subject)
-teacher, _ = cached.after(subject, knobs.before("distill").key)
+student_name, held = entry.student, cached.images(subject)
+frame.compare_and_recipe()
+reached = jobs.reached(subject, knobs.before("distill"))
+if reached is None:
+    st.stop()
+teacher = reached[0]
 
 
 def softmax_at(place: int, temperature: float) -> None:
@@ -54,17 +60,14 @@ def softmax_at(place: int, temperature: float) -> None:
     st.html(figures.tiles(row))
 
 
-def trained_student():
+def trained_student() -> Bundle | None:
     """The student that this recipe trained, or the plain one of the zoo."""
-    try:
-        if knobs.find("distill") is not None:
-            return cached.after(subject, knobs.before("distill").then(knobs.current("distill")).live.key)[0]
-    except SlimscopeError:
-        pass
+    if knobs.find("distill") is not None:
+        with suppress(cached.Untrained):
+            return cached.after(subject, knobs.through("distill").key)[0]
     return zoo.load(student_name) if student_name in zoo.trained() else None
 
 
-frame.compare_and_recipe()
 left, right = st.columns([1, 2.6], gap="medium")
 with left:
     order = cached.least_certain(subject)
@@ -74,7 +77,7 @@ with left:
         len(order) - 1,
         0,
         key="sample",
-        help="Ordered by the teacher's doubt: 0 is where it hesitates most.",
+        help="The first 500, ordered by the original net's doubt: 0 is where it hesitates most.",
     )
     training.controls("distill")
 with right:

@@ -63,8 +63,9 @@ def moving(look: Look, places: Places) -> None:
         return
     rank, even = int(row["rank"]), factors.break_even(tuple(look.weight.shape), kind)
     colour = charts.KEPT if rank < even else charts.REMOVED
-    kept = f"rank {rank}: {100 * row['energy_kept']:.2f} % of the energy"
-    verdict = "smaller" if rank < even else "bigger than the original"
+    values = factors.decompose(look.weight, kind).values
+    kept = f"rank {rank}: {100 * factors.energy(values, rank):.2f} % of the energy"
+    verdict = "smaller" if rank < even else "bigger, so it is not split"
     components.marks(
         {
             "spectrum": [

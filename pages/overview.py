@@ -3,7 +3,6 @@
 import streamlit as st
 
 from engine import count
-from engine.types import SlimscopeError
 from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
 from pages.parts.pictures import gallery, picture_of
@@ -19,14 +18,10 @@ frame.heading(
 subject, key = session.subject(), session.recipe().live.key
 frame.compare_and_recipe()
 top = st.container()
-try:
-    bundle, _ = cached.after(subject, key)
-except cached.Untrained as missing:
-    jobs.run_card(missing.recipe)
+reached = jobs.reached(subject, session.recipe().live)
+if reached is None:
     st.stop()
-except SlimscopeError as error:
-    st.error(str(error))
-    st.stop()
+bundle, _ = reached
 top.html(frame.tiles(subject, wait=False))
 
 st.subheader("Where the bytes are", anchor=False)
@@ -71,13 +66,14 @@ if held is not None:
         )
     )
 
-st.subheader("Weights of every layer", anchor=False)
-st.plotly_chart(
-    charts.grid_of_histograms(count.weights(bundle)),
-    key="histograms",
-    config={"displayModeBar": False},
-    alt="A histogram of the weights of each layer",
-)
+if count.weights(bundle):
+    st.subheader("Weights of every layer", anchor=False)
+    st.plotly_chart(
+        charts.grid_of_histograms(count.weights(bundle)),
+        key="histograms",
+        config={"displayModeBar": False},
+        alt="A histogram of the weights of each layer",
+    )
 card = cached.card(session.model())
 if card:
     with st.expander("Model card"):

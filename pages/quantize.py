@@ -11,7 +11,8 @@ from pages.parts import charts, components, figures, frame, sensitivity
 from pages.parts.frame import Look, Places
 from pages.parts.pictures import corner
 
-CURVE = ("scheme", "granularity", "group", "range", "percentile")
+MOST_LEVELS = 256  # drawn
+CURVE = ("granularity", "group", "range", "percentile")
 
 
 def symmetric(look: Look) -> bool:
@@ -23,7 +24,7 @@ def reach(weight: Tensor) -> float:
 
 
 def still(look: Look) -> Places:
-    chosen = {name: look.step.settings[name] for name in CURVE[1:]}
+    chosen = {name: look.step.settings[name] for name in CURVE}
     quiet = {"displayModeBar": False}
     st.subheader("The levels that weights are rounded to", anchor=False)
     st.plotly_chart(
@@ -32,6 +33,7 @@ def still(look: Look) -> Places:
         config=quiet,
         alt=f"Weights of {look.layer} with the levels of the grid",
     )
+    places = {"levels": st.container(key="moving-levels")}
     stairs, rounding = st.columns(2, gap="medium")
     limit = 1.08 * reach(look.weight)
     with stairs:
@@ -40,11 +42,12 @@ def still(look: Look) -> Places:
         st.plotly_chart(plane, key="stairs", config=quiet, alt="Staircase from weight to stored value")
     with rounding:
         st.subheader("What is lost", anchor=False)
-        empty = charts.plane("rounding error in steps", "share of weights", (-1.0, 1.0))
-        empty["layout"]["yaxis"]["range"] = [0, 1]
+        empty = charts.plane("rounding error in steps", "how many, to scale with the tallest", (-1.0, 1.0))
+        empty["layout"]["yaxis"] |= {"range": [0, 1], "showticklabels": False}
         st.plotly_chart(
             empty, key="errors", config=quiet, alt="Histogram of rounding errors in units of the step"
         )
+        places["errors"] = st.container(key="moving-errors")
     curve, small = st.columns(2, gap="medium")
     with curve:
         st.subheader("Error against bits", anchor=False)
@@ -52,7 +55,7 @@ def still(look: Look) -> Places:
         frame_ = frame_[np.isfinite(frame_["sqnr_db"])]
         line = charts.lines(frame_, "bits", "sqnr_db", titles=("bits", "signal to noise, dB"), height=260)
         st.plotly_chart(line, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
-        places = {"curve": st.container(key="moving-curve")}
+        places["curve"] = st.container(key="moving-curve")
     with small:
         st.subheader("Five by five weights", anchor=False)
         places["corner"] = st.container(key="moving-corner")
@@ -72,33 +75,37 @@ def moving(look: Look, places: Places) -> None:
         return
     widest = int(param.scale.argmax())
     table = grids.levels(param, symmetric(look), widest)
+    if symmetric(look) and param.bits == 1:
+        table = table[
+            (table["code"] != 0) | (table["weights"] > 0)
+        ]  # zero is no level of one bit, only a mask
     used = table[table["weights"] > 0]
     drawn = used[used["value"] != 0] if (look.weight == 0).any() else used
     steps = grids.staircase(param, symmetric(look), widest)
-    errors, edges = np.histogram(grids.errors_in_steps(look.weight, param).numpy(), 40, (-1.0, 1.0))
+    lost = grids.errors_in_steps(look.weight, param).numpy()
+    errors, edges = np.histogram(np.clip(lost, -1, 1), 40, (-1.0, 1.0))
     shares = errors / max(errors.sum(), 1)
     bits, noise = look.row["bits"], look.row["sqnr_db"]
-    few = len(table) <= 256
+    levels, sticks = table["value"].tolist(), drawn
+    if len(levels) > MOST_LEVELS:  # they would fill the plot
+        levels, sticks = [], drawn[:0]
+    corners = steps.iloc[np.unique(np.linspace(0, len(steps) - 1, 4 * MOST_LEVELS).astype(int))]
     components.marks(
         {
             "levels": [
-                *(
-                    [{"kind": "levels", "at": table["value"].tolist(), "colour": charts.CHANGED}]
-                    if few
-                    else []
-                ),
+                {"kind": "levels", "at": levels, "colour": charts.CHANGED},
                 {
                     "kind": "sticks",
-                    "at": drawn["value"].tolist()[:600],
-                    "heights": drawn["weights"].tolist()[:600],
+                    "at": sticks["value"].tolist(),
+                    "heights": sticks["weights"].tolist(),
                     "colour": charts.CHANGED,
                 },
             ],
             "stairs": [
                 {
                     "kind": "path",
-                    "xs": steps["input"].tolist()[:1200],
-                    "ys": steps["output"].tolist()[:1200],
+                    "xs": corners["input"].tolist(),
+                    "ys": corners["output"].tolist(),
                     "colour": charts.CHANGED,
                 }
             ],
@@ -133,17 +140,26 @@ def moving(look: Look, places: Places) -> None:
         st.html(
             corner("original", before, 3, limit)
             + corner("integer code", codes, 0)
-            + corner("code times scale", after, 3, limit)
+            + corner("(code - zero point) x scale", after, 3, limit)
         )
     whose = (
         "the whole layer"
         if len(param.scale) == 1
         else f"scale {widest + 1} of {len(param.scale):,}, the widest"
     )
-    with places["curve"]:
+    with places["levels"]:
         st.caption(
-            f"{len(table):,} levels for {whose}; {len(used):,} of them are used. About 6 dB for each bit is the rule."
+            f"{len(table):,} levels for {whose}; {len(used):,} are used. Step {float(param.scale[widest]):.4g}, zero point "
+            f"{int(param.zero[widest])}. Sticks: how many of its weights land on each level, to scale with the tallest."
+            + ("" if levels else " Too many levels to draw.")
         )
+    with places["errors"]:
+        beyond = float((np.abs(lost) > 0.5 + 1e-6).mean()) if len(lost) else 0.0
+        st.caption(
+            f"The tallest bar holds {100 * shares.max():.1f} % of the weights; {100 * beyond:.2f} % were clipped."
+        )
+    with places["curve"]:
+        st.caption("Each bit brings about 6 dB: half the error.")
     with places["layers"]:
         st.html(
             figures.table(
@@ -161,6 +177,28 @@ def moving(look: Look, places: Places) -> None:
                 look.layer,
             )
         )
+        activations(look)
+
+
+def activations(look: Look) -> None:
+    """What rounding the inputs of layers costs, where the step does it."""
+    if "activations" not in look.report.tables:
+        return
+    st.markdown("**Inputs of the layers**")
+    st.html(
+        figures.table(
+            look.report.tables["activations"],
+            {
+                "layer": figures.Column("layer"),
+                "kind": figures.Column("range"),
+                "bits": figures.Column("bits"),
+                "scale": figures.Column("scale"),
+                "sqnr_db": figures.Column("signal to noise", "dB"),
+                "clipped": figures.Column("clipped", "share", charts.REMOVED),
+            },
+            look.layer,
+        )
+    )
 
 
 def lecture() -> None:

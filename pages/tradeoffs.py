@@ -43,8 +43,8 @@ frame.compare_and_recipe()
 left, right = st.columns([1, 2.6], gap="medium")
 with left:
     live = [(i, s) for i, s in enumerate(recipe, 1) if s.on]
-    if cached.images(subject) is None:
-        st.info("A sweep measures accuracy: it needs a known architecture.")
+    if session.why_idle():
+        st.info(session.why_idle())
         st.stop()
     if not live:
         st.info("The recipe is empty. Add a step on another page, or start with pruning.")
@@ -152,10 +152,12 @@ with right:
             picked = event.selection.points if event else []
             if picked and "customdata" in picked[0]:
                 key = points.loc[int(first(picked[0]["customdata"])), "recipe"]
-                if st.session_state.get("loaded") != key:
-                    st.session_state["loaded"] = key
+                if st.session_state.get("loaded") != (key, len(picked)):
                     session.put(Recipe.from_key(key))
+                    st.session_state["loaded"] = (key, len(picked))
                     st.rerun()
+            else:
+                st.session_state.pop("loaded", None)
             export(table, figure)
             with st.expander("The same as a table", expanded=False):
                 st.dataframe(table, hide_index=True, key="sweep-table")

@@ -128,16 +128,19 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "
 DASHES = ("solid", "dash", "dot")
 
 
+ROOT = "(the file)"
+
+
 def treemap(frame: pd.DataFrame) -> Chart:
     """Where the bytes are: one tile per tensor, grouped by layer; columns layer, part, bytes."""
     layers = frame.groupby("layer", sort=False)["bytes"].sum()
     leaves = frame[frame["part"] != ""]
-    ids = ["net", *layers.index, *(f"{r.layer}/{r.part}" for r in leaves.itertuples())]
+    ids = [ROOT, *layers.index, *(f"{r.layer}/{r.part}" for r in leaves.itertuples())]
     trace = {
         "type": "treemap",
         "ids": ids,
         "labels": ["all", *layers.index, *leaves["part"]],
-        "parents": ["", *["net"] * len(layers), *leaves["layer"]],
+        "parents": ["", *[ROOT] * len(layers), *leaves["layer"]],
         "values": [int(layers.sum()), *layers.tolist(), *leaves["bytes"].tolist()],
         "branchvalues": "total",
         "texttemplate": "%{label}<br>%{value:,} B<br>%{percentRoot:.1%}",
@@ -270,6 +273,14 @@ def as_picture(weight: Tensor) -> NDArray[np.float32]:
     if values.ndim <= 2:
         return np.atleast_2d(values)
     outputs, inputs, height, width = values.shape
+    if outputs * height > 3 * inputs * width:  # few inputs: the kernels in rows, as text runs
+        across = min(outputs * inputs, max(1, round((outputs * inputs * height / width / 3) ** 0.5)) * 3)
+        spare = -(outputs * inputs) % across
+        flat = np.concatenate(
+            [values.reshape(-1, 1, height, width), np.full((spare, 1, height, width), np.nan)]
+        )
+        values = flat.reshape(-1, across, height, width)
+        outputs, inputs = values.shape[:2]
     tiles = np.full((outputs, height + 1, inputs, width + 1), np.nan, np.float32)
     tiles[:, :height, :, :width] = values.transpose(0, 2, 1, 3)
     return tiles.reshape(outputs * (height + 1), inputs * (width + 1))[:-1, :-1]

@@ -90,15 +90,18 @@ class Tile:
                 f'<div class="value">-</div><div class="note">{escape(self.note)}</div></div>'
             )
         value = escape(text(self.figure.value, self.figure.unit))
-        before = escape(text(self.was.value, self.was.unit)) if self.was else value
         note = "working it out ..." if self.pending else escape(self.note)
         return (
             f'<div class="tile{" pending" if self.pending else ""}" data-figure="{escape(self.figure.name)}"'
             f' data-value="{self.figure.value!r}" aria-busy="{str(self.pending).lower()}">'
             f'<div class="name"><span>{escape(self.name)}</span>{badge(self.figure)}</div>'
-            f'<div class="value"><span class="now">{value}</span><span class="was">{before}</span></div>'
-            f'<div class="note"><span class="now">{note}</span><span class="was">original</span></div></div>'
+            f'<div class="value">{self._pair(value, self.was and text(self.was.value, self.was.unit))}</div>'
+            f'<div class="note">{self._pair(note, self.was and "original")}</div></div>'
         )
+
+    @staticmethod
+    def _pair(now: str, was: str | None) -> str:
+        return now if was is None else f'<span class="now">{now}</span><span class="was">{escape(was)}</span>'
 
 
 def badge(figure: Figure) -> str:

@@ -23,12 +23,11 @@ def footer(subject: str) -> None:
     except SlimscopeError:
         return
     tabs = st.tabs(list(SECTIONS), on_change="rerun", key="footer")
-    runs = cached.images(subject) is not None
     for tab, draw in zip(tabs, (changed, faster, ledger, take_away, glossary.draw), strict=True):
         if tab.open:
             with tab:
-                if draw in (changed, faster) and not runs:
-                    st.info("This needs a net that can run: these weights have no known architecture.")
+                if draw in (changed, faster) and session.why_idle():
+                    st.info(session.why_idle())
                 else:
                     draw(subject, key)
 
@@ -115,7 +114,8 @@ def ledger(subject: str, key: str) -> None:
 def take_away(subject: str, key: str) -> None:
     """The packed file, dense weights, and a script that gives the same result."""
     bundle = cached.after(subject, key)[0]
-    name = cached.parts(subject)[0]
+    name, held = cached.parts(subject)[0], cached.images(subject)
+    scale = (held.test.mean, held.test.std) if held and "@" in session.scaling() else ()
     packed, dense, text = st.columns(3)
     packed.download_button(
         "Packed file (.slim)",
@@ -143,7 +143,7 @@ def take_away(subject: str, key: str) -> None:
     )
     text.download_button(
         "Script (.py)",
-        lambda: script.script(name, session.recipe().live),
+        lambda: script.script(name, session.recipe().live, *scale),
         f"{name}.py",
         on_click="ignore",
         icon=":material/code:",
@@ -151,5 +151,8 @@ def take_away(subject: str, key: str) -> None:
         key="get-script",
     )
     text.caption("Python that makes the same file again.")
-    st.markdown("**This recipe** (the same text works after `slimscope compress`):")
-    st.code(session.brief(session.recipe()).key, language="json", wrap_lines=True)
+    st.markdown("**The same from the command line**:")
+    recipe = session.brief(session.recipe().live).key
+    st.code(
+        f"slimscope compress {name} --recipe '{recipe}' --out {name}.slim", language="sh", wrap_lines=True
+    )

@@ -29,7 +29,6 @@ Places = dict[str, Any]
 class Look:
     """What a page shows: the bundle before and after its step, the step's report, and the chosen layer."""
 
-    subject: str
     step: Step
     before: Bundle
     after: Bundle
@@ -58,27 +57,23 @@ def heading(title: str, lead: str) -> None:
 
 
 def workbench(
-    name: str, still: Callable[[Look], Places], moving: Callable[[Look, Places], None], filter: Any = None
+    name: str,
+    still: Callable[[Look], Places],
+    moving: Callable[[Look, Places], None],
+    fits: Callable[[Bundle, str], bool] | None = None,
 ) -> None:
     """Lay out a technique's page and keep it alive while its controls move."""
     subject = session.subject()
     bar, top = st.container(), st.container()
     with st.container(key="workbench"):
         left, right = st.columns([1, 2.6], gap="medium")
-    try:
-        base, _ = cached.after(subject, knobs.before(name).key)
-    except cached.Untrained as missing:
+    reached = jobs.reached(subject, knobs.before(name), right)
+    if reached is None:
         with bar:
             compare_and_recipe()
-        return jobs.run_card(missing.recipe)
-    except SlimscopeError as error:
-        with bar:
-            compare_and_recipe()
-        right.error(str(error))
         return
-    labels = [
-        label for label, weight in weight_layers(base).items() if filter is None or filter(base, weight)
-    ]
+    base, _ = reached
+    labels = [label for label, weight in weight_layers(base).items() if fits is None or fits(base, weight)]
     if not labels:
         st.info("This net has no layer that this technique applies to.")
         return
@@ -92,9 +87,8 @@ def workbench(
     with right:
         try:
             places = still(_look(name, subject, base, layer))
-        except SlimscopeError as error:
-            st.error(str(error))
-            places = None
+        except SlimscopeError:
+            places = None  # the controls say what is wrong
     foot = st.container()
     for outside in (bar, top, foot):
         outside.html("<span></span>")
@@ -132,12 +126,8 @@ def workbench(
 
 
 def _look(name: str, subject: str, base: Bundle, layer: str) -> Look:
-    step = knobs.current(name)
-    part = knobs.before(name).then(step)
-    after, reports = cached.after(
-        subject, Recipe((*part.steps[:-1], Step(step.technique, step.settings))).key
-    )
-    return Look(subject, step, base, after, reports[-1], layer)
+    after, reports = cached.after(subject, knobs.through(name).key)
+    return Look(knobs.current(name), base, after, reports[-1], layer)
 
 
 # ---------------------------------------------------------------- the header

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from engine import technique, zoo
 from engine.jobs import Job, Manager
-from engine.types import Recipe, SlimscopeError
-from pages.parts import charts, session
+from engine.types import Bundle, Recipe, Report, SlimscopeError
+from pages.parts import cached, charts, session
 
 ICONS = {
     "waiting": ":material/hourglass_empty:",
@@ -112,6 +114,18 @@ def curve(job: Job) -> None:
             percent=True,
         )
         right.plotly_chart(accuracy, key=f"accuracy-{job.id}", config={"displayModeBar": False})
+
+
+def reached(subject: str, recipe: Recipe, place: Any = st) -> tuple[Bundle, tuple[Report, ...]] | None:
+    """The net after a recipe; or None, with a run button or the reason in `place`."""
+    try:
+        return cached.after(subject, recipe.key)
+    except cached.Untrained as missing:
+        with place.container():
+            run_card(missing.recipe)
+    except SlimscopeError as error:
+        place.error(str(error))
+    return None
 
 
 def run_card(recipe: Recipe) -> None:

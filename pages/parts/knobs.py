@@ -49,6 +49,12 @@ def before(name: str) -> Recipe:
     return Recipe(whole.steps[:place]).live
 
 
+def through(name: str) -> Recipe:
+    """The live part of the recipe up to the page's step, which is switched on even where the recipe has it off."""
+    step = current(name)
+    return before(name).then(Step(step.technique, step.settings))
+
+
 def change(name: str, **settings: Any) -> None:
     """Put settings into the recipe's step, adding the step where there is none."""
     place, steps = find(name), list(session.recipe())
@@ -157,7 +163,7 @@ def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> No
             st.session_state[key] = list(value)
             st.multiselect(
                 title,
-                list(weight_layers(bundle)),
+                list(dict.fromkeys([*weight_layers(bundle), *value])),
                 key=key,
                 help=knob.help,
                 on_change=_take,
@@ -167,8 +173,12 @@ def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> No
             _per_layer(owner, name, key, title, knob, value, bundle)
 
 
+# Sliders that change what is drawn once: the curve of error against bits.
+STILL = ("group", "percentile")
+
+
 def _take(owner: str, name: str, key: str, redraw: bool) -> None:
-    if redraw:
+    if redraw or name in STILL:
         st.session_state[REDRAW] = True
     change(owner, **{name: st.session_state[key]})
 
@@ -224,7 +234,7 @@ def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: An
 def _per_layer(
     owner: str, name: str, key: str, title: str, knob: PerLayer, value: dict[str, Any], bundle: Bundle
 ) -> None:
-    labels = list(weight_layers(bundle))
+    labels = list(dict.fromkeys([*weight_layers(bundle), *value]))  # a layer that is gone can be taken out
     rows = pd.DataFrame({"layer": labels, "value": [value.get(label) for label in labels]}).astype(
         {"value": "float64"}
     )

@@ -5,20 +5,25 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.parts import cached, charts, jobs, knobs, session
+from pages.parts import charts, jobs, knobs, session
 
 
 def section(name: str, setting: str, values: list[float], unit: str) -> None:
     """Button, progress and curves of a sensitivity scan, on validation samples."""
     st.subheader("Which layers are sensitive?", anchor=False)
-    if cached.images(session.subject()) is None:
-        st.caption("A scan runs the net: it needs a known architecture.")
+    if session.why_idle():
+        st.caption(session.why_idle())
         return
     payload = {
         "recipe": knobs.before(name).key,
         "technique": name,
         "setting": setting,
         "values": values,
+        "settings": {
+            k: v
+            for k, v in knobs.current(name).settings.items()
+            if k not in ("leave_out", "per_layer", setting)
+        },
     }
     job = jobs.latest("sensitivity", **payload)
     if job is None or not job.open:

@@ -13,7 +13,7 @@ import zlib
 
 import streamlit as st
 
-from engine import technique, zoo
+from engine import store, technique, zoo
 from engine.types import Bundle, Recipe, SlimscopeError, Step
 from pages.parts import cached
 
@@ -32,8 +32,8 @@ HISTORY = 100
 def start() -> None:
     """Take over what the URL says, unless the URL is what this session wrote itself."""
     state, url = st.session_state, st.query_params
-    state.setdefault("files", {})
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
+    state.setdefault("files", store.get(f"files-{state['owner']}") or {})
     known = "model" in state
     said = (url.get("m"), url.get("r"))
     if known and (said == (None, None) or said == state.get("written")):
@@ -46,7 +46,7 @@ def start() -> None:
         recipe = Recipe()
     state["history"] = []
     state["model"], state["recipe"] = said[0] or DEFAULT_MODEL, recipe
-    if state["model"] not in zoo.ENTRIES and not state["model"].startswith("file-"):
+    if state["model"] not in zoo.trained() and not state["model"].startswith("file-"):
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
         state["model"] = DEFAULT_MODEL
     _write()
@@ -71,7 +71,22 @@ def scaling() -> str:
 
 def add_file(name: str, bundle: Bundle, title: str, notes: tuple[str, ...]) -> None:
     """Remember weights that this visitor brought; nobody else sees them."""
-    st.session_state["files"][name] = {"title": title, "notes": notes, "data": "", "arch": bundle.arch.name}
+    st.session_state["files"][name] = {
+        "title": title,
+        "notes": list(notes),
+        "data": "",
+        "arch": bundle.arch.name,
+    }
+    _keep_files()
+
+
+def why_idle() -> str:
+    """Why the net in view can't be run, in a sentence; empty where it can."""
+    if scaling():
+        return ""
+    if files().get(model(), {}).get("arch", "bare") == "bare":
+        return "This needs a net that can run: these weights have no known architecture."
+    return "Say in the sidebar how the inputs of this net were scaled: then it can be run."
 
 
 def files() -> dict[str, dict[str, object]]:
@@ -83,6 +98,17 @@ def files() -> dict[str, dict[str, object]]:
 def set_scaling(spec: str) -> None:
     """Say how the inputs of the visitor's own net are scaled."""
     st.session_state["files"][model()]["data"] = spec
+    _keep_files()
+
+
+def _keep_files() -> None:
+    """So that a reload finds them again: kept under the visitor's own cookie."""
+    store.put(f"files-{owner()}", st.session_state["files"])
+
+
+def is_missing() -> bool:
+    """Whether a link is about weights that this visitor has not brought."""
+    return model() not in zoo.ENTRIES and model() not in files()
 
 
 def recipe() -> Recipe:
@@ -104,7 +130,7 @@ def problem() -> str | None:
 def choose_model(name: str) -> None:
     """Look at another model with the same recipe; steps that do not fit it say so."""
     _remember()
-    st.session_state["model"] = name
+    st.session_state["model"], st.session_state["problem"] = name, None
     _write()
 
 
@@ -114,7 +140,7 @@ def put(new: Recipe) -> None:
     if new == recipe():
         return
     _remember()
-    st.session_state["recipe"] = new
+    st.session_state["recipe"], st.session_state["problem"] = new, None
     _write()
 
 

@@ -23,7 +23,7 @@ def _picker() -> None:
     files = session.files()
     names = [*zoo.trained(), *files]
     st.session_state["pick"] = session.model()
-    missing = session.model() not in names
+    missing = session.is_missing()
 
     def title(name: str) -> str:
         return zoo.entry(name).title if name in zoo.ENTRIES else str(files.get(name, {}).get("title", name))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine.types import SlimscopeError
 from pages.parts import cached, charts, figures, jobs, knobs, session
 
 
@@ -19,16 +18,11 @@ def outcome(name: str) -> None:
     if knobs.find(name) is None:
         st.info("Add the step to the recipe to train it.", icon=":material/model_training:")
         return
-    recipe = knobs.before(name).then(knobs.current(name)).live
-    try:
-        _, reports = cached.after(session.subject(), recipe.key)
-    except cached.Untrained as missing:
-        jobs.run_card(missing.recipe)
+    reached = jobs.reached(session.subject(), knobs.through(name))
+    if reached is None:
         return
-    except SlimscopeError as error:
-        st.error(str(error))
-        return
-    curve = reports[-1].tables["curve"]
+    report = reached[1][-1]
+    curve = report.tables["curve"]
     chart = charts.lines(
         curve,
         "epoch",
@@ -44,9 +38,9 @@ def outcome(name: str) -> None:
         config={"displayModeBar": False},
         alt="Validation accuracy after each epoch",
     )
-    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in reports[-1].figures)
+    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row))
-    for note in reports[-1].notes:
+    for note in report.notes:
         st.caption(note)
 
 
@@ -54,8 +48,8 @@ def section(name: str, title: str, lead: str) -> None:
     """Controls on the left, outcome on the right, under a heading of their own."""
     st.subheader(title, anchor=False)
     st.caption(lead)
-    if cached.images(session.subject()) is None:
-        st.caption("Training needs a known architecture.")
+    if session.why_idle():
+        st.caption(session.why_idle())
         return
     left, right = st.columns([1, 2], gap="medium")
     with left:
