@@ -49,15 +49,6 @@ def matrix(weight: Tensor, form: str) -> Tensor:
     return laid.reshape(size)
 
 
-def weight_of(matrix: Tensor, shape: Shape, form: str) -> Tensor:
-    """The inverse of `matrix`: a weight of the given shape."""
-    matrix_shape(shape, form)
-    if form == "spatial":
-        outputs, inputs, kh, kw = shape
-        return matrix.reshape(inputs, kh, outputs, kw).permute(2, 0, 1, 3).contiguous()
-    return matrix.reshape(shape)
-
-
 @dataclass(frozen=True, eq=False)
 class Decomposition:
     """A weight's singular value decomposition, once; every rank is a slice of it.

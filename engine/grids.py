@@ -336,7 +336,8 @@ def _held(grid: Grid, row: int) -> Tensor:
     matrix = _matrix(grid.codes, grid)
     if grid.group is None:
         return matrix[row]
-    return [run for each in matrix for run in torch.split(each, grid.group)][row]
+    line, run = divmod(row, math.ceil(matrix.shape[1] / grid.group))
+    return matrix[line, run * grid.group : (run + 1) * grid.group]
 
 
 def staircase(grid: Grid, symmetric: bool, row: int = 0) -> pd.DataFrame:

@@ -85,21 +85,6 @@ def paired_difference(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
     return Figure("accuracy change", value, "share", Basis.MEASURED, how, (value - half, value + half))
 
 
-def mcnemar(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
-    """Exact two-sided McNemar test: how likely so uneven a split of the flips is by chance alone.
-
-    Of b lost and c won samples, each is a fair coin under no difference; no flip gives 1.
-    (McNemar 1947)
-    """
-    lost = int(((before == labels) & (after != labels)).sum())
-    won = int(((before != labels) & (after == labels)).sum())
-    n = lost + won
-    tail = sum(math.comb(n, i) for i in range(min(lost, won) + 1))
-    value = min(1.0, 2 * tail / 2**n)
-    how = f"exact binomial test of {won} won against {lost} lost, two-sided"
-    return Figure("p-value", value, "probability", Basis.MEASURED, how)
-
-
 def kl(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Figure:
     """KL(teacher || student) of the softened answers, in nat: logits (classes,) or (n, classes).
 

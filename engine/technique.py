@@ -18,6 +18,7 @@ from engine.types import Bundle, Recipe, SlimscopeError, Step
 
 Bound = float | Callable[[Bundle], float]
 When = tuple[str, tuple[object, ...]]  # (another knob, values where this one matters)
+MOST_STEPS = 50  # recipes come from links: one of thousands of steps would hold the server up
 
 
 class SettingError(SlimscopeError):
@@ -58,11 +59,10 @@ class Slider(Knob):
 
     def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
         low, high = self.bounds(bundle)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not low <= value <= high or (self.whole and value != int(value)):
+        if not _is_number(value) or not low <= value <= high or (self.whole and value != int(value)):
             kind = "a whole number" if self.whole else "a number"
             allowed = f"{kind} from {_text(low)} to {_text(high)} {self.unit}".rstrip()
-            raise SettingError(f"{name} is {value!r}: allowed is {allowed}")
+            raise SettingError(f"{name} is {_shown(value)}: allowed is {allowed}")
         return int(value) if self.whole else float(f"{value:.10g}")
 
     def stops(self, bundle: Bundle | None) -> list[float]:
@@ -100,6 +100,25 @@ def _text(number: float) -> str:
     return f"{number:g}"
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number, and a whole one no larger than a float."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _shown(value: object) -> str:
+    """A value from outside as it stands in a message: at most 40 characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists in lists
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice(Knob):
     """One of a few named options, each with a sentence: {"layer": "each layer by itself"}."""
@@ -107,8 +126,8 @@ class Choice(Knob):
     options: Mapping[str, str]
 
     def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
-        if value not in self.options:
-            raise SettingError(f"{name} is {value!r}: allowed is one of {', '.join(self.options)}")
+        if not isinstance(value, str) or value not in self.options:
+            raise SettingError(f"{name} is {_shown(value)}: allowed is one of {', '.join(self.options)}")
         return value
 
 
@@ -118,7 +137,7 @@ class Toggle(Knob):
 
     def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
         if not isinstance(value, bool):
-            raise SettingError(f"{name} is {value!r}: allowed is true or false")
+            raise SettingError(f"{name} is {_shown(value)}: allowed is true or false")
         return value
 
 
@@ -128,7 +147,7 @@ class Layers(Knob):
 
     def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            raise SettingError(f"{name} is {value!r}: allowed is a list of layer names")
+            raise SettingError(f"{name} is {_shown(value)}: allowed is a list of layer names")
         _known_layers(name, value, bundle)
         return sorted(set(value))
 
@@ -141,7 +160,7 @@ class PerLayer(Knob):
 
     def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
         if not isinstance(value, Mapping):
-            raise SettingError(f'{name} is {value!r}: allowed is a table {{"layer": value}}')
+            raise SettingError(f'{name} is {_shown(value)}: allowed is a table {{"layer": value}}')
         _known_layers(name, value, bundle)
         return {k: self.knob.check(f"{name}[{k}]", v, bundle) for k, v in sorted(value.items())}
 
@@ -152,7 +171,7 @@ def _known_layers(name: str, labels: Any, bundle: Bundle | None) -> None:
     known = weight_layers(bundle)
     for label in labels:
         if label not in known:
-            raise SettingError(f"{name} names layer {label!r}: this net has {', '.join(known)}")
+            raise SettingError(f"{name} names layer {_shown(label)}: this net has {', '.join(known)}")
 
 
 # ---------------------------------------------------------------- the registry
@@ -180,7 +199,9 @@ class Technique:
         """Complete settings in their own types. Raises SettingError."""
         for name in settings:
             if name not in self.knobs:
-                raise SettingError(f"{self.name} has no setting {name!r}; it has {', '.join(self.knobs)}")
+                raise SettingError(
+                    f"{self.name} has no setting {_shown(name)}; it has {', '.join(self.knobs)}"
+                )
         merged = {**self.defaults, **settings}
         return {name: knob.check(name, merged[name], bundle) for name, knob in self.knobs.items()}
 
@@ -253,7 +274,7 @@ def _read_signature(function: Callable[..., Any]) -> tuple[dict[str, Knob], dict
 def get(name: str) -> Technique:
     """The technique called `name`. Raises SlimscopeError for a stranger."""
     if name not in REGISTRY:
-        raise SlimscopeError(f"technique {name!r} is unknown; there are {', '.join(REGISTRY)}")
+        raise SlimscopeError(f"technique {_shown(name)} is unknown; there are {', '.join(REGISTRY)}")
     return REGISTRY[name]
 
 
@@ -268,5 +289,11 @@ def step(name: str, /, **settings: Any) -> Step:
 
 
 def complete(recipe: Recipe) -> Recipe:
-    """The recipe with every default written and every setting checked, so that its key is canonical."""
+    """The recipe with every default written and every setting checked, so that its key is canonical.
+
+    Raises SlimscopeError for a stranger's name, a setting that is not allowed, or more than
+    MOST_STEPS steps.
+    """
+    if len(recipe) > MOST_STEPS:
+        raise SlimscopeError(f"the recipe has {len(recipe)} steps: allowed are at most {MOST_STEPS}")
     return Recipe(tuple(Step(s.technique, get(s.technique).check(s.settings), s.on) for s in recipe.steps))

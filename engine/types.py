@@ -147,24 +147,40 @@ class Recipe:
     def from_key(cls, text: str) -> Recipe:
         """Read a recipe back from its key. Only JSON is read, nothing is evaluated.
 
-        Raises SlimscopeError where the text is not a list of [name, settings] pairs.
+        Raises SlimscopeError where the text is not a list of [name, settings] pairs, or holds what
+        no setting may be: numbers that are not finite or too long, text that UTF-8 can't write.
         """
-        try:
-            raw = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise SlimscopeError(f"recipe {text[:80]!r} is not JSON: {error}") from None
+        raw = _json_from(text)
         if not isinstance(raw, list):
             raise SlimscopeError(f"a recipe is a list of [technique, settings], got {type(raw).__name__}")
         try:
             return cls(tuple(_step_from(item) for item in raw))
-        except ValueError:  # json reads NaN, Infinity and 1e999, which no setting may be
-            raise SlimscopeError(f"recipe {text[:80]!r} holds a number that is not finite") from None
+        except RecursionError:  # a step is read a few calls deeper than its text
+            raise SlimscopeError(f"recipe {text[:80]!r} is nested too deeply") from None
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
+
+
+def _json_from(text: str) -> object:
+    """The data in a recipe's text, safe to be written again as JSON in UTF-8."""
+    try:
+        raw = json.loads(text, parse_constant=_no_constant)
+        json.dumps(raw, ensure_ascii=False, allow_nan=False).encode()
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise SlimscopeError(f"recipe {text[:80]!r} is not JSON: {error}") from None
+    except UnicodeEncodeError:
+        raise SlimscopeError(f"recipe {text[:80]!r} holds half of a surrogate pair") from None
+    except ValueError:  # 1e999, or an integer with more digits than Python converts
+        raise SlimscopeError(f"recipe {text[:80]!r} holds a number that is not finite or too long") from None
+    return raw
+
+
+def _no_constant(name: str) -> None:
+    raise SlimscopeError(f"a recipe holds {name}: allowed are finite numbers")
 
 
 def _step_from(item: object) -> Step:

@@ -267,7 +267,8 @@ def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Accuracy on the whole test set, and the paired difference to the original net.
 
     Payload: model, recipe (key), data (spec). Answers with both figures as JSON; `answers`
-    gives the predictions behind them. Raises SlimscopeError before trained steps are trained.
+    gives the predictions behind them. The original's own result, that of the empty recipe, is
+    kept as well. Raises SlimscopeError before trained steps are trained.
     """
     model_id, recipe = payload["model"], Recipe.from_key(payload["recipe"])
     known = full_accuracy(model_id, recipe, payload["data"])
@@ -280,12 +281,15 @@ def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     bundle = outcome[0]
     before = _test_answers(bundle.origin, source, _part(progress, 0.0, 0.5))
     now = _test_answers(bundle, source, _part(progress, 0.5, 1.0))
-    figures = [
-        measure.accuracy_of(now, source.test.labels),
-        measure.paired_difference(before, now, source.test.labels),
-    ]
+    _put_accuracy(bundle.origin, before, before, source)
+    return _put_accuracy(bundle, before, now, source)
+
+
+def _put_accuracy(bundle: Bundle, before: Tensor, now: Tensor, data: Data) -> dict[str, Any]:
+    labels = data.test.labels
+    figures = [measure.accuracy_of(now, labels), measure.paired_difference(before, now, labels)]
     result = {"recipe": bundle.lineage.key, "figures": [figure.to_dict() for figure in figures]}
-    store.put(_key("accuracy", bundle, bundle.lineage, source), result)
+    store.put(_key("accuracy", bundle, bundle.lineage, data), result)
     return result
 
 

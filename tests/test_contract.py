@@ -10,8 +10,8 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine import data, measure, packfile, zoo
 from engine.data import Data
 from engine.run import apply
-from engine.technique import REGISTRY, Choice, PerLayer, SettingError, Slider, Technique
-from engine.types import Bundle, Recipe, Report, Step
+from engine.technique import REGISTRY, Choice, Knob, PerLayer, SettingError, Slider, Technique, complete
+from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 
 ALL = list(REGISTRY)
 # Techniques that train do so for as little as their own knobs allow, unless named here.
@@ -162,3 +162,67 @@ def test_what_is_out_of_range_is_refused_with_name_value_and_range(
 def test_an_unknown_setting_is_refused(name: str) -> None:
     with pytest.raises(SettingError, match="no setting 'colour'"):
         REGISTRY[name].check({"colour": 1})
+
+
+# ---------------------------------------------------------------- recipes from strangers
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [
+        (Choice(help="", options={"a": ""}), ["a"]),
+        (Choice(help="", options={"a": ""}), {"a": "a" * 999}),
+        (Slider(help="", low=0, high=1), 10**400),
+        (Slider(help="", low=0, high=lambda bundle: 9.0, whole=True), 10**400),
+        (Slider(help="", low=0, high=1), -(10**5000)),
+    ],
+    ids=["list", "table", "400 digits", "400 digits without an end", "5001 digits"],
+)
+def test_values_of_any_kind_and_length_are_refused_in_short(knob: Knob, value: Any) -> None:
+    with pytest.raises(SettingError, match=r"^size is .*: allowed is ") as caught:
+        knob.check("size", value, None)
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("1" * 5001, "too long"),
+        ("1e999", "not finite"),
+        ("NaN", "NaN: allowed are finite numbers"),
+        ("-Infinity", "-Infinity: allowed are finite numbers"),
+        (r'"\ud800"', "surrogate"),
+        (r'{"\udfff": 1}', "surrogate"),
+        ("[" * 100_000, "is not JSON"),
+        ('"open', "is not JSON"),
+    ],
+    ids=["digits", "1e999", "nan", "infinity", "surrogate", "surrogate key", "depth", "open"],
+)
+def test_text_that_no_setting_may_be_is_refused(setting: str, says: str) -> None:
+    with pytest.raises(SlimscopeError, match=says) as caught:
+        Recipe.from_key(f'[["prune_weights",{{"sparsity":{setting}}}]]')
+    assert len(str(caught.value)) < 250
+
+
+def test_a_surrogate_in_a_name_is_refused_and_a_whole_pair_is_text() -> None:
+    with pytest.raises(SlimscopeError, match="surrogate"):
+        Recipe.from_key(r'[["\ud800",{}]]')
+    assert Recipe.from_key(r'[["\ud83d\ude00",{}]]').steps[0].technique == "\U0001f600"
+
+
+def test_no_depth_of_nesting_gets_through_as_another_error() -> None:
+    refused = []
+    for depth in (50, *range(600, 1100, 3), 100_000):
+        try:
+            Recipe.from_key(f'[["prune_weights",{{"sparsity":{"[" * depth}{"]" * depth}}}]]')
+        except SlimscopeError:
+            refused.append(depth)
+    assert 50 not in refused
+    assert 100_000 in refused
+
+
+def test_a_recipe_has_at_most_fifty_steps() -> None:
+    step = Step("prune_weights")
+    assert len(complete(Recipe((step,) * 50))) == 50
+    with pytest.raises(SlimscopeError, match="has 51 steps: allowed are at most 50"):
+        complete(Recipe((step,) * 51))

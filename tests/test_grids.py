@@ -122,6 +122,7 @@ def test_unknown_words_are_refused() -> None:
 # ---------------------------------------------------------------- properties
 
 
+@settings(deadline=None)
 @given(weights, bits, st.booleans(), granularities, ranges)
 def test_zeros_stay_zeros_and_codes_stay_inside(
     values: torch.Tensor, width: int, symmetric: bool, granularity: str, range: str
@@ -133,6 +134,7 @@ def test_zeros_stay_zeros_and_codes_stay_inside(
     assert bool((grid.decode()[values == 0] == 0).all())
 
 
+@settings(deadline=None)
 @given(weights, st.integers(2, 12), st.booleans(), granularities)
 def test_min_max_is_never_off_by_more_than_half_a_step(
     values: torch.Tensor, width: int, symmetric: bool, granularity: str
@@ -142,6 +144,7 @@ def test_min_max_is_never_off_by_more_than_half_a_step(
     assert grids.error(values, grid, symmetric).max_error <= 0.5 * coarsest * (1 + 1e-3)
 
 
+@settings(deadline=None)
 @given(weights, st.integers(2, 8), st.booleans())
 def test_a_scale_for_each_row_is_each_row_by_itself(
     values: torch.Tensor, width: int, symmetric: bool
@@ -151,7 +154,7 @@ def test_a_scale_for_each_row_is_each_row_by_itself(
     assert torch.equal(whole, torch.stack(rows))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(weights, st.integers(2, 8), st.booleans(), granularities)
 def test_the_mse_clip_is_never_worse_than_min_max(
     values: torch.Tensor, width: int, symmetric: bool, granularity: str
@@ -266,6 +269,18 @@ def test_levels_count_every_weight_of_the_row_once() -> None:
     assert all(len(t) == 8 for t in tables)
     held = tables[1].set_index("code")["value"][grid.codes[0, 4:8].tolist()]
     assert held.tolist() == grid.decode()[0, 4:8].tolist()
+
+
+@pytest.mark.parametrize("group", [1, 4, 5, 10, 64])
+def test_levels_of_a_group_are_those_of_its_own_weights(group: int) -> None:
+    values = normal(3, 10)
+    grid = grids.quantize(values, 3, False, "group", group)
+    parts = [part for row in grid.codes for part in row.split(grid.group or 10)]
+    assert len(parts) == len(grid.scale)
+    for number, part in enumerate(parts):
+        table = grids.levels(grid, False, number)
+        codes = np.repeat(table["code"].to_numpy(), table["weights"].to_numpy())
+        assert codes.tolist() == sorted(part.tolist())
 
 
 def test_the_staircase_is_what_rounding_does() -> None:

@@ -51,9 +51,24 @@ def test_a_layer_that_would_grow_stays_and_says_so() -> None:
     row = report.tables["layers"].set_index("layer").loc["fc3"]
     assert not row["applied"]
     assert row["why"] == "rank 10 would make 1,100 weights out of 1,000"
-    assert (row["energy_kept"], row["error"], row["weights_after"]) == (1.0, 0.0, 1000)
+    # fc3 has full rank 10, so that rank 10 would lose nothing but what rounding does.
+    assert (row["energy_kept"], row["error"]) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-9))
+    assert row["weights_after"] == 1000
     assert after.params["fc3.weight"] is before.params["fc3.weight"]
     assert any(note.startswith("fc3 stays as it is") for note in report.notes)
+
+
+def test_a_layer_that_stays_says_what_its_rank_would_keep() -> None:
+    # 4 x 4 with squares 16, 9, 4, 1: rank 3 keeps 29 of 30, but would make 24 weights out of 16.
+    bundle = Bundle(Arch("bare"), {"a.weight": Dense(torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0])))})
+    after, report = apply(bundle, step("low_rank", by="rank", rank=3), None)
+    row = report.tables["layers"].iloc[0]
+    assert not row["applied"]
+    assert row["energy_kept"] == pytest.approx(29 / 30)
+    assert row["error"] == pytest.approx((1 / 30) ** 0.5)
+    assert (row["weights_before"], row["weights_after"]) == (16, 16)
+    assert [figure.value for figure in report.figures] == [16, 1.0]
+    assert after.fingerprint == bundle.fingerprint
 
 
 def test_equal_size_is_not_smaller() -> None:

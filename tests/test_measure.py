@@ -56,8 +56,6 @@ def test_paired_difference_by_hand() -> None:
     assert figure.spread == pytest.approx((-0.04 - 1.96 * 0.028, -0.04 + 1.96 * 0.028), abs=1e-5)
     assert figure.basis is Basis.MEASURED
     assert "2 won, 6 lost of the same 100" in figure.how
-    # p = 2 (1 + 8 + 28) / 256
-    assert measure.mcnemar(before, after, labels).value == pytest.approx(74 / 256)
 
 
 @given(triples)
@@ -68,15 +66,6 @@ def test_paired_figures_agree_with_the_accuracies(rows: list[tuple[int, int, int
     assert change.value == pytest.approx(two.value - one.value)
     assert one.spread is not None
     assert one.spread[0] <= one.value <= one.spread[1]
-
-
-@given(st.integers(0, 80), st.integers(0, 80))
-def test_mcnemar_against_the_binomial_test(lost: int, won: int) -> None:
-    labels = torch.zeros(lost + won, dtype=torch.int64)
-    before = torch.cat([torch.zeros(lost), torch.ones(won)]).long()
-    value = measure.mcnemar(before, 1 - before, labels).value
-    expected = stats.binomtest(won, lost + won).pvalue if lost + won else 1.0
-    assert value == pytest.approx(expected)
 
 
 def test_accuracy_runs_the_net_and_leaves_its_mode() -> None:

@@ -129,6 +129,17 @@ def test_accuracy_is_the_full_test_and_its_paired_difference():
     assert torch.equal(work.answers(MODEL, Recipe(), DATA), before)
 
 
+def test_accuracy_of_a_recipe_keeps_that_of_the_original_too():
+    spec = work.data_spec(DATA, (0.25,), (0.5,))  # a standardisation that no other test asks for
+    assert work.full_accuracy(MODEL, Recipe(), spec) is None
+    work.perform("accuracy", {**task(SHRINK), "data": spec}, Progress())
+    kept = work.full_accuracy(MODEL, Recipe(), spec)
+    accuracy, change = (store.figure_of(figure) for figure in kept["figures"])
+    assert accuracy == measure.accuracy(zoo.load(MODEL), work.read_data(spec).test)
+    assert (change.value, change.spread) == (0.0, (0.0, 0.0))
+    assert kept == work.perform("accuracy", {**task(), "data": spec}, Watch(until=0).progress)
+
+
 def test_accuracy_is_asked_once():
     work.perform("accuracy", task(), Progress())
     watch = Watch(until=0)  # whatever asks whether to go on is told to stop

@@ -191,6 +191,7 @@ def _rank(parts: factors.Decomposition, by: str, rank: int, energy: float, share
 
 
 def _row(label: str, parts: factors.Decomposition, rank: int) -> dict[str, Any]:
+    """Energy and error are those of the rank, whether or not it is worth a split; weights are real."""
     before = int(parts.left.shape[0] * parts.right.shape[1])
     after = factors.weights_at(parts.shape, parts.form, rank)
     applied = after < before
@@ -201,8 +202,8 @@ def _row(label: str, parts: factors.Decomposition, rank: int) -> dict[str, Any]:
         "full_rank": parts.full_rank,
         "rank": rank,
         "break_even": limit,
-        "energy_kept": factors.energy(parts.values, rank) if applied else 1.0,
-        "error": factors.relative_error(parts.values, rank) if applied else 0.0,
+        "energy_kept": factors.energy(parts.values, rank),
+        "error": factors.relative_error(parts.values, rank),
         "weights_before": before,
         "weights_after": after if applied else before,
         "applied": applied,
