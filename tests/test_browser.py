@@ -179,6 +179,32 @@ def test_a_slider_under_the_arrow_keys_moves_link_and_numbers(
     assert key.rpartition("-")[2] in tab.drawn().recipe[0][1]
 
 
+FAST = (
+    ("prune", "prune_weights-sparsity", PRUNE, 0.74),
+    ("quantize", "quantize-bits", '[["quantize",{"bits":12}]]', 6),
+    ("quantize", "quantize-group", '[["quantize",{"bits":4,"granularity":"group"}]]', 16),
+)
+
+
+@pytest.mark.parametrize("pause", [0, 30, 150])
+@pytest.mark.parametrize(("page", "key", "recipe", "last"), FAST, ids=[key for _, key, *_ in FAST])
+def test_keys_pressed_faster_than_answers_come_are_not_undone(
+    page: str, key: str, recipe: str, last: float, pause: int, tab: Tab
+) -> None:
+    tab.open(page, SMALL, recipe)
+    slider, name = tab.key(key).locator("input[type=range]"), key.rpartition("-")[2]
+    start = int(slider.input_value())
+    slider.focus()
+    for _ in range(6):
+        tab.page.keyboard.press("ArrowLeft", delay=0)
+        tab.page.wait_for_timeout(pause)
+    tab.until(lambda: tab.recipe[0][1].get(name) == last)
+    tab.drawn().page.wait_for_timeout(500)
+    assert tab.recipe[0][1][name] == last
+    assert int(slider.input_value()) == start - 6
+    assert float(tab.key(f"{key}-exact").locator("input").input_value()) == last
+
+
 @pytest.mark.parametrize("key", ["temperature", "alpha", "epochs", "learning_rate", "subset"])
 def test_a_slider_of_a_training_changes_the_recipe(key: str, tab: Tab) -> None:
     tab.open("distill", MODEL, "[]")
