@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 120.0  # seconds until a server must answer: a limit, never a result
@@ -34,6 +35,8 @@ FLAGS = (
 )
 
 torch.set_num_threads(1)
+settings.register_profile("slimscope", deadline=None)  # tests do not time anything
+settings.load_profile("slimscope")
 
 
 @pytest.fixture(autouse=True, scope="session")

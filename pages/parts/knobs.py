@@ -134,6 +134,12 @@ def _preset(name: str, settings: dict[str, Any]) -> None:
     change(name, **settings)
 
 
+def _show(key: str, value: Any) -> None:
+    """Set a widget, unless it shows this already: setting it again would undo keys pressed meanwhile."""
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+
 def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> None:
     """One control with its label, unit, help and exact entry."""
     key = f"{owner}-{name}"
@@ -143,7 +149,7 @@ def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> No
             _slider(owner, name, key, title, knob, value, bundle)
         case Choice():
             options = list(knob.options)
-            st.session_state[key] = value
+            _show(key, value)
             tips = "; ".join(f"**{o}**: {t}" for o, t in knob.options.items())
             pick = st.segmented_control if len(options) <= 3 else st.selectbox
             extra: dict[str, Any] = {"required": True} if len(options) <= 3 else {}
@@ -157,10 +163,10 @@ def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> No
                 **extra,
             )
         case Toggle():
-            st.session_state[key] = value
+            _show(key, value)
             st.toggle(title, key=key, help=knob.help, on_change=_take, args=(owner, name, key, False))
         case Layers():
-            st.session_state[key] = list(value)
+            _show(key, list(value))
             st.multiselect(
                 title,
                 list(dict.fromkeys([*weight_layers(bundle), *value])),
@@ -191,7 +197,7 @@ def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: An
     write: Callable[[Any], str] = (lambda v: f"{100 * v:.4g} %") if percent else (lambda v: f"{v:g}")
     unit = f" ({knob.unit})" if knob.unit and not percent and knob.unit != title.lower() else ""
     if len(stops) > MOST_STOPS:
-        st.session_state[key] = int(inside)
+        _show(key, int(inside))
         st.number_input(
             title + unit,
             int(low),
@@ -204,8 +210,8 @@ def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: An
         return
     with st.container(key=f"pair-{key}"):
         slide, exact = st.columns([2.6, 1.4], vertical_alignment="bottom", gap="small")
-    st.session_state[key] = type(value)(inside)
-    st.session_state[f"{key}-exact"] = type(value)(inside)
+    _show(key, type(value)(inside))
+    _show(f"{key}-exact", type(value)(inside))
     with slide:
         st.select_slider(
             title + unit,
