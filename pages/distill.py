@@ -16,13 +16,13 @@ frame.heading(
     "**Raise the temperature and watch the wrong classes appear.** A small student is then trained to give the same shares.",
 )
 subject = session.subject()
+frame.header(subject)
 entry = zoo.ENTRIES.get(cached.original(subject).arch.name)
 if session.why_idle() or entry is None or entry.student is None:
     names = ", ".join(e.title for e in zoo.ENTRIES.values() if e.student)
     st.info(session.why_idle() or f"Distillation needs a teacher with a student in the zoo: {names}.")
     st.stop()
 student_name, held = entry.student, cached.images(subject)
-frame.compare_and_recipe()
 reached = jobs.reached(subject, knobs.before("distill"))
 if reached is None:
     st.stop()
@@ -81,7 +81,6 @@ with left:
     )
     training.controls("distill")
 with right:
-    st.html(frame.tiles(subject, wait=False))
     st.subheader("What the teacher says of one sample", anchor=False)
     st.caption(
         f"Left the teacher, right the student {zoo.entry(student_name).title}; the tick marks the true class."

@@ -16,13 +16,11 @@ frame.heading(
     else "What is in this net after the recipe, where its bytes are, and what it says of real samples.",
 )
 subject, key = session.subject(), session.recipe().live.key
-frame.compare_and_recipe()
-top = st.container()
+frame.header(subject)
 reached = jobs.reached(subject, session.recipe().live)
 if reached is None:
     st.stop()
 bundle, _ = reached
-top.html(frame.tiles(subject, wait=False))
 
 st.subheader("Where the bytes are", anchor=False)
 st.plotly_chart(

@@ -38,8 +38,7 @@ frame.heading(
     "**Pale points are beaten by another that is smaller and no less accurate.** Click a point to load its recipe.",
 )
 subject, recipe = session.subject(), session.recipe()
-top = st.container()
-frame.compare_and_recipe()
+frame.header(subject)
 left, right = st.columns([1, 2.6], gap="medium")
 with left:
     live = [(i, s) for i, s in enumerate(recipe, 1) if s.on]
@@ -150,14 +149,8 @@ with right:
                 alt="Accuracy against file size, one point per recipe",
             )
             picked = event.selection.points if event else []
-            if picked and "customdata" in picked[0]:
-                key = points.loc[int(first(picked[0]["customdata"])), "recipe"]
-                if st.session_state.get("loaded") != (key, len(picked)):
-                    session.put(Recipe.from_key(key))
-                    st.session_state["loaded"] = (key, len(picked))
-                    st.rerun()
-            else:
-                st.session_state.pop("loaded", None)
+            clicked = bool(picked) and "customdata" in picked[0]
+            session.load_clicked(points.loc[int(first(picked[0]["customdata"])), "recipe"] if clicked else "")
             export(table, figure)
             with st.expander("The same as a table", expanded=False):
                 st.dataframe(table, hide_index=True, key="sweep-table")
@@ -189,6 +182,5 @@ with right:
             hint.caption("PNG: the camera at the chart's upper right.")
 
         alive()
-top.html(frame.tiles(subject, wait=False))
 footer(subject)
 jobs.wake()

@@ -70,12 +70,14 @@ def workbench(
     reached = jobs.reached(subject, knobs.before(name), right)
     if reached is None:
         with bar:
-            compare_and_recipe()
+            header(subject)
         return
     base, _ = reached
     labels = [label for label, weight in weight_layers(base).items() if fits is None or fits(base, weight)]
     if not labels:
-        st.info("This net has no layer that this technique applies to.")
+        with bar:
+            header(subject)
+        right.info("This net has no layer that this technique applies to.")
         return
     with left:
         layer = st.selectbox(
@@ -147,7 +149,10 @@ def tiles(subject: str, wait: bool) -> str:
             ]
         )
     except SlimscopeError as error:
-        return f'<div role="alert">{escape(str(error))}</div>'
+        unknown = [
+            Tile(name, None, "a step does not fit this net") for name in ("Accuracy", "Compressed file")
+        ]
+        return f'{figures.tiles(unknown)}<div role="alert">{escape(str(error))}</div>'
     counted, was = cached.counted(subject, key), cached.counted(subject, "[]")
     row = [
         Tile(
@@ -195,6 +200,12 @@ def accuracy(subject: str, key: str, n: int) -> Tile:
 
 
 # ---------------------------------------------------------------- the recipe
+
+
+def header(subject: str) -> None:
+    """The recipe and the tiles, for pages without a technique of their own, and where one can't be shown."""
+    compare_and_recipe()
+    st.html(tiles(subject, wait=False))
 
 
 @st.fragment

@@ -144,6 +144,16 @@ def put(new: Recipe) -> None:
     _write()
 
 
+def load_clicked(key: str) -> None:
+    """Take over the recipe of a point that was clicked, once for each click; "" where none is."""
+    if st.session_state.get("clicked", "") == key:
+        return
+    st.session_state["clicked"] = key
+    if key:
+        put(Recipe.from_key(key))
+        st.rerun()
+
+
 def undo() -> None:
     """Back to the model and recipe before the last change."""
     if st.session_state["history"]:
