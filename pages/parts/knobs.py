@@ -18,6 +18,7 @@ from pages.parts import session
 # Where a new step goes in: what trains or replaces layers before what rewrites their numbers.
 ORDER = ("distill", "low_rank", "prune_weights", "finetune", "quantize")
 MOST_STOPS = 500  # a slider with more is a number field
+MOVED = "moved"  # the control that this request is about
 REDRAW = "redraw"  # set where a change alters the charts that are drawn once
 
 
@@ -97,6 +98,7 @@ def add(name: str) -> None:
 def panel(name: str, bundle: Bundle) -> Step:
     """All controls of a technique, set to the recipe's step; returns that step."""
     known, step = technique.get(name), current(name)
+    st.session_state.pop(MOVED, None)
     presets(name)
     main = {n: k for n, k in known.knobs.items() if not isinstance(k, Layers | PerLayer) and n != "seed"}
     for knob_name, knob in main.items():
@@ -184,6 +186,10 @@ STILL = ("group", "percentile")
 
 
 def _take(owner: str, name: str, key: str, redraw: bool) -> None:
+    slider = key.removesuffix("-exact")
+    if key != slider and st.session_state.get(MOVED) == slider:
+        return  # the slider moves faster than answers arrive: its number field still has an old value
+    st.session_state[MOVED] = key
     if redraw or name in STILL:
         st.session_state[REDRAW] = True
     change(owner, **{name: st.session_state[key]})
