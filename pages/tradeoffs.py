@@ -120,15 +120,9 @@ with right:
             icon=":material/query_stats:",
         )
     else:
-        is_open = job.open
         names = list(job.payload["vary"])
 
-        @st.fragment(run_every=1.0 if is_open else None)
-        def alive() -> None:
-            now = jobs.manager().get(session.owner(), job.id)
-            if is_open and not now.open:
-                st.rerun()
-            jobs.progress(now)
+        def drawn(now: jobs.Job) -> None:
             rows = pd.DataFrame([dict(row) for row in now.series])
             if rows.empty:
                 st.caption("The first point is on its way.")
@@ -181,6 +175,6 @@ with right:
             )
             hint.caption("PNG: the camera at the chart's upper right.")
 
-        alive()
+        jobs.watch(job.id, drawn)
 footer(subject)
 jobs.wake()

@@ -90,8 +90,6 @@ def lines(
     *,
     titles: tuple[str, str],
     error: tuple[str, str] | None = None,
-    log_y: bool = False,
-    log_x: bool = False,
     height: int = 280,
     percent: bool = False,
 ) -> Chart:
@@ -120,8 +118,7 @@ def lines(
                 "width": 2,
             }
         traces.append(trace)
-    yaxis = {"type": "log"} if log_y else {"tickformat": ".1%"} if percent else {}
-    return chart(traces, *titles, height=height, xaxis={"type": "log"} if log_x else {}, yaxis=yaxis)
+    return chart(traces, *titles, height=height, yaxis={"tickformat": ".1%"} if percent else {})
 
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")

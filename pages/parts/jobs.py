@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -148,11 +149,11 @@ def run_card(recipe: Recipe) -> None:
                 kwargs={"recipe": recipe.key},
             )
         if job is not None:
-            follow(job.id)
+            watch(job.id, curve)
 
 
-def follow(job_id: str) -> None:
-    """Keep a job's progress and curves alive; when it is over, the whole page is drawn again."""
+def watch(job_id: str, draw: Callable[[Job], None]) -> None:
+    """Keep a job's progress and what `draw` makes of it alive; when it is over, the whole page is drawn again."""
     is_open = manager().get(session.owner(), job_id).open
 
     @st.fragment(run_every=1.0 if is_open else None)
@@ -161,7 +162,7 @@ def follow(job_id: str) -> None:
         if is_open and not job.open:
             st.rerun()
         progress(job)
-        curve(job)
+        draw(job)
 
     alive()
 

@@ -38,14 +38,8 @@ def section(name: str, setting: str, values: list[float], unit: str) -> None:
         )
     if job is None:
         return
-    is_open = job.open
 
-    @st.fragment(run_every=1.0 if is_open else None)
-    def alive() -> None:
-        now = jobs.manager().get(session.owner(), job.id)
-        if is_open and not now.open:
-            st.rerun()
-        jobs.progress(now)
+    def drawn(now: jobs.Job) -> None:
         rows = pd.DataFrame([dict(row) for row in now.series])
         if rows.empty:
             return
@@ -67,4 +61,4 @@ def section(name: str, setting: str, values: list[float], unit: str) -> None:
         with st.expander("The same as a table"):
             st.dataframe(rows, hide_index=True, key=f"scan-table-{name}")
 
-    alive()
+    jobs.watch(job.id, drawn)
