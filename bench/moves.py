@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from typing import Any
+from urllib.parse import quote
 
 from bench.browser import SETTLED, chromium, open_page, serving
 
 WATCH = """() => {
-  window.seen = {first: 0, moving: 0, last: 0, key: 0}
-  addEventListener("keydown", e => { window.seen = {first: 0, moving: 0, last: 0, key: e.timeStamp} }, true)
-  const inside = (n, css) => n.nodeType === 1 && (n.closest(css) || n.querySelector(css))
+  window.seen = {}
+  addEventListener("keydown", e => { window.seen = {key: e.timeStamp} }, true)
   new MutationObserver(list => {
     const now = performance.now(), s = window.seen
     for (const m of list) for (const n of [m.target, ...m.addedNodes]) {
       const at = n.nodeType === 3 ? n.parentElement : n
-      if (!at || at.nodeType !== 1) continue
-      if (inside(at, ".tiles")) { if (!s.first) s.first = now; s.last = now }
-      if (at.closest("svg.marks, [class*='st-key-moving-']") || at.querySelector("svg.marks")) s.moving = now
+      if (!at?.closest) continue
+      if (at.closest(".tiles")) { s.tiles ??= now; s.last = now }
+      if (at.closest("svg.marks") || at.querySelector("svg.marks")) s.marks ??= now
+      if (at.closest("[data-live]")) s.html ??= now
     }
-  }).observe(document.body, {subtree: true, childList: true, characterData: true, attributes: false})
+  }).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true})
 }"""
 
+WARM = 3  # moves that are not counted
+PARTS = ("tiles", "marks", "html")
+# Page, setting, and a recipe that leaves room to the right; two steps, so that later steps have to follow.
+QUANTIZED: Any = ["quantize", {"bits": 5, "granularity": "channel"}]
+PAGES: tuple[tuple[str, str, Any], ...] = (
+    ("prune", "sparsity", [["prune_weights", {"sparsity": 0.3}], QUANTIZED]),
+    ("quantize", "group", [["quantize", {"bits": 4, "granularity": "group", "group": 8}]]),
+    ("quantize", "bits", [["quantize", {"bits": 1, "granularity": "channel"}]]),
+    ("low_rank", "energy", [["low_rank", {"energy": 0.55}], QUANTIZED]),
+)
 
-def moves(page: Any, slider: str, count: int) -> list[dict[str, float]]:
-    """Press ArrowRight `count` times, each after the page is still; milliseconds from the key."""
+
+def moves(page: Any, slider: str, count: int, parts: tuple[str, ...] = PARTS) -> list[dict[str, float]]:
+    """Press ArrowRight `count` times, each after the page is still: each value is a new one to the server.
+
+    `repaint` is when the last of `parts` began to change, `all` when the tiles changed for the last
+    time; milliseconds from the key. The parts that move change in one go.
+    """
     page.evaluate(WATCH)
     handle = page.locator(f"{slider} [role=slider], {slider} input[type=range]").first
     handle.focus()
     found = []
-    for i in range(count + 3):
-        page.keyboard.press("ArrowRight" if (i // 12) % 2 == 0 else "ArrowLeft")
+    for i in range(count + WARM):
+        page.keyboard.press("ArrowRight")
         page.wait_for_timeout(150)
         page.wait_for_selector(SETTLED, timeout=60_000)
         page.wait_for_timeout(350)
         seen = page.evaluate("window.seen")
-        repaint = max(seen["first"], seen["moving"]) - seen["key"]
-        if i >= 3 and seen["first"]:
-            found.append({"repaint": repaint, "all": seen["last"] - seen["key"]})
+        moved = [seen[part] - seen["key"] for part in parts if part in seen]
+        if i >= WARM and len(moved) == len(parts):
+            found.append({"repaint": max(moved), "all": seen["last"] - seen["key"]})
     return found
 
 
@@ -49,17 +66,15 @@ def measure(count: int = 30) -> list[dict[str, Any]]:
     """One row per page: repaint and everything, p50 and p95, as ratios to the floor's p95."""
     with chromium() as browser:
         with serving("bench/serve_floor.py") as address:
-            floor = moves(open_page(browser, address), ".st-key-value", count)
+            floor = moves(open_page(browser, address), ".st-key-value", count, ("tiles",))
         base = p95([m["repaint"] for m in floor])
         rows = [_row("floor: one slider, one number", floor, base)]
         with serving("pages/parts/serve.py") as address:
-            for name, slider in (
-                ("prune", ".st-key-prune_weights-sparsity"),
-                ("quantize", ".st-key-quantize-bits"),
-                ("low_rank", ".st-key-low_rank-energy"),
-            ):
-                page = open_page(browser, f"{address}/{name}")
-                rows.append(_row(f"{name}: {slider.rpartition('-')[2]}", moves(page, slider, count), base))
+            for name, setting, recipe in PAGES:
+                link = f"{address}/{name}?m=lenet-300-100&r={quote(json.dumps(recipe))}"
+                page = open_page(browser, link)
+                slider = f".st-key-{recipe[0][0]}-{setting}"
+                rows.append(_row(f"{name}: {setting}", moves(page, slider, count), base))
                 page.context.close()
     return rows
 

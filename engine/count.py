@@ -42,7 +42,7 @@ def nonzeros(bundle: Bundle) -> Figure:
 
 def sparsity(bundle: Bundle) -> Figure:
     """Zeros over prunable weights, 0..1."""
-    total = sum(tensor.numel() for _, tensor in weights(bundle))
+    total = sum(_elements(bundle, name) for name in weight_layers(bundle).values())
     zeros = total - int(nonzeros(bundle).value)
     return Figure(
         "sparsity", zeros / max(total, 1), "share", Basis.COUNTED, "zeros / weights; biases left out"

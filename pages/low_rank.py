@@ -1,14 +1,15 @@
 """Low rank: how much of a matrix is needed?"""
 
+import numpy as np
 import streamlit as st
-import torch
 from torch import Tensor, nn
 
 from engine import factors, zoo
 from engine.types import Bundle
-from pages.parts import charts, components, figures, frame
-from pages.parts.frame import Look, Places
-from pages.parts.pictures import legend, of_tensor
+from pages.parts import charts, figures, frame
+from pages.parts.frame import Place
+from pages.parts.live import Look, Marks, Moving
+from pages.parts.pictures import legend, of_tensor, side_by_side
 
 
 def form(look: Look) -> str:
@@ -24,10 +25,12 @@ def has_split(bundle: Bundle, weight: str) -> bool:
 
 def scale(matrix: Tensor) -> float:
     """What the strongest colour stands for: the 99.5 % point of the magnitudes, so that outliers do not pale the rest."""
-    return float(torch.quantile(matrix.abs().flatten()[:1_000_000], 0.995))
+    sizes = np.abs(matrix.numpy().ravel()[:1_000_000])
+    place = int(0.995 * (len(sizes) - 1))
+    return float(np.partition(sizes, place)[place])
 
 
-def still(look: Look) -> Places:
+def still(look: Look, place: Place) -> None:
     values = factors.decompose(look.weight, form(look)).values
     quiet = {"displayModeBar": False}
     spectrum, cost = st.columns(2, gap="medium")
@@ -47,88 +50,63 @@ def still(look: Look) -> Places:
             alt="Weights of the two thin layers against the rank, with the break-even line",
         )
     st.subheader("The matrix, its approximation and what is missing", anchor=False)
-    places = {"pictures": st.container(key="moving-pictures")}
+    place("pictures")
     st.html(legend(("#08519c", "positive"), ("#b35806", "negative")))
     st.subheader("Layer by layer", anchor=False)
-    places["layers"] = st.container(key="moving-layers")
-    for place in places.values():
-        place.html("<span></span>")
-    return places
+    place("layers")
 
 
-def moving(look: Look, places: Places) -> None:
+def moving(look: Look) -> Moving:
     row, kind = look.row, form(look)
+    table = layers(look)
     if not row or row["rank"] != row["rank"]:
-        places["layers"].info(f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}.")
-        return
-    rank, even = int(row["rank"]), factors.break_even(tuple(look.weight.shape), kind)
-    colour = charts.KEPT if rank < even else charts.REMOVED
-    values = factors.decompose(look.weight, kind).values
-    kept = f"rank {rank}: {100 * factors.energy(values, rank):.2f} % of the energy"
-    verdict = "smaller" if rank < even else "bigger, so it is not split"
-    components.marks(
-        {
-            "spectrum": [
-                {
-                    "kind": "band",
-                    "from": rank + 0.5,
-                    "to": int(row["full_rank"]) + 2,
-                    "colour": charts.REMOVED,
-                },
-                {"kind": "line", "at": rank + 0.5, "colour": charts.REMOVED, "text": kept, "top": 32},
-            ],
-            "cost": [
-                {
-                    "kind": "line",
-                    "at": even,
-                    "colour": charts.ORIGINAL,
-                    "dash": "5 4",
-                    "text": f"break-even at {even:.1f}",
-                    "top": 16,
-                },
-                {
-                    "kind": "dot",
-                    "x": rank,
-                    "y": int(row["weights_after"])
-                    if row["applied"]
-                    else factors.weights_at(tuple(look.weight.shape), kind, rank),
-                    "colour": colour,
-                    "text": f"rank {rank}: {verdict}",
-                },
-            ],
-        },
-        key="rank-marks",
+        words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
+        return Moving({"spectrum": [], "cost": []}, {"pictures": "", "layers": figures.notice(words) + table})
+    shape, parts = tuple(look.weight.shape), factors.decompose(look.weight, kind)
+    rank, even = int(row["rank"]), factors.break_even(shape, kind)
+    kept = f"rank {rank}: {100 * factors.energy(parts.values, rank):.2f} % of the energy"
+    smaller = rank < even
+    beyond = {"kind": "band", "from": rank + 0.5, "to": int(row["full_rank"]) + 2, "colour": charts.REMOVED}
+    cut = {"kind": "line", "at": rank + 0.5, "colour": charts.REMOVED, "text": kept, "top": 32}
+    limit = {"kind": "line", "at": even, "colour": charts.ORIGINAL, "dash": "5 4", "top": 16}
+    here = {
+        "kind": "dot",
+        "x": rank,
+        "y": factors.weights_at(shape, kind, rank),
+        "colour": charts.KEPT if smaller else charts.REMOVED,
+        "text": f"rank {rank}: {'smaller' if smaller else 'bigger, so it is not split'}",
+    }
+    marks: Marks = {
+        "spectrum": [beyond, cut],
+        "cost": [{**limit, "text": f"break-even at {even:.1f}"}, here],
+    }
+    near = factors.join(*factors.halves(parts, rank), kind)
+    whole, thin = factors.matrix(look.weight, kind), factors.matrix(near, kind)
+    reach = scale(whole)
+    titles = ("original", f"rank {rank}", "difference")
+    pictures = side_by_side(
+        (of_tensor(charts.signed_map(part, reach), f"{look.layer}, {title}", 260, "both"), title)
+        for title, part in zip(titles, (whole, thin, whole - thin), strict=True)
     )
-    with places["pictures"]:
-        near = factors.join(*factors.halves(factors.decompose(look.weight, kind), rank), kind)
-        whole, thin = factors.matrix(look.weight, kind), factors.matrix(near, kind)
-        reach = scale(whole)
-        for column, title, part in zip(
-            st.columns(3),
-            ("original", f"rank {rank}", "difference"),
-            (whole, thin, whole - thin),
-            strict=True,
-        ):
-            column.html(of_tensor(charts.signed_map(part, reach), f"{look.layer}, {title}", 260, "both"))
-            column.caption(title)
-    with places["layers"]:
-        st.html(
-            figures.table(
-                look.report.tables["layers"],
-                {
-                    "layer": figures.Column("layer"),
-                    "full_rank": figures.Column("full rank"),
-                    "rank": figures.Column("rank"),
-                    "break_even": figures.Column("break-even"),
-                    "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
-                    "weights_before": figures.Column("weights before"),
-                    "weights_after": figures.Column("after"),
-                    "applied": figures.Column("split"),
-                    "why": figures.Column("why"),
-                },
-                look.layer,
-            )
-        )
+    return Moving(marks, {"pictures": pictures, "layers": table})
+
+
+def layers(look: Look) -> str:
+    return figures.table(
+        look.report.tables["layers"],
+        {
+            "layer": figures.Column("layer"),
+            "full_rank": figures.Column("full rank"),
+            "rank": figures.Column("rank"),
+            "break_even": figures.Column("break-even"),
+            "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
+            "weights_before": figures.Column("weights before"),
+            "weights_after": figures.Column("after"),
+            "applied": figures.Column("split"),
+            "why": figures.Column("why"),
+        },
+        look.layer,
+    )
 
 
 frame.heading(

@@ -3,12 +3,13 @@
 import streamlit as st
 
 from engine import count
-from pages.parts import charts, components, figures, frame, sensitivity, training
-from pages.parts.frame import Look, Places
+from pages.parts import charts, figures, frame, sensitivity, training
+from pages.parts.frame import Place
+from pages.parts.live import Look, Moving
 from pages.parts.pictures import legend, of_tensor
 
 
-def still(look: Look) -> Places:
+def still(look: Look, place: Place) -> None:
     st.subheader("Most weights are close to zero", anchor=False)
     st.plotly_chart(
         charts.histogram(look.weight, look.layer),
@@ -17,13 +18,11 @@ def still(look: Look) -> Places:
         alt=f"Histogram of the weights of {look.layer}; the band around zero is removed",
     )
     st.subheader("Which ones go", anchor=False)
-    places = {"map": st.container(key="moving-map")}
+    place("map")
     st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
     st.html(legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "removed")))
     st.subheader("Layer by layer", anchor=False)
-    places["layers"] = st.container(key="moving-layers")
-    for place in places.values():
-        place.html("<span></span>")
+    place("layers")
     training.section(
         "finetune",
         "Win accuracy back",
@@ -32,33 +31,28 @@ def still(look: Look) -> Places:
     sensitivity.section(
         "prune_weights", "sparsity", [0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
     )
-    return places
 
 
-def moving(look: Look, places: Places) -> None:
+def moving(look: Look) -> Moving:
     row = look.row
     threshold = row.get("threshold", 0.0)
     band = {"kind": "band", "from": -threshold, "to": threshold, "colour": charts.REMOVED}
     band["text"] = f"{100 * row.get('sparsity', 0):.4g} % removed"
-    components.marks({"weights": [band]}, key="prune-marks")
     after = dict(count.weights(look.after)).get(look.layer, look.weight)
-    with places["map"]:
-        st.html(of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights"))
-    with places["layers"]:
-        st.html(
-            figures.table(
-                look.report.tables["layers"],
-                {
-                    "layer": figures.Column("layer"),
-                    "weights": figures.Column("weights"),
-                    "kept": figures.Column("kept"),
-                    "sparsity": figures.Column("removed", "share", charts.REMOVED),
-                    "threshold": figures.Column("threshold"),
-                    "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
-                },
-                look.layer,
-            )
-        )
+    picture = of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights")
+    table = figures.table(
+        look.report.tables["layers"],
+        {
+            "layer": figures.Column("layer"),
+            "weights": figures.Column("weights"),
+            "kept": figures.Column("kept"),
+            "sparsity": figures.Column("removed", "share", charts.REMOVED),
+            "threshold": figures.Column("threshold"),
+            "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
+        },
+        look.layer,
+    )
+    return Moving({"weights": [band]}, {"map": picture, "layers": table})
 
 
 frame.heading(

@@ -7,8 +7,10 @@ from torch import Tensor
 from engine import grids
 from engine.surgery import weight_layers
 from engine.types import Grid
-from pages.parts import charts, components, figures, frame, sensitivity
-from pages.parts.frame import Look, Places
+from pages.parts import charts, figures, frame, sensitivity
+from pages.parts.figures import caption
+from pages.parts.frame import Place
+from pages.parts.live import Look, Marks, Moving
 from pages.parts.pictures import corner
 
 MOST_LEVELS = 256  # drawn
@@ -23,7 +25,7 @@ def reach(weight: Tensor) -> float:
     return float(weight.abs().max()) or 1.0
 
 
-def still(look: Look) -> Places:
+def still(look: Look, place: Place) -> None:
     chosen = {name: look.step.settings[name] for name in CURVE}
     quiet = {"displayModeBar": False}
     st.subheader("The levels that weights are rounded to", anchor=False)
@@ -33,7 +35,7 @@ def still(look: Look) -> Places:
         config=quiet,
         alt=f"Weights of {look.layer} with the levels of the grid",
     )
-    places = {"levels": st.container(key="moving-levels")}
+    place("levels")
     stairs, rounding = st.columns(2, gap="medium")
     limit = 1.08 * reach(look.weight)
     with stairs:
@@ -47,7 +49,7 @@ def still(look: Look) -> Places:
         st.plotly_chart(
             empty, key="errors", config=quiet, alt="Histogram of rounding errors in units of the step"
         )
-        places["errors"] = st.container(key="moving-errors")
+        place("errors")
     curve, small = st.columns(2, gap="medium")
     with curve:
         st.subheader("Error against bits", anchor=False)
@@ -55,24 +57,23 @@ def still(look: Look) -> Places:
         frame_ = frame_[np.isfinite(frame_["sqnr_db"])]
         line = charts.lines(frame_, "bits", "sqnr_db", titles=("bits", "signal to noise, dB"), height=260)
         st.plotly_chart(line, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
-        places["curve"] = st.container(key="moving-curve")
+        place("curve")
     with small:
         st.subheader("Five by five weights", anchor=False)
-        places["corner"] = st.container(key="moving-corner")
+        place("corner")
     st.subheader("Layer by layer", anchor=False)
-    places["layers"] = st.container(key="moving-layers")
-    for place in places.values():
-        place.html("<span></span>")
+    place("layers")
     sensitivity.section("quantize", "bits", [2, 3, 4, 5, 6, 8], "bits")
     lecture()
-    return places
 
 
-def moving(look: Look, places: Places) -> None:
+def moving(look: Look) -> Moving:
     param = look.after.params[weight_layers(look.after)[look.layer]]
     if not isinstance(param, Grid):
-        places["layers"].info(f"{look.layer} is left out: it stays as it is.")
-        return
+        blank = {chart: [] for chart in ("levels", "stairs", "errors", "curve")}
+        empty = dict.fromkeys(("levels", "errors", "curve", "corner"), "")
+        left_out = figures.notice(f"{look.layer} is left out: it stays as it is.")
+        return Moving(blank, {**empty, "layers": left_out + layers(look)})
     widest = int(param.scale.argmax())
     table = grids.levels(param, symmetric(look), widest)
     if symmetric(look) and param.bits == 1:
@@ -90,114 +91,104 @@ def moving(look: Look, places: Places) -> None:
     if len(levels) > MOST_LEVELS:  # they would fill the plot
         levels, sticks = [], drawn[:0]
     corners = steps.iloc[np.unique(np.linspace(0, len(steps) - 1, 4 * MOST_LEVELS).astype(int))]
-    components.marks(
-        {
-            "levels": [
-                {"kind": "levels", "at": levels, "colour": charts.CHANGED},
-                {
-                    "kind": "sticks",
-                    "at": sticks["value"].tolist(),
-                    "heights": sticks["weights"].tolist(),
-                    "colour": charts.CHANGED,
-                },
-            ],
-            "stairs": [
-                {
-                    "kind": "path",
-                    "xs": corners["input"].tolist(),
-                    "ys": corners["output"].tolist(),
-                    "colour": charts.CHANGED,
-                }
-            ],
-            "errors": [
-                {
-                    "kind": "path",
-                    "xs": [-1.0, *np.repeat(edges, 2)[1:-1].tolist(), 1.0],
-                    "ys": [0.0, *np.repeat(shares / max(shares.max(), 1e-9) * 0.95, 2).tolist(), 0.0],
-                    "colour": charts.REMOVED,
-                    "fill": True,
-                }
-            ],
-            "curve": [
-                {
-                    "kind": "dot",
-                    "x": bits,
-                    "y": noise,
-                    "colour": charts.CHANGED,
-                    "text": f"{bits} bit: {noise:.1f} dB",
-                }
-            ]
-            if np.isfinite(noise)
-            else [],
-        },
-        key="quantize-marks",
-    )
-    with places["corner"]:
-        at = grids.busiest(look.weight)
-        before, codes, after = grids.corner(look.weight, param, at=at)
-        limit = reach(before)
-        st.caption(f"Around the largest weight: from row {at[0] + 1}, column {at[1] + 1}.")
-        st.html(
-            corner("original", before, 3, limit)
-            + corner("integer code", codes, 0)
-            + corner("(code - zero point) x scale", after, 3, limit)
-        )
+    marks: Marks = {
+        "levels": [
+            {"kind": "levels", "at": levels, "colour": charts.CHANGED},
+            {
+                "kind": "sticks",
+                "at": sticks["value"].tolist(),
+                "heights": sticks["weights"].tolist(),
+                "colour": charts.CHANGED,
+            },
+        ],
+        "stairs": [
+            {
+                "kind": "path",
+                "xs": corners["input"].tolist(),
+                "ys": corners["output"].tolist(),
+                "colour": charts.CHANGED,
+            }
+        ],
+        "errors": [
+            {
+                "kind": "path",
+                "xs": [-1.0, *np.repeat(edges, 2)[1:-1].tolist(), 1.0],
+                "ys": [0.0, *np.repeat(shares / max(shares.max(), 1e-9) * 0.95, 2).tolist(), 0.0],
+                "colour": charts.REMOVED,
+                "fill": True,
+            }
+        ],
+        "curve": [
+            {
+                "kind": "dot",
+                "x": bits,
+                "y": noise,
+                "colour": charts.CHANGED,
+                "text": f"{bits} bit: {noise:.1f} dB",
+            }
+        ]
+        if np.isfinite(noise)
+        else [],
+    }
+    at = grids.busiest(look.weight)
+    before, codes, after = grids.corner(look.weight, param, at=at)
+    limit = reach(before)
     whose = (
         "the whole layer"
         if len(param.scale) == 1
         else f"scale {widest + 1} of {len(param.scale):,}, the widest"
     )
-    with places["levels"]:
-        st.caption(
-            f"{len(table):,} levels for {whose}; {len(used):,} are used. Step {float(param.scale[widest]):.4g}, zero point "
-            f"{int(param.zero[widest])}. Sticks: how many of its weights land on each level, to scale with the tallest."
-            + ("" if levels else " Too many levels to draw.")
-        )
-    with places["errors"]:
-        beyond = float((np.abs(lost) > 0.5 + 1e-6).mean()) if len(lost) else 0.0
-        st.caption(
-            f"The tallest bar holds {100 * shares.max():.1f} % of the weights; {100 * beyond:.2f} % were clipped."
-        )
-    with places["curve"]:
-        st.caption("Each bit brings about 6 dB: half the error.")
-    with places["layers"]:
-        st.html(
-            figures.table(
-                look.report.tables["layers"],
-                {
-                    "layer": figures.Column("layer"),
-                    "weights": figures.Column("weights"),
-                    "bits": figures.Column("bits"),
-                    "bits_per_weight": figures.Column("with scales", "bits"),
-                    "sqnr_db": figures.Column("signal to noise", "dB"),
-                    "max_error": figures.Column("largest error"),
-                    "clipped": figures.Column("clipped", "share", charts.REMOVED),
-                    "levels_used": figures.Column("levels used"),
-                },
-                look.layer,
-            )
-        )
-        activations(look)
+    beyond = float((np.abs(lost) > 0.5 + 1e-6).mean()) if len(lost) else 0.0
+    return Moving(
+        marks,
+        {
+            "levels": caption(
+                f"{len(table):,} levels for {whose}; {len(used):,} are used. Step {float(param.scale[widest]):.4g}, "
+                f"zero point {int(param.zero[widest])}. Sticks: how many of its weights land on each level, to scale "
+                "with the tallest." + ("" if levels else " Too many levels to draw.")
+            ),
+            "errors": caption(
+                f"The tallest bar holds {100 * shares.max():.1f} % of the weights; {100 * beyond:.2f} % were clipped."
+            ),
+            "curve": caption("Each bit brings about 6 dB: half the error."),
+            "corner": caption(f"Around the largest weight: from row {at[0] + 1}, column {at[1] + 1}.")
+            + corner("original", before, 3, limit)
+            + corner("integer code", codes, 0)
+            + corner("(code - zero point) x scale", after, 3, limit),
+            "layers": layers(look),
+        },
+    )
 
 
-def activations(look: Look) -> None:
-    """What rounding the inputs of layers costs, where the step does it."""
+def layers(look: Look) -> str:
+    """What the step did to each layer, and what rounding the inputs of layers costs, where it does that."""
+    table = figures.table(
+        look.report.tables["layers"],
+        {
+            "layer": figures.Column("layer"),
+            "weights": figures.Column("weights"),
+            "bits": figures.Column("bits"),
+            "bits_per_weight": figures.Column("with scales", "bits"),
+            "sqnr_db": figures.Column("signal to noise", "dB"),
+            "max_error": figures.Column("largest error"),
+            "clipped": figures.Column("clipped", "share", charts.REMOVED),
+            "levels_used": figures.Column("levels used"),
+        },
+        look.layer,
+    )
     if "activations" not in look.report.tables:
-        return
-    st.markdown("**Inputs of the layers**")
-    st.html(
-        figures.table(
-            look.report.tables["activations"],
-            {
-                "layer": figures.Column("layer"),
-                "kind": figures.Column("range"),
-                "bits": figures.Column("bits"),
-                "scale": figures.Column("scale"),
-                "sqnr_db": figures.Column("signal to noise", "dB"),
-                "clipped": figures.Column("clipped", "share", charts.REMOVED),
-            },
-            look.layer,
-        )
+        return table
+    return f"{table}<p><b>Inputs of the layers</b></p>" + figures.table(
+        look.report.tables["activations"],
+        {
+            "layer": figures.Column("layer"),
+            "kind": figures.Column("range"),
+            "bits": figures.Column("bits"),
+            "scale": figures.Column("scale"),
+            "sqnr_db": figures.Column("signal to noise", "dB"),
+            "clipped": figures.Column("clipped", "share", charts.REMOVED),
+        },
+        look.layer,
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 from torch import Tensor
@@ -66,6 +69,12 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     except SlimscopeError as error:
         raise type(error)(f"step {len(live)} ({step.technique}): {error}") from error
     return bundle, (*reports, report)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def answer(question: str, _work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `_work` gives for a question: a fragment and a browser that ask the same at once share it."""
+    return _work()
 
 
 @st.cache_data(max_entries=512, show_spinner=False)

@@ -1,4 +1,4 @@
-"""The two small browser components: marks that move over charts, and hold-to-compare."""
+"""The two small browser components: what moves with a slider, and hold-to-compare."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ def _component(name: str, html: str, css: str = "") -> Any:
     return st.components.v2.component(f"slimscope_{name}", html=html, js=script, css=css)
 
 
-def marks(charts: dict[str, list[dict[str, Any]]], key: str) -> None:
-    """Lay marks over the charts with these keys: band, line, levels, sticks, path or dot."""
-    _component("marks", "<span></span>")(data=charts, key=key, height=1)
+def stage(message: dict[str, Any], key: str) -> None:
+    """Put a message of `live.py` on the page: marks over charts, pieces of HTML, tiles."""
+    _component("stage", "<span></span>")(data=message, key=key, height=1)
+
+
+def settled(message: dict[str, Any]) -> None:
+    """Run this fragment again when the browser shows all figures of another recipe than `key`."""
+    _component("stage", "<span></span>")(
+        data={**message, "rest": True}, key="settled", height=1, on_settled_change=lambda: None
+    )
 
 
 HOLD = """<button type="button" aria-pressed="false">Hold: original</button>"""

@@ -9,6 +9,7 @@ from html import escape
 import pandas as pd
 
 from engine.types import Basis, Figure
+from pages.parts.glossary import explained
 
 
 def text(value: float, unit: str) -> str:
@@ -86,15 +87,15 @@ class Tile:
     def html(self) -> str:
         if self.figure is None:
             return (
-                f'<div class="tile"><div class="name"><span>{escape(self.name)}</span></div>'
-                f'<div class="value">-</div><div class="note">{escape(self.note)}</div></div>'
+                f'<div class="tile" data-tile="{escape(self.name)}" aria-busy="{str(self.pending).lower()}">'
+                f'<div class="name"><span>{explained(self.name)}</span></div><div class="value">-</div><div class="note">{escape(self.note)}</div></div>'
             )
         value = escape(text(self.figure.value, self.figure.unit))
         note = "working it out ..." if self.pending else escape(self.note)
         return (
-            f'<div class="tile{" pending" if self.pending else ""}" data-figure="{escape(self.figure.name)}"'
+            f'<div class="tile{" pending" if self.pending else ""}" data-tile="{escape(self.name)}" data-figure="{escape(self.figure.name)}"'
             f' data-value="{self.figure.value!r}" aria-busy="{str(self.pending).lower()}">'
-            f'<div class="name"><span>{escape(self.name)}</span>{badge(self.figure)}</div>'
+            f'<div class="name"><span>{explained(self.name)}</span>{badge(self.figure)}</div>'
             f'<div class="value">{self._pair(value, self.was and text(self.was.value, self.was.unit))}</div>'
             f'<div class="note">{self._pair(note, self.was and "original")}</div></div>'
         )
@@ -110,6 +111,16 @@ def badge(figure: Figure) -> str:
     return f'<span class="basis {figure.basis}" title="{how}" tabindex="0">{figure.basis}</span>'
 
 
+def notice(words: str, kind: str = "note") -> str:
+    """A sentence in a box; `alert` where something is wrong."""
+    return f'<div class="notice {kind}" role="{kind}">{escape(words)}</div>'
+
+
+def caption(words: str) -> str:
+    """A sentence in small letters."""
+    return f'<p class="caption">{escape(words)}</p>'
+
+
 def tiles(row: Iterable[Tile]) -> str:
     """Tiles side by side as one piece of HTML."""
     return f'<div class="tiles">{"".join(tile.html() for tile in row)}</div>'
@@ -118,7 +129,7 @@ def tiles(row: Iterable[Tile]) -> str:
 def ledger(figures: Iterable[Figure], reference: float) -> str:
     """Figures as a table: name, value, ratio to `reference`, basis and how."""
     rows = "".join(
-        f"<tr><td>{escape(f.name)}</td><td>{escape(text(f.value, f.unit))}</td>"
+        f"<tr><td>{explained(f.name)}</td><td>{escape(text(f.value, f.unit))}</td>"
         f"<td>{f'{reference / f.value:.2f}x' if f.unit == 'bytes' and f.value else ''}</td>"
         f'<td>{badge(f)}</td><td class="text">{escape(f.how)}</td></tr>'
         for f in figures
@@ -138,11 +149,12 @@ class Column:
 
 def table(frame: pd.DataFrame, columns: dict[str, Column], here: str = "") -> str:
     """A small HTML table of layers; the row of layer `here` is marked, shares may carry a bar."""
-    head = "".join(f"<th>{escape(c.title)}</th>" for c in columns.values())
+    head = "".join(f"<th>{explained(c.title)}</th>" for c in columns.values())
     rows = []
-    for record in frame.to_dict("records"):
-        cells = "".join(_cell(record[name], column) for name, column in columns.items())
-        rows.append(f'<tr class="{"here" if record.get("layer") == here else ""}">{cells}</tr>')
+    layers = frame["layer"].tolist() if "layer" in frame else [""] * len(frame)
+    for layer, *values in zip(layers, *(frame[name].tolist() for name in columns), strict=True):
+        cells = "".join(map(_cell, values, columns.values()))
+        rows.append(f'<tr class="{"here" if layer == here else ""}">{cells}</tr>')
     return f'<div class="scroll"><table class="slim-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 

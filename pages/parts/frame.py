@@ -1,51 +1,27 @@
 """The workbench that every technique's page stands on: tiles, controls, pictures, run button.
 
-A page gives two functions: `still` draws what stays while a slider moves and returns the places
-for what does not; `moving` fills those places on every move. Both get a `Look`.
+A page gives two functions: `still` draws what stays while a slider moves, with places for what
+does not; `moving` says what is in those places, and is asked anew on every move (`live.py`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from html import escape
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
-from torch import Tensor
 
 from engine import technique
 from engine.surgery import weight_layers
-from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
-from pages.parts import cached, figures, jobs, knobs, session
-from pages.parts.components import hold
-from pages.parts.figures import Tile
+from engine.types import Bundle, Recipe, SlimscopeError, Step
+from pages.parts import jobs, knobs, live, session, tiles
+from pages.parts.components import hold, settled, stage
 from pages.parts.footer import footer
+from pages.parts.live import Look
 
-Places = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a page shows: the bundle before and after its step, the step's report, and the chosen layer."""
-
-    step: Step
-    before: Bundle
-    after: Bundle
-    report: Report
-    layer: str
-
-    @property
-    def weight(self) -> Tensor:
-        """The chosen layer's weight as it enters the step."""
-        return self.before.params[weight_layers(self.before)[self.layer]].decode()
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """The report's row about the chosen layer; empty where the step leaves it alone."""
-        rows = self.report.tables["layers"]
-        found = rows[rows["layer"] == self.layer].to_dict("records")
-        return found[0] if found else {}
+Place = Callable[[str], None]  # draws the place of this name, filled
 
 
 def heading(title: str, lead: str) -> None:
@@ -58,26 +34,24 @@ def heading(title: str, lead: str) -> None:
 
 def workbench(
     name: str,
-    still: Callable[[Look], Places],
-    moving: Callable[[Look, Places], None],
+    still: Callable[[Look, Place], None],
+    moving: live.Page,
     fits: Callable[[Bundle, str], bool] | None = None,
 ) -> None:
     """Lay out a technique's page and keep it alive while its controls move."""
+    live.PAGES[name] = moving
     subject = session.subject()
-    bar, top = st.container(), st.container()
+    bar, top = st.container(), st.container(key="tiles")
     with st.container(key="workbench"):
         left, right = st.columns([1, 2.6], gap="medium")
     reached = jobs.reached(subject, knobs.before(name), right)
-    if reached is None:
+    base = None if reached is None else reached[0]
+    labels = [] if base is None else [x for x, w in weight_layers(base).items() if not fits or fits(base, w)]
+    if base is None or not labels:
         with bar:
             header(subject)
-        return
-    base, _ = reached
-    labels = [label for label, weight in weight_layers(base).items() if fits is None or fits(base, weight)]
-    if not labels:
-        with bar:
-            header(subject)
-        right.info("This net has no layer that this technique applies to.")
+        if base is not None:
+            right.info("This net has no layer that this technique applies to.")
         return
     with left:
         layer = st.selectbox(
@@ -86,117 +60,60 @@ def workbench(
             key=f"layer-{name}-{subject}",
             help="Which layer the pictures show; the step works on all of them.",
         )
-    with right:
+    slot, foot = top.empty(), st.container()
+    slot.html(tiles.header(subject, wait=True))
+    with right, suppress(SlimscopeError):  # the controls say what is wrong
+        places = _answer(name, subject, layer)["html"]
+        still(
+            live.look(subject, *knobs.shown(name), layer),
+            lambda place: st.html(f'<div data-live="{place}">{places.get(place, "")}</div>'),
+        )
+
+    def follow(drawn: bool = False) -> None:
+        """Send what moves: to a browser that asked already it is a confirmation."""
         try:
-            places = still(_look(name, subject, base, layer))
-        except SlimscopeError:
-            places = None  # the controls say what is wrong
-    foot = st.container()
-    for outside in (bar, top, foot):
-        outside.html("<span></span>")
+            answer = _answer(name, subject, layer)
+        except SlimscopeError as error:
+            st.error(str(error))
+            return
+        stage({**answer, "ask": _question(name, base, subject, layer), "drawn": drawn}, f"stage-{drawn}")
 
     @st.fragment
-    def live() -> None:
+    def rest() -> None:
+        """What need not follow at once: drawn again when the browser has all figures of a move."""
         if st.session_state.pop(knobs.REDRAW, False):
             st.rerun()
-        try:
-            look = _look(name, subject, base, layer)
-        except SlimscopeError as error:
-            look = None
-            st.error(str(error))
-        if look is not None:
-            # What moved goes out first; what must be measured follows, and says so until then.
-            if places is not None:
-                moving(look, places)
-            first = tiles(subject, wait=True)
-            slot = top.empty()  # only now: an empty place would be seen
-            slot.html(first)
-        knobs.panel(name, base)
-        knobs.membership(name)
-        for note in look.report.notes if look else ():
-            st.caption(note)
         with bar:
             strip()
-        if look is not None:
-            slot.html(tiles(subject, wait=False))
-            with foot:
-                footer(subject)
+        with foot:
+            footer(subject)
+        settled(live.late(session.owner(), subject, session.recipe().live.key))
         jobs.wake()
 
     with left:
-        live()
+        follow(drawn=True)
+        knobs.panel(name, base, follow)
+        st.html('<div data-live="notes"></div>')
+        knobs.membership(name)
+    slot.html(tiles.header(subject))
+    rest()
 
 
-def _look(name: str, subject: str, base: Bundle, layer: str) -> Look:
-    after, reports = cached.after(subject, knobs.through(name).key)
-    return Look(knobs.current(name), base, after, reports[-1], layer)
+def _answer(name: str, subject: str, layer: str) -> dict[str, Any]:
+    return live.answer(subject, *knobs.shown(name), layer, knobs.find(name) is not None)
 
 
-# ---------------------------------------------------------------- the header
-
-
-def tiles(subject: str, wait: bool) -> str:
-    """The four figures of the whole recipe; with `wait`, those that take time show the last known value."""
-    key = session.recipe().live.key
-    remembered: dict[str, list[Tile]] = st.session_state.setdefault("tiles", {})
-    try:
-        cached.after(subject, key)
-    except cached.Untrained:
-        return figures.tiles(
-            [
-                Tile(name, None, "a step must be trained first: press Run")
-                for name in ("Accuracy", "Compressed file")
-            ]
-        )
-    except SlimscopeError as error:
-        unknown = [
-            Tile(name, None, "a step does not fit this net") for name in ("Accuracy", "Compressed file")
-        ]
-        return f'{figures.tiles(unknown)}<div role="alert">{escape(str(error))}</div>'
-    counted, was = cached.counted(subject, key), cached.counted(subject, "[]")
-    row = [
-        Tile(
-            "Zero weights",
-            counted["sparsity"],
-            f"{counted['non-zero weights'].value:,.0f} are left",
-            was["sparsity"],
-        ),
-        Tile("Parameters", counted["parameters"], f"of {was['parameters'].value:,.0f}", was["parameters"]),
-    ]
-    if wait and subject in remembered:
-        return figures.tiles([*(replace(tile, pending=True) for tile in remembered[subject]), *row])
-    n = cached.sample_size(subject) if cached.images(subject) is not None else 0
-    slow = [
-        accuracy(subject, key, n) if n else Tile("Accuracy", None, "needs a known architecture"),
-        file_size(subject, key),
-    ]
-    remembered[subject] = slow
-    return figures.tiles([*slow, *row])
-
-
-def file_size(subject: str, key: str) -> Tile:
-    """Bytes of the real file, and how many times smaller it is than the original's dense file."""
-    size, dense = cached.size(subject, key), cached.dense_bytes(subject)
-    ratio = f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'B')} dense"
-    return Tile("Compressed file", size, ratio, dense)
-
-
-def accuracy(subject: str, key: str, n: int) -> Tile:
-    """Accuracy on the whole test set where it is known; else on a sample, while the whole follows."""
-    held = cached.images(subject)
-    assert held is not None
-    (now, change), (base, _) = cached.accuracy(subject, key, n), cached.accuracy(subject, "[]", n)
-    more = ""
-    if n < len(held.test):
-        whole, origin = cached.full_accuracy(subject, key), cached.full_accuracy(subject, "[]")
-        if whole is None:
-            more = f"; all {len(held.test):,} follow"
-            jobs.measure_all(key)
-        else:
-            (now, change), n = whole, len(held.test)
-            base = base if origin is None else origin[0]
-    note = figures.interval(now) if key == "[]" else figures.points(change)
-    return Tile("Accuracy", now, f"{note}, n = {n:,}{more}", base)
+def _question(name: str, base: Bundle, subject: str, layer: str) -> dict[str, Any]:
+    """What the browser asks while a slider of this page moves: it writes the slider's value into the recipe."""
+    whole, at = knobs.shown(name)
+    return {
+        "subject": subject,
+        "layer": layer,
+        "recipe": json.loads(whole.key),
+        "at": at,
+        "in_recipe": True,  # a moved slider adds the step
+        "controls": knobs.sliders(name, base),
+    }
 
 
 # ---------------------------------------------------------------- the recipe
@@ -205,7 +122,7 @@ def accuracy(subject: str, key: str, n: int) -> Tile:
 def header(subject: str) -> None:
     """The recipe and the tiles, for pages without a technique of their own, and where one can't be shown."""
     compare_and_recipe()
-    st.html(tiles(subject, wait=False))
+    st.html(tiles.header(subject))
 
 
 @st.fragment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -38,14 +39,17 @@ def submit(kind: str, title: str, **payload: object) -> None:
         st.session_state["problem"] = str(error)
 
 
-def measure_all(key: str) -> None:
-    """Measure the recipe on the whole test set; what was asked before and is not done is dropped."""
-    for job in manager().list(session.owner()):
+def measure_all(owner: str, subject: str, key: str) -> None:
+    """Measure a recipe on the whole test set; what was asked before and is not done is dropped."""
+    model, spec = cached.parts(subject)
+    payload = {"model": model, "data": spec, "recipe": key}
+    for job in manager().list(owner):
         if job.kind == "accuracy" and job.open and job.payload["recipe"] != key:
-            manager().cancel(session.owner(), job.id)
-    failed = latest("accuracy", recipe=key)
+            manager().cancel(owner, job.id)
+    failed = newest(owner, "accuracy", payload)
     if failed is None or failed.state in ("cancelled", "interrupted", "done"):
-        submit("accuracy", "Accuracy on the whole test set", recipe=key)
+        with suppress(SlimscopeError):  # a full queue: the figure on the sample stands
+            manager().submit(owner, "accuracy", payload, "Accuracy on the whole test set")
 
 
 def wake() -> None:
@@ -57,7 +61,12 @@ def wake() -> None:
 def latest(kind: str, **payload: object) -> Job | None:
     """The visitor's newest job of this kind on the model in view whose payload holds these values."""
     wanted = {"model": session.model(), "data": session.scaling(), **payload}
-    for job in manager().list(session.owner()):
+    return newest(session.owner(), kind, wanted)
+
+
+def newest(owner: str, kind: str, wanted: dict[str, object]) -> Job | None:
+    """The owner's newest job of this kind whose payload holds these values."""
+    for job in manager().list(owner):
         if job.kind == kind and all(job.payload.get(k) == v for k, v in wanted.items()):
             return job
     return None

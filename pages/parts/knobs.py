@@ -42,11 +42,18 @@ def insert(recipe: Recipe, step: Step) -> Recipe:
     return Recipe((*recipe.steps[:place], step, *recipe.steps[place:]))
 
 
+def shown(name: str) -> tuple[Recipe, int]:
+    """The recipe with the step that a page edits, and the step's position: where none is in it, a preview."""
+    place = find(name)
+    if place is not None:
+        return session.recipe(), place
+    whole = insert(session.recipe(), technique.step(name))
+    return whole, next(i for i, s in enumerate(whole) if s.technique == name)
+
+
 def before(name: str) -> Recipe:
     """The live part of the recipe that comes before the step that a page edits."""
-    place, whole = find(name), session.recipe()
-    if place is None:
-        place = next(i for i, s in enumerate(insert(whole, technique.step(name))) if s.technique == name)
+    whole, place = shown(name)
     return Recipe(whole.steps[:place]).live
 
 
@@ -54,6 +61,22 @@ def through(name: str) -> Recipe:
     """The live part of the recipe up to the page's step, which is switched on even where the recipe has it off."""
     step = current(name)
     return before(name).then(Step(step.technique, step.settings))
+
+
+def sliders(name: str, bundle: Bundle) -> dict[str, dict[str, Any]]:
+    """The page's sliders, for the browser: widget key -> setting, and the value at each position."""
+    step = current(name)
+    return {
+        f"{name}-{setting}": {"setting": setting, "stops": _stops(knob, step.settings[setting], bundle)}
+        for setting, knob in technique.get(name).knobs.items()
+        if isinstance(knob, Slider) and knob.matters(step.settings)
+    }
+
+
+def _stops(knob: Slider, value: Any, bundle: Bundle) -> list[Any]:
+    """The values that a slider can take: those of its knob, and the present one."""
+    low, high = knob.bounds(bundle)
+    return sorted({*knob.stops(bundle), type(value)(min(max(value, low), high))})
 
 
 def change(name: str, **settings: Any) -> None:
@@ -95,15 +118,22 @@ def add(name: str) -> None:
     session.put(insert(session.recipe(), technique.step(name)))
 
 
-def panel(name: str, bundle: Bundle) -> Step:
-    """All controls of a technique, set to the recipe's step; returns that step."""
+def panel(name: str, bundle: Bundle, follow: Callable[[], None] | None = None) -> Step:
+    """All controls of a technique, set to the recipe's step; returns that step.
+
+    With `follow`, a slider that moves is drawn again by itself, and then `follow` is called; whoever
+    follows draws the whole page where REDRAW says so.
+    """
     known, step = technique.get(name), current(name)
     st.session_state.pop(MOVED, None)
     presets(name)
     main = {n: k for n, k in known.knobs.items() if not isinstance(k, Layers | PerLayer) and n != "seed"}
     for knob_name, knob in main.items():
         if knob.matters(step.settings):
-            control(name, knob_name, knob, step.settings[knob_name], bundle)
+            if follow is not None and isinstance(knob, Slider):
+                _alone(name, knob_name, knob, bundle, follow)
+            else:
+                control(name, knob_name, knob, step.settings[knob_name], bundle)
     rest = {n: k for n, k in known.knobs.items() if n not in main and k.matters(step.settings)}
     if rest:
         layered = any(isinstance(knob, Layers) for knob in rest.values())
@@ -113,6 +143,21 @@ def panel(name: str, bundle: Bundle) -> Step:
                 for knob_name, knob in rest.items():
                     control(name, knob_name, knob, step.settings[knob_name], bundle)
     return step
+
+
+def _alone(owner: str, name: str, knob: Slider, bundle: Bundle, follow: Callable[[], None]) -> None:
+    moved = False
+
+    @st.fragment
+    def slider() -> None:
+        nonlocal moved
+        st.session_state.pop(MOVED, None)
+        control(owner, name, knob, current(owner).settings[name], bundle)
+        if moved:
+            follow()
+        moved = True
+
+    slider()
 
 
 def presets(name: str) -> None:
@@ -198,7 +243,7 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
 def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: Any, bundle: Bundle) -> None:
     low, high = knob.bounds(bundle)
     inside = min(max(value, low), high)
-    stops = sorted({*knob.stops(bundle), type(value)(inside)})
+    stops = _stops(knob, value, bundle)
     percent = knob.unit.startswith("share")
     write: Callable[[Any], str] = (lambda v: f"{100 * v:.4g} %") if percent else (lambda v: f"{v:g}")
     unit = f" ({knob.unit})" if knob.unit and not percent and knob.unit != title.lower() else ""

@@ -51,6 +51,15 @@ def of_tensor(picture: charts.Picture, alt: str, tall: int = 420, kind: str = "n
     return f'<img class="picture {kind}" alt="{escape(alt)}" src="{_png(image)}" style="{style}">'
 
 
+def side_by_side(items: Iterable[tuple[str, str]]) -> str:
+    """Pictures (HTML) in columns that wrap, each over its caption."""
+    cells = "".join(
+        f'<figure>{picture}<figcaption class="caption">{escape(words)}</figcaption></figure>'
+        for picture, words in items
+    )
+    return f'<div class="side-by-side">{cells}</div>'
+
+
 def legend(*entries: tuple[str, str]) -> str:
     """Colour swatches with words."""
     items = "".join(

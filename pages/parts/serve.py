@@ -1,4 +1,5 @@
-"""The server around app.py: warms up before the first visitor, tells visitors apart, says when it is ready.
+"""The server around app.py: warms up before the first visitor, tells visitors apart, says when it is ready,
+and answers the browser's questions while a slider moves (`live.py`, `stage.js`).
 
 `streamlit run pages/parts/serve.py` is what `make run` starts. `streamlit run app.py` works as well,
 from the front page, without the warm-up.
@@ -22,14 +23,18 @@ sys.path.insert(0, str(ROOT))
 
 import streamlit as st
 import torch
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
 
+from engine.types import SlimscopeError
+
 COOKIE = "slimscope"
+LONGEST = 1_000_000  # bytes of a question
 YEAR = 365 * 24 * 3600
 
 
@@ -56,6 +61,7 @@ class Visitor:
 async def lifespan(app: object) -> AsyncIterator[None]:
     """Import what pages need, load the first model, and put it all out of the collector's sight."""
     torch.set_num_threads(1)
+    sys.setswitchinterval(0.001)
     # A pages/ folder beside app.py makes Streamlit run a page without its frame on a cold deep link.
     PagesManager.uses_pages_directory = False
     import engine.techniques  # noqa: F401
@@ -73,6 +79,23 @@ async def ready(request: Request) -> Response:
     return PlainTextResponse("ready")
 
 
+async def ask(request: Request) -> Response:
+    """Exact answers while a slider moves, without a run of the page."""
+    from pages.parts import live
+
+    if int(request.headers.get("content-length", 0)) > LONGEST:
+        return JSONResponse({"error": f"a question has at most {LONGEST} bytes"}, 413)
+    body = await request.body()
+    try:
+        answer = await run_in_threadpool(live.asked, request.cookies.get(COOKIE, ""), body)
+    except SlimscopeError as error:
+        return JSONResponse({"error": str(error)}, 422)
+    return JSONResponse(answer)
+
+
 app = st.App(
-    ROOT / "app.py", lifespan=lifespan, middleware=[Middleware(Visitor)], routes=[Route("/ready", ready)]
+    ROOT / "app.py",
+    lifespan=lifespan,
+    middleware=[Middleware(Visitor)],
+    routes=[Route("/ready", ready), Route("/live", ask, methods=["POST"])],
 )

@@ -1,0 +1,130 @@
+"""What follows a slider while it moves: worked out by the page's own function, asked for by `stage.js`.
+
+The same answer goes two ways: through the page's fragment after a move, and to whoever asks at
+`/live` during one. A page names its function by running once; whoever asks then gets what the
+page would show, for a recipe that is checked like one from a link.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from engine import store, technique, zoo
+from engine.surgery import weight_layers
+from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
+from pages.parts import cached, tiles
+from pages.parts.figures import caption
+
+Marks = Mapping[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a page shows: the bundle before and after its step, the step's report, and the chosen layer."""
+
+    step: Step
+    before: Bundle
+    after: Bundle
+    report: Report
+    layer: str
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """The chosen layer's weight as it enters the step."""
+        return self.before.params[weight_layers(self.before)[self.layer]].decode()
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """The report's row about the chosen layer; empty where the step leaves it alone."""
+        rows = self.report.tables["layers"]
+        layers = rows["layer"].tolist()
+        if self.layer not in layers:
+            return {}
+        place = layers.index(self.layer)
+        return {name: rows[name].tolist()[place] for name in rows}
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What moves: marks over charts (chart key -> marks) and pieces of HTML (place -> HTML)."""
+
+    marks: Marks = field(default_factory=dict)
+    html: Mapping[str, str] = field(default_factory=dict)
+
+
+Page = Callable[[Look], Moving]
+PAGES: dict[str, Page] = {}  # technique -> the function of its page, once that has been drawn
+
+
+def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
+    """The view of step `at`, which counts as switched on here; steps after it do not matter."""
+    step = whole.steps[at]
+    before = Recipe(whole.steps[:at]).live
+    after, reports = cached.after(subject, before.then(Step(step.technique, step.settings)).key)
+    return Look(step, cached.after(subject, before.key)[0], after, reports[-1], layer)
+
+
+def answer(subject: str, whole: Recipe, at: int, layer: str, in_recipe: bool) -> dict[str, Any]:
+    """Marks, pieces of HTML and quick tiles for step `at` of a recipe; the names of the tiles that follow.
+
+    Where more steps come after this one, they are not waited for: all tiles follow.
+    """
+    applied = whole if in_recipe else Recipe(whole.steps[:at] + whole.steps[at + 1 :])
+    key = applied.live.key
+
+    def work() -> dict[str, Any]:
+        shown = look(subject, whole, at, layer)
+        moving = PAGES[shown.step.technique](shown)
+        is_last = shown.step.on and in_recipe and not Recipe(whole.steps[at + 1 :]).live
+        quick = tiles.quick(subject, key)[0] if is_last else []
+        known = {tile.name: tile.html() for tile in quick}
+        return {
+            "key": key,
+            "marks": dict(moving.marks),
+            "html": {**moving.html, "notes": "".join(map(caption, shown.report.notes))},
+            "tiles": known,
+            "pending": [name for name in tiles.NAMES if name not in known],
+        }
+
+    found: dict[str, Any] = cached.answer(f"{subject} {whole.key} {at} {layer} {in_recipe}", work)
+    return found
+
+
+def late(owner: str, subject: str, key: str) -> dict[str, Any]:
+    """All tiles of a recipe, once they are measured, and what is wrong with it."""
+    quick, alert = tiles.quick(subject, key)
+    row = [*tiles.measured(owner, subject, key), *quick]
+    return {"key": key, "tiles": {tile.name: tile.html() for tile in row}, "html": {"alert": alert}}
+
+
+def asked(owner: str, body: bytes) -> dict[str, Any]:
+    """The answer to a question from the browser; raises SlimscopeError where it asks for what is not its own.
+
+    A question is about a step (`recipe`, `at`, `layer`, `in_recipe`), or asks for the slow tiles of the
+    recipe with the key `measured`.
+    """
+    try:
+        question = json.loads(body)
+        subject, key = str(question["subject"]), question.get("measured")
+        text = json.dumps(question["recipe"]) if key is None else str(key)
+        at, layer = int(question.get("at", 0)), str(question.get("layer", ""))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SlimscopeError(f"not a question: {error!r}") from None
+    model, spec = cached.parts(subject)
+    mine = (store.get(f"files-{owner}") or {}) if owner else {}
+    if spec != (zoo.entry(model).data if model in zoo.trained() else mine.get(model, {}).get("data")):
+        raise SlimscopeError(f"model {model[:60]!r} is not known here")
+    whole = technique.complete(Recipe.from_key(text))
+    if key is not None:
+        return late(owner, subject, whole.live.key)
+    if not 0 <= at < len(whole) or whole.steps[at].technique not in PAGES:
+        raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")
+    if layer not in weight_layers(cached.after(subject, Recipe(whole.steps[:at]).live.key)[0]):
+        raise SlimscopeError(f"layer {layer[:60]!r} is not in this net")
+    return answer(subject, whole, at, layer, bool(question.get("in_recipe")))

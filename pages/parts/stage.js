@@ -1,0 +1,263 @@
+// Everything on a page that moves with a slider: marks over Plotly charts, pieces of HTML, tiles.
+// Plotly draws a chart once (a changed figure is re-created: 40-100 ms) and React is left out of it:
+// while a slider moves, the server is asked at ./live for exact answers, one question at a time,
+// the newest first. What Streamlit's own run says afterwards confirms it or, if nobody answered, replaces it.
+const SVG = "http://www.w3.org/2000/svg"
+const REST = 30 // ms without a move, before what takes longer is asked for
+const PATIENCE = 1500 // ms after the last move in which an answer about another recipe has to wait
+const stage = (window.slimscopeStage ??= { ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [], held: [] })
+
+// ---------------------------------------------------------------- marks over charts
+
+const make = (tag, attributes, parent) => {
+  const node = document.createElementNS(SVG, tag)
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
+  parent.appendChild(node)
+  return node
+}
+
+const plotOf = chart => document.querySelector(`.st-key-${chart} .js-plotly-plot`)
+
+function draw(chart) {
+  const plot = plotOf(chart)
+  const layout = plot && plot._fullLayout
+  if (!layout || !layout._size || !layout.xaxis) return false
+  if (plot.dataset.marks !== chart) {
+    plot.dataset.marks = chart
+    plot.on("plotly_afterplot", () => draw(chart))
+    plot.style.position = "relative"
+  }
+  plot.querySelector(":scope > svg.marks")?.remove()
+  const size = layout._size
+  const svg = make("svg", { class: "marks", "aria-hidden": "true" }, plot)
+  Object.assign(svg.style, {
+    position: "absolute", left: `${size.l}px`, top: `${size.t}px`, width: `${size.w}px`, height: `${size.h}px`,
+    overflow: "hidden", pointerEvents: "none", zIndex: 2,
+  })
+  const x = v => layout.xaxis.l2p(layout.xaxis.d2l(v))
+  const y = v => layout.yaxis.l2p(layout.yaxis.d2l(v))
+  const path = (xs, ys) => xs.map((v, i) => `${i ? "L" : "M"}${x(v).toFixed(1)} ${y(ys[i]).toFixed(1)}`).join("")
+  const label = (text, at, top, colour) => {
+    const node = make("text", { y: top, fill: colour, "font-size": 12, "font-weight": 600,
+      "font-family": "Source Sans, sans-serif", stroke: "var(--halo)", "stroke-width": 3, "paint-order": "stroke" }, svg)
+    node.textContent = text
+    const wide = node.getComputedTextLength()
+    const room = at + 6 + wide <= size.w ? at + 6 : at - 6 - wide // right of the mark, else left of it
+    node.setAttribute("x", Math.max(2, Math.min(room, size.w - wide - 2)))
+  }
+  for (const mark of stage.marks[chart] || []) {
+    const colour = mark.colour
+    if (mark.kind === "band") {
+      const left = Math.max(0, x(mark.from)), right = Math.min(size.w, x(mark.to))
+      make("rect", { x: left, y: 0, width: Math.max(0, right - left), height: size.h, fill: colour, opacity: 0.22 }, svg)
+      for (const edge of [left, right])
+        make("line", { x1: edge, x2: edge, y1: 0, y2: size.h, stroke: colour, "stroke-width": 1.5 }, svg)
+      if (mark.text) label(mark.text, right, 16, colour)
+    } else if (mark.kind === "line") {
+      const at = x(mark.at)
+      make("line", { x1: at, x2: at, y1: 0, y2: size.h, stroke: colour, "stroke-width": 2, "stroke-dasharray": mark.dash || "" }, svg)
+      if (mark.text) label(mark.text, at, mark.top || 16, colour)
+    } else if (mark.kind === "levels") {
+      const d = mark.at.map(v => `M${x(v).toFixed(1)} 0V${size.h}`).join("")
+      make("path", { d, stroke: colour, "stroke-width": 1, opacity: 0.35, fill: "none" }, svg)
+    } else if (mark.kind === "sticks") {
+      const top = Math.max(...mark.heights, 1e-12)
+      const d = mark.at.map((v, i) => `M${x(v).toFixed(1)} ${size.h}V${(size.h * (1 - 0.92 * mark.heights[i] / top)).toFixed(1)}`).join("")
+      make("path", { d, stroke: colour, "stroke-width": Math.max(1.2, Math.min(6, size.w / mark.at.length / 3)), fill: "none", opacity: 0.85 }, svg)
+    } else if (mark.kind === "path") {
+      make("path", { d: path(mark.xs, mark.ys), stroke: colour, "stroke-width": 2, fill: mark.fill ? colour : "none",
+        "fill-opacity": 0.25 }, svg)
+    } else if (mark.kind === "dot") {
+      make("circle", { cx: x(mark.x), cy: y(mark.y), r: 6, fill: colour, stroke: "var(--halo)", "stroke-width": 2 }, svg)
+      if (mark.text) label(mark.text, x(mark.x) + 4, Math.max(14, y(mark.y) - 14), colour)
+    }
+  }
+  return true
+}
+
+// ---------------------------------------------------------------- pieces of HTML and tiles
+
+// Make `old` like `wanted`, keeping the nodes: a picture that stays in the page does not blink.
+function morph(old, wanted) {
+  if (old.nodeName !== wanted.nodeName || old.childNodes.length !== wanted.childNodes.length)
+    return old.replaceWith(wanted)
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== wanted.data) old.data = wanted.data
+    return
+  }
+  for (const { name, value } of [...wanted.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value)
+  for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name)
+  const fresh = [...wanted.childNodes]
+  for (const [i, child] of [...old.childNodes].entries()) morph(child, fresh[i])
+}
+
+const parsed = html => {
+  const template = document.createElement("template")
+  template.innerHTML = html
+  return template.content
+}
+
+function fill(place) {
+  const found = document.querySelector(`[data-live="${place}"]`)
+  if (!found) return false
+  const wanted = found.cloneNode(false)
+  wanted.append(parsed(stage.html[place]))
+  morph(found, wanted)
+  return true
+}
+
+function tile(name) {
+  const found = document.querySelector(`.st-key-tiles [data-tile="${name}"]`)
+  if (!found) return false
+  if (stage.pending.includes(name)) {
+    found.classList.add("pending")
+    found.setAttribute("aria-busy", "true")
+    const note = found.querySelector(".note")
+    if (note) note.textContent = "working it out ..."
+  } else if (stage.tiles[name]) morph(found, parsed(stage.tiles[name]).firstElementChild)
+  return true
+}
+
+// What is not in the page yet (Streamlit may draw it after this) is tried again for a while.
+function paint(jobs) {
+  stage.left = jobs.filter(job => !job())
+  const turn = ++stage.turn
+  const again = tries => {
+    stage.left = stage.left.filter(job => !job())
+    if (stage.left.length && tries && turn === stage.turn) setTimeout(again, 50, tries - 1)
+  }
+  if (stage.left.length) setTimeout(again, 50, 200)
+}
+
+function show(message) {
+  const whole = Boolean(message.marks) // without marks it is what was still missing of an answer
+  if (!whole && message.key !== stage.key) return
+  if (whole) Object.assign(stage, { key: message.key, marks: message.marks })
+  stage.html = { ...(whole ? {} : stage.html), ...message.html }
+  stage.pending = whole ? message.pending : stage.pending.filter(name => !(name in message.tiles))
+  stage.tiles = { ...stage.tiles, ...message.tiles }
+  paint([
+    ...(whole ? Object.keys(stage.marks).map(chart => () => draw(chart)) : stage.left),
+    ...Object.keys(message.html).map(place => () => fill(place)),
+    ...[...Object.keys(message.tiles), ...stage.pending].map(name => () => tile(name)),
+  ])
+}
+
+// ---------------------------------------------------------------- asking while a slider moves
+
+// Until Streamlit has caught up with the slider, what it says about older positions has to wait.
+function heard(message) {
+  if (!stage.moved) return accept(message)
+  if (message.key !== stage.moved.key) return stage.held.push(message)
+  if (!message.marks) return show(message)
+  stage.moved = null
+  if (stage.key !== message.key) return accept(message)
+  stage.ask = message.ask // the answer is on show already
+  soon()
+}
+
+function accept(message) {
+  stage.ask = message.ask ?? stage.ask
+  if (message.drawn) stage.drawn = message.key
+  show(message)
+  soon()
+}
+
+function caughtUp() {
+  stage.moved = null
+  for (const message of stage.held.splice(0)) accept(message)
+  soon()
+}
+
+function slid(input) {
+  if (document.activeElement !== input || !stage.ask || stage.deaf) return
+  const name = Object.keys(stage.ask.controls).find(key => input.closest(`.st-key-${key}`))
+  if (!name) return
+  const { setting, stops } = stage.ask.controls[name]
+  const settings = stage.ask.recipe[stage.ask.at][1]
+  const value = stops[Number(input.value)]
+  if (value === undefined || settings[setting] === value) return
+  settings[setting] = value
+  clearTimeout(stage.timer)
+  stage.timer = setTimeout(caughtUp, PATIENCE)
+  stage.moved = { key: null }
+  stage.held.length = 0
+  ask()
+}
+
+// XMLHttpRequest, not fetch: its answer takes one turn of the event loop, where fetch takes two,
+// and turns are dear while React draws. Resolves to {status, message}; status 0 is no answer.
+const post = question => new Promise(resolve => {
+  const request = new XMLHttpRequest()
+  request.open("POST", new URL("live", document.baseURI))
+  request.setRequestHeader("Content-Type", "application/json")
+  request.onloadend = () => resolve({ status: request.status, message: request.status === 200 && JSON.parse(request.responseText) })
+  request.send(JSON.stringify(question))
+})
+
+async function ask() {
+  stage.again = true
+  if (stage.asking) return
+  stage.asking = true
+  while (stage.again) {
+    stage.again = false
+    const moved = stage.moved
+    const { controls, ...question } = stage.ask
+    const { status, message } = await post(question)
+    stage.deaf = status === 0 || status === 404 // no such door here: Streamlit's own run answers
+    if (!message) {
+      caughtUp()
+      continue
+    }
+    if (moved) moved.key = message.key
+    if (stage.moved) show(message)
+    if (stage.held.some(held => held.key === message.key)) caughtUp()
+  }
+  stage.asking = false
+  soon()
+}
+
+// What must be measured is asked for when the slider rests, and the rest of the page after that.
+function soon() {
+  clearTimeout(stage.rest)
+  stage.rest = setTimeout(finish, REST)
+}
+
+async function finish() {
+  if (!stage.ask || stage.down || stage.asking || stage.measuring) return
+  if (stage.pending.length && !stage.deaf) {
+    const key = stage.key
+    stage.measuring = true
+    const { message } = await post({ subject: stage.ask.subject, measured: key })
+    stage.measuring = false
+    if (message) show(message)
+    if (stage.key !== key) return soon()
+  }
+  // Not before Streamlit has caught up: another run would bring back a number field's old value.
+  if (stage.drawn !== stage.key && !stage.moved) {
+    stage.drawn = stage.key
+    stage.settle?.()
+  }
+}
+
+for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])
+  if (!stage.watching) document.addEventListener(event, () => { stage.down = down; if (!down) soon() }, true)
+
+if (!stage.watching) {
+  stage.watching = new MutationObserver(list => {
+    for (const { target } of list) if (target.matches("input[type=range]")) slid(target)
+  })
+  stage.watching.observe(document.documentElement, { subtree: true, attributes: true, attributeFilter: ["value"] })
+}
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component
+  if (data.rest) {
+    stage.drawn = data.key
+    stage.settle = () => setTriggerValue("settled", stage.key)
+    return heard(data)
+  }
+  const halo = getComputedStyle(parentElement.querySelector("span")).getPropertyValue("--st-background-color")
+  document.documentElement.style.setProperty("--halo", halo)
+  heard(data)
+}

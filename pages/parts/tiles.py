@@ -1,0 +1,82 @@
+"""The header's four figures, of the whole recipe: two are known at once, two must be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from engine.types import SlimscopeError
+from pages.parts import cached, figures, jobs, session
+from pages.parts.figures import Tile
+
+SLOW, QUICK = ("Accuracy", "Compressed file"), ("Zero weights", "Parameters")
+NAMES = SLOW + QUICK
+
+
+def header(subject: str, wait: bool = False) -> str:
+    """All four as HTML; with `wait`, what must be measured shows the last known value, marked as pending."""
+    key = session.recipe().live.key
+    row, alert = quick(subject, key)
+    if len(row) == len(QUICK):
+        known = st.session_state.setdefault("tiles", {})
+        if not wait:
+            known[subject] = measured(session.owner(), subject, key)
+        waiting = [Tile(name, None, "working it out ...") for name in SLOW]
+        slow = [replace(tile, pending=wait) for tile in known.get(subject, waiting)]
+        row = [*slow, *row]
+    return f'{figures.tiles(row)}<div data-live="alert">{alert}</div>'
+
+
+def quick(subject: str, key: str) -> tuple[list[Tile], str]:
+    """What is known at once, and what is wrong with the recipe; where it is, all four tiles say so."""
+    try:
+        cached.after(subject, key)
+    except cached.Untrained:
+        return [Tile(name, None, "a step must be trained first: press Run") for name in NAMES], ""
+    except SlimscopeError as error:
+        lost = [Tile(name, None, "a step does not fit this net") for name in NAMES]
+        return lost, figures.notice(str(error), "alert")
+    now, was = cached.counted(subject, key), cached.counted(subject, "[]")
+    left = f"{now['non-zero weights'].value:,.0f} are left"
+    whole = f"of {was['parameters'].value:,.0f}"
+    return [
+        Tile("Zero weights", now["sparsity"], left, was["sparsity"]),
+        Tile("Parameters", now["parameters"], whole, was["parameters"]),
+    ], ""
+
+
+def measured(owner: str, subject: str, key: str) -> list[Tile]:
+    """What must be measured; nothing for a recipe that can't be run, where the quick tiles say it all."""
+    try:
+        cached.after(subject, key)
+    except SlimscopeError:
+        return []
+    n = cached.sample_size(subject) if cached.images(subject) is not None else 0
+    first = accuracy(owner, subject, key, n) if n else Tile("Accuracy", None, "needs a known architecture")
+    return [first, file_size(subject, key)]
+
+
+def file_size(subject: str, key: str) -> Tile:
+    """Bytes of the real file, and how many times smaller it is than the original's dense file."""
+    size, dense = cached.size(subject, key), cached.dense_bytes(subject)
+    ratio = f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'B')} dense"
+    return Tile("Compressed file", size, ratio, dense)
+
+
+def accuracy(owner: str, subject: str, key: str, n: int) -> Tile:
+    """Accuracy on the whole test set where it is known; else on a sample, while the whole follows."""
+    held = cached.images(subject)
+    assert held is not None
+    (now, change), (base, _) = cached.accuracy(subject, key, n), cached.accuracy(subject, "[]", n)
+    more = ""
+    if n < len(held.test):
+        whole, origin = cached.full_accuracy(subject, key), cached.full_accuracy(subject, "[]")
+        if whole is None:
+            more = f"; all {len(held.test):,} follow"
+            jobs.measure_all(owner, subject, key)
+        else:
+            (now, change), n = whole, len(held.test)
+            base = base if origin is None else origin[0]
+    note = figures.interval(now) if key == "[]" else figures.points(change)
+    return Tile("Accuracy", now, f"{note}, n = {n:,}{more}", base)
