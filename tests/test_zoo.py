@@ -112,13 +112,7 @@ def test_the_accuracy_of_the_card_is_measured_again(name: str) -> None:
 WORST = {"lenet-300-100": 0.985, "lenet-5": 0.991, "resnet-20": 0.905, "lstm-mnist": 0.983}
 
 
-# Known to fall short, and to be trained again: the mark is strict, so it must go when the net is better.
-SHORT = {"resnet-20": pytest.mark.xfail(strict=True, reason="90.03 % after 28 epochs, 90.5 % are required")}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=SHORT.get(n, ())) for n in WORST if n in zoo.trained()]
-)
+@pytest.mark.parametrize("name", WORST)
 def test_trained_nets_are_as_good_as_promised(name: str) -> None:
     assert zoo.card(name)["test accuracy"]["value"] >= WORST[name]
 

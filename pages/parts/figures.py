@@ -154,7 +154,7 @@ def table(frame: pd.DataFrame, columns: dict[str, Column], here: str = "") -> st
     layers = frame["layer"].tolist() if "layer" in frame else [""] * len(frame)
     for layer, *values in zip(layers, *(frame[name].tolist() for name in columns), strict=True):
         cells = "".join(map(_cell, values, columns.values()))
-        rows.append(f'<tr class="{"here" if layer == here else ""}">{cells}</tr>')
+        rows.append(f'<tr class="{"here" if here and layer == here else ""}">{cells}</tr>')
     return f'<div class="scroll"><table class="slim-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 

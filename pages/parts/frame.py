@@ -76,7 +76,10 @@ def workbench(
         except SlimscopeError as error:
             st.error(str(error))
             return
-        stage({**answer, "ask": _question(name, base, subject, layer), "drawn": drawn}, f"stage-{drawn}")
+        stage(
+            {**answer, "ask": _question(name, base, subject, layer), "drawn": drawn},
+            "stage-drawn" if drawn else "stage-moved",
+        )
 
     @st.fragment
     def rest() -> None:
