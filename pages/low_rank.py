@@ -4,11 +4,11 @@ import numpy as np
 import streamlit as st
 from torch import Tensor, nn
 
-from engine import factors, zoo
+from engine import ahead, factors, zoo
 from engine.types import Bundle
 from pages.parts import charts, figures, frame
 from pages.parts.frame import Place
-from pages.parts.live import Look, Marks, Moving
+from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import legend, of_tensor, side_by_side
 
 
@@ -56,17 +56,12 @@ def still(look: Look, place: Place) -> None:
     place("layers")
 
 
-def moving(look: Look) -> Moving:
-    row, kind = look.row, form(look)
-    table = layers(look)
-    if not row or row["rank"] != row["rank"]:
-        words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
-        return Moving({"spectrum": [], "cost": []}, {"pictures": "", "layers": figures.notice(words) + table})
-    shape, parts = tuple(look.weight.shape), factors.decompose(look.weight, kind)
-    rank, even = int(row["rank"]), factors.break_even(shape, kind)
-    kept = f"rank {rank}: {100 * factors.energy(parts.values, rank):.2f} % of the energy"
+def rank_marks(look: Look, rank: int) -> Marks:
+    shape, kind = tuple(look.weight.shape), form(look)
+    values, even = factors.decompose(look.weight, kind).values, factors.break_even(shape, kind)
     smaller = rank < even
-    beyond = {"kind": "band", "from": rank + 0.5, "to": int(row["full_rank"]) + 2, "colour": charts.REMOVED}
+    kept = f"rank {rank}: {100 * factors.energy(values, rank):.2f} % of the energy"
+    beyond = {"kind": "band", "from": rank + 0.5, "to": len(values) + 2, "colour": charts.REMOVED}
     cut = {"kind": "line", "at": rank + 0.5, "colour": charts.REMOVED, "text": kept, "top": 32}
     limit = {"kind": "line", "at": even, "colour": charts.ORIGINAL, "dash": "5 4", "top": 16}
     here = {
@@ -76,10 +71,27 @@ def moving(look: Look) -> Moving:
         "colour": charts.KEPT if smaller else charts.REMOVED,
         "text": f"rank {rank}: {'smaller' if smaller else 'bigger, so it is not split'}",
     }
-    marks: Marks = {
-        "spectrum": [beyond, cut],
-        "cost": [{**limit, "text": f"break-even at {even:.1f}"}, here],
-    }
+    return {"spectrum": [beyond, cut], "cost": [{**limit, "text": f"break-even at {even:.1f}"}, here]}
+
+
+def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+    """The cut at each stop; not for layers that are left alone or have a rank of their own."""
+    settings = look.step.settings
+    if look.layer in (*settings["leave_out"], *settings["per_layer"]) or look.row["rank"] != look.row["rank"]:
+        return None
+    values = factors.decompose(look.weight, form(look)).values
+    found = ahead.ranks(values, tuple(look.weight.shape), form(look), setting, stops)
+    marks = {rank: rank_marks(look, rank) for rank in set(found)}
+    return Ahead([marks[rank] for rank in found])
+
+
+def moving(look: Look) -> Moving:
+    row, kind = look.row, form(look)
+    table = layers(look)
+    if not row or row["rank"] != row["rank"]:
+        words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
+        return Moving({"spectrum": [], "cost": []}, {"pictures": "", "layers": figures.notice(words) + table})
+    rank, parts = int(row["rank"]), factors.decompose(look.weight, kind)
     near = factors.join(*factors.halves(parts, rank), kind)
     whole, thin = factors.matrix(look.weight, kind), factors.matrix(near, kind)
     reach = scale(whole)
@@ -88,7 +100,7 @@ def moving(look: Look) -> Moving:
         (of_tensor(charts.signed_map(part, reach), f"{look.layer}, {title}", 260, "both"), title)
         for title, part in zip(titles, (whole, thin, whole - thin), strict=True)
     )
-    return Moving(marks, {"pictures": pictures, "layers": table})
+    return Moving(rank_marks(look, rank), {"pictures": pictures, "layers": table})
 
 
 def layers(look: Look) -> str:
@@ -115,4 +127,4 @@ frame.heading(
     "**Watch the dot cross the break-even line**: above rank mn / (m + n) the two thin layers are bigger than the original. "
     "Unlike zeros, this really saves multiplications, so it can be faster.",
 )
-frame.workbench("low_rank", still, moving, has_split)
+frame.workbench("low_rank", still, moving, foresee, has_split)

@@ -1,11 +1,13 @@
 """Prune: how many weights can go before the net forgets?"""
 
+import numpy as np
 import streamlit as st
 
-from engine import count
+from engine import ahead, count, masks
+from engine.surgery import weight_layers
 from pages.parts import charts, figures, frame, sensitivity, training
 from pages.parts.frame import Place
-from pages.parts.live import Look, Moving
+from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
 from pages.parts.pictures import legend, of_tensor
 
 
@@ -33,11 +35,30 @@ def still(look: Look, place: Place) -> None:
     )
 
 
+def band(threshold: float, sparsity: float) -> Marks:
+    removed = {"kind": "band", "from": -threshold, "to": threshold, "colour": charts.REMOVED}
+    return {"weights": [{**removed, "text": f"{100 * sparsity:.4g} % removed"}]}
+
+
+def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+    """Band and small map at each stop; not for layers with a setting of their own."""
+    settings = look.step.settings
+    if look.layer in settings["leave_out"] or look.layer in settings["per_layer"]:
+        return None
+    together = [
+        x for x in weight_layers(look.before) if x not in (*settings["leave_out"], *settings["per_layer"])
+    ]
+    ranked = (look.layer,) if settings["scope"] == "layer" else tuple(together)
+    layer, pool = look.index((look.layer,)), look.index(ranked)
+    table = ahead.removals(layer, pool, setting, stops, masks.quality_threshold(look.weight, 1.0))
+    small = charts.shrink(charts.as_picture(look.weight), 256)
+    goes = ahead.stop_of_removal(np.abs(small), table["cut"].tolist())
+    marks = [band(row.threshold, row.sparsity) for row in table.itertuples()]
+    return Ahead(marks, Thumbnail("map", charts.kept_map(look.weight, 256), goes))
+
+
 def moving(look: Look) -> Moving:
     row = look.row
-    threshold = row.get("threshold", 0.0)
-    band = {"kind": "band", "from": -threshold, "to": threshold, "colour": charts.REMOVED}
-    band["text"] = f"{100 * row.get('sparsity', 0):.4g} % removed"
     after = dict(count.weights(look.after)).get(look.layer, look.weight)
     picture = of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights")
     table = figures.table(
@@ -52,7 +73,9 @@ def moving(look: Look) -> Moving:
         },
         look.layer,
     )
-    return Moving({"weights": [band]}, {"map": picture, "layers": table})
+    return Moving(
+        band(row.get("threshold", 0.0), row.get("sparsity", 0.0)), {"map": picture, "layers": table}
+    )
 
 
 frame.heading(
@@ -61,4 +84,4 @@ frame.heading(
     "**move the sparsity slider towards 98 % and watch where accuracy falls.** The file shrinks because zeros are stored "
     "in almost no space; the net does not get faster, because a zero is multiplied like any other number.",
 )
-frame.workbench("prune_weights", still, moving)
+frame.workbench("prune_weights", still, moving, foresee)

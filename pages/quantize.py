@@ -1,6 +1,7 @@
 """Quantize: how few bits can a weight be stored in?"""
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from torch import Tensor
 
@@ -10,10 +11,11 @@ from engine.types import Grid
 from pages.parts import charts, figures, frame, sensitivity
 from pages.parts.figures import caption
 from pages.parts.frame import Place
-from pages.parts.live import Look, Marks, Moving
+from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import corner
 
 MOST_LEVELS = 256  # drawn
+MOST_AHEAD = 2_000_000  # weights of a layer that is rounded to every bit width before the slider moves
 CURVE = ("granularity", "group", "range", "percentile")
 
 
@@ -67,6 +69,67 @@ def still(look: Look, place: Place) -> None:
     lecture()
 
 
+def level_table(grid: Grid, rounded: bool, row: int) -> pd.DataFrame:
+    """Levels of one row and who uses them; zero is no level of one symmetric bit, only a mask."""
+    table = grids.levels(grid, rounded, row)
+    return table[(table["code"] != 0) | (table["weights"] > 0)] if rounded and grid.bits == 1 else table
+
+
+def level_marks(table: pd.DataFrame, masked: bool) -> Marks:
+    """A line per level and a stick as high as its weights; the zeros of a mask would dwarf the rest."""
+    used = table[table["weights"] > 0]
+    drawn = used[used["value"] != 0] if masked else used
+    lines, sticks = table["value"].tolist(), drawn
+    if len(lines) > MOST_LEVELS:  # they would fill the plot
+        lines, sticks = [], drawn[:0]
+    heights = {"at": sticks["value"].tolist(), "heights": sticks["weights"].tolist()}
+    return {
+        "levels": [
+            {"kind": "levels", "at": lines, "colour": charts.CHANGED},
+            {"kind": "sticks", **heights, "colour": charts.CHANGED},
+        ]
+    }
+
+
+def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
+    steps = grids.staircase(grid, rounded, row)
+    corners = steps.iloc[np.unique(np.linspace(0, len(steps) - 1, 4 * MOST_LEVELS).astype(int))]
+    path = {"kind": "path", "xs": corners["input"].tolist(), "ys": corners["output"].tolist()}
+    return {"stairs": [{**path, "colour": charts.CHANGED}]}
+
+
+def curve_marks(bits: int, noise: float) -> Marks:
+    dot = {
+        "kind": "dot",
+        "x": bits,
+        "y": noise,
+        "colour": charts.CHANGED,
+        "text": f"{bits} bit: {noise:.1f} dB",
+    }
+    return {"curve": [dot] if np.isfinite(noise) else []}
+
+
+def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
+    """Levels, stairs and the point on the curve at each bit width."""
+    settings = look.step.settings
+    own = look.layer in (*settings["leave_out"], *settings["per_layer"])
+    if setting != "bits" or own or look.weight.numel() > MOST_AHEAD:
+        return None
+    marks: list[Marks] = []
+    for bits in stops:
+        grid = grids.quantize(look.weight, bits, symmetric(look), **{name: settings[name] for name in CURVE})
+        row = int(grid.scale.argmax())
+        noise = grids.error(look.weight, grid, symmetric(look)).sqnr_db
+        here = {**curve_marks(bits, noise)}
+        if bits <= 8:
+            masked = bool((look.weight == 0).any())
+            here |= level_marks(level_table(grid, symmetric(look), row), masked)
+        if bits <= 6:
+            here |= stair_marks(grid, symmetric(look), row)
+        marks.append(here)
+    return Ahead(marks)
+
+
 def moving(look: Look) -> Moving:
     param = look.after.params[weight_layers(look.after)[look.layer]]
     if not isinstance(param, Grid):
@@ -74,61 +137,24 @@ def moving(look: Look) -> Moving:
         empty = dict.fromkeys(("levels", "errors", "curve", "corner"), "")
         left_out = figures.notice(f"{look.layer} is left out: it stays as it is.")
         return Moving(blank, {**empty, "layers": left_out + layers(look)})
+    rounded = symmetric(look)
     widest = int(param.scale.argmax())
-    table = grids.levels(param, symmetric(look), widest)
-    if symmetric(look) and param.bits == 1:
-        table = table[
-            (table["code"] != 0) | (table["weights"] > 0)
-        ]  # zero is no level of one bit, only a mask
-    used = table[table["weights"] > 0]
-    drawn = used[used["value"] != 0] if (look.weight == 0).any() else used
-    steps = grids.staircase(param, symmetric(look), widest)
+    table = level_table(param, rounded, widest)
     lost = grids.errors_in_steps(look.weight, param).numpy()
     errors, edges = np.histogram(np.clip(lost, -1, 1), 40, (-1.0, 1.0))
     shares = errors / max(errors.sum(), 1)
-    bits, noise = look.row["bits"], look.row["sqnr_db"]
-    levels, sticks = table["value"].tolist(), drawn
-    if len(levels) > MOST_LEVELS:  # they would fill the plot
-        levels, sticks = [], drawn[:0]
-    corners = steps.iloc[np.unique(np.linspace(0, len(steps) - 1, 4 * MOST_LEVELS).astype(int))]
-    marks: Marks = {
-        "levels": [
-            {"kind": "levels", "at": levels, "colour": charts.CHANGED},
-            {
-                "kind": "sticks",
-                "at": sticks["value"].tolist(),
-                "heights": sticks["weights"].tolist(),
-                "colour": charts.CHANGED,
-            },
-        ],
-        "stairs": [
-            {
-                "kind": "path",
-                "xs": corners["input"].tolist(),
-                "ys": corners["output"].tolist(),
-                "colour": charts.CHANGED,
-            }
-        ],
-        "errors": [
-            {
-                "kind": "path",
-                "xs": [-1.0, *np.repeat(edges, 2)[1:-1].tolist(), 1.0],
-                "ys": [0.0, *np.repeat(shares / max(shares.max(), 1e-9) * 0.95, 2).tolist(), 0.0],
-                "colour": charts.REMOVED,
-                "fill": True,
-            }
-        ],
-        "curve": [
-            {
-                "kind": "dot",
-                "x": bits,
-                "y": noise,
-                "colour": charts.CHANGED,
-                "text": f"{bits} bit: {noise:.1f} dB",
-            }
-        ]
-        if np.isfinite(noise)
-        else [],
+    histogram = {
+        "kind": "path",
+        "xs": [-1.0, *np.repeat(edges, 2)[1:-1].tolist(), 1.0],
+        "ys": [0.0, *np.repeat(shares / max(shares.max(), 1e-9) * 0.95, 2).tolist(), 0.0],
+        "colour": charts.REMOVED,
+        "fill": True,
+    }
+    marks = {
+        **level_marks(table, masked=bool((look.weight == 0).any())),
+        **stair_marks(param, rounded, widest),
+        **curve_marks(look.row["bits"], look.row["sqnr_db"]),
+        "errors": [histogram],
     }
     at = grids.busiest(look.weight)
     before, codes, after = grids.corner(look.weight, param, at=at)
@@ -143,9 +169,9 @@ def moving(look: Look) -> Moving:
         marks,
         {
             "levels": caption(
-                f"{len(table):,} levels for {whose}; {len(used):,} are used. Step {float(param.scale[widest]):.4g}, "
+                f"{len(table):,} levels for {whose}; {int((table['weights'] > 0).sum()):,} are used. Step {float(param.scale[widest]):.4g}, "
                 f"zero point {int(param.zero[widest])}. Sticks: how many of its weights land on each level, to scale "
-                "with the tallest." + ("" if levels else " Too many levels to draw.")
+                "with the tallest." + (" Too many levels to draw." if len(table) > MOST_LEVELS else "")
             ),
             "errors": caption(
                 f"The tallest bar holds {100 * shares.max():.1f} % of the weights; {100 * beyond:.2f} % were clipped."
@@ -212,4 +238,4 @@ frame.heading(
     "**Move the slider from 8 bits to 3 and watch the staircase get coarse**: accuracy holds for long, then breaks. The file "
     "gets smaller; here the net does not get faster, because codes are turned back into 32-bit numbers before they are used.",
 )
-frame.workbench("quantize", still, moving)
+frame.workbench("quantize", still, moving, foresee)

@@ -225,6 +225,42 @@ def test_the_band_over_the_histogram_follows_the_slider(tab: Tab) -> None:
     assert plot.evaluate("plot => plot.isConnected"), "the chart itself was drawn once"
 
 
+def test_marks_and_map_answer_at_once_and_the_server_confirms(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    label = tab.key("weights").locator("svg.marks text")
+    gate: list[Any] = []
+    tab.page.route("**/live", gate.append)  # the server's answers are held back
+    before = label.inner_text() if label.count() else ""
+    thumb = tab.key("prune_weights-sparsity").locator("[data-testid=stSliderThumbValue]").bounding_box()
+    at, down = thumb["x"] + thumb["width"] / 2, thumb["y"] + thumb["height"] + 6
+    tab.page.mouse.move(at, down)
+    tab.page.mouse.down()
+    tab.page.mouse.move(at - 30, down)
+    tab.until(lambda: label.text_content().startswith("≈ "))
+    guess = label.text_content()
+    assert guess != before
+    assert tab.page.locator("[data-live=map] canvas.now").count() == 1
+    assert tab.page.locator(".tile[aria-busy=true]").count() == 4
+    tab.until(lambda: bool(gate))
+    tab.page.unroute("**/live")
+    for held in gate:
+        held.continue_()
+    tab.until(lambda: label.text_content() == guess.removeprefix("≈ "))
+    assert tab.page.locator("[data-live=map] canvas").count() == 0
+    tab.page.mouse.up()
+    tab.drawn()
+
+
+def test_a_page_without_the_short_way_is_answered_by_its_own_run(browser: Any, server: Server) -> None:
+    one = visitor(browser, server.url)
+    one.page.route("**/live", lambda route: route.fulfill(status=404))
+    before = one.open("prune", SMALL, PRUNE).tiles
+    move(one, "prune_weights-sparsity", 1)
+    one.until(lambda: one.tiles["accuracy"] != before["accuracy"])
+    one.until(lambda: one.drawn().tiles["sparsity"] != before["sparsity"])
+    one.page.context.close()
+
+
 def test_switching_the_model_keeps_the_recipe(tab: Tab) -> None:
     before = tab.open("quantize", MODEL, PRUNE).tiles
     tab.key("pick").locator("input").click()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ STEP: list[Any] = ["prune_weights", {"sparsity": 0.75}]
 
 
 @pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
+def page(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page with one mark at the threshold and one table."""
 
     def moving(look: Look) -> Moving:
@@ -31,9 +30,7 @@ def page() -> Iterator[None]:
         table = figures.table(look.report.tables["layers"], {"layer": figures.Column("layer")}, look.layer)
         return Moving({"weights": [mark]}, {"layers": table})
 
-    live.PAGES["prune_weights"] = moving
-    yield
-    del live.PAGES["prune_weights"]
+    monkeypatch.setattr(live, "PAGES", {"prune_weights": moving})
 
 
 def ask(owner: str = "", **changes: Any) -> dict[str, Any]:

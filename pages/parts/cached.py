@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine import count, measure, packfile, run, store, technique, theory, work, zoo
 from engine.data import Data
+from engine.index import TensorIndex
 from engine.surgery import weight_layers
 from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError
 
@@ -71,8 +72,16 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     return bundle, (*reports, report)
 
 
+@st.cache_resource(max_entries=16, show_spinner=False)
+def index(subject: str, key: str, layers: tuple[str, ...]) -> TensorIndex:
+    """The sorted index of these layers' weights together, after a recipe."""
+    bundle = after(subject, key)[0]
+    names = weight_layers(bundle)
+    return TensorIndex.over([bundle.params[names[label]].decode() for label in layers])
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
-def answer(question: str, _work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def answer(question: str, _work: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
     """What `_work` gives for a question: a fragment and a browser that ask the same at once share it."""
     return _work()
 

@@ -310,9 +310,9 @@ SIGNED_COLOURS = np.concatenate(
 ).astype(np.uint8)
 
 
-def kept_map(weight: Tensor) -> Picture:
+def kept_map(weight: Tensor, most: int = 600) -> Picture:
     """Kept weights in blue, the stronger the darker; removed ones in pale orange; gaps in grey."""
-    picture = shrink(as_picture(weight))
+    picture = shrink(as_picture(weight), most)
     strength = np.abs(picture)
     top = float(np.nanmax(strength)) or 1.0
     with np.errstate(invalid="ignore"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 HERE = Path(__file__).parent
+SENT = count()  # a message like the last one would not be delivered, though the page has moved on since
 
 
 def _component(name: str, html: str, css: str = "") -> Any:
@@ -18,13 +20,16 @@ def _component(name: str, html: str, css: str = "") -> Any:
 
 def stage(message: dict[str, Any], key: str) -> None:
     """Put a message of `live.py` on the page: marks over charts, pieces of HTML, tiles."""
-    _component("stage", "<span></span>")(data=message, key=key, height=1)
+    _component("stage", "<span></span>")(data={**message, "sent": next(SENT)}, key=key, height=1)
 
 
 def settled(message: dict[str, Any]) -> None:
     """Run this fragment again when the browser shows all figures of another recipe than `key`."""
     _component("stage", "<span></span>")(
-        data={**message, "rest": True}, key="settled", height=1, on_settled_change=lambda: None
+        data={**message, "rest": True, "sent": next(SENT)},
+        key="settled",
+        height=1,
+        on_settled_change=lambda: None,
     )
 
 

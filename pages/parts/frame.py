@@ -36,9 +36,13 @@ def workbench(
     name: str,
     still: Callable[[Look, Place], None],
     moving: live.Page,
+    ahead: live.Foresight,
     fits: Callable[[Bundle, str], bool] | None = None,
 ) -> None:
-    """Lay out a technique's page and keep it alive while its controls move."""
+    """Lay out a technique's page and keep it alive while its controls move.
+
+    `ahead` gives what the browser may show by itself for each stop of a slider, until the server answers.
+    """
     live.PAGES[name] = moving
     subject = session.subject()
     bar, top = st.container(), st.container(key="tiles")
@@ -76,10 +80,12 @@ def workbench(
         except SlimscopeError as error:
             st.error(str(error))
             return
-        stage(
-            {**answer, "ask": _question(name, base, subject, layer), "drawn": drawn},
-            "stage-drawn" if drawn else "stage-moved",
-        )
+        question = _question(name, base, subject, layer)
+        if drawn:
+            seen = live.look(subject, *knobs.shown(name), layer)
+            for control in question["controls"].values():
+                control["ahead"] = live.foreseen(seen, ahead, control["setting"], control["stops"])
+        stage({**answer, "ask": question, "drawn": drawn}, "stage-drawn" if drawn else "stage-moved")
 
     @st.fragment
     def rest() -> None:

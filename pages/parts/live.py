@@ -7,18 +7,23 @@ page would show, for a recipe that is checked like one from a link.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine import store, technique, zoo
+from engine.index import TensorIndex
 from engine.surgery import weight_layers
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 from pages.parts import cached, tiles
+from pages.parts.charts import Picture
 from pages.parts.figures import caption
 
 Marks = Mapping[str, list[dict[str, Any]]]
@@ -28,11 +33,17 @@ Marks = Mapping[str, list[dict[str, Any]]]
 class Look:
     """What a page shows: the bundle before and after its step, the step's report, and the chosen layer."""
 
+    subject: str
+    key: str  # of the recipe before the step
     step: Step
     before: Bundle
     after: Bundle
     report: Report
     layer: str
+
+    def index(self, layers: tuple[str, ...]) -> TensorIndex:
+        """The sorted index of these layers together, as they enter the step."""
+        return cached.index(self.subject, self.key, layers)
 
     @cached_property
     def weight(self) -> Tensor:
@@ -58,7 +69,47 @@ class Moving:
     html: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture that the browser can draw for any stop of a slider.
+
+    A pixel has the colour of its number in `picture` until the slider reaches its stop in `goes`
+    (255: never); from there on it has the first colour of the palette.
+    """
+
+    place: str
+    picture: Picture
+    goes: NDArray[np.uint8]
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """As JSON: sizes, palette, and two strings of bytes in base64."""
+        height, width = self.goes.shape
+        return {
+            "place": self.place,
+            "width": width,
+            "height": height,
+            "palette": self.picture.palette.tolist(),
+            "numbers": base64.b64encode(self.picture.numbers.tobytes()).decode(),
+            "goes": base64.b64encode(self.goes.tobytes()).decode(),
+        }
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a browser needs to answer by itself: marks for each stop of a slider, and maybe a picture."""
+
+    marks: list[Marks]
+    thumbnail: Thumbnail | None = None
+
+    @property
+    def message(self) -> dict[str, Any]:
+        picture = {} if self.thumbnail is None else {"thumbnail": self.thumbnail.message}
+        return {"marks": self.marks, **picture}
+
+
 Page = Callable[[Look], Moving]
+Foresight = Callable[[Look, str, list[Any]], Ahead | None]  # look, setting, stops
 PAGES: dict[str, Page] = {}  # technique -> the function of its page, once that has been drawn
 
 
@@ -67,7 +118,7 @@ def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
     step = whole.steps[at]
     before = Recipe(whole.steps[:at]).live
     after, reports = cached.after(subject, before.then(Step(step.technique, step.settings)).key)
-    return Look(step, cached.after(subject, before.key)[0], after, reports[-1], layer)
+    return Look(subject, before.key, step, cached.after(subject, before.key)[0], after, reports[-1], layer)
 
 
 def answer(subject: str, whole: Recipe, at: int, layer: str, in_recipe: bool) -> dict[str, Any]:
@@ -92,8 +143,20 @@ def answer(subject: str, whole: Recipe, at: int, layer: str, in_recipe: bool) ->
             "pending": [name for name in tiles.NAMES if name not in known],
         }
 
-    found: dict[str, Any] = cached.answer(f"{subject} {whole.key} {at} {layer} {in_recipe}", work)
+    found = cached.answer(f"{subject} {whole.key} {at} {layer} {in_recipe}", work)
+    assert found is not None
     return found
+
+
+def foreseen(seen: Look, ahead: Foresight, setting: str, stops: list[Any]) -> dict[str, Any] | None:
+    """What the browser may show at each stop of a slider, whatever its present value."""
+    others = Step(seen.step.technique, {k: v for k, v in seen.step.settings.items() if k != setting})
+
+    def work() -> dict[str, Any] | None:
+        known = ahead(seen, setting, stops)
+        return known and known.message
+
+    return cached.answer(f"ahead {seen.subject} {seen.key} {others.key} {seen.layer} {setting} {stops}", work)
 
 
 def late(owner: str, subject: str, key: str) -> dict[str, Any]:

@@ -143,6 +143,43 @@ function show(message) {
   ])
 }
 
+// ---------------------------------------------------------------- what the browser knows by itself
+
+// Marks and a small picture for this stop of the slider, at once; "≈" until the server has answered.
+function foresee(ahead, stop) {
+  stage.pending = [...document.querySelectorAll(".st-key-tiles [data-tile]")].map(found => found.dataset.tile)
+  stage.pending.forEach(tile)
+  if (!ahead) return
+  for (const [chart, marks] of Object.entries(ahead.marks[stop] || {})) {
+    stage.marks[chart] = marks.map(mark => mark.text ? { ...mark, text: `≈ ${mark.text}` } : mark)
+    draw(chart)
+  }
+  if (ahead.thumbnail) thumbnail(ahead.thumbnail, stop)
+}
+
+const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0))
+
+function thumbnail(small, stop) {
+  const old = document.querySelector(`[data-live="${small.place}"] .now`)
+  if (!old) return
+  small.ready ??= { numbers: bytes(small.numbers), goes: bytes(small.goes) }
+  const { numbers, goes } = small.ready
+  let canvas = old
+  if (old.nodeName !== "CANVAS") {
+    canvas = document.createElement("canvas")
+    Object.assign(canvas, { width: small.width, height: small.height, className: old.className })
+    canvas.setAttribute("style", old.getAttribute("style"))
+    canvas.setAttribute("role", "img")
+    canvas.setAttribute("aria-label", old.alt)
+    old.replaceWith(canvas)
+  }
+  const pen = canvas.getContext("2d"), image = pen.createImageData(small.width, small.height)
+  const colours = new Uint32Array(small.palette.map(([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0))
+  const pixels = new Uint32Array(image.data.buffer)
+  for (let i = 0; i < pixels.length; i++) pixels[i] = goes[i] <= stop ? colours[0] : colours[numbers[i]]
+  pen.putImageData(image, 0, 0)
+}
+
 // ---------------------------------------------------------------- asking while a slider moves
 
 // Until Streamlit has caught up with the slider, what it says about older positions has to wait.
@@ -152,12 +189,19 @@ function heard(message) {
   if (!message.marks) return show(message)
   stage.moved = null
   if (stage.key !== message.key) return accept(message)
-  stage.ask = message.ask // the answer is on show already
+  learn(message.ask) // the answer is on show already
   soon()
 }
 
+// What the browser knows ahead is sent with the whole page only, and stays right until the next.
+function learn(ask) {
+  if (!ask) return
+  for (const [key, control] of Object.entries(ask.controls)) control.ahead ??= stage.ask?.controls[key]?.ahead
+  stage.ask = ask
+}
+
 function accept(message) {
-  stage.ask = message.ask ?? stage.ask
+  learn(message.ask)
   if (message.drawn) stage.drawn = message.key
   show(message)
   soon()
@@ -178,6 +222,7 @@ function slid(input) {
   const value = stops[Number(input.value)]
   if (value === undefined || settings[setting] === value) return
   settings[setting] = value
+  foresee(stage.ask.controls[name].ahead, Number(input.value))
   clearTimeout(stage.timer)
   stage.timer = setTimeout(caughtUp, PATIENCE)
   stage.moved = { key: null }

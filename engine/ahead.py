@@ -1,0 +1,76 @@
+"""What a slider would show at each of its stops, worked out before it moves.
+
+A browser that holds these few numbers answers under the finger; the server confirms. Nothing here
+touches the weights once they are indexed or decomposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine import factors
+from engine.index import TensorIndex
+
+
+def removals(
+    layer: TensorIndex, ranked: TensorIndex, by: str, stops: Sequence[float], deviation: float
+) -> pd.DataFrame:
+    """What pruning removes from `layer` at each stop: columns cut, threshold, sparsity.
+
+    `ranked` holds the weights that compete when `by` is `sparsity` (the layer itself, or all layers);
+    `deviation` is the layer's standard deviation, which `quality` multiplies. All that is not above
+    `cut` goes; `threshold` is the largest magnitude of the layer that does. Where several weights
+    have exactly the size of the cut, pruning by sparsity may keep some of them: this removes them all.
+
+    >>> import torch
+    >>> index = TensorIndex(torch.tensor([1.0, -2.0, 3.0, 4.0]))
+    >>> removals(index, index, "sparsity", [0.0, 0.5], 1.0).values.tolist()
+    [[0.0, 0.0, 0.0], [2.0, 2.0, 0.5]]
+    """
+    rows = []
+    for stop in stops:
+        match by:
+            case "sparsity":
+                cut = ranked.threshold_for(stop)
+            case "quality":
+                cut = stop * deviation
+            case _:
+                cut = stop
+        gone = layer.count_removed(cut)
+        share = gone / len(layer)
+        rows.append({"cut": cut, "threshold": layer.threshold_for(share), "sparsity": share})
+    return pd.DataFrame(rows, columns=["cut", "threshold", "sparsity"], dtype=np.float64)
+
+
+def stop_of_removal(magnitudes: NDArray[np.float32], cuts: Sequence[float]) -> NDArray[np.uint8]:
+    """For each magnitude the first stop (0..253) whose cut is not below it; 254 where none is, 255 for NaN.
+
+    `cuts` rise.
+
+    >>> stop_of_removal(np.array([0.5, 2.0], np.float32), [0.0, 1.0]).tolist()
+    [1, 254]
+    """
+    first = np.searchsorted(np.asarray(cuts[:254], np.float32), magnitudes, side="left")
+    found = np.where(first < min(len(cuts), 254), first, 254).astype(np.uint8)
+    found[np.isnan(magnitudes)] = 255
+    return found
+
+
+def ranks(values: Tensor, shape: tuple[int, ...], form: str, by: str, stops: Sequence[float]) -> list[int]:
+    """The rank that a layer with these singular values would get at each stop.
+
+    >>> import torch
+    >>> ranks(torch.tensor([4.0, 3.0]), (2, 2), "linear", "energy", [0.6, 0.99])
+    [1, 2]
+    """
+    match by:
+        case "energy":
+            return [factors.rank_for_energy(values, stop) for stop in stops]
+        case "share":
+            return [factors.rank_for_share(shape, form, stop) for stop in stops]
+    return [min(int(stop), len(values)) for stop in stops]
