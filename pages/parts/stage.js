@@ -240,6 +240,9 @@ const post = question => new Promise(resolve => {
   request.send(JSON.stringify(question))
 })
 
+// Whether nobody answers questions here: then Streamlit's own run does.
+const noDoor = status => (stage.deaf = status === 0 || status === 404)
+
 async function ask() {
   stage.again = true
   if (stage.asking) return
@@ -249,7 +252,7 @@ async function ask() {
     const moved = stage.moved
     const { controls, ...question } = stage.ask
     const { status, message } = await post(question)
-    stage.deaf = status === 0 || status === 404 // no such door here: Streamlit's own run answers
+    noDoor(status)
     if (!message) {
       caughtUp()
       continue
@@ -273,9 +276,10 @@ async function finish() {
   if (stage.pending.length && !stage.deaf) {
     const key = stage.key
     stage.measuring = true
-    const { message } = await post({ subject: stage.ask.subject, measured: key })
+    const { status, message } = await post({ subject: stage.ask.subject, measured: key })
     stage.measuring = false
     if (message) show(message)
+    else if (noDoor(status)) stage.drawn = null // Streamlit's own run brings it
     if (stage.key !== key) return soon()
   }
   // Not before Streamlit has caught up: another run would bring back a number field's old value.
