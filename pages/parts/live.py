@@ -159,18 +159,18 @@ def foreseen(seen: Look, ahead: Foresight, setting: str, stops: list[Any]) -> di
     return cached.answer(f"ahead {seen.subject} {seen.key} {others.key} {seen.layer} {setting} {stops}", work)
 
 
-def late(owner: str, subject: str, key: str) -> dict[str, Any]:
-    """All tiles of a recipe, once they are measured, and what is wrong with it."""
+def late(owner: str, subject: str, key: str, names: tuple[str, ...] = tiles.SLOW) -> dict[str, Any]:
+    """Quick tiles of a recipe, those of `names` that must be measured, and what is wrong with it."""
     quick, alert = tiles.quick(subject, key)
-    row = [*tiles.measured(owner, subject, key), *quick]
+    row = [*tiles.measured(owner, subject, key, names), *quick]
     return {"key": key, "tiles": {tile.name: tile.html() for tile in row}, "html": {"alert": alert}}
 
 
 def asked(owner: str, body: bytes) -> dict[str, Any]:
     """The answer to a question from the browser; raises SlimscopeError where it asks for what is not its own.
 
-    A question is about a step (`recipe`, `at`, `layer`, `in_recipe`), or asks for the slow tiles of the
-    recipe with the key `measured`.
+    A question is about a step (`recipe`, `at`, `layer`, `in_recipe`), or asks for a `tile` that must be
+    measured, of the recipe with the key `measured`.
     """
     try:
         question = json.loads(body)
@@ -185,7 +185,7 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
         raise SlimscopeError(f"model {model[:60]!r} is not known here")
     whole = technique.complete(Recipe.from_key(text))
     if key is not None:
-        return late(owner, subject, whole.live.key)
+        return late(owner, subject, whole.live.key, (str(question.get("tile")),))
     if not 0 <= at < len(whole) or whole.steps[at].technique not in PAGES:
         raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")
     if layer not in weight_layers(cached.after(subject, Recipe(whole.steps[:at]).live.key)[0]):

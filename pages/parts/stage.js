@@ -273,15 +273,17 @@ function soon() {
 
 async function finish() {
   if (!stage.ask || stage.down || stage.asking || stage.measuring) return
-  if (stage.pending.length && !stage.deaf) {
-    const key = stage.key
-    stage.measuring = true
-    const { status, message } = await post({ subject: stage.ask.subject, measured: key })
-    stage.measuring = false
+  const key = stage.key
+  stage.measuring = true
+  while (stage.pending.length && !stage.deaf && stage.key === key) { // accuracy first, then the file
+    const name = stage.pending[0]
+    const { status, message } = await post({ subject: stage.ask.subject, measured: key, tile: name })
     if (message) show(message)
     else if (noDoor(status)) stage.drawn = null // Streamlit's own run brings it
-    if (stage.key !== key) return soon()
+    if (stage.pending[0] === name) break
   }
+  stage.measuring = false
+  if (stage.key !== key) return soon()
   // Not before Streamlit has caught up: another run would bring back a number field's old value.
   if (stage.drawn !== stage.key && !stage.moved) {
     stage.drawn = stage.key

@@ -46,15 +46,17 @@ def quick(subject: str, key: str) -> tuple[list[Tile], str]:
     ], ""
 
 
-def measured(owner: str, subject: str, key: str) -> list[Tile]:
+def measured(owner: str, subject: str, key: str, names: tuple[str, ...] = SLOW) -> list[Tile]:
     """What must be measured; nothing for a recipe that can't be run, where the quick tiles say it all."""
     try:
         cached.after(subject, key)
     except SlimscopeError:
         return []
-    n = cached.sample_size(subject) if cached.images(subject) is not None else 0
-    first = accuracy(owner, subject, key, n) if n else Tile("Accuracy", None, "needs a known architecture")
-    return [first, file_size(subject, key)]
+    work = {
+        "Accuracy": lambda: accuracy(owner, subject, key),
+        "Compressed file": lambda: file_size(subject, key),
+    }
+    return [work[name]() for name in SLOW if name in names]
 
 
 def file_size(subject: str, key: str) -> Tile:
@@ -64,10 +66,12 @@ def file_size(subject: str, key: str) -> Tile:
     return Tile("Compressed file", size, ratio, dense)
 
 
-def accuracy(owner: str, subject: str, key: str, n: int) -> Tile:
+def accuracy(owner: str, subject: str, key: str) -> Tile:
     """Accuracy on the whole test set where it is known; else on a sample, while the whole follows."""
     held = cached.images(subject)
-    assert held is not None
+    if held is None:
+        return Tile("Accuracy", None, "needs a known architecture")
+    n = cached.sample_size(subject)
     (now, change), (base, _) = cached.accuracy(subject, key, n), cached.accuracy(subject, "[]", n)
     more = ""
     if n < len(held.test):
