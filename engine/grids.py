@@ -96,10 +96,10 @@ def _affine(
     if range == "mse":
         best = _best_fraction(block, low, high, bits, symmetric)
         low, high = low * best, high * best
-    return _stored(low, high, bits, symmetric)
+    return stored_affine(low, high, bits, symmetric)
 
 
-def _stored(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+def stored_affine(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
     """Scale and zero point as they are kept; float64 inside, or a wide float32 range overflows."""
     scale, zero = affine_from_range(low.double(), high.double(), bits, symmetric)
     # A range so narrow that its step is no float32 would divide by zero.
@@ -156,7 +156,7 @@ def _direct_errors(
     bottom, top = code_range(bits, symmetric)
     errors, buffer = [], torch.empty_like(block)
     for fraction in fractions:
-        scale, zero = _stored(low * fraction, high * fraction, bits, symmetric)
+        scale, zero = stored_affine(low * fraction, high * fraction, bits, symmetric)
         step, shift = scale.unsqueeze(1), zero.unsqueeze(1)
         torch.div(block, step, out=buffer)
         buffer.round_().add_(shift).clamp_(bottom, top)
@@ -168,7 +168,7 @@ def _sorted_errors(
     block: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool, fractions: Tensor
 ) -> Tensor:
     """The same numbers from sorted rows and prefix sums: (rows, fractions)."""
-    scale, zero = _stored(low[:, None] * fractions, high[:, None] * fractions, bits, symmetric)
+    scale, zero = stored_affine(low[:, None] * fractions, high[:, None] * fractions, bits, symmetric)
     bottom, top = code_range(bits, symmetric)
     codes = np.arange(bottom, top + 1)
     errors = []

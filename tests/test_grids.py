@@ -206,7 +206,7 @@ def test_both_searches_for_the_clip_agree_with_brute_force(symmetric: bool, shap
     low, high = values.amin(1).double(), values.amax(1).double()
     fractions = torch.arange(100, 0, -1, dtype=torch.float64) / 100
     slow = torch.stack(
-        [_sse(values, *grids._stored(low * f, high * f, 3, symmetric), symmetric) for f in fractions], 1
+        [_sse(values, *grids.stored_affine(low * f, high * f, 3, symmetric), symmetric) for f in fractions], 1
     )
     for search in (grids._sorted_errors, grids._direct_errors):
         fast = search(values, low, high, 3, symmetric, fractions)
