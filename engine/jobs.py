@@ -1,9 +1,11 @@
-"""Background work: jobs with progress, live series, cancel and resume, each alone in a process.
+"""Background work: jobs with progress, live series, pause and cancel, each alone in a process.
 
 A job runs in a `python -m engine.work` that talks JSON over pipes; a multiprocessing child
 would import the parent's `__main__`, which under `streamlit run` is the page script. The
 process ends with its parent: the pipe closes. One that is done waits for the next job, for
-importing torch takes seconds. Nothing here knows what a job computes.
+importing torch takes seconds. A paused job has no process: what it computes keeps its own
+place (`engine.work`), so that a pause frees memory and core and outlives the server.
+Nothing here knows what a job computes.
 """
 
 from __future__ import annotations
@@ -29,13 +31,15 @@ from engine.data import cache_folder
 from engine.types import SlimscopeError
 
 WORKER = (sys.executable, "-m", "engine.work")
-GRACE = 1.0  # seconds between the wish to stop, the terminate and the kill
+GRACE = 0.7  # seconds between the wish to stop, the terminate and the kill
 SPARE = 1  # processes that are kept for the next job
 KEEP_EVERY = 1.0  # seconds between two writes of a running job's series to the store
-MOST_WAITING = 50  # jobs of one owner that wait or run
+MOST_WAITING = 50  # jobs of one owner that wait, run or are paused
+MOST_OVER = 100  # jobs of one owner and kind that are over and still listed
 LAST = ("result", "failed", "cancelled")  # what a job's last message has
 OPEN = ("waiting", "running")
-STATES = (*OPEN, "done", "failed", "cancelled", "interrupted")
+STOPPED = ("paused", "cancelled", "interrupted", "failed")  # and can be resumed
+STATES = (*OPEN, *STOPPED, "done")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Job:
     """A snapshot of one job. `remaining` is in seconds, None while nothing can be said.
 
     `error` is the sentence of a failed or interrupted job; `series` are the rows so far, and
-    they stay when a job is cancelled. `created` and `updated` are seconds since 1970.
+    they stay when a job is stopped. `created` and `updated` are seconds since 1970.
     """
 
     id: str
@@ -64,6 +68,11 @@ class Job:
     def open(self) -> bool:
         """Whether it still waits or runs."""
         return self.state in OPEN
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more happens to it unasked: it is neither open nor paused."""
+        return not self.open and self.state != "paused"
 
 
 def _row(job: Job, manager: str) -> dict[str, Any]:
@@ -119,9 +128,10 @@ class _Run:
     """What the manager knows of a running job beside its snapshot."""
 
     process: Process | None = None
-    stopping: bool = False
-    closing: bool = False
-    started: float = 0.0  # monotonic seconds when the worker was ready
+    wish: str = ""  # the state that it was asked to end in
+    known: float = 0.0  # progress of the last attempt: what comes up to there may be read, not computed
+    started: float = 0.0  # monotonic seconds when the worker passed it
+    first: float = 0.0  # progress at that moment
     kept: float = 0.0  # monotonic seconds of the last write
 
 
@@ -166,9 +176,9 @@ class Manager:
         except (TypeError, ValueError) as error:
             raise SlimscopeError(f"the payload of a {kind} job is not JSON: {error}") from None
         with self._lock:
-            mine = [job for job in self._jobs.values() if job.owner == owner and job.open]
+            mine = [job for job in self._jobs.values() if job.owner == owner and not job.over]
             for job in mine:
-                if job.kind == kind and job.payload == plain:
+                if job.open and job.kind == kind and job.payload == plain:
                     return job.id
             if len(mine) >= MOST_WAITING:
                 raise SlimscopeError(f"{len(mine)} jobs wait already: allowed is {MOST_WAITING}; cancel some")
@@ -179,6 +189,7 @@ class Manager:
         if self._closed:
             raise SlimscopeError("the server is stopping: no new job is taken")
         self._jobs[job.id] = job
+        self._forget(job.owner, job.kind)
         self._keep(job)
         self._start_waiting()
         return job.id
@@ -196,27 +207,28 @@ class Manager:
 
     def cancel(self, owner: str, job_id: str) -> None:
         """Ask a job to stop; one that does not within GRACE seconds is ended. What it has is kept."""
-        with self._lock:
-            job = self._own(owner, job_id)
-            if job.state == "waiting":
-                self._change(job_id, state="cancelled")
-            elif job.state == "running":
-                self._stop(job_id)
+        self._halt(owner, job_id, "cancelled")
+
+    def pause(self, owner: str, job_id: str) -> None:
+        """Stop a job as `cancel` does, to be resumed; meanwhile its core is free for the next one."""
+        self._halt(owner, job_id, "paused")
 
     def resume(self, owner: str, job_id: str) -> str:
         """Submit a stopped job again, under the same id unless the same work is queued already.
 
-        What it had finished comes from the store. Raises SlimscopeError for a job that is open or done.
+        What it had finished comes from the store, and a training goes on from its checkpoint; both
+        report their rows again. Raises SlimscopeError for a job that is open or done.
         """
         with self._lock:
             job = self._own(owner, job_id)
-            if job.open or job.state == "done":
+            if job.state not in STOPPED:
                 raise SlimscopeError(f"job {job.title!r} is {job.state}: only a stopped job can be resumed")
             for other in self._jobs.values():
                 same = (other.owner, other.kind, other.payload) == (owner, job.kind, job.payload)
                 if same and other.open:
                     return other.id
-            return self._queue(Job(job.id, owner, job.kind, job.title, job.payload, created=job.created))
+            again = replace(job, state="waiting", series=(), error="", updated=time.time())
+            return self._queue(again)
 
     def close(self) -> None:
         """End all work; what waits or runs becomes `interrupted`. The manager takes no more jobs."""
@@ -228,8 +240,7 @@ class Manager:
                 if job.state == "waiting":
                     self._change(job.id, state="interrupted", error="the server stopped before it began")
                 else:
-                    self._runs[job.id].closing = True
-                    self._stop(job.id)
+                    self._stop(job.id, self._runs[job.id].wish or "interrupted")
             threads = list(self._threads.values())
         for thread in threads:
             thread.join(4 * GRACE)
@@ -249,10 +260,10 @@ class Manager:
 
     def _seen(self, job: Job) -> Job:
         run = self._runs.get(job.id)
-        if run is None or not run.started or job.progress <= 0:
+        if run is None or not run.started or job.progress <= run.first:
             return job
         spent = time.monotonic() - run.started
-        return replace(job, remaining=spent * (1 - job.progress) / job.progress)
+        return replace(job, remaining=spent * (1 - job.progress) / (job.progress - run.first))
 
     def _keep(self, job: Job) -> None:
         store.put_job(_row(job, self._id))
@@ -261,23 +272,39 @@ class Manager:
         self._jobs[job_id] = replace(self._jobs[job_id], updated=time.time(), **changes)
         self._keep(self._jobs[job_id])
 
+    def _forget(self, owner: str, kind: str) -> None:
+        """Drop the owner's oldest jobs of a kind that are over; their results are not theirs, and stay."""
+        same = [job for job in self._jobs.values() if (job.owner, job.kind) == (owner, kind)]
+        for job in [job for job in same if job.over][:-MOST_OVER]:
+            del self._jobs[job.id]
+            store.drop_job(job.id)
+
     def _start_waiting(self) -> None:
+        """Start what waits, oldest first, where a core is free and nobody is at the same work already."""
+        at_work = [(job.kind, job.payload) for job in map(self._jobs.__getitem__, self._runs)]
         for job in list(self._jobs.values()):
             if len(self._runs) >= self.limit or self._closed:
                 return
-            if job.state == "waiting" and job.id not in self._runs:
-                self._runs[job.id] = _Run()
+            if job.state == "waiting" and (job.kind, job.payload) not in at_work:
+                at_work.append((job.kind, job.payload))
+                self._runs[job.id] = _Run(known=job.progress)
                 self._change(job.id, state="running")
                 thread = threading.Thread(target=self._follow, args=(job.id,), daemon=True)
                 self._threads[job.id] = thread
                 thread.start()
 
-    def _stop(self, job_id: str) -> None:
+    def _halt(self, owner: str, job_id: str, state: str) -> None:
+        with self._lock:
+            job = self._own(owner, job_id)
+            if job.state == "running":
+                self._stop(job_id, state)
+            elif job.state in ("waiting", "paused"):
+                self._change(job_id, state=state)
+
+    def _stop(self, job_id: str, wish: str) -> None:
         run = self._runs[job_id]
-        if run.stopping:
-            return
-        run.stopping = True
-        if run.process is not None:
+        asked, run.wish = bool(run.wish), wish
+        if run.process is not None and not asked:
             self._ask_to_stop(job_id, run)
 
     def _ask_to_stop(self, job_id: str, run: _Run) -> None:
@@ -318,6 +345,7 @@ class Manager:
             del self._spare[SPARE:]
         for process in surplus:
             _retire(process)
+        store.trim()
 
     def _listen(self, job_id: str, process: Process) -> dict[str, Any]:
         assert process.stdout is not None
@@ -333,7 +361,7 @@ class Manager:
             job, run = self._jobs[job_id], self._runs[job_id]
             run.process = self._process()
             _write(run.process, json.dumps({"kind": job.kind, "payload": dict(job.payload)}))
-            if run.stopping:
+            if run.wish:
                 self._ask_to_stop(job_id, run)
             return run.process
 
@@ -350,9 +378,9 @@ class Manager:
     def _hear(self, job_id: str, message: Mapping[str, Any]) -> None:
         with self._lock:
             run, job = self._runs[job_id], self._jobs[job_id]
-            if "ready" in message:
-                run.started = time.monotonic()
             if "progress" in message:
+                if not run.started and message["progress"] >= run.known:
+                    run.started, run.first = time.monotonic(), message["progress"]
                 row = message["row"]
                 series = job.series if row is None else (*job.series, MappingProxyType(row))
                 changed = replace(job, progress=message["progress"], series=series, updated=time.time())
@@ -368,10 +396,10 @@ def _ending(last: Mapping[str, Any], code: int, run: _Run) -> dict[str, Any]:
         return {"state": "done", "progress": 1.0, "result": MappingProxyType(last["result"])}
     if "failed" in last:
         return {"state": "failed", "error": last["failed"]}
-    if run.closing:
+    if run.wish == "interrupted":
         return {"state": "interrupted", "error": "the server stopped before it was done"}
-    if run.stopping:
-        return {"state": "cancelled"}
+    if run.wish:
+        return {"state": run.wish}
     if code < 0:
         return {"state": "interrupted", "error": f"its process was ended by signal {-code}"}
     return {"state": "failed", "error": f"its process ended with code {code}; the server's log says why"}

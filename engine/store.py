@@ -11,10 +11,11 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ RESULTS = sql.Table(
     TABLES,
     sql.Column("key", sql.Text, primary_key=True),
     sql.Column("value", sql.JSON, nullable=False),
-    sql.Column("created", sql.Float, nullable=False),
+    sql.Column("created", sql.Float, nullable=False, index=True),
 )
 
 JOBS = sql.Table(
@@ -53,11 +54,13 @@ JOBS = sql.Table(
     sql.Column("error", sql.Text, nullable=False),
     sql.Column("manager", sql.Text, nullable=False),
     sql.Column("created", sql.Float, nullable=False),
-    sql.Column("updated", sql.Float, nullable=False),
+    sql.Column("updated", sql.Float, nullable=False, index=True),
 )
 
 NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,99}")
 UPLOADED = re.compile(r"file-[0-9a-f]{16}")
+MOST_ROWS = {"results": 20_000, "jobs": 5_000}  # what `trim` leaves
+MOST_BYTES = 4_000_000_000  # of nets and checkpoints that jobs made
 
 
 # ---------------------------------------------------------------- the database
@@ -129,6 +132,12 @@ def put_job(row: Mapping[str, Any]) -> None:
     _upsert(JOBS, row)
 
 
+def drop_job(job_id: str) -> None:
+    """Forget one job."""
+    with database().begin() as connection:
+        connection.execute(sql.delete(JOBS).where(JOBS.c.id == job_id))
+
+
 def jobs(limit: int = 500) -> list[dict[str, Any]]:
     """The newest `limit` jobs of every owner, oldest first."""
     newest = sql.select(JOBS).order_by(JOBS.c.created.desc()).limit(limit)
@@ -166,6 +175,7 @@ def get_bundle(key: str) -> Bundle | None:
     path = _bundle_path(key)
     try:
         content = path.read_bytes()
+        os.utime(path)  # the order in which `trim` deletes
     except FileNotFoundError:
         return None
     try:
@@ -192,6 +202,53 @@ def get_model(model_id: str) -> Bundle:
     if bundle is None:
         raise SlimscopeError(f"model {model_id!r} is not here: open the file with that fingerprint again")
     return bundle
+
+
+# ---------------------------------------------------------------- what is half done, and what is too much
+
+
+@contextmanager
+def training(key: str) -> Iterator[Path]:
+    """The folder for the checkpoints of the training `key`, for one process at a time: others wait.
+
+    It outlives a process that is killed and a block that raises; a block that succeeds ends it.
+    """
+    folder = cache_folder() / "checkpoints" / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sign = folder.with_suffix(".lock")
+    with locked(sign):
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+        sign.unlink(missing_ok=True)
+
+
+def trim(most_bytes: int = MOST_BYTES, most_rows: Mapping[str, int] = MOST_ROWS) -> None:
+    """Delete what jobs made, from what was used longest ago, until the bounds hold.
+
+    A result that is missing is computed again. Models that a visitor opened, and the list of
+    them, stay, and so does the newest file, however large.
+    """
+    for table, time_of in ((RESULTS, RESULTS.c.created), (JOBS, JOBS.c.updated)):
+        key = next(iter(table.primary_key.columns))
+        oldest = sql.select(time_of).order_by(time_of.desc()).offset(most_rows[table.name]).limit(1)
+        with database().begin() as connection:
+            last = connection.scalar(oldest)
+            if last is not None:
+                connection.execute(sql.delete(table).where(time_of <= last, ~key.startswith("files-")))
+    folder, used = cache_folder(), 0
+    for _, size, path in sorted(_made(folder), reverse=True):
+        used += size
+        if used > max(most_bytes, size):
+            path.unlink(missing_ok=True)
+
+
+def _made(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """Time of last use, bytes and path of each net and checkpoint that a job made."""
+    for path in (*folder.glob("nets/*"), *folder.glob("checkpoints/*/*")):
+        if not path.name.lstrip(".").startswith("file-"):
+            with suppress(FileNotFoundError):  # another process deletes as well
+                facts = path.stat()
+                yield facts.st_mtime, facts.st_size, path
 
 
 # ---------------------------------------------------------------- reports as JSON

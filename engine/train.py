@@ -1,7 +1,7 @@
 """One deterministic training loop for the zoo, fine-tuning and distillation.
 
 Order of samples and augmentation come from a generator seeded by (seed, epoch), so that a
-run that was stopped after an epoch goes on exactly as if it had not been. The loop knows
+run that was stopped anywhere goes on exactly as if it had not been. The loop knows
 nothing of recipes; a loss is a function of the net's outputs.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.data import Samples
-from engine.types import Progress
+from engine.types import Cancelled, Progress
 
 # (net, inputs (n, c, h, w), labels (n,)) -> scalar loss and logits (n, classes)
 Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -162,6 +163,19 @@ def zero_masks(net: nn.Module) -> dict[str, Tensor]:
     }
 
 
+@dataclass
+class _Place:
+    """How far a run has come: whole epochs and their rows, and the sums over `step` batches of the next."""
+
+    epoch: int = 0
+    step: int = 0
+    seen: int = 0
+    right: int = 0
+    loss: float = 0.0
+    random: Tensor | None = None  # the generator behind those batches, where they were interrupted
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
 def fit(
     net: nn.Module,
     samples: Samples,
@@ -177,12 +191,14 @@ def fit(
 
     With `masks`, the gradients of removed weights are zeroed before each step, so that neither
     momentum nor weight decay revives them. `watch` is asked after each epoch and its numbers
-    join the row. With `checkpoint`, each epoch is written there and a present file is resumed.
-    Raises Cancelled when `progress` says so; the checkpoint stays.
+    join the row. With `checkpoint`, each epoch is written there, and the batch at which
+    `progress` raises Cancelled; a present file is resumed, and the rows in it are reported again.
     """
     progress = progress or Progress()
     optimizer = make_optimizer(net, plan)
-    first, rows = _resume(net, optimizer, checkpoint)
+    at = _resume(net, optimizer, checkpoint)
+    for row in at.rows:
+        progress(at.epoch / plan.epochs, row)
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
     net.to(memory_format=layout)  # type: ignore[call-overload]
     steps = math.ceil(len(samples) / plan.batch)
@@ -190,17 +206,18 @@ def fit(
     generator = torch.Generator()
     kept = {id(p): masks[name] for name, p in net.named_parameters() if masks and name in masks}
 
-    for epoch in range(first, plan.epochs):
+    while at.epoch < plan.epochs:
         net.train()
-        generator.manual_seed(plan.seed * 1_000_003 + epoch)
+        generator.manual_seed(plan.seed * 1_000_003 + at.epoch)
         order = torch.randperm(len(samples), generator=generator)
-        seen, right, total = 0, 0, 0.0
-        for step, rows_now in enumerate(torch.split(order, plan.batch)):
-            done = (epoch * steps + step) / (plan.epochs * steps)
+        if at.random is not None:
+            generator.set_state(at.random)
+        for rows_now in torch.split(order, plan.batch)[at.step :]:
+            done = (at.epoch * steps + at.step) / (plan.epochs * steps)
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(done)
             inputs, labels = augment(samples.inputs(rows_now), plan, generator), samples.labels[rows_now]
-            if epoch < plan.small_epochs:
+            if at.epoch < plan.small_epochs:
                 inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)
             value, logits = loss(net, inputs.contiguous(memory_format=layout), labels)
             optimizer.zero_grad()
@@ -211,45 +228,48 @@ def fit(
             if plan.clip_norm is not None:
                 nn.utils.clip_grad_norm_(net.parameters(), plan.clip_norm)
             optimizer.step()
-            seen += len(labels)
-            right += int((logits.detach().argmax(1) == labels).sum())
-            total += float(value.detach()) * len(labels)
-            last = step == steps - 1
-            if not last and step % report_every == report_every - 1:
-                passed = epoch + (step + 1) / steps
-                progress(passed / plan.epochs, {"epoch": passed, "loss": total / seen})
-        row = {"epoch": epoch + 1.0, "loss": total / seen, "train accuracy": right / seen}
+            at.step += 1
+            at.seen += len(labels)
+            at.right += int((logits.detach().argmax(1) == labels).sum())
+            at.loss += float(value.detach()) * len(labels)
+            try:
+                if at.step < steps and at.step % report_every == 0:
+                    passed = at.epoch + at.step / steps
+                    progress(passed / plan.epochs, {"epoch": passed, "loss": at.loss / at.seen})
+                elif progress.cancelled():
+                    raise Cancelled("cancelled")
+            except Cancelled:
+                at.random = generator.get_state()
+                _keep(net, optimizer, checkpoint, at)
+                raise
+        _keep(net, optimizer, checkpoint, at)  # the watch may take long, and is not asked whether to stop
+        row = {"epoch": at.epoch + 1.0, "loss": at.loss / at.seen, "train accuracy": at.right / at.seen}
         if watch is not None:
             net.eval()
             row |= dict(watch(net))
-        rows.append(row)
-        _keep(net, optimizer, checkpoint, epoch + 1, rows)
-        progress((epoch + 1) / plan.epochs, row)
+        at = _Place(at.epoch + 1, rows=[*at.rows, row])
+        _keep(net, optimizer, checkpoint, at)
+        progress(at.epoch / plan.epochs, row)
     net.eval()
-    return rows
+    return at.rows
 
 
-def _keep(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    path: Path | None,
-    epoch: int,
-    rows: list[dict[str, float]],
-) -> None:
+def _keep(net: nn.Module, optimizer: torch.optim.Optimizer, path: Path | None, at: _Place) -> None:
     if path is None:
         return
-    state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "rows": rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
+    torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), **vars(at)}, partial)
     os.replace(partial, path)
 
 
-def _resume(
-    net: nn.Module, optimizer: torch.optim.Optimizer, path: Path | None
-) -> tuple[int, list[dict[str, float]]]:
+def _resume(net: nn.Module, optimizer: torch.optim.Optimizer, path: Path | None) -> _Place:
     if path is None or not path.exists():
-        return 0, []
-    state = torch.load(path, weights_only=True)
-    net.load_state_dict(state["net"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["epoch"], state["rows"]
+        return _Place()
+    try:
+        state = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError):  # cut off with the machine's power
+        return _Place()
+    net.load_state_dict(state.pop("net"))
+    optimizer.load_state_dict(state.pop("optimizer"))
+    return _Place(**state)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -376,11 +377,17 @@ class Progress:
     """How a long computation talks to whoever waits: it reports, and asks whether to stop.
 
     `report(fraction, row)` takes the share done (0..1) and, where there is something to
-    plot, one row of a live series. `cancelled()` is asked between batches.
+    plot, one row of a live series. `cancelled()` is asked between batches. `folder` is where
+    what is half done may lie: nothing else is kept there, and the next attempt gets the same.
     """
 
     report: Callable[[float, Mapping[str, float] | None], None] = lambda fraction, row: None
     cancelled: Callable[[], bool] = lambda: False
+    folder: Path | None = None
+
+    def checkpoint(self, name: str) -> Path | None:
+        """The file for the checkpoint of one of the computation's trainings; None: it is not kept."""
+        return None if self.folder is None else self.folder / f"{name}.pt"
 
     def __call__(self, fraction: float, row: Mapping[str, float] | None = None) -> None:
         if self.cancelled():

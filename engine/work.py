@@ -19,7 +19,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import torch
@@ -83,8 +83,12 @@ def data_key(data: Data | None) -> str:
 
 
 def result_key(kind: str, *what: object) -> str:
-    """The key of a result: 40 hex digits of SHA-256 over its kind, what determines it, and versions."""
-    text = json.dumps([kind, VERSION, torch.__version__, *what], sort_keys=True)
+    """The key of a result: 40 hex digits of SHA-256 over its kind, what determines it, and versions.
+
+    torch's build (`+cpu`, `+cu130`) is not in it: what was found on one machine serves another.
+    """
+    release = torch.__version__.partition("+")[0]
+    text = json.dumps([kind, VERSION, release, *what], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
@@ -132,7 +136,10 @@ def _kept(model: Bundle, recipe: Recipe, data: Data | None) -> tuple[Bundle, Rep
 def _advance(
     bundle: Bundle, step: Step, data: Data | None, progress: Progress | None
 ) -> tuple[Bundle, Report] | None:
-    """One step further. A trained step comes from the store; with `progress` it is trained and kept there."""
+    """One step further. A trained step comes from the store; with `progress` it is trained and kept there.
+
+    Whoever trains the same step at this moment is waited for; a training that was broken off goes on.
+    """
     known = technique.get(step.technique)
     if not known.trains:
         return run.apply(bundle, step, data)
@@ -140,10 +147,14 @@ def _advance(
     kept = _kept(bundle, recipe, data)
     if kept is not None or progress is None:
         return kept
-    after, report = run.apply(bundle, step, data, progress)
     key = _key("apply", bundle, recipe, data)
-    store.put_bundle(key, after)
-    store.put(key, {"report": store.report_data(report)})
+    with store.training(key) as folder:
+        kept = _kept(bundle, recipe, data)
+        if kept is not None:
+            return kept
+        after, report = run.apply(bundle, step, data, replace(progress, folder=folder))
+        store.put_bundle(key, after)
+        store.put(key, {"report": store.report_data(report)})
     return after, report
 
 
@@ -222,7 +233,7 @@ def apply(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 # ---------------------------------------------------------------- accuracy
 
 
-def _asked(bundle: Bundle, samples: Samples, progress: Progress, batch: int = 500) -> Tensor:
+def _asked(bundle: Bundle, samples: Samples, progress: Progress, batch: int = 100) -> Tensor:
     """The bundle's answers to all samples (n,), asking between batches whether to stop."""
     net, found = zoo.build(bundle), []
     for start in range(0, len(samples), batch):
@@ -380,15 +391,15 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     model, sample = store.get_model(payload["model"]), _sample(source, payload)
     prefix = technique.complete(Recipe.from_key(payload["recipe"]).live)
     start = make(model, prefix, source, Progress(cancelled=progress.cancelled))[0]
-    before, rows = _asked(start, sample, Progress(cancelled=progress.cancelled)), []
-    todo = scan(start, payload)
+    before = functools.cache(lambda: _asked(start, sample, Progress(cancelled=progress.cancelled)))
+    rows, todo = [], scan(start, payload)
     for i, (layer, value, step) in enumerate(todo):
         recipe = technique.complete(prefix.then(step))
         part = _part(progress, i / len(todo), (i + 1) / len(todo))
 
         def compute(recipe: Recipe = recipe, part: Progress = part) -> dict[str, Any]:
             bundle = make(start, recipe, source, part)[0]
-            return _row(recipe, before, _asked(bundle, sample, part), sample.labels)
+            return _row(recipe, before(), _asked(bundle, sample, part), sample.labels)
 
         part(0.0)
         row = _remembered(_key("sensitivity", model, recipe, source, len(sample)), recipe, compute)

@@ -1,6 +1,7 @@
 """Fine-tuning: zeros stay zeros, pruning is mended, rounded inputs are trained through."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -156,6 +157,30 @@ def test_rounding_straight_through_is_rounding(values: list[float]) -> None:
     assert torch.equal(rounded, torch.round(x))
     rounded.sum().backward()
     assert (x.grad == 1).all()
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5])
+@pytest.mark.parametrize("name", ["mlp-32", "resnet-8"])
+def test_broken_off_and_resumed_it_is_bit_for_bit_the_unbroken_run(
+    name: str, stop: int, small: Data, tmp_path: Path
+) -> None:
+    given_data = small if name == "mlp-32" else part_of(data.load("cifar10"), 300, 50)
+    bundle, step = pruned(untrained(name), 0.5), Step("finetune", {"epochs": 2, "learning_rate": 0.05})
+    whole, report = apply(bundle, step, given_data)
+    seen: list[float] = []
+    broken = Progress(lambda share, row: seen.append(share), lambda: len(seen) >= stop, tmp_path)
+    with pytest.raises(Cancelled):
+        apply(bundle, step, given_data, broken)
+    again: list[tuple[float, dict]] = []
+    resumed = Progress(lambda share, row: again.append((share, dict(row or {}))), folder=tmp_path)
+    after, said = apply(bundle, step, given_data, resumed)
+    assert after.fingerprint == whole.fingerprint
+    assert said.figures == report.figures
+    pd.testing.assert_frame_equal(said.tables["curve"], report.tables["curve"])
+    # Three batches an epoch: only the rows of epochs that were over are said again.
+    repeated = [row for share, row in again if share <= seen[-1]]
+    assert [row["epoch"] for row in repeated if "train accuracy" in row] == [1.0][: stop // 3]
+    assert len(repeated) == stop // 3
 
 
 def test_it_can_be_cancelled_and_reports_as_it_goes(small: Data) -> None:

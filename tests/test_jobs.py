@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,14 +11,18 @@ import threading
 import time
 from pathlib import Path
 
+import job_worker
 import pytest
 
-from engine import jobs, store
+from engine import data, jobs, run, store, technique, work, zoo
 from engine.jobs import Job, Manager
-from engine.types import SlimscopeError
+from engine.types import Recipe, SlimscopeError, Step
 
 WORKER = (sys.executable, str(Path(__file__).with_name("job_worker.py")))
 FOREVER = {"rows": 2, "wait": True}
+STOPS_WITHIN = 5.0  # seconds: the requirement is 1, the rest is for a machine that does other things
+LEARN = Recipe((Step("learn", {"epochs": 4}),))
+TRAIN = {"model": "mlp-32", "recipe": LEARN.key, "data": "mnist"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,7 +50,7 @@ def until(manager: Manager, job_id: str, true, owner: str = "ann", limit: float 
 
 
 def over(job: Job) -> bool:
-    return not job.open
+    return job.over
 
 
 def talks(job: Job) -> bool:
@@ -80,7 +85,7 @@ def test_a_job_runs_to_done_on_one_thread_and_the_same_work_is_not_queued_twice(
 
 def test_nobody_sees_or_stops_the_job_of_another(manager):
     job_id = manager.list("ann")[0].id
-    for touch in (manager.get, manager.cancel, manager.resume):
+    for touch in (manager.get, manager.pause, manager.cancel, manager.resume):
         with pytest.raises(SlimscopeError, match="is not among yours"):
             touch("eve", job_id)
     assert manager.list("eve") == ()
@@ -106,7 +111,7 @@ def test_cancel_ends_running_and_waiting_jobs_and_keeps_the_rows(manager):
         manager.cancel("ann", job_id)
     assert manager.get("ann", waiting).state == "cancelled"
     for job_id in (running, stubborn):
-        job = until(manager, job_id, over, limit=10 * jobs.GRACE)
+        job = until(manager, job_id, over, limit=STOPS_WITHIN)
         assert (job.state, job.error, job.remaining) == ("cancelled", "", None)
         assert job.series
     assert is_gone(pids[1])
@@ -130,6 +135,97 @@ def test_a_killed_worker_is_interrupted_and_resumes(manager):
     assert until(manager, job_id, over).state == "cancelled"
 
 
+def test_a_paused_job_frees_its_core_goes_on_when_asked_and_can_be_cancelled():
+    alone = Manager(limit=1, worker=WORKER)
+    job_id = alone.submit("pam", "count", {"rows": 3, "wait": True}, "paused")
+    behind = alone.submit("pam", "count", {"rows": 1, "behind": True}, "behind it")
+    until(alone, job_id, lambda job: len(job.series) == 3, owner="pam")
+    alone.pause("pam", job_id)
+    job = until(alone, job_id, lambda job: job.state == "paused", owner="pam", limit=STOPS_WITHIN)
+    assert (job.open, job.over, len(job.series), job.progress) == (False, False, 3, 0.5)
+    assert until(alone, behind, over, owner="pam").state == "done"
+    alone.close()
+    after = Manager(limit=1, worker=WORKER)
+    assert after.get("pam", job_id).state == "paused"  # a pause outlives the server
+    assert after.resume("pam", job_id) == job_id
+    again = until(after, job_id, lambda job: len(job.series) == 3, owner="pam")
+    assert again.state == "running"
+    after.pause("pam", job_id)
+    after.cancel("pam", job_id)  # while it is being paused
+    assert until(after, job_id, over, owner="pam", limit=STOPS_WITHIN).state == "cancelled"
+    after.resume("pam", job_id)
+    after.pause("pam", job_id)
+    until(after, job_id, lambda job: job.state == "paused", owner="pam", limit=STOPS_WITHIN)
+    after.cancel("pam", job_id)
+    assert after.get("pam", job_id).state == "cancelled"
+    after.close()
+
+
+def test_the_same_work_of_two_owners_is_done_one_after_the_other(manager):
+    first = manager.submit("ann", "count", FOREVER, "mine")
+    second = manager.submit("ben", "count", FOREVER, "the same")
+    other = manager.submit("ben", "count", {"rows": 1, "other": True}, "something else")
+    assert until(manager, other, over, owner="ben").state == "done"
+    assert manager.get("ann", first).open
+    assert manager.get("ben", second).state == "waiting"
+    manager.cancel("ann", first)
+    assert until(manager, second, talks, owner="ben").state == "running"
+    manager.cancel("ben", second)
+    assert until(manager, second, over, owner="ben").state == "cancelled"
+
+
+# ---------------------------------------------------------------- trainings
+
+
+@pytest.fixture
+def hold():
+    """Holds trainings in their third epoch; gone when the test ends, or earlier."""
+    path = data.cache_folder() / "hold"
+    path.write_text("3")
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def held(job: Job) -> bool:
+    """Whether the third epoch's last report is there: two are on disk whole."""
+    return bool(job.series) and job.series[-1]["epoch"] > 2.7
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_for_whoever_asks(manager, hold):
+    job_id = manager.submit("ann", "apply", TRAIN, "training")
+    until(manager, job_id, held)
+    os.kill(worker_of(manager, job_id), signal.SIGKILL)
+    assert until(manager, job_id, over).state == "interrupted"
+    hold.unlink()
+    other = manager.submit("ben", "apply", TRAIN, "the same training")
+    job = until(manager, other, over, owner="ben")
+    assert (job.state, job.error) == ("done", "")
+    assert_goes_on(job)
+    manager.resume("ann", job_id)
+    found = until(manager, job_id, over)
+    assert (found.state, found.series) == ("done", ())  # nothing is trained twice
+    assert found.result == job.result
+
+
+def worker_of(manager: Manager, job_id: str) -> int:
+    process = manager._runs[job_id].process
+    assert process is not None
+    return process.pid
+
+
+def assert_goes_on(job: Job) -> None:
+    """Its rows are those of two epochs read from disk and of two trained; its net is that of one go."""
+    epochs = [row["epoch"] for row in job.series]
+    assert epochs[:2] == [1.0, 2.0]
+    assert all(epoch > 2 for epoch in epochs[2:])
+    assert epochs[-1] == 4.0
+    recipe = Recipe.from_key(job.payload["recipe"])
+    with job_worker.registered():
+        bundle, _ = work.after("mlp-32", recipe, "mnist")
+        unbroken, _ = run.run(zoo.load("mlp-32"), technique.complete(recipe), data.load("mnist"))
+    assert bundle.fingerprint == unbroken.fingerprint
+
+
 def test_an_idle_process_takes_the_next_job_and_a_broken_one_does_not(manager):
     first, second = (
         until(manager, manager.submit("ann", "count", {"rows": 1, "again": i}, "quick"), over) for i in (1, 2)
@@ -144,42 +240,55 @@ def test_an_idle_process_takes_the_next_job_and_a_broken_one_does_not(manager):
 
 
 SERVER = """
-import sys, time
-from engine.jobs import Manager
-manager = Manager(limit=1, worker=sys.argv[1:])
-running = manager.submit("zoe", "count", {"rows": 1, "wait": True}, "cut off")
-waiting = manager.submit("zoe", "count", {"rows": 1}, "never begun")
-while not manager.get("zoe", running).series:
+import json, sys, time
+from engine import jobs
+jobs.KEEP_EVERY = 0.0  # every row is on disk when this process is killed
+manager = jobs.Manager(limit=1, worker=sys.argv[2:])
+def add(kind, payload):
+    return manager.submit("zoe", kind, payload, kind)
+done, running = add("count", {"rows": 1, "zoe": True}), add("apply", json.loads(sys.argv[1]))
+waiting = add("count", {"rows": 1})
+def row():
+    return (manager.get("zoe", running).series or [{"epoch": 0}])[-1]
+while row()["epoch"] < 2.7:
     time.sleep(0.01)
-print(running, waiting, manager.get("zoe", running).series[0]["pid"], flush=True)
+print(done, running, waiting, manager._runs[running].process.pid, flush=True)
 time.sleep(600)
 """
 
 
-def test_a_killed_server_takes_its_worker_along_and_the_next_one_can_resume(manager):
+def test_a_killed_server_takes_its_worker_along_and_the_next_one_goes_on(manager, hold):
     root = Path(jobs.__file__).parent.parent
-    command = [sys.executable, "-c", SERVER, *WORKER]
+    payload = {**TRAIN, "recipe": Recipe((Step("shrink"), *LEARN)).key}
+    command = [sys.executable, "-c", SERVER, json.dumps(payload), *WORKER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as server:
         assert server.stdout is not None
-        running, waiting, pid = server.stdout.readline().split()
-        beside = Manager(limit=1, worker=WORKER)
-        assert beside.list("zoe") == ()  # they have a living manager
-        assert beside.list("ann") == manager.list("ann")
-        beside.close()
-        server.kill()
+        try:
+            done, running, waiting, pid = server.stdout.readline().split()
+            beside = Manager(limit=1, worker=WORKER)
+            assert {job.id for job in beside.list("zoe")} == {done}  # the others have a living manager
+            assert beside.list("ann") == manager.list("ann")
+            beside.close()
+        finally:
+            server.kill()
     deadline = time.monotonic() + 20
     while not is_gone(int(pid)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert is_gone(int(pid))
+    hold.unlink()
     after = Manager(limit=1, worker=WORKER)
+    finished = after.get("zoe", done)
+    assert (finished.state, finished.result) == ("done", {"threads": 1, "omp": "1"})
     job = after.get("zoe", running)
     assert (job.state, job.error) == ("interrupted", "the server stopped before it was done")
-    assert [row["i"] for row in job.series] == [0]
+    assert 0.5 < job.progress < 1
+    assert held(job)
     assert after.get("zoe", waiting).state == "interrupted"
+    assert after.resume("zoe", running) == running
     assert after.resume("zoe", waiting) == waiting
-    assert after.get("zoe", waiting).open
+    assert_goes_on(until(after, running, over, owner="zoe"))
+    assert until(after, waiting, over, owner="zoe").state == "done"
     after.close()
-    assert after.get("zoe", waiting).state == "interrupted"
     with pytest.raises(SlimscopeError, match="the server is stopping"):
         after.submit("zoe", "count", {}, "too late")
 
@@ -219,6 +328,26 @@ def test_the_same_payload_submitted_by_many_threads_is_one_job(idle):
     assert len(ids) == 8
     assert len(set(ids)) == 1
     assert idle.submit("tim", "count", {"a": 2, "b": 1}, "in another order") == ids[0]
+
+
+def test_a_queue_that_is_closed_leaves_its_jobs_to_be_resumed(idle):
+    job_id = idle.submit("kim", "count", {"rows": 1}, "never begun")
+    paused = idle.submit("kim", "count", {"rows": 2}, "set aside")
+    idle.pause("kim", paused)
+    idle.close()
+    assert (idle.get("kim", job_id).state, idle.get("kim", paused).state) == ("interrupted", "paused")
+
+
+def test_of_the_jobs_that_are_over_only_the_newest_stay_listed(idle, monkeypatch):
+    monkeypatch.setattr(jobs, "MOST_OVER", 3)
+    kept = idle.submit("lea", "dance", {}, "of another kind")
+    idle.cancel("lea", kept)
+    for i in range(6):
+        job_id = idle.submit("lea", "count", {"rows": i}, str(i))
+        (idle.pause if i == 0 else idle.cancel)("lea", job_id)
+    titles = [job.title for job in idle.list("lea")]
+    assert titles == ["5", "4", "3", "2", "0", "of another kind"]
+    assert sum(row["owner"] == "lea" for row in store.jobs()) == len(titles)
 
 
 def test_snapshots_are_frozen_and_kept_as_they_are(idle):

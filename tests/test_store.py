@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import pandas as pd
 import pytest
@@ -159,6 +161,39 @@ def test_jobs_come_oldest_first_and_the_newest_stay():
         ("2", "failed"),
         ("3", "done"),
     ]
+
+
+def test_trim_deletes_what_was_used_longest_ago_and_never_a_visitors_model(tmp_path):
+    size = store.put_bundle("a", small()).stat().st_size
+    upload = store.put_model(small())
+    for age, key in enumerate(("c", "b", "a")):
+        path = store.put_bundle(key, small())
+        os.utime(path, (1e9 - age, 1e9 - age))
+    os.utime(tmp_path / "nets" / f"{upload}.slim", (0, 0))
+    store.get_bundle("a")  # used now: the newest of the three
+    store.trim(2 * size)
+    left = {path.stem for path in (tmp_path / "nets").iterdir()}
+    assert left == {"a", "c", upload}
+    store.trim(1)
+    assert {path.stem for path in (tmp_path / "nets").iterdir()} == {"a", upload}
+    for i in range(5):
+        store.put(f"key-{i}", i)
+    store.put("files-ann", {"file": "name"})
+    for i in range(5, 9):
+        store.put(f"key-{i}", i)
+    store.trim(most_rows={"results": 3, "jobs": 3})
+    assert [i for i in range(9) if store.get(f"key-{i}") is not None] == [6, 7, 8]
+    assert store.get("files-ann") == {"file": "name"}
+
+
+def test_a_training_folder_outlives_a_failure_and_not_a_success(tmp_path):
+    with suppress(OSError), store.training("t") as folder:
+        folder.mkdir()
+        (folder / "net.pt").write_text("two epochs")
+        raise OSError("killed")
+    with store.training("t") as again:
+        assert (again / "net.pt").read_text() == "two epochs"
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_dense_values_stay_float32():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 
 import job_worker
 import pytest
@@ -101,6 +103,51 @@ def test_a_cancelled_training_leaves_nothing_half_done():
     assert work.trained(MODEL, Recipe((Step("learn", {"epochs": 5}),)), DATA) is None
 
 
+LONG = (SHRINK, Step("learn", {"epochs": 3}))
+
+
+@pytest.mark.parametrize("until", [1, 5, 8])  # in the first epoch, between two, in the second
+def test_a_training_that_was_broken_off_goes_on_and_gives_the_same_net(until):
+    steps = (Step("shrink", {"share": until / 10}), *LONG[1:])
+    first, second = Watch(until), Watch()
+    before = checkpoints()
+    with pytest.raises(Cancelled):
+        work.perform("apply", task(*steps), first.progress)
+    assert len(checkpoints() - before) == 1
+    work.perform("apply", task(*steps), second.progress)
+    epochs = [row["epoch"] for row in second.rows]
+    broken_off = first.rows[-1]["epoch"]
+    assert [e for e in epochs if e <= broken_off] == [e for e in (1.0, 2.0) if e <= broken_off]
+    assert epochs[-1] == 3.0
+    unbroken, reports = run.run(zoo.load(MODEL), Recipe(steps), datasets.load(DATA))
+    bundle, said = work.after(MODEL, Recipe(steps), DATA)
+    assert bundle.fingerprint == unbroken.fingerprint
+    assert (said[-1].figures, said[-1].notes) == (reports[-1].figures, reports[-1].notes)
+    assert checkpoints() == before
+
+
+def checkpoints() -> set[Path]:
+    return set((datasets.cache_folder() / "checkpoints").glob("*/*"))
+
+
+def test_a_checkpoint_serves_its_own_training_alone():
+    def seen(steps: tuple[Step, ...], data: str = DATA, until: float = float("inf")) -> list[float]:
+        watch = Watch(until)
+        with suppress(Cancelled):
+            work.perform("apply", {**task(*steps), "data": data}, watch.progress)
+        return [row["epoch"] for row in watch.rows]
+
+    start = Step("shrink", {"share": 0.35})
+    seen((start, LONG[1]), until=7)
+    for others, data in (
+        ((start, Step("learn", {"epochs": 4})), DATA),
+        ((Step("shrink", {"share": 0.36}), LONG[1]), DATA),
+        ((start, LONG[1]), work.data_spec(DATA, (0.3,), (0.3,))),
+    ):
+        assert seen(others, data)[0] == 0.2  # the first batch of five
+    assert seen((start, LONG[1]))[0] == 1.0
+
+
 def test_a_lost_file_is_missing_not_an_error():
     recipe = Recipe((Step("shrink", {"share": 0.1}), LEARN))
     work.perform("apply", task(*recipe), Progress())
@@ -182,6 +229,23 @@ def test_a_sweep_goes_on_where_it_was_cancelled(monkeypatch):
     assert second.shares[-1] == 1.0
 
 
+def test_a_scan_goes_on_where_it_was_cancelled(monkeypatch):
+    payload = task(**SCAN | {"values": [0.15, 0.25]})
+    first, second, third = Watch(until=3), Watch(), Watch()
+    with pytest.raises(Cancelled):
+        work.perform("sensitivity", payload, first.progress)
+    asked = []
+    logits = measure.logits
+    monkeypatch.setattr(measure, "logits", lambda net, samples: asked.append(1) or logits(net, samples))
+    rows = work.perform("sensitivity", payload, second.progress)["rows"]
+    assert second.rows == rows
+    assert rows[:3] == first.rows
+    batches = 2  # of 200 samples
+    assert len(asked) == 2 * batches  # the start, and the row that was missing
+    assert work.perform("sensitivity", payload, third.progress)["rows"] == rows
+    assert len(asked) == 2 * batches  # all from the store: not even the start is asked
+
+
 def test_a_recipe_that_cannot_be_followed_is_a_row_with_its_reason():
     steps = (Step("shrink", {"leave_out": ["conv9"]}),)
     rows = work.perform("sweep", task(*steps, step=1, vary={"share": [0.5]}, samples=50), Progress())["rows"]
@@ -235,7 +299,17 @@ def test_what_cannot_be_done_is_said_in_a_sentence(kind, payload, says):
         work.perform(kind, payload, Progress())
 
 
-# ---------------------------------------------------------------- data by name
+# ---------------------------------------------------------------- names
+
+
+def test_keys_tell_releases_of_torch_apart_and_not_its_builds(monkeypatch):
+    keys = {}
+    for version in ("2.13.0", "2.13.0+cpu", "2.13.0+cu130", "2.13.1+cpu"):
+        monkeypatch.setattr(torch, "__version__", version)
+        keys[version] = work.result_key("apply", "0123456789abcdef", Recipe(LONG).key, "mnist")
+    assert len({keys[v] for v in keys if v.startswith("2.13.0")}) == 1
+    assert keys["2.13.1+cpu"] != keys["2.13.0+cpu"]
+    assert work.result_key("apply", "x") != work.result_key("accuracy", "x")
 
 
 def test_data_specs_read_back():

@@ -132,6 +132,7 @@ def distill(
             loss=learning_from(teacher, temperature, weight),
             watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
             progress=part(progress, number, len(weight_of_run)),
+            checkpoint=progress.checkpoint(run),
         )
         students[run] = zoo.bundle_of(name, net.state_dict())
         curves.append(pd.DataFrame(rows).astype({"epoch": int}).assign(run=run))

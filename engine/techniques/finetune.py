@@ -83,6 +83,7 @@ def finetune(
         masks=zero_masks(net),
         watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
         progress=progress,
+        checkpoint=progress.checkpoint("net"),
     )
     state = net.state_dict()
     after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})

@@ -1,4 +1,4 @@
-"""Background work on screen: a run button with an estimate, progress, live curves, cancel."""
+"""Background work on screen: a run button with an estimate, progress, live curves, pause, cancel."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pages.parts import cached, charts, session
 ICONS = {
     "waiting": ":material/hourglass_empty:",
     "running": ":material/autorenew:",
+    "paused": ":material/pause_circle:",
     "done": ":material/check_circle:",
     "failed": ":material/error:",
     "cancelled": ":material/cancel:",
@@ -73,29 +74,42 @@ def newest(owner: str, kind: str, wanted: dict[str, object]) -> Job | None:
 
 
 def progress(job: Job, place: str = "page") -> None:
-    """Bar, remaining time and a cancel button; or how the job ended."""
-    if job.open:
-        left = "" if job.remaining is None else f", about {_duration(job.remaining)} left"
-        words = "waiting for a free core" if job.state == "waiting" else f"{job.progress:.0%}{left}"
-        st.progress(min(max(job.progress, 0.0), 1.0), f"{job.title}: {words}")
-        st.button(
-            "Cancel",
-            key=f"cancel-{place}-{job.id}",
-            on_click=manager().cancel,
-            args=(session.owner(), job.id),
-            icon=":material/stop:",
-        )
+    """Bar, remaining time, and buttons to pause, resume and cancel; or how the job ended."""
+    if not job.over:
+        st.progress(min(max(job.progress, 0.0), 1.0), f"{job.title}: {_words(job)}")
+        with st.container(horizontal=True):
+            if job.open:
+                _button("Pause", ":material/pause:", manager().pause, job, place)
+            else:
+                _button("Resume", ":material/play_arrow:", manager().resume, job, place)
+            _button("Cancel", ":material/stop:", manager().cancel, job, place)
     elif job.state == "failed":
         st.error(f"{job.title} failed: {job.error}")
     elif job.state in ("cancelled", "interrupted"):
         st.warning(f"{job.title} was {job.state}. {job.error}".strip(), icon=ICONS[job.state])
-        st.button(
-            "Resume",
-            key=f"resume-{place}-{job.id}",
-            on_click=manager().resume,
-            args=(session.owner(), job.id),
-            icon=":material/replay:",
-        )
+        _button("Resume", ":material/replay:", manager().resume, job, place)
+
+
+def _words(job: Job) -> str:
+    if job.state == "waiting":
+        return "waiting for a free core"
+    left = "" if job.remaining is None else f", about {_duration(job.remaining)} left"
+    return f"{'paused at ' if job.state == 'paused' else ''}{job.progress:.0%}{left}"
+
+
+def _button(name: str, icon: str, act: Callable[[str, str], object], job: Job, place: str) -> None:
+    st.button(
+        name,
+        key=f"{name.lower()}-{place}-{job.id}",
+        on_click=_asked,
+        args=(act, job.id),
+        icon=icon,
+    )
+
+
+def _asked(act: Callable[[str, str], object], job_id: str) -> None:
+    with suppress(SlimscopeError):  # it ended while the button was on its way
+        act(session.owner(), job_id)
 
 
 def _duration(seconds: float) -> str:
@@ -147,7 +161,7 @@ def run_card(recipe: Recipe) -> None:
         st.markdown(
             f"**Step {len(recipe)}, {title}, has to be trained** before the figures behind it can be shown."
         )
-        if job is None or not job.open:
+        if job is None or job.over:
             words = estimate(step.technique, dict(step.settings))
             st.button(
                 f"Run ({words})",
@@ -168,7 +182,7 @@ def watch(job_id: str, draw: Callable[[Job], None]) -> None:
     @st.fragment(run_every=1.0 if is_open else None)
     def alive() -> None:
         job = manager().get(session.owner(), job_id)
-        if is_open and not job.open:
+        if is_open != job.open:
             st.rerun()
         progress(job)
         draw(job)
@@ -205,11 +219,11 @@ def panel() -> None:
     @st.fragment(run_every=1.0 if is_open else None)
     def alive() -> None:
         found = manager().list(session.owner())
-        if is_open and not any(job.open for job in found):
+        if is_open != any(job.open for job in found):
             st.rerun()
         with st.expander(f"Jobs ({sum(job.open for job in found)} at work)", icon=":material/work_history:"):
             for job in found[:8]:
-                if job.open:
+                if not job.over or job.state == "interrupted":
                     progress(job, "sidebar")
                 else:
                     st.caption(f"{ICONS[job.state]} {job.title}: {job.state}. {job.error}")
