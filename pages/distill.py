@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 import streamlit as st
+import torch
 
 from engine import measure, train, zoo
 from engine.types import Bundle
@@ -33,7 +34,6 @@ def softmax_at(place: int, temperature: float) -> None:
     """The teacher's shares at this temperature, beside the hard label and the trained student's."""
     one = held.test.take(slice(place, place + 1))
     scores = measure.logits(zoo.build(teacher), one)[0]
-    shares = train.softened(scores, temperature)
     learner = trained_student()
     theirs = None if learner is None else measure.logits(zoo.build(learner), one)[0]
     truth = int(one.labels[0])
@@ -42,11 +42,13 @@ def softmax_at(place: int, temperature: float) -> None:
         f'<img class="picture" alt="the sample" src="{picture_of(one.images[0])}" style="max-width:9rem">'
     )
     picture.caption(f"True class: {held.classes[truth]}")
+    rows = [scores] if theirs is None else [scores, theirs]
     with bars:
-        other = None if theirs is None else train.softened(theirs, temperature).tolist()
-        st.html(
-            mirrored(held.classes, shares.tolist(), other, truth, ("teacher", "student" if other else ""))
-        )
+        shares = [train.softened(row, temperature).tolist() for row in rows]
+        st.html(mirrored(held.classes, shares, truth, ("teacher", "student")))
+    knobs.foresee(
+        "distill", teacher, "temperature", lambda stop: train.softened(torch.stack(rows), stop).tolist()
+    )
     entropy = measure.entropy(scores, temperature)
     row = [
         figures.Tile(

@@ -14,6 +14,7 @@ from engine.surgery import weight_layers
 from engine.technique import Choice, Knob, Layers, PerLayer, Slider, Toggle
 from engine.types import Bundle, Recipe, SlimscopeError, Step
 from pages.parts import session
+from pages.parts.components import stage
 
 # Where a new step goes in: what trains or replaces layers before what rewrites their numbers.
 ORDER = ("distill", "low_rank", "prune_weights", "finetune", "quantize")
@@ -71,6 +72,14 @@ def sliders(name: str, bundle: Bundle) -> dict[str, dict[str, Any]]:
         for setting, knob in technique.get(name).knobs.items()
         if isinstance(knob, Slider) and knob.matters(step.settings)
     }
+
+
+def foresee(name: str, bundle: Bundle, setting: str, shares: Callable[[float], list[list[float]]]) -> None:
+    """Let the browser move bars (`pictures.mirrored`) under a slider, on a page whose own run answers."""
+    control = sliders(name, bundle)[f"{name}-{setting}"]
+    ahead = {"shares": [shares(stop) for stop in control["stops"]]}
+    message = {"ask": {"controls": {f"{name}-{setting}": {**control, "ahead": ahead}}}}
+    stage(message, f"stage-{name}")
 
 
 def _stops(knob: Slider, value: Any, bundle: Bundle) -> list[Any]:

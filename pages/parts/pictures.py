@@ -84,23 +84,28 @@ def corner(title: str, cells: Tensor, digits: int, reach: float = 0.0) -> str:
     return f'<div class="mini"><table><caption>{escape(title)}</caption>{"".join(rows)}</table></div>'
 
 
-def mirrored(
-    names: Iterable[str], left: list[float], right: list[float] | None, truth: int, titles: tuple[str, str]
-) -> str:
-    """Two sets of shares as bars that grow away from the class names in the middle."""
+def mirrored(names: Iterable[str], shares: list[list[float]], truth: int, titles: tuple[str, str]) -> str:
+    """One or two sets of shares as bars that grow away from the class names in the middle.
+
+    `stage.js` finds bars and numbers by `data-share`, `set/class`.
+    """
+    heads = (titles[0], titles[1] if len(shares) > 1 else "")
     rows = [
-        f'<b style="text-align:right">{escape(titles[0])}</b><span></span><span></span><span></span><b>{escape(titles[1])}</b>'
+        f'<b style="text-align:right">{escape(heads[0])}</b><span></span><span></span><span></span><b>{escape(heads[1])}</b>'
     ]
     for i, name in enumerate(names):
         label = f"<b>{escape(name)} &#10003;</b>" if i == truth else escape(name)
-        one = f'<div class="track" style="transform:scaleX(-1)"><div class="fill" style="width:{100 * left[i]:.2f}%;background:{charts.KEPT}"></div></div>'
-        other = "<span></span><span></span>"
-        if right is not None:
-            other = (
-                f'<div class="track"><div class="fill" style="width:{100 * right[i]:.2f}%;background:{charts.CHANGED}"></div></div>'
-                f"<span>{100 * right[i]:.2f} %</span>"
-            )
+        left = _bar(f"0/{i}", shares[0][i], charts.KEPT)
+        right = _bar(f"1/{i}", shares[1][i], charts.CHANGED) if len(shares) > 1 else ("<span></span>",) * 2
         rows.append(
-            f'<span style="text-align:right">{100 * left[i]:.2f} %</span>{one}<span style="text-align:center">{label}</span>{other}'
+            f'{left[1]}<div style="transform:scaleX(-1)">{left[0]}</div>'
+            f'<span style="text-align:center">{label}</span>{right[0]}{right[1]}'
         )
     return f'<div class="bars">{"".join(rows)}</div>'
+
+
+def _bar(place: str, share: float, colour: str) -> tuple[str, str]:
+    """(bar, number)"""
+    width = f"width:{100 * share:.2f}%;background:{colour}"
+    bar = f'<div class="track"><div class="fill" data-share="{place}" style="{width}"></div></div>'
+    return bar, f'<span data-share="{place}">{100 * share:.2f} %</span>'

@@ -150,7 +150,13 @@ function foresee(ahead, stop) {
   stage.pending = [...document.querySelectorAll(".st-key-tiles [data-tile]")].map(found => found.dataset.tile)
   stage.pending.forEach(tile)
   if (!ahead) return
-  for (const [chart, marks] of Object.entries(ahead.marks[stop] || {})) {
+  for (const [set, shares] of Object.entries(ahead.shares?.[stop] || {}))
+    shares.forEach((share, i) => {
+      for (const found of document.querySelectorAll(`.bars [data-share="${set}/${i}"]`))
+        if (found.className === "fill") found.style.width = `${100 * share}%`
+        else found.textContent = `${(100 * share).toFixed(2)} %`
+    })
+  for (const [chart, marks] of Object.entries(ahead.marks?.[stop] || {})) {
     stage.marks[chart] = marks.map(mark => mark.text ? { ...mark, text: `≈ ${mark.text}` } : mark)
     draw(chart)
   }
@@ -184,7 +190,7 @@ function thumbnail(small, stop) {
 
 // Until Streamlit has caught up with the slider, what it says about older positions has to wait.
 function heard(message) {
-  if (!stage.moved) return accept(message)
+  if (!stage.moved || !message.key) return accept(message)
   if (message.key !== stage.moved.key) return stage.held.push(message)
   if (!message.marks) return show(message)
   stage.moved = null
@@ -202,6 +208,7 @@ function learn(ask) {
 
 function accept(message) {
   learn(message.ask)
+  if (!message.key) return
   if (message.drawn) stage.drawn = message.key
   show(message)
   soon()
@@ -217,12 +224,13 @@ function slid(input) {
   if (document.activeElement !== input || !stage.ask || stage.deaf) return
   const name = Object.keys(stage.ask.controls).find(key => input.closest(`.st-key-${key}`))
   if (!name) return
-  const { setting, stops } = stage.ask.controls[name]
+  const { setting, stops, ahead } = stage.ask.controls[name]
+  if (!stage.ask.recipe) return foresee(ahead, Number(input.value)) // Streamlit's own run answers
   const settings = stage.ask.recipe[stage.ask.at][1]
   const value = stops[Number(input.value)]
   if (value === undefined || settings[setting] === value) return
   settings[setting] = value
-  foresee(stage.ask.controls[name].ahead, Number(input.value))
+  foresee(ahead, Number(input.value))
   clearTimeout(stage.timer)
   stage.timer = setTimeout(caughtUp, PATIENCE)
   stage.moved = { key: null }
