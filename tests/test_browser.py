@@ -228,8 +228,9 @@ def test_the_band_over_the_histogram_follows_the_slider(tab: Tab) -> None:
 def test_marks_and_map_answer_at_once_and_the_server_confirms(tab: Tab) -> None:
     tab.open("prune", SMALL, PRUNE)
     label = tab.key("weights").locator("svg.marks text")
-    gate: list[Any] = []
-    tab.page.route("**/live", lambda route: gate.append(route))  # the server's answers are held back
+    held: list[Any] = []  # questions to the server that it does not get to hear yet
+    is_open: list[bool] = []
+    tab.page.route("**/live", lambda route: route.continue_() if is_open else held.append(route))
     before = label.inner_text() if label.count() else ""
     thumb = tab.key("prune_weights-sparsity").locator("[data-testid=stSliderThumbValue]").bounding_box()
     at, down = thumb["x"] + thumb["width"] / 2, thumb["y"] + thumb["height"] + 6
@@ -241,8 +242,10 @@ def test_marks_and_map_answer_at_once_and_the_server_confirms(tab: Tab) -> None:
     assert guess != before
     assert tab.page.locator("[data-live=map] canvas.now").count() == 1
     assert tab.page.locator(".tile[aria-busy=true]").count() == 4
-    tab.until(lambda: bool(gate))
-    tab.page.unroute("**/live")  # which lets them go
+    tab.until(lambda: bool(held))
+    is_open.append(True)
+    for route in held:
+        route.continue_()
     tab.until(lambda: label.text_content() == guess.removeprefix("≈ "))
     assert tab.page.locator("[data-live=map] canvas").count() == 0
     tab.page.mouse.up()

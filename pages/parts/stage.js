@@ -132,12 +132,12 @@ function paint(jobs) {
 function show(message) {
   const whole = Boolean(message.marks) // without marks it is what was still missing of an answer
   if (!whole && message.key !== stage.key) return
-  if (whole) Object.assign(stage, { key: message.key, marks: message.marks })
+  if (whole) Object.assign(stage, { key: message.key, marks: { ...stage.marks, ...message.marks } })
   stage.html = { ...(whole ? {} : stage.html), ...message.html }
   stage.pending = whole ? message.pending : stage.pending.filter(name => !(name in message.tiles))
   stage.tiles = { ...stage.tiles, ...message.tiles }
   paint([
-    ...(whole ? Object.keys(stage.marks).map(chart => () => draw(chart)) : stage.left),
+    ...(whole ? Object.keys(message.marks).map(chart => () => draw(chart)) : stage.left),
     ...Object.keys(message.html).map(place => () => fill(place)),
     ...[...Object.keys(message.tiles), ...stage.pending].map(name => () => tile(name)),
   ])
@@ -209,7 +209,7 @@ function learn(ask) {
 function accept(message) {
   learn(message.ask)
   if (!message.key) return
-  if (message.drawn) stage.drawn = message.key
+  if (message.drawn) Object.assign(stage, { drawn: message.key, deaf: false })
   show(message)
   soon()
 }
@@ -221,7 +221,7 @@ function caughtUp() {
 }
 
 function slid(input) {
-  if (document.activeElement !== input || !stage.ask || stage.deaf) return
+  if (document.activeElement !== input || !stage.ask) return
   const name = Object.keys(stage.ask.controls).find(key => input.closest(`.st-key-${key}`))
   if (!name) return
   const { setting, stops, ahead } = stage.ask.controls[name]
@@ -231,9 +231,10 @@ function slid(input) {
   if (value === undefined || settings[setting] === value) return
   settings[setting] = value
   foresee(ahead, Number(input.value))
+  if (stage.deaf) return
   clearTimeout(stage.timer)
   stage.timer = setTimeout(caughtUp, PATIENCE)
-  stage.moved = { key: null }
+  stage.moved = { key: null, ahead }
   stage.held.length = 0
   ask()
 }
@@ -251,6 +252,14 @@ const post = question => new Promise(resolve => {
 // Whether nobody answers questions here: then Streamlit's own run does.
 const noDoor = status => (stage.deaf = status === 0 || status === 404)
 
+// The slider has moved on: what the browser shows of its new place by itself stays.
+function behind(message, ahead) {
+  const marks = { ...message.marks }, html = { ...message.html }
+  for (const chart of Object.keys(ahead?.marks?.[0] || {})) delete marks[chart]
+  delete html[ahead?.thumbnail?.place]
+  return { ...message, marks, html, tiles: {} }
+}
+
 async function ask() {
   stage.again = true
   if (stage.asking) return
@@ -266,7 +275,7 @@ async function ask() {
       continue
     }
     if (moved) moved.key = message.key
-    if (stage.moved) show(message)
+    if (stage.moved) show(stage.again ? behind(message, stage.moved.ahead) : message)
     if (stage.held.some(held => held.key === message.key)) caughtUp()
   }
   stage.asking = false
