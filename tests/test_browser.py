@@ -231,7 +231,7 @@ def test_marks_and_map_answer_at_once_and_the_server_confirms(tab: Tab) -> None:
     held: list[Any] = []  # questions to the server that it does not get to hear yet
     is_open: list[bool] = []
     tab.page.route("**/live", lambda route: route.continue_() if is_open else held.append(route))
-    before = label.inner_text() if label.count() else ""
+    before = label.text_content()
     thumb = tab.key("prune_weights-sparsity").locator("[data-testid=stSliderThumbValue]").bounding_box()
     at, down = thumb["x"] + thumb["width"] / 2, thumb["y"] + thumb["height"] + 6
     tab.page.mouse.move(at, down)
