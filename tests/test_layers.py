@@ -23,7 +23,6 @@ LAYERS = (
     ("engine.technique", "engine.grids", "engine.factors", "engine.zoo", "engine.train", "engine.fetch"),
     ("engine.masks", "engine.index", "engine.count", "engine.packfile"),
     ("engine.coarse", "engine.kmeans"),
-    ("engine.coarse", "engine.kmeans"),
     ("engine.theory", "engine.measure", "engine.ahead", "engine.intake", "engine.store"),
     ("engine.techniques.*", "engine.jobs"),
     ("engine.techniques",),
