@@ -15,6 +15,9 @@ from torch import Tensor
 
 from engine import factors
 from engine.index import TensorIndex
+from engine.types import SlimscopeError
+
+MOST_STOPS = 254
 
 
 def removals(
@@ -50,13 +53,15 @@ def removals(
 def stop_of_removal(magnitudes: NDArray[np.float32], cuts: Sequence[float]) -> NDArray[np.uint8]:
     """For each magnitude the first stop (0..253) whose cut is not below it; 254 where none is, 255 for NaN.
 
-    `cuts` rise.
+    `cuts` rise, and there are at most MOST_STOPS. Raises SlimscopeError where there are more.
 
     >>> stop_of_removal(np.array([0.5, 2.0], np.float32), [0.0, 1.0]).tolist()
     [1, 254]
     """
-    first = np.searchsorted(np.asarray(cuts[:254], np.float32), magnitudes, side="left")
-    found = np.where(first < min(len(cuts), 254), first, 254).astype(np.uint8)
+    if len(cuts) > MOST_STOPS:
+        raise SlimscopeError(f"{len(cuts)} stops: a picture of bytes tells at most {MOST_STOPS} apart")
+    first = np.searchsorted(np.asarray(cuts, np.float32), magnitudes, side="left")
+    found = np.where(first < len(cuts), first, MOST_STOPS).astype(np.uint8)
     found[np.isnan(magnitudes)] = 255
     return found
 

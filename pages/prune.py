@@ -51,9 +51,11 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     ranked = (look.layer,) if settings["scope"] == "layer" else tuple(together)
     layer, pool = look.index((look.layer,)), look.index(ranked)
     table = ahead.removals(layer, pool, setting, stops, masks.quality_threshold(look.weight, 1.0))
+    marks = [band(row.threshold, row.sparsity) for row in table.itertuples()]
+    if len(stops) > ahead.MOST_STOPS:
+        return Ahead(marks)
     small = charts.shrink(charts.as_picture(look.weight), 256)
     goes = ahead.stop_of_removal(np.abs(small), table["cut"].tolist())
-    marks = [band(row.threshold, row.sparsity) for row in table.itertuples()]
     return Ahead(marks, Thumbnail("map", charts.kept_map(look.weight, 256), goes))
 
 

@@ -97,6 +97,8 @@ BAD: dict[str, dict[str, Any]] = {
     "step 0 of this recipe has no page": {"recipe": [["quantize", {}]]},
     "layer 'fc9' is not in this net": {"layer": "fc9"},
     "not a question": {"at": "x"},
+    "at is a whole number": {"at": float("inf")},
+    "tile are text": {"measured": "[]", "tile": ["Accuracy"]},
 }
 
 

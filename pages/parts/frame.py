@@ -231,5 +231,5 @@ def _edit(i: int, action: str) -> None:
 
 
 def _then_redraw(action: Callable[..., None], *args: Any) -> None:
-    st.session_state[knobs.REDRAW] = True
+    st.session_state[knobs.REDRAW] = st.session_state[session.OVERRULED] = True
     action(*args)

@@ -68,7 +68,10 @@ def sliders(name: str, bundle: Bundle) -> dict[str, dict[str, Any]]:
     """The page's sliders, for the browser: widget key -> setting, and the value at each position."""
     step = current(name)
     return {
-        f"{name}-{setting}": {"setting": setting, "stops": _stops(knob, step.settings[setting], bundle)}
+        f"{name}-{setting}": {
+            "setting": setting,
+            "stops": _stops(f"{name}-{setting}", knob, step.settings[setting], bundle),
+        }
         for setting, knob in technique.get(name).knobs.items()
         if isinstance(knob, Slider) and knob.matters(step.settings)
     }
@@ -82,10 +85,15 @@ def foresee(name: str, bundle: Bundle, setting: str, shares: Callable[[float], l
     stage(message, f"stage-{name}")
 
 
-def _stops(knob: Slider, value: Any, bundle: Bundle) -> list[Any]:
-    """The values that a slider can take: those of its knob, and the present one."""
+def _stops(key: str, knob: Slider, value: Any, bundle: Bundle) -> list[Any]:
+    """The values that a slider can take: those of its knob, and those that it had here besides.
+
+    Once among them, a value stays: a list that changed while the slider moves would shift every place on it.
+    """
     low, high = knob.bounds(bundle)
-    return sorted({*knob.stops(bundle), type(value)(min(max(value, low), high))})
+    besides = st.session_state.setdefault(f"{key}-besides", set())
+    besides.add(type(value)(min(max(value, low), high)))
+    return sorted({*knob.stops(bundle), *(extra for extra in besides if low <= extra <= high)})
 
 
 def change(name: str, **settings: Any) -> None:
@@ -188,6 +196,7 @@ def presets(name: str) -> None:
 def _preset(name: str, settings: dict[str, Any]) -> None:
     st.session_state[REDRAW] = True
     change(name, **settings)
+    st.session_state[session.OVERRULED] = True
 
 
 def _show(key: str, value: Any) -> None:
@@ -240,6 +249,8 @@ STILL = ("group", "percentile")
 
 
 def _take(owner: str, name: str, key: str, redraw: bool) -> None:
+    if st.session_state.get(session.OVERRULED):
+        return  # undone, reset or set by a preset in the same request: that came last
     slider = key.removesuffix("-exact")
     if key != slider and st.session_state.get(MOVED) == slider:
         return  # the slider moves faster than answers arrive: its number field still has an old value
@@ -252,7 +263,7 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
 def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: Any, bundle: Bundle) -> None:
     low, high = knob.bounds(bundle)
     inside = min(max(value, low), high)
-    stops = _stops(knob, value, bundle)
+    stops = _stops(key, knob, value, bundle)
     percent = knob.unit.startswith("share")
     write: Callable[[Any], str] = (lambda v: f"{100 * v:.4g} %") if percent else (lambda v: f"{v:g}")
     unit = f" ({knob.unit})" if knob.unit and not percent and knob.unit != title.lower() else ""

@@ -174,18 +174,22 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
     """
     try:
         question = json.loads(body)
-        subject, key = str(question["subject"]), question.get("measured")
-        text = json.dumps(question["recipe"]) if key is None else str(key)
-        at, layer = int(question.get("at", 0)), str(question.get("layer", ""))
+        subject, key, tile = question["subject"], question.get("measured"), question.get("tile", "")
+        text = json.dumps(question["recipe"]) if key is None else key
+        at, layer = question.get("at", 0), question.get("layer", "")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SlimscopeError(f"not a question: {error!r}") from None
+    if type(at) is not int or not all(isinstance(text, str) for text in (subject, text, layer, tile)):
+        raise SlimscopeError(
+            "not a question: subject, layer, measured and tile are text, at is a whole number"
+        )
     model, spec = cached.parts(subject)
     mine = (store.get(f"files-{owner}") or {}) if owner else {}
     if spec != (zoo.entry(model).data if model in zoo.trained() else mine.get(model, {}).get("data")):
         raise SlimscopeError(f"model {model[:60]!r} is not known here")
     whole = technique.complete(Recipe.from_key(text))
     if key is not None:
-        return late(owner, subject, whole.live.key, (str(question.get("tile")),))
+        return late(owner, subject, whole.live.key, (tile,))
     if not 0 <= at < len(whole) or whole.steps[at].technique not in PAGES:
         raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")
     if layer not in weight_layers(cached.after(subject, Recipe(whole.steps[:at]).live.key)[0]):

@@ -27,11 +27,13 @@ STORY = Recipe(
 LONGEST = 65_536  # bytes of recipe text that a link may unfold to
 PLAIN = 400  # longer recipes are compressed
 HISTORY = 100
+OVERRULED = "overruled"  # set by a button that changes the recipe, until the page is drawn
 
 
 def start() -> None:
     """Take over what the URL says, unless the URL is what this session wrote itself."""
     state, url = st.session_state, st.query_params
+    state.pop(OVERRULED, None)
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
     state.setdefault("files", store.get(f"files-{state['owner']}") or {})
     known = "model" in state

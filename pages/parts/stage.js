@@ -5,7 +5,7 @@
 const SVG = "http://www.w3.org/2000/svg"
 const REST = 30 // ms without a move, before what takes longer is asked for
 const PATIENCE = 1500 // ms after the last move in which an answer about another recipe has to wait
-const stage = (window.slimscopeStage ??= { ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [], held: [] })
+const stage = (window.slimscopeStage ??= { ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [] })
 
 // ---------------------------------------------------------------- marks over charts
 
@@ -188,21 +188,33 @@ function thumbnail(small, stop) {
 
 // ---------------------------------------------------------------- asking while a slider moves
 
-// Until Streamlit has caught up with the slider, what it says about older positions has to wait.
+// Until Streamlit has caught up with the slider, what it says about other positions has to wait; the newest is kept.
 function heard(message) {
   if (!stage.moved || !message.key) return accept(message)
-  if (message.key !== stage.moved.key) return stage.held.push(message)
-  if (!message.marks) return show(message)
-  stage.moved = null
-  if (stage.key !== message.key) return accept(message)
-  learn(message.ask) // the answer is on show already
-  soon()
+  if (message.key !== stage.moved.key) {
+    if (message.marks) stage.held = message
+  } else if (message.marks) {
+    const shown = stage.key === message.key
+    rest()
+    if (!shown) return accept(message)
+    learn(message.ask)
+    soon()
+  } else show(message)
 }
 
-// What the browser knows ahead is sent with the whole page only, and stays right until the next.
+// The slider is no longer ahead of what Streamlit says.
+function rest() {
+  clearTimeout(stage.timer)
+  stage.moved = stage.held = null
+}
+
+// What the browser knows ahead is sent with the whole page only: it stays while the slider has the same stops.
 function learn(ask) {
   if (!ask) return
-  for (const [key, control] of Object.entries(ask.controls)) control.ahead ??= stage.ask?.controls[key]?.ahead
+  for (const [key, control] of Object.entries(ask.controls)) {
+    const known = stage.ask?.controls[key]
+    if (String(known?.stops) === String(control.stops)) control.ahead ??= known.ahead
+  }
   stage.ask = ask
 }
 
@@ -215,8 +227,9 @@ function accept(message) {
 }
 
 function caughtUp() {
-  stage.moved = null
-  for (const message of stage.held.splice(0)) accept(message)
+  const held = stage.held
+  rest()
+  if (held) accept(held)
   soon()
 }
 
@@ -235,7 +248,7 @@ function slid(input) {
   clearTimeout(stage.timer)
   stage.timer = setTimeout(caughtUp, PATIENCE)
   stage.moved = { key: null, ahead }
-  stage.held.length = 0
+  stage.held = null
   ask()
 }
 
@@ -249,8 +262,11 @@ const post = question => new Promise(resolve => {
   request.send(JSON.stringify(question))
 })
 
-// Whether nobody answers questions here: then Streamlit's own run does.
-const noDoor = status => (stage.deaf = status === 0 || status === 404)
+// Whether nobody answers questions here, or not now: then Streamlit's own run does.
+const noDoor = status => {
+  stage.deaf = status === 404
+  return stage.deaf || status === 0
+}
 
 // The slider has moved on: what the browser shows of its new place by itself stays.
 function behind(message, ahead) {
@@ -276,7 +292,7 @@ async function ask() {
     }
     if (moved) moved.key = message.key
     if (stage.moved) show(stage.again ? behind(message, stage.moved.ahead) : message)
-    if (stage.held.some(held => held.key === message.key)) caughtUp()
+    if (stage.held?.key === message.key) caughtUp()
   }
   stage.asking = false
   soon()
@@ -296,14 +312,14 @@ async function finish() {
     const name = stage.pending[0]
     const { status, message } = await post({ subject: stage.ask.subject, measured: key, tile: name })
     if (message) show(message)
-    else if (noDoor(status)) stage.drawn = null // Streamlit's own run brings it
+    else if (noDoor(status)) stage.drawn = stage.settled = null // Streamlit's own run brings it
     if (stage.pending[0] === name) break
   }
   stage.measuring = false
   if (stage.key !== key) return soon()
   // Not before Streamlit has caught up: another run would bring back a number field's old value.
-  if (stage.drawn !== stage.key && !stage.moved) {
-    stage.drawn = stage.key
+  if (stage.drawn !== stage.key && stage.settled !== stage.key && !stage.moved) {
+    stage.settled = stage.key
     stage.settle?.()
   }
 }
