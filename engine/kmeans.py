@@ -1,6 +1,6 @@
 """One-dimensional k-means: the tables of shared weights, from a sorted index instead of passes.
 
-The start is the best partition of some 1,024 cells, found by dynamic programming; Lloyd's steps on
+The start is the best partition of 512 cells or more, found by dynamic programming; Lloyd's steps on
 the index then move its borders to single weights. With no more different values than cells the start is
 the optimum. Nothing here draws random numbers, and nothing knows of layers or masks.
 """
@@ -19,8 +19,12 @@ from engine.index import Counts, Index, Parts, TensorIndex, Wide, cuts_between
 from engine.types import SlimscopeError
 
 MOST = 256  # entries of a table
-CELLS = 1024  # what the dynamic programme looks at: 16 for each of 64 entries
-STEPS = 100  # of Lloyd's; from the best cells few are needed
+CELLS = 8  # for each entry, in the dynamic programme,
+LEAST = 64  # and as many as for 64 where there are fewer
+STEPS = 100  # of Lloyd's
+STILL = 1e-4  # share of the values that may still change their entry when Lloyd's steps end
+WAYS = 8  # of how many cells one is searched first
+STRIDES = (512, 64, 8, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,8 @@ def kmeans(values: Tensor | Index, k: int) -> Clusters:
     if not 1 <= k <= MOST:
         raise SlimscopeError(f"k is {k}: allowed is 1 to {MOST} shared values")
     index = TensorIndex(values) if isinstance(values, Tensor) else values
-    table = torch.from_numpy(_lloyd(index, *_start(index.cells(CELLS), k)).astype(np.float32))
+    cells = index.cells(CELLS * max(k, LEAST))
+    table = torch.from_numpy(_lloyd(index, *_start(cells, k)).astype(np.float32))
     answer = index.on_table(table)
     return Clusters(table, torch.from_numpy(answer.counts), answer.sse)
 
@@ -69,15 +74,18 @@ def assign(values: Tensor, table: Tensor) -> Tensor:
 
 
 def _lloyd(index: Index, table: Wide, counts: Counts) -> Wide:
-    """Means of what is nearest to each entry, again and again, until no value changes its entry.
+    """Means of what is nearest to each entry, again and again, until hardly a value changes its entry.
 
     `counts` (k,) says how many values each entry of `table` (k,) is the mean of.
     """
     for _ in range(STEPS):
         parts = index.split(cuts_between(table))
-        if np.array_equal(parts.counts, counts) or not parts.counts.all():
+        moved = np.abs(np.cumsum(parts.counts - counts)).sum()
+        if not moved or not parts.counts.all():
             break  # or an entry lost all its values, and the table before was better
         table, counts = parts.sums / parts.counts, parts.counts
+        if moved <= STILL * len(index):
+            break
     return table
 
 
@@ -132,16 +140,17 @@ def _best_borders(costs: Wide, k: int) -> Counts:
 def _one_more_group(best: Wide, costs: Wide) -> tuple[Wide, Counts]:
     """Least error of the first j cells with one more group, and where that begins: (m + 1,) each.
 
-    The last group's beginning rises with j, so every second j is bounded by its neighbours, level by
-    level (divide and conquer: m log m errors are looked at, not m^2).
+    The last group's beginning rises with j. So some j are searched first, and bound those between them,
+    level by level (divide and conquer: some m log m errors are looked at, not m^2).
     """
     total = len(costs)
     found, begins = np.zeros(total + 1), np.zeros(total + 1, dtype=np.int64)
-    step = 1 << total.bit_length()
-    while step := step // 2:
-        j = np.arange(step, total + 1, 2 * step)
-        low = begins[j - step]
-        after = np.minimum(j + step, total + 1)
+    for step in (step for step in STRIDES if step <= total):
+        j = np.arange(step, total + 1, step)
+        if step < STRIDES[0]:
+            j = j[j % (step * WAYS) > 0]
+        low = begins[j - j % (step * WAYS)]
+        after = j - j % (step * WAYS) + step * WAYS
         high = np.where(after <= total, begins[np.minimum(after, total)], total)
         high = np.minimum(np.maximum(high, low), j - 1)
         found[j], begins[j] = _least(best, costs, j, low, high)
