@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine import factors
-from engine.index import TensorIndex
+from engine.index import Index
 from engine.types import SlimscopeError
 
 MOST_STOPS = 254
 
 
-def removals(
-    layer: TensorIndex, ranked: TensorIndex, by: str, stops: Sequence[float], deviation: float
-) -> pd.DataFrame:
+def removals(layer: Index, ranked: Index, by: str, stops: Sequence[float], deviation: float) -> pd.DataFrame:
     """What pruning removes from `layer` at each stop: columns cut, threshold, sparsity.
 
     `ranked` holds the weights that compete when `by` is `sparsity` (the layer itself, or all layers);
@@ -31,6 +29,7 @@ def removals(
     have exactly the size of the cut, pruning by sparsity may keep some of them: this removes them all.
 
     >>> import torch
+    >>> from engine.index import TensorIndex
     >>> index = TensorIndex(torch.tensor([1.0, -2.0, 3.0, 4.0]))
     >>> removals(index, index, "sparsity", [0.0, 0.5], 1.0).values.tolist()
     [[0.0, 0.0, 0.0], [2.0, 2.0, 0.5]]

@@ -10,8 +10,9 @@ import streamlit as st
 from torch import Tensor
 
 from engine import count, measure, packfile, run, store, technique, theory, work, zoo
+from engine.coarse import index_of
 from engine.data import Data
-from engine.index import TensorIndex
+from engine.index import Index
 from engine.surgery import weight_layers
 from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError
 
@@ -73,11 +74,11 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def index(subject: str, key: str, layers: tuple[str, ...]) -> TensorIndex:
-    """The sorted index of these layers' weights together, after a recipe."""
+def index(subject: str, key: str, layers: tuple[str, ...]) -> Index:
+    """The index of these layers' weights together, after a recipe: sorted, or coarse for many millions."""
     bundle = after(subject, key)[0]
     names = weight_layers(bundle)
-    return TensorIndex.over([bundle.params[names[label]].decode() for label in layers])
+    return index_of([bundle.params[names[label]].decode() for label in layers])
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

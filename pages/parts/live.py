@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine import store, technique, zoo
-from engine.index import TensorIndex
+from engine.index import Index
 from engine.surgery import weight_layers
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 from pages.parts import cached, tiles
@@ -41,8 +41,8 @@ class Look:
     report: Report
     layer: str
 
-    def index(self, layers: tuple[str, ...]) -> TensorIndex:
-        """The sorted index of these layers together, as they enter the step."""
+    def index(self, layers: tuple[str, ...]) -> Index:
+        """The index of these layers together, as they enter the step."""
         return cached.index(self.subject, self.key, layers)
 
     @cached_property
