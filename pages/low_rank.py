@@ -97,7 +97,7 @@ def moving(look: Look) -> Moving:
     reach = scale(whole)
     titles = ("original", f"rank {rank}", "difference")
     pictures = side_by_side(
-        (of_tensor(charts.signed_map(part, reach), f"{look.layer}, {title}", 260, "both"), title)
+        (of_tensor(charts.signed_map(part, reach, 300), f"{look.layer}, {title}", 260, "both"), title)
         for title, part in zip(titles, (whole, thin, whole - thin), strict=True)
     )
     return Moving(rank_marks(look, rank), {"pictures": pictures, "layers": table})

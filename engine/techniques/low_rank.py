@@ -261,7 +261,8 @@ def _figures(table: pd.DataFrame) -> tuple[Figure, ...]:
 
 
 def _notes(table: pd.DataFrame, lost: Sequence[str]) -> tuple[str, ...]:
-    notes = [f"{row.layer} stays as it is: {row.why}." for row in table.itertuples() if not row.applied]
+    rows = zip(table["layer"], table["why"], table["applied"], strict=True)
+    notes = [f"{layer} stays as it is: {why}." for layer, why, applied in rows if not applied]
     if lost:
         notes.append(f"The factors of {', '.join(lost)} are 32-bit floats again: quantize after the split.")
     return tuple(notes)

@@ -321,9 +321,9 @@ def kept_map(weight: Tensor, most: int = 600) -> Picture:
     return Picture(numbers.astype(np.uint8), KEPT_COLOURS)
 
 
-def signed_map(weight: Tensor, reach: float) -> Picture:
+def signed_map(weight: Tensor, reach: float, most: int = 600) -> Picture:
     """Values from -reach to reach: orange below zero, white at zero, blue above; gaps in grey."""
-    picture = shrink(as_picture(weight))
+    picture = shrink(as_picture(weight), most)
     numbers = np.rint(31 + 31 * np.clip(np.nan_to_num(picture) / (reach or 1), -1, 1))
     numbers[np.isnan(picture)] = len(SIGNED_COLOURS) - 1
     return Picture(numbers.astype(np.uint8), SIGNED_COLOURS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
+from functools import lru_cache
 from html import escape
 
 import numpy as np
@@ -45,10 +46,17 @@ def gallery(items: Iterable[tuple[str, str, str]]) -> str:
 def of_tensor(picture: charts.Picture, alt: str, tall: int = 420, kind: str = "now") -> str:
     """A tensor's picture; `kind` is `now`, or `was` for what is shown while the compare button is held."""
     height, width = picture.numbers.shape
-    image = Image.fromarray(picture.numbers)
-    image.putpalette(picture.palette.tobytes())
+    url = _coloured(picture.numbers.tobytes(), (width, height), picture.palette.tobytes())
     style = f"aspect-ratio:{width}/{height};width:min(100%,{tall * width / height:.0f}px)"
-    return f'<img class="picture {kind}" alt="{escape(alt)}" src="{_png(image)}" style="{style}">'
+    return f'<img class="picture {kind}" alt="{escape(alt)}" src="{url}" style="{style}">'
+
+
+@lru_cache(maxsize=32)
+def _coloured(numbers: bytes, size: tuple[int, int], palette: bytes) -> str:
+    """A picture with a palette as a PNG; remembered, since what a step starts from stays while it changes."""
+    image = Image.frombytes("P", size, numbers)
+    image.putpalette(palette)
+    return _png(image)
 
 
 def side_by_side(items: Iterable[tuple[str, str]]) -> str:
