@@ -85,7 +85,8 @@ def workbench(
             seen = live.look(subject, *knobs.shown(name), layer)
             for control in question["controls"].values():
                 control["ahead"] = live.foreseen(seen, ahead, control["setting"], control["stops"])
-        stage({**answer, "ask": question, "drawn": drawn}, "stage-drawn" if drawn else "stage-moved")
+        message = {**answer, "ask": question, "drawn": drawn, "overrules": drawn and session.by_button()}
+        stage(message, "stage-drawn" if drawn else "stage-moved")
 
     @st.fragment
     def rest() -> None:

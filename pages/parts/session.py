@@ -33,7 +33,7 @@ OVERRULED = "overruled"  # set by a button that changes the recipe, until the pa
 def start() -> None:
     """Take over what the URL says, unless the URL is what this session wrote itself."""
     state, url = st.session_state, st.query_params
-    state.pop(OVERRULED, None)
+    state["by button"] = state.pop(OVERRULED, False)
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
     state.setdefault("files", store.get(f"files-{state['owner']}") or {})
     known = "model" in state
@@ -52,6 +52,11 @@ def start() -> None:
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
         state["model"] = DEFAULT_MODEL
     _write()
+
+
+def by_button() -> bool:
+    """Whether this run of the page follows a button that changed the recipe."""
+    return bool(st.session_state["by button"])
 
 
 def model() -> str:

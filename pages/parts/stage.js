@@ -190,6 +190,7 @@ function thumbnail(small, stop) {
 
 // Until Streamlit has caught up with the slider, what it says about other positions has to wait; the newest is kept.
 function heard(message) {
+  if (message.overrules) rest() // a button changed the recipe after the slider did
   if (!stage.moved || !message.key) return accept(message)
   if (message.key !== stage.moved.key) {
     if (message.marks) stage.held = message
