@@ -115,17 +115,17 @@ def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
     own = look.layer in (*settings["leave_out"], *settings["per_layer"])
     if setting != "bits" or own or look.weight.numel() > MOST_AHEAD:
         return None
+    rounded, masked = symmetric(look), bool((look.weight == 0).any())
+    chosen = {name: settings[name] for name in CURVE}
     marks: list[Marks] = []
     for bits in stops:
-        grid = grids.quantize(look.weight, bits, symmetric(look), **{name: settings[name] for name in CURVE})
+        grid = grids.quantize(look.weight, bits, rounded, **chosen)
         row = int(grid.scale.argmax())
-        noise = grids.error(look.weight, grid, symmetric(look)).sqnr_db
-        here = {**curve_marks(bits, noise)}
+        here = curve_marks(bits, grids.error(look.weight, grid, rounded).sqnr_db)
         if bits <= 8:
-            masked = bool((look.weight == 0).any())
-            here |= level_marks(level_table(grid, symmetric(look), row), masked)
+            here |= level_marks(level_table(grid, rounded, row), masked)
         if bits <= 6:
-            here |= stair_marks(grid, symmetric(look), row)
+            here |= stair_marks(grid, rounded, row)
         marks.append(here)
     return Ahead(marks)
 

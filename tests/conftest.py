@@ -18,9 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
+
+from engine.data import Data
+from engine.run import apply
+from engine.types import Bundle, Cancelled, Progress, Step
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 120.0  # seconds until a server must answer: a limit, never a result
@@ -45,6 +50,30 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLIMSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+# ---------------------------------------------------------------- trainings that are broken off
+
+
+def assert_resumes_exactly(
+    bundle: Bundle, step: Step, data: Data, stop: int, folder: Path
+) -> list[dict[str, float]]:
+    """A training stopped at its report number `stop` and resumed ends as the unbroken one does, bit for bit.
+
+    Returns the rows that the resumed run says again.
+    """
+    whole, report = apply(bundle, step, data)
+    seen: list[float] = []
+    broken = Progress(lambda share, row: seen.append(share), lambda: len(seen) >= stop, folder)
+    with pytest.raises(Cancelled):
+        apply(bundle, step, data, broken)
+    again: list[tuple[float, dict[str, float]]] = []
+    resumed = Progress(lambda share, row: again.append((share, dict(row or {}))), folder=folder)
+    after, said = apply(bundle, step, data, resumed)
+    assert after.fingerprint == whole.fingerprint
+    assert said.figures == report.figures
+    pd.testing.assert_frame_equal(said.tables["curve"], report.tables["curve"], check_exact=True)
+    return [row for share, row in again if share <= seen[-1]]
 
 
 # ---------------------------------------------------------------- the real server

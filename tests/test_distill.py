@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import assert_resumes_exactly
 from torch.nn import functional as F
 
 import engine.techniques  # noqa: F401  (fills the registry)
@@ -168,19 +169,8 @@ def test_it_can_be_cancelled(small: Data) -> None:
 @pytest.mark.parametrize("stop", [3, 9, 13])  # distilled, between the two, plain
 def test_broken_off_and_resumed_both_students_are_the_same(stop: int, small: Data, tmp_path: Path) -> None:
     teacher, step = zoo.load("lenet-300-100"), Step("distill", {**TINY, "epochs": 2})
-    whole, report = apply(teacher, step, small)
-    seen: list[float] = []
-    broken = Progress(lambda share, row: seen.append(share), lambda: len(seen) >= stop, tmp_path)
-    with pytest.raises(Cancelled):
-        apply(teacher, step, small, broken)
-    again: list[tuple[float, dict]] = []
-    resumed = Progress(lambda share, row: again.append((share, dict(row or {}))), folder=tmp_path)
-    student, said = apply(teacher, step, small, resumed)
-    assert student.fingerprint == whole.fingerprint
-    assert said.figures == report.figures
-    assert said.tables["curve"].equals(report.tables["curve"])
+    repeated = assert_resumes_exactly(teacher, step, small, stop, tmp_path)
     # Four batches an epoch, two epochs, two students: only rows of epochs that were over are said again.
-    repeated = [row for share, row in again if share <= seen[-1]]
     assert [(row["run"], row["epoch"]) for row in repeated] == [(0, 1), (0, 2), (1, 1)][: stop // 4]
     assert all("train accuracy" in row for row in repeated)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from conftest import assert_resumes_exactly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,19 +167,8 @@ def test_broken_off_and_resumed_it_is_bit_for_bit_the_unbroken_run(
 ) -> None:
     given_data = small if name == "mlp-32" else part_of(data.load("cifar10"), 300, 50)
     bundle, step = pruned(untrained(name), 0.5), Step("finetune", {"epochs": 2, "learning_rate": 0.05})
-    whole, report = apply(bundle, step, given_data)
-    seen: list[float] = []
-    broken = Progress(lambda share, row: seen.append(share), lambda: len(seen) >= stop, tmp_path)
-    with pytest.raises(Cancelled):
-        apply(bundle, step, given_data, broken)
-    again: list[tuple[float, dict]] = []
-    resumed = Progress(lambda share, row: again.append((share, dict(row or {}))), folder=tmp_path)
-    after, said = apply(bundle, step, given_data, resumed)
-    assert after.fingerprint == whole.fingerprint
-    assert said.figures == report.figures
-    pd.testing.assert_frame_equal(said.tables["curve"], report.tables["curve"])
+    repeated = assert_resumes_exactly(bundle, step, given_data, stop, tmp_path)
     # Three batches an epoch: only the rows of epochs that were over are said again.
-    repeated = [row for share, row in again if share <= seen[-1]]
     assert [row["epoch"] for row in repeated if "train accuracy" in row] == [1.0][: stop // 3]
     assert len(repeated) == stop // 3
 
