@@ -281,6 +281,19 @@ def test_undo_takes_back_a_move(tab: Tab) -> None:
     assert tab.recipe == json.loads(PRUNE)
 
 
+@pytest.mark.parametrize("pause", [0, 300])
+def test_reset_right_after_a_move_stands(pause: int, tab: Tab) -> None:
+    original = tab.open("prune", SMALL, "[]").tiles
+    tab.open("prune", SMALL, '[["prune_weights",{"sparsity":0.98}]]')
+    move(tab, "prune_weights-sparsity", 5)
+    tab.page.wait_for_timeout(pause)
+    tab.key("reset").locator("button").first.click()
+    tab.until(lambda: tab.recipe == [] and tab.tiles == original)
+    tab.page.wait_for_timeout(2500)  # longer than a late answer is waited for
+    assert tab.recipe == []
+    assert tab.drawn().tiles == original
+
+
 def test_a_step_is_switched_off_from_its_menu(tab: Tab) -> None:
     before = tab.open("quantize", SMALL, '[["prune_weights",{"sparsity":0.8}],["quantize",{"bits":5}]]').tiles
     tab.key("step-0").locator("button").first.click()

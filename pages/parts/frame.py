@@ -232,5 +232,6 @@ def _edit(i: int, action: str) -> None:
 
 
 def _then_redraw(action: Callable[..., None], *args: Any) -> None:
-    st.session_state[knobs.REDRAW] = st.session_state[session.OVERRULED] = True
+    st.session_state[knobs.REDRAW] = True
+    session.overrule()
     action(*args)

@@ -196,7 +196,7 @@ def presets(name: str) -> None:
 def _preset(name: str, settings: dict[str, Any]) -> None:
     st.session_state[REDRAW] = True
     change(name, **settings)
-    st.session_state[session.OVERRULED] = True
+    session.overrule()
 
 
 def _show(key: str, value: Any) -> None:
@@ -254,10 +254,15 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
     slider = key.removesuffix("-exact")
     if key != slider and st.session_state.get(MOVED) == slider:
         return  # the slider moves faster than answers arrive: its number field still has an old value
+    value = st.session_state[key]
+    if value == st.session_state.get(f"{key}-heard") and session.just_overruled():
+        _show(key, current(owner).settings[name])  # a move from before the button, reported once more
+        return
+    st.session_state[f"{key}-heard"] = value
     st.session_state[MOVED] = key
     if redraw or name in STILL:
         st.session_state[REDRAW] = True
-    change(owner, **{name: st.session_state[key]})
+    change(owner, **{name: value})
 
 
 def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: Any, bundle: Bundle) -> None:

@@ -8,6 +8,8 @@ evaluated: it is JSON, and its decompressed size is bounded.
 from __future__ import annotations
 
 import base64
+import math
+import time
 import uuid
 import zlib
 
@@ -27,6 +29,7 @@ STORY = Recipe(
 LONGEST = 65_536  # bytes of recipe text that a link may unfold to
 PLAIN = 400  # longer recipes are compressed
 HISTORY = 100
+LATE = 2.0  # seconds
 OVERRULED = "overruled"  # set by a button that changes the recipe, until the page is drawn
 
 
@@ -52,6 +55,16 @@ def start() -> None:
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
         state["model"] = DEFAULT_MODEL
     _write()
+
+
+def overrule() -> None:
+    """A button sets the recipe: what controls still report of before does not count."""
+    st.session_state[OVERRULED], st.session_state["overruled at"] = True, time.monotonic()
+
+
+def just_overruled() -> bool:
+    """Whether a browser may not have heard yet of the last button that set the recipe."""
+    return time.monotonic() - st.session_state.get("overruled at", -math.inf) < LATE
 
 
 def by_button() -> bool:
