@@ -249,16 +249,15 @@ STILL = ("group", "percentile")
 
 
 def _take(owner: str, name: str, key: str, redraw: bool) -> None:
-    if st.session_state.get(session.OVERRULED):
-        return  # undone, reset or set by a preset in the same request: that came last
-    slider = key.removesuffix("-exact")
+    value, slider = st.session_state[key], key.removesuffix("-exact")
     if key != slider and st.session_state.get(MOVED) == slider:
         return  # the slider moves faster than answers arrive: its number field still has an old value
-    value = st.session_state[key]
-    if value == st.session_state.get(f"{key}-heard") and session.just_overruled():
+    last, st.session_state[f"{slider}-heard"] = st.session_state.get(f"{slider}-heard"), value
+    if st.session_state.get(session.OVERRULED):
+        return  # undone, reset or set by a preset in the same request: that came last
+    if value == last and session.just_overruled():
         _show(key, current(owner).settings[name])  # a move from before the button, reported once more
         return
-    st.session_state[f"{key}-heard"] = value
     st.session_state[MOVED] = key
     if redraw or name in STILL:
         st.session_state[REDRAW] = True
