@@ -89,14 +89,18 @@ def _affine(
     """(scale float32, zero int32), one for each row of `block`."""
     if symmetric and bits == 1:
         return _sign_scale(block), torch.zeros(len(block), dtype=torch.int32)
-    if range == "percentile":
-        low, high = _percentile_range(block, percentile, symmetric)
-    else:
-        low, high = block.amin(1).double(), block.amax(1).double()
+    low, high = _reach(block, symmetric, range, percentile)
     if range == "mse":
         best = _best_fraction(block, low, high, bits, symmetric)
         low, high = low * best, high * best
     return stored_affine(low, high, bits, symmetric)
+
+
+def _reach(block: Tensor, symmetric: bool, range: str, percentile: float) -> tuple[Tensor, Tensor]:
+    """(low, high) of each row: float64; at `mse` they are what the search starts from."""
+    if range == "percentile":
+        return _percentile_range(block, percentile, symmetric)
+    return block.amin(1).double(), block.amax(1).double()
 
 
 def stored_affine(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
@@ -153,15 +157,25 @@ def _direct_errors(
     block: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool, fractions: Tensor
 ) -> Tensor:
     """Sum of squared errors: (rows, fractions)."""
-    bottom, top = code_range(bits, symmetric)
     errors, buffer = [], torch.empty_like(block)
     for fraction in fractions:
         scale, zero = stored_affine(low * fraction, high * fraction, bits, symmetric)
-        step, shift = scale.unsqueeze(1), zero.unsqueeze(1)
-        torch.div(block, step, out=buffer)
-        buffer.round_().add_(shift).clamp_(bottom, top)
-        errors.append(buffer.sub_(shift).mul_(step).sub_(block).square_().sum(1, dtype=torch.float64))
+        lost = _rounding(block, scale, zero, bits, symmetric, buffer)
+        errors.append(lost.square_().sum(1, dtype=torch.float64))
     return torch.stack(errors, 1)
+
+
+def _rounding(
+    block: Tensor, scale: Tensor, zero: Tensor, bits: int, symmetric: bool, buffer: Tensor
+) -> Tensor:
+    """What rounding adds to each weight of rows with a scale each: (rows, columns), in `buffer`."""
+    step, shift = scale.unsqueeze(1), zero.unsqueeze(1)
+    if symmetric and bits == 1:
+        return torch.sign(block, out=buffer).mul_(step).sub_(block)
+    bottom, top = code_range(bits, symmetric)
+    torch.div(block, step, out=buffer)
+    buffer.round_().add_(shift).clamp_(bottom, top)
+    return buffer.sub_(shift).mul_(step).sub_(block)
 
 
 def _sorted_errors(
@@ -308,12 +322,25 @@ def error_curve(
     range: str = "minmax",
     percentile: float = 99.9,
 ) -> pd.DataFrame:
-    """One row per bit width: bits, mse, sqnr_db, max_error, clipped, levels_used."""
-    rows = []
-    for width in bits:
-        grid = quantize(values, width, symmetric, granularity, group, range, percentile)
-        rows.append({"bits": width, **vars(error(values, grid, symmetric))})
-    return pd.DataFrame(rows, columns=["bits", *Error.__dataclass_fields__])
+    """What each bit width costs: one row with bits, mse, sqnr_db, as `error` after `quantize` says.
+
+    The range is looked for once where it is the same for all widths, and no codes are made.
+    """
+    size = group if granularity == "group" else None
+    blocks = _blocks(_rows(values.detach(), granularity), size)
+    noise = np.zeros(len(bits))
+    for block in blocks:
+        ends = None if range == "mse" else _reach(block, symmetric, range, percentile)
+        buffer = torch.empty_like(block)
+        for i, width in enumerate(bits):
+            if ends is None or (symmetric and width == 1):
+                scale, zero = _affine(block, width, symmetric, range, percentile)
+            else:
+                scale, zero = stored_affine(*ends, width, symmetric)
+            noise[i] += sum_of_squares(_rounding(block, scale, zero, width, symmetric, buffer))
+    signal = sum_of_squares(values)
+    decibel = [decibels(signal, lost) for lost in noise.tolist()]
+    return pd.DataFrame({"bits": bits, "mse": noise / values.numel(), "sqnr_db": decibel})
 
 
 def levels(grid: Grid, symmetric: bool, row: int = 0) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Quantize: how few bits can a weight be stored in?"""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -8,7 +10,7 @@ from torch import Tensor
 from engine import grids
 from engine.surgery import weight_layers
 from engine.types import Grid
-from pages.parts import charts, figures, frame, sensitivity
+from pages.parts import cached, charts, figures, frame, sensitivity
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
@@ -17,6 +19,7 @@ from pages.parts.pictures import corner
 MOST_LEVELS = 256  # drawn
 MOST_AHEAD = 2_000_000  # weights of a layer that is rounded to every bit width before the slider moves
 CURVE = ("granularity", "group", "range", "percentile")
+LEAST_DECIBELS, MOST_DECIBELS = -4, 108  # what 1 to 16 bits can reach
 
 
 def symmetric(look: Look) -> bool:
@@ -28,7 +31,6 @@ def reach(weight: Tensor) -> float:
 
 
 def still(look: Look, place: Place) -> None:
-    chosen = {name: look.step.settings[name] for name in CURVE}
     quiet = {"displayModeBar": False}
     st.subheader("The levels that weights are rounded to", anchor=False)
     st.plotly_chart(
@@ -55,10 +57,9 @@ def still(look: Look, place: Place) -> None:
     curve, small = st.columns(2, gap="medium")
     with curve:
         st.subheader("Error against bits", anchor=False)
-        frame_ = grids.error_curve(look.weight, symmetric=symmetric(look), **chosen)
-        frame_ = frame_[np.isfinite(frame_["sqnr_db"])]
-        line = charts.lines(frame_, "bits", "sqnr_db", titles=("bits", "signal to noise, dB"), height=260)
-        st.plotly_chart(line, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
+        empty = charts.plane("bits", "signal to noise, dB", (0.5, 16.5))
+        empty["layout"]["yaxis"] |= {"range": [LEAST_DECIBELS, MOST_DECIBELS]}
+        st.plotly_chart(empty, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
         place("curve")
     with small:
         st.subheader("Five by five weights", anchor=False)
@@ -98,15 +99,22 @@ def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
     return {"stairs": [{**path, "colour": charts.CHANGED}]}
 
 
-def curve_marks(bits: int, noise: float) -> Marks:
-    dot = {
-        "kind": "dot",
-        "x": bits,
-        "y": noise,
-        "colour": charts.CHANGED,
-        "text": f"{bits} bit: {noise:.1f} dB",
-    }
-    return {"curve": [dot] if np.isfinite(noise) else []}
+def curve_marks(look: Look, bits: int, noise: float) -> Marks:
+    """The path through all bit widths, which stays where only the bits move, and where we are on it."""
+    chosen = {name: look.step.settings[name] for name in CURVE}
+
+    def work() -> dict[str, Any]:
+        rows = grids.error_curve(look.weight, symmetric=symmetric(look), **chosen)
+        rows = rows[np.isfinite(rows["sqnr_db"])]
+        texts = [f"{row.bits} bit: {row.sqnr_db:.1f} dB" for row in rows.itertuples()]
+        return {"xs": rows["bits"].tolist(), "ys": rows["sqnr_db"].tolist(), "texts": texts}
+
+    path = cached.answer(f"curve {look.subject} {look.key} {look.layer} {symmetric(look)} {chosen}", work)
+    marks: list[dict[str, Any]] = [{"kind": "path", **(path or {}), "colour": charts.KEPT}]
+    if np.isfinite(noise):
+        here = {"kind": "dot", "x": bits, "y": noise, "text": f"{bits} bit: {noise:.1f} dB"}
+        marks.append({**here, "below": True, "colour": charts.CHANGED})
+    return {"curve": marks}
 
 
 def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
@@ -121,7 +129,7 @@ def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
     for bits in stops:
         grid = grids.quantize(look.weight, bits, rounded, **chosen)
         row = int(grid.scale.argmax())
-        here = curve_marks(bits, grids.error(look.weight, grid, rounded).sqnr_db)
+        here = curve_marks(look, bits, grids.error(look.weight, grid, rounded).sqnr_db)
         if bits <= 8:
             here |= level_marks(level_table(grid, rounded, row), masked)
         if bits <= 6:
@@ -153,7 +161,7 @@ def moving(look: Look) -> Moving:
     marks = {
         **level_marks(table, masked=bool((look.weight == 0).any())),
         **stair_marks(param, rounded, widest),
-        **curve_marks(look.row["bits"], look.row["sqnr_db"]),
+        **curve_marks(look, look.row["bits"], look.row["sqnr_db"]),
         "errors": [histogram],
     }
     at = grids.busiest(look.weight)

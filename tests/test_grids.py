@@ -1,5 +1,6 @@
 """Uniform grids: the lecture's numbers, torch's fake quantization as the oracle, and the traps."""
 
+import builtins
 import math
 
 import numpy as np
@@ -233,11 +234,21 @@ def test_a_bit_is_worth_six_decibels() -> None:
     assert curve["sqnr_db"].diff().dropna().tolist() == pytest.approx([6.02] * 4, abs=0.15)
 
 
-def test_the_curve_has_a_row_for_each_width_and_its_numbers_fall() -> None:
-    curve = grids.error_curve(normal(30, 40), granularity="channel")
-    assert curve["bits"].tolist() == list(range(1, 17))
-    assert curve["mse"].iloc[1:].is_monotonic_decreasing
-    assert (curve["levels_used"] <= 2 ** curve["bits"]).all()
+@pytest.mark.parametrize("granularity", grids.GRANULARITIES)
+@pytest.mark.parametrize("range", grids.RANGES)
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_the_curve_says_what_quantizing_to_each_width_costs(
+    granularity: str, range: str, symmetric: bool
+) -> None:
+    values = normal(12, 40)
+    values[0, :7] = 0.0  # a mask, and a last group that is shorter than the others
+    chosen = {"granularity": granularity, "group": 16, "range": range, "percentile": 97.0}
+    curve = grids.error_curve(values, symmetric=symmetric, **chosen)
+    assert curve["bits"].tolist() == list(builtins.range(1, 17))
+    for row in curve.itertuples():
+        single = grids.error(values, grids.quantize(values, row.bits, symmetric, **chosen), symmetric)
+        assert row.mse == pytest.approx(single.mse, rel=1e-9)
+        assert row.sqnr_db == pytest.approx(single.sqnr_db, abs=1e-8)
 
 
 def test_error_by_hand() -> None:

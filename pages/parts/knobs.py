@@ -244,10 +244,6 @@ def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> No
             _per_layer(owner, name, key, title, knob, value, bundle)
 
 
-# Sliders that change what is drawn once: the curve of error against bits.
-STILL = ("group", "percentile")
-
-
 def _take(owner: str, name: str, key: str, redraw: bool) -> None:
     value, slider = st.session_state[key], key.removesuffix("-exact")
     if key != slider and st.session_state.get(MOVED) == slider:
@@ -259,7 +255,7 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
         _show(key, current(owner).settings[name])  # a move from before the button, reported once more
         return
     st.session_state[MOVED] = key
-    if redraw or name in STILL:
+    if redraw:
         st.session_state[REDRAW] = True
     change(owner, **{name: value})
 

@@ -67,9 +67,13 @@ function draw(chart) {
     } else if (mark.kind === "path") {
       make("path", { d: path(mark.xs, mark.ys), stroke: colour, "stroke-width": 2, fill: mark.fill ? colour : "none",
         "fill-opacity": 0.25 }, svg)
+      mark.texts?.forEach((text, i) => {
+        const point = make("circle", { cx: x(mark.xs[i]), cy: y(mark.ys[i]), r: 3.5, fill: colour, "pointer-events": "all" }, svg)
+        make("title", {}, point).textContent = text
+      })
     } else if (mark.kind === "dot") {
       make("circle", { cx: x(mark.x), cy: y(mark.y), r: 6, fill: colour, stroke: "var(--halo)", "stroke-width": 2 }, svg)
-      if (mark.text) label(mark.text, x(mark.x) + 4, Math.max(14, y(mark.y) - 14), colour)
+      if (mark.text) label(mark.text, x(mark.x) + 4, mark.below ? Math.min(size.h - 4, y(mark.y) + 22) : Math.max(14, y(mark.y) - 14), colour)
     }
   }
   return true
