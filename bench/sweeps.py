@@ -116,13 +116,14 @@ def _right(answers: Tensor, sample: Samples) -> float:
 
 
 def two_processes() -> list[dict[str, Any]]:
-    """Both halves of the grid as jobs: on one worker, one after the other, and on two."""
-    what, baseline = f"sweep of {RECIPES} recipes as two jobs, two workers", "the same jobs on one worker"
+    """The whole sweep as one job of a manager that has one worker, and of one that has two."""
+    what, baseline = f"sweep of {RECIPES} recipes as a job, two workers", "the same job, one worker"
     free, cores = idle_share(), len(os.sched_getaffinity(0))
     if cores < 2 or free < FREE:
         why = f"not measured: {cores} cores, {free:.0%} of their time free; two free cores are needed"
         return [{"what": what, "baseline": baseline, "note": why}]
-    return [row(what, baseline, in_jobs(2), in_jobs(1))]
+    turns = [(in_jobs(2), in_jobs(1)) for _ in range(ROUNDS)]
+    return [row(what, baseline, *(statistics.median(times) for times in zip(*turns, strict=True)))]
 
 
 def idle_share(seconds: float = 2.0) -> float:
@@ -140,14 +141,16 @@ def idle_share(seconds: float = 2.0) -> float:
 
 
 def in_jobs(workers: int) -> float:
-    """Seconds from handing in to the last row, workers warm."""
+    """Seconds from handing in to the last row, with as many warm workers."""
     with home():
-        model, values = store.put_model(zoo.load(MODEL)), grid()
+        model = store.put_model(zoo.load(MODEL))
         manager = jobs.Manager(workers)
         try:
             _finish(manager, [payload(model, [0.2 + i / 100]) for i in range(workers)])
+            if len(manager._spare) != workers:
+                raise SlimscopeError(f"{len(manager._spare)} workers are warm: {workers} are to be compared")
             start = time.perf_counter()
-            _finish(manager, [payload(model, values[half::2]) for half in range(2)])
+            _finish(manager, [payload(model, grid())])
             return time.perf_counter() - start
         finally:
             manager.close()

@@ -81,6 +81,10 @@ def _parser() -> Parser:
     app = verbs.add_parser("app", help="start the explorer in a browser")
     app.add_argument("--port", type=int, default=8501)
     app.add_argument("--address", default="127.0.0.1")
+    app.add_argument("--weights", metavar="FILE", help="open this file; it is read where it lies")
+    app.add_argument(
+        "--limit", metavar="MB", type=int, default=intake.LIMIT // 10**6, help="largest weights file"
+    )
     app.set_defaults(run=_app)
     return parser
 
@@ -346,9 +350,15 @@ def _app(given: argparse.Namespace) -> None:
     if not page.is_file():
         raise SlimscopeError(f"{page} is missing: start the app from a checkout of slimscope")
     command = app_command(page, given.port, given.address)
-    os.chdir(ROOT)
     # Threads are bound before Python starts: Streamlit runs scripts in threads of its own.
-    os.execve(command[0], command, {**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLIMSCOPE_LIMIT": str(given.limit * 10**6)}
+    environment["STREAMLIT_SERVER_MAX_UPLOAD_SIZE"] = str(given.limit)
+    if given.weights:
+        path = Path(given.weights).absolute()
+        intake.open_file(path, given.limit * 10**6)  # what is wrong with it is said here
+        environment["SLIMSCOPE_WEIGHTS"] = str(path)
+    os.chdir(ROOT)
+    os.execve(command[0], command, environment)
 
 
 def app_command(page: Path, port: int, address: str) -> list[str]:

@@ -227,6 +227,28 @@ class CoarseIndex(Index):
 # ---------------------------------------------------------------- how the bins are filled
 
 
+class RefinedIndex(CoarseIndex):
+    """A coarse index that goes over its tensors once more for a threshold, which is then exact.
+
+    >>> round(RefinedIndex([torch.tensor([1.0, -1.001, 1.002, 4.0])]).threshold_for(0.5), 6)
+    1.001
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        super().__init__(tensors)
+        self._tensors = tuple(tensors)
+
+    def threshold_for(self, sparsity: float) -> float:
+        near, removed = np.float32(super().threshold_for(sparsity)), round(sparsity * self.size)
+        if not removed or not near:
+            return 0.0
+        bin_ = int(near.view(np.int32)) >> 16
+        low, high = np.array([bin_ << 16, (bin_ << 16) | 0xFFFF], np.int32).view(np.float32)
+        below = self.count_removed(np.nextafter(low, np.float32(0)))  # exact between bins
+        inside = [size[(size >= low) & (size <= high)] for size in map(np.abs, _chunks(self._tensors))]
+        return float(np.partition(np.concatenate(inside), removed - below - 1)[removed - below - 1])
+
+
 def _gathered(tensors: Sequence[Tensor]) -> tuple[Parts, int, tuple[float, float]]:
     """One pass: what each of the 65,536 bins holds but zeros, the number of zeros, and the extremes."""
     counts, sums, squares = np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS)

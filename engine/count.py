@@ -36,7 +36,7 @@ def _is_statistic(name: str) -> bool:
 
 def nonzeros(bundle: Bundle) -> Figure:
     """Weights that are not exactly zero, over all prunable weights (matrices and kernels)."""
-    kept = sum(int((tensor != 0).sum()) for _, tensor in weights(bundle))
+    kept = sum(int(tensor.count_nonzero()) for _, tensor in weights(bundle))
     return Figure("non-zero weights", kept, "weights", Basis.COUNTED, "elements != 0 of all weight matrices")
 
 

@@ -2,25 +2,28 @@
 
 Nothing in a file is ever executed: `.pt` files are read with torch's weights-only reader.
 What the file's inputs looked like (0 to 1, or standardised) is not in it; the page asks.
+A file given by its path is not read into memory: its tensors are memory-mapped.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
+from safetensors.torch import load_file as map_safetensors
 from torch import Tensor
 
 from engine import packfile, zoo
 from engine.types import Arch, Bundle, Dense, SlimscopeError
 
-LIMIT = 500_000_000  # bytes, of the file and of the tensors in it
+LIMIT = int(os.environ.get("SLIMSCOPE_LIMIT", 500_000_000))  # bytes, of the file and of the tensors in it
 SUFFIXES = (".safetensors", ".pt", ".pth", ".slim")
 OUTER_KEYS = ("state_dict", "model", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.")  # nn.DataParallel's and torch.compile's
@@ -37,8 +40,22 @@ def find(model: str, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
     path = Path(model)
     if not path.is_file():
         raise IntakeError(f"model {model!r} is neither a file nor in the zoo: {', '.join(zoo.ENTRIES)}")
-    _check_size(path.name, path.stat().st_size, limit)
-    return read(path.read_bytes(), path.name, limit)
+    return open_file(path, limit)
+
+
+def open_file(path: Path, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
+    """As `read`, of a file on this machine, which must stay as it is while the bundle is in use.
+
+    32-bit tensors are memory-mapped: they take no memory of their own. Others are converted, which does.
+    """
+    _check_file(path.name, path.stat().st_size, limit)
+    if path.suffix.lower() == ".slim":
+        return _unpacked(path.read_bytes(), path.name), ()
+    if path.suffix.lower() == ".safetensors":
+        raw = _from_safetensors(path, path.name)
+    else:
+        raw = _from_torch(path, path.name, limit)
+    return _taken(raw, path.name, limit, copy=False)
 
 
 def read(content: bytes, file_name: str, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
@@ -49,19 +66,27 @@ def read(content: bytes, file_name: str, limit: int = LIMIT) -> tuple[Bundle, tu
     tensors. Raises IntakeError for a file that is too large, damaged or needs code, and for
     tensors that are empty, complex, quantized or hold NaN or infinity, by name.
     """
+    _check_file(file_name, len(content), limit)
     suffix = PurePath(file_name).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise IntakeError(f"{file_name} is not a weights file: allowed are {', '.join(SUFFIXES)}")
-    _check_size(file_name, len(content), limit)
     if suffix == ".slim":
         return _unpacked(content, file_name), ()
     if suffix == ".safetensors":
         raw = _from_safetensors(content, file_name)
     else:
-        raw = _from_torch(content, file_name, limit)
-    state, notes = _floats(_without_prefix(raw), file_name, limit)
+        raw = _from_torch(io.BytesIO(content), file_name, limit)
+    return _taken(raw, file_name, limit, copy=True)
+
+
+def _taken(raw: dict[str, Any], file_name: str, limit: int, copy: bool) -> tuple[Bundle, tuple[str, ...]]:
+    state, notes = _floats(_without_prefix(raw), file_name, limit, copy)
     bundle, verdict = _recognised(state)
     return bundle, (verdict, *notes)
+
+
+def _check_file(file_name: str, size: int, limit: int) -> None:
+    if PurePath(file_name).suffix.lower() not in SUFFIXES:
+        raise IntakeError(f"{file_name} is not a weights file: allowed are {', '.join(SUFFIXES)}")
+    _check_size(file_name, size, limit)
 
 
 def _check_size(file_name: str, size: int, limit: int) -> None:
@@ -78,17 +103,18 @@ def _unpacked(content: bytes, file_name: str) -> Bundle:
         raise IntakeError(f"{file_name}: {error}") from error
 
 
-def _from_safetensors(content: bytes, file_name: str) -> dict[str, Any]:
+def _from_safetensors(content: bytes | Path, file_name: str) -> dict[str, Any]:
     try:
-        return dict(load_safetensors(content))
+        return dict(load_safetensors(content) if isinstance(content, bytes) else map_safetensors(content))
     except (SafetensorError, KeyError, ValueError) as error:
         raise IntakeError(f"{file_name} is damaged or no safetensors file: {error}") from None
 
 
-def _from_torch(content: bytes, file_name: str, limit: int) -> dict[str, Any]:
-    _check_unzipped(content, file_name, limit)
+def _from_torch(content: IO[bytes] | Path, file_name: str, limit: int) -> dict[str, Any]:
+    is_archive = _check_unzipped(content, file_name, limit)
     try:
-        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        mapped = {"mmap": True} if isinstance(content, Path) and is_archive else {}
+        loaded = torch.load(content, map_location="cpu", weights_only=True, **mapped)
     except Exception as error:  # a damaged pickle may fail with any error whatever
         raise IntakeError(f"{file_name} {_why_unread(error)}") from None
     for key in OUTER_KEYS:
@@ -107,13 +133,20 @@ def _why_unread(error: Exception) -> str:
     return f"is damaged or no PyTorch file: {text.splitlines()[0][:120] if text else type(error).__name__}"
 
 
-def _check_unzipped(content: bytes, file_name: str, limit: int) -> None:
-    """A small archive may unpack to a huge one: its own list of contents tells before it is read."""
+def _check_unzipped(content: IO[bytes] | Path, file_name: str, limit: int) -> bool:
+    """A small archive may unpack to a huge one: its own list of contents tells before it is read.
+
+    Answers whether it is an archive: the older format is none.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(content) as archive:
             _check_size(file_name, sum(info.file_size for info in archive.infolist()) or 1, limit)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # the older format is no archive; damage is found by the reader
+        return False  # damage is found by the reader
+    finally:
+        if not isinstance(content, Path):
+            content.seek(0)
+    return True
 
 
 def _without_prefix(raw: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +160,9 @@ def _without_prefix(raw: dict[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- tensors
 
 
-def _floats(named: Mapping[str, Any], file_name: str, limit: int) -> tuple[dict[str, Tensor], list[str]]:
+def _floats(
+    named: Mapping[str, Any], file_name: str, limit: int, copy: bool
+) -> tuple[dict[str, Tensor], list[str]]:
     """The floating-point tensors as float32, and notes on all others."""
     tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
     for name, tensor in tensors.items():
@@ -139,7 +174,7 @@ def _floats(named: Mapping[str, Any], file_name: str, limit: int) -> tuple[dict[
     _check_size(file_name, sum(4 * tensor.numel() for tensor in floating.values()), limit)
     state = {}
     for name, tensor in floating.items():
-        state[name] = tensor.detach().to(torch.float32, copy=True).contiguous()
+        state[name] = tensor.detach().to(torch.float32, copy=copy).contiguous()
         _check_finite(name, state[name], tensor.dtype)
     return state, _notes(named, floating)
 
@@ -156,8 +191,8 @@ def _check_kind(name: str, tensor: Tensor) -> None:
 
 
 def _check_finite(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
-    bad = int((~torch.isfinite(tensor)).sum())
-    if bad:
+    if not all(end.isfinite() for end in tensor.aminmax()):  # NaN is passed on; nothing is copied
+        bad = int((~torch.isfinite(tensor)).sum())
         came = "" if dtype == torch.float32 else f" as a 32-bit float (it came as {_short(dtype)})"
         raise IntakeError(f"tensor {name!r} holds {bad:,} values that are NaN or infinite{came}")
 

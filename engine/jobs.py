@@ -5,7 +5,8 @@ would import the parent's `__main__`, which under `streamlit run` is the page sc
 process ends with its parent: the pipe closes. One that is done waits for the next job, for
 importing torch takes seconds. A paused job has no process: what it computes keeps its own
 place (`engine.work`), so that a pause frees memory and core and outlives the server.
-Nothing here knows what a job computes.
+Where a core is free, a second process does the same job as one whose worker calls it
+shared; what it finds comes to the first through the store. Nothing here knows what a job computes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from engine.types import SlimscopeError
 
 WORKER = (sys.executable, "-m", "engine.work")
 GRACE = 0.7  # seconds between the wish to stop, the terminate and the kill
-SPARE = 1  # processes that are kept for the next job
+SPARE = 2  # processes that are kept for the next job
+HELP_FROM = 2  # rows of a shared job: by then what all of them begin with has been made
 KEEP_EVERY = 1.0  # seconds between two writes of a running job's series to the store
 MOST_WAITING = 50  # jobs of one owner that wait, run or are paused
 MOST_OVER = 100  # jobs of one owner and kind that are over and still listed
@@ -125,9 +127,12 @@ Process = subprocess.Popen[bytes]
 
 @dataclass
 class _Run:
-    """What the manager knows of a running job beside its snapshot."""
+    """What the manager knows of a running job, or of its helper, beside its snapshot."""
 
+    thread: threading.Thread | None = None
     process: Process | None = None
+    over: bool = False  # its process may be at another job by now
+    shared: bool = False  # a helper can find some of its rows
     wish: str = ""  # the state that it was asked to end in
     known: float = 0.0  # progress of the last attempt: what comes up to there may be read, not computed
     started: float = 0.0  # monotonic seconds when the worker passed it
@@ -151,7 +156,7 @@ class Manager:
         self._lock = threading.RLock()
         self._jobs: dict[str, Job] = {}
         self._runs: dict[str, _Run] = {}
-        self._threads: dict[str, threading.Thread] = {}
+        self._helpers: dict[str, _Run] = {}
         self._spare: list[Process] = []
         self._closed = False
         self._adopt()
@@ -241,8 +246,8 @@ class Manager:
                     self._change(job.id, state="interrupted", error="the server stopped before it began")
                 else:
                     self._stop(job.id, self._runs[job.id].wish or "interrupted")
-            threads = list(self._threads.values())
-        for thread in threads:
+            threads = [run.thread for run in (*self._runs.values(), *self._helpers.values())]
+        for thread in filter(None, threads):
             thread.join(4 * GRACE)
         for process in self._spare:
             _retire(process)
@@ -280,18 +285,34 @@ class Manager:
             store.drop_job(job.id)
 
     def _start_waiting(self) -> None:
-        """Start what waits, oldest first, where a core is free and nobody is at the same work already."""
+        """Start what waits, oldest first, where a core is free and nobody is at the same work already.
+
+        A core that nothing waits for goes to a helper, until something does.
+        """
         at_work = [(job.kind, job.payload) for job in map(self._jobs.__getitem__, self._runs)]
         for job in list(self._jobs.values()):
-            if len(self._runs) >= self.limit or self._closed:
+            if self._closed:
                 return
             if job.state == "waiting" and (job.kind, job.payload) not in at_work:
+                if self._busy():
+                    self._wish(next(iter(self._helpers.values()), None), "cancelled")
+                    return
                 at_work.append((job.kind, job.payload))
-                self._runs[job.id] = _Run(known=job.progress)
                 self._change(job.id, state="running")
-                thread = threading.Thread(target=self._follow, args=(job.id,), daemon=True)
-                self._threads[job.id] = thread
-                thread.start()
+                self._start(self._runs, job.id, _Run(known=job.progress), self._follow)
+        for job_id, run in self._runs.items():
+            job = self._jobs[job_id]
+            ready = len(job.series) >= HELP_FROM and job.progress < 1 and not run.wish
+            if run.shared and ready and job_id not in self._helpers and not self._busy():
+                self._start(self._helpers, job_id, _Run(), self._help)
+
+    def _busy(self) -> bool:
+        return self._closed or len(self._runs) + len(self._helpers) >= self.limit
+
+    def _start(self, among: dict[str, _Run], job_id: str, run: _Run, way: Callable[[str], None]) -> None:
+        among[job_id] = run
+        run.thread = threading.Thread(target=way, args=(job_id,), daemon=True)
+        run.thread.start()
 
     def _halt(self, owner: str, job_id: str, state: str) -> None:
         with self._lock:
@@ -302,67 +323,83 @@ class Manager:
                 self._change(job_id, state=state)
 
     def _stop(self, job_id: str, wish: str) -> None:
-        run = self._runs[job_id]
-        asked, run.wish = bool(run.wish), wish
-        if run.process is not None and not asked:
-            self._ask_to_stop(job_id, run)
+        self._wish(self._runs[job_id], wish)
+        self._wish(self._helpers.get(job_id), wish)
 
-    def _ask_to_stop(self, job_id: str, run: _Run) -> None:
+    def _wish(self, run: _Run | None, wish: str) -> None:
+        if run is not None:
+            asked, run.wish = bool(run.wish), wish
+            if run.process is not None and not asked:
+                self._ask_to_stop(run)
+
+    def _ask_to_stop(self, run: _Run) -> None:
         assert run.process is not None
         _write(run.process, "stop")
         for wait, end in ((GRACE, run.process.terminate), (2 * GRACE, run.process.kill)):
-            timer = threading.Timer(wait, self._end, (job_id, run, end))
+            timer = threading.Timer(wait, self._end, (run, end))
             timer.daemon = True
             timer.start()
 
-    def _end(self, job_id: str, run: _Run, end: Callable[[], None]) -> None:
+    def _end(self, run: _Run, end: Callable[[], None]) -> None:
         with self._lock:
-            if self._runs.get(job_id) is run:  # else its process may be at another job by now
+            if not run.over:
                 end()
 
-    # -------------------------------------------------------- one thread per running job
+    # -------------------------------------------------------- one thread per process at work
 
     def _follow(self, job_id: str) -> None:
         """Hand the job to a process, take in what it says, and say how it ended."""
-        last: dict[str, Any] = {}
-        code = 0
-        process = None
-        try:
-            process = self._hand_over(job_id)
-            last = self._listen(job_id, process)
-            if not last or "broken" in last:
-                code = _retire(process)
-        except Exception as error:
-            last = {"failed": f"{type(error).__name__}: {error}", "broken": True}
+        run = self._runs[job_id]
+        last, code = self._talk(job_id, run, lambda message: self._hear(job_id, message))
         with self._lock:
-            run = self._runs.pop(job_id)
-            self._threads.pop(job_id)
-            if process is not None and last and "broken" not in last:
-                self._spare.append(process)
+            del self._runs[job_id]
+            self._wish(self._helpers.get(job_id), "cancelled")
             self._change(job_id, **_ending(last, code, run))
-            self._start_waiting()
-            surplus = self._spare[SPARE:]
-            del self._spare[SPARE:]
+            surplus = self._release(run, last)
         for process in surplus:
             _retire(process)
         store.trim()
 
-    def _listen(self, job_id: str, process: Process) -> dict[str, Any]:
-        assert process.stdout is not None
-        for line in process.stdout:
-            message: dict[str, Any] = json.loads(line)
-            if any(name in message for name in LAST):
-                return message
-            self._hear(job_id, message)
-        return {}
-
-    def _hand_over(self, job_id: str) -> Process:
+    def _help(self, job_id: str) -> None:
+        """Have a second process do the job; nobody listens, for what it finds is in the store."""
+        helper = self._helpers[job_id]
+        last, _ = self._talk(job_id, helper, lambda message: None)
         with self._lock:
-            job, run = self._jobs[job_id], self._runs[job_id]
+            del self._helpers[job_id]
+            if "cancelled" not in last and job_id in self._runs:
+                self._runs[job_id].shared = False  # there was nothing left to find, or it cannot be done
+            surplus = self._release(helper, last)
+        for process in surplus:
+            _retire(process)
+
+    def _talk(
+        self, job_id: str, run: _Run, hear: Callable[[Mapping[str, Any]], None]
+    ) -> tuple[dict[str, Any], int]:
+        """Hand the job to a process: its last message, and its exit code where it is no more."""
+        try:
+            last = _listen(self._hand_over(job_id, run), hear)
+        except Exception as error:
+            last = {"failed": f"{type(error).__name__}: {error}", "broken": True}
+        trusted = bool(last) and "broken" not in last
+        return last, _retire(run.process) if run.process is not None and not trusted else 0
+
+    def _release(self, run: _Run, last: Mapping[str, Any]) -> Sequence[Process]:
+        """Keep the process of a run that is over, start what waits, and give those that are too many."""
+        run.over = True
+        if run.process is not None and last and "broken" not in last:
+            self._spare.append(run.process)
+        self._start_waiting()
+        surplus = self._spare[SPARE:]
+        del self._spare[SPARE:]
+        return surplus
+
+    def _hand_over(self, job_id: str, run: _Run) -> Process:
+        with self._lock:
+            job = self._jobs[job_id]
             run.process = self._process()
             _write(run.process, json.dumps({"kind": job.kind, "payload": dict(job.payload)}))
             if run.wish:
-                self._ask_to_stop(job_id, run)
+                self._ask_to_stop(run)
             return run.process
 
     def _process(self) -> Process:
@@ -378,6 +415,7 @@ class Manager:
     def _hear(self, job_id: str, message: Mapping[str, Any]) -> None:
         with self._lock:
             run, job = self._runs[job_id], self._jobs[job_id]
+            run.shared |= message.get("shared", False)
             if "progress" in message:
                 if not run.started and message["progress"] >= run.known:
                     run.started, run.first = time.monotonic(), message["progress"]
@@ -388,6 +426,18 @@ class Manager:
                 if time.monotonic() - run.kept > KEEP_EVERY:
                     run.kept = time.monotonic()
                     self._keep(changed)
+                if run.shared and row is not None and len(series) == HELP_FROM:
+                    self._start_waiting()
+
+
+def _listen(process: Process, hear: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        message: dict[str, Any] = json.loads(line)
+        if any(name in message for name in LAST):
+            return message
+        hear(message)
+    return {}
 
 
 def _ending(last: Mapping[str, Any], code: int, run: _Run) -> dict[str, Any]:
@@ -419,7 +469,7 @@ def _environment() -> dict[str, str]:
 def _write(process: Process, line: str) -> None:
     # Past Python's buffer: what a dead process left there would be written again on closing.
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # whoever listens to its answers learns that it is gone
+    with suppress(BrokenPipeError, ValueError):  # whoever listens to its answers learns that it is gone
         os.write(process.stdin.fileno(), line.encode() + b"\n")
 
 

@@ -4,20 +4,25 @@ Layout: `SLIM`, format version, CRC-32 of all tensors, length of the header, the
 zlib), then the sections of each tensor in order. The header holds the architecture with its
 edits, the recipe, and for each tensor its name, kind, shape, codings and lengths. Nothing
 is ever evaluated or unpickled. The origin is not in the file: what is read back stands alone.
+
+`pack` and `unpack` hold the whole net; `write`, `read` and `verify` one tensor at a time.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 import struct
 import tempfile
+import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -44,7 +49,10 @@ MAGIC = b"SLIM"
 VERSION = 1
 PREFIX = struct.Struct("<4sBII")  # magic, version, CRC-32, bytes of the packed header
 LARGEST_HEADER = 1 << 24  # bytes of JSON
-LARGEST_NET = 1 << 27  # numbers in all tensors together: 512 MiB as 32-bit floats
+LARGEST_NET = 1 << 30  # numbers in all tensors together
+AT_ONCE = 1 << 27  # numbers in memory together, unless the reader allows more: 512 MiB as 32-bit floats
+CHUNK = 1 << 20  # bytes that are read or copied at a time
+SPOOL = 1 << 24  # bytes that wait in memory, not on disk
 # What reading can meet in bytes that were not written here; each ends as one PackError.
 DAMAGE = (SlimscopeError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error)
 
@@ -60,7 +68,22 @@ class Section:
     tensor: str
     part: str
     coding: str
-    data: bytes
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands in a file before its tensors: `tensors` has name, description and codings of each."""
+
+    arch: Arch
+    lineage: Recipe
+    tensors: list[tuple[str, list[Any], list[str]]]
+    lengths: list[int]  # bytes of each section
+    body: int  # where the sections start
+    checksum: int
+
+
+Row = tuple[str, str, str, int]  # tensor, part, coding, bytes
 
 
 # ---------------------------------------------------------------- whole files
@@ -70,35 +93,37 @@ def pack(bundle: Bundle) -> bytes:
     """The bundle as the bytes of a .slim file; the same bundle always gives the same bytes.
 
     Every tensor takes the shortest of the codings that its kind has. Raises PackError for
-    tensors that `unpack` would not take back: wrong types, or parts that do not fit together.
+    tensors that `unpack` would not take back: wrong types, parts that do not fit together, or
+    more than AT_ONCE numbers.
 
     >>> from engine.types import Arch
     >>> b = Bundle(Arch("bare"), {"w": Dense(torch.zeros(100, 100))})
     >>> len(pack(b)) < 200
     True
     """
-    return b"".join(section.data for section in _sections(bundle))
+    body: list[bytes | memoryview] = []
+    head, _ = _put(bundle.arch, bundle.lineage, bundle.params.items(), body.append, AT_ONCE)
+    return b"".join([head, *body])
 
 
-def unpack(data: bytes) -> Bundle:
+def unpack(data: bytes, limit: int = AT_ONCE) -> Bundle:
     """The bundle of a .slim file: kinds, tensors, architecture and recipe as they were packed.
 
-    Raises PackError for anything that `pack` has not written: another kind of file, cut off,
-    damaged (a checksum covers every tensor) or larger than LARGEST_NET.
+    Raises PackError for anything that was not written here: another kind of file, cut off,
+    damaged (a checksum covers every tensor), or with more than `limit` numbers.
     """
-    if data[: len(MAGIC)] != MAGIC:
-        raise PackError("this is not a .slim file: it does not start with SLIM")
-    try:
-        return _read(data)
-    except PackError:
-        raise
-    except DAMAGE as error:
-        raise PackError(f"this .slim file is damaged or cut off: {error}") from None
+    file = BytesIO(data)
+    head = _read_head(file, len(data))
+    _check_total(sum(_numbers_in(about) for _, about, _ in head.tensors), limit)
+    return Bundle(head.arch, dict(_read_params(file, head)), None, head.lineage)
 
 
 def sections(bundle: Bundle) -> pd.DataFrame:
     """Where every byte of the file is: tensor, part, coding, bytes; the rows add up to its size."""
-    rows = [(s.tensor, s.part, s.coding, len(s.data)) for s in _sections(bundle)]
+    return _table(_put(bundle.arch, bundle.lineage, bundle.params.items(), len)[1])
+
+
+def _table(rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["tensor", "part", "coding", "bytes"])
 
 
@@ -109,11 +134,9 @@ def size(bundle: Bundle) -> Figure:
     """
     with tempfile.TemporaryDirectory(prefix="slimscope-") as folder:
         path = Path(folder) / "net.slim"
-        path.write_bytes(pack(bundle))
+        _put_file(path, bundle.arch, bundle.lineage, bundle.params.items())
         length = path.stat().st_size
-        lost = difference(bundle, unpack(path.read_bytes()))
-    if lost is not None:
-        raise PackError(f"the packed file does not give the net back: {lost}")
+        verify(path, bundle.arch, bundle.lineage, bundle.params.items())
     how = "bytes of the .slim file on disk, header included; read back, decoded and equal bit for bit"
     return Figure("file size", length, "B", Basis.MEASURED, how)
 
@@ -129,10 +152,16 @@ def difference(one: Bundle, other: Bundle) -> str | None:
     for name, param in one.params.items():
         if _description(param) != _description(other.params[name]):
             return f"kind or shape of {name}"
-        pairs = zip(param.tensors().items(), other.params[name].tensors().values(), strict=True)
-        for (part, mine), theirs in pairs:
-            if not torch.equal(_bits(mine), _bits(theirs)):
-                return f"{part} of {name}"
+        if lost := _different_part(name, param, other.params[name]):
+            return lost
+    return None
+
+
+def _different_part(name: str, one: Param, other: Param) -> str | None:
+    """The first part in which two parameters of one description differ."""
+    for (part, mine), theirs in zip(one.tensors().items(), other.tensors().values(), strict=True):
+        if not torch.equal(_bits(mine), _bits(theirs)):
+            return f"{part} of {name}"
     return None
 
 
@@ -140,40 +169,139 @@ def _bits(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous().view(torch.int32)  # compares -0.0 and 0.0 as different
 
 
+# ---------------------------------------------------------------- tensor by tensor
+
+
+def write(
+    path: Path, arch: Arch | Callable[[], Arch], lineage: Recipe, params: Iterable[tuple[str, Param]]
+) -> pd.DataFrame:
+    """Write a .slim file, whole or not at all; what `sections` says of it. The bytes are those of `pack`.
+
+    Each parameter is coded as it comes and then let go, so that a net of up to LARGEST_NET
+    numbers needs memory for its largest tensor. Raises PackError as `pack` does, and for a name
+    that comes twice; whatever `params` raises passes through. An architecture that is known only
+    behind the last parameter is given as a function.
+    """
+    return _table(_put_file(path, arch, lineage, params))
+
+
+def read(path: Path, limit: int = AT_ONCE) -> tuple[Arch, Recipe, Iterator[tuple[str, Param]]]:
+    """Architecture, recipe and parameters of a .slim file; each parameter is read when it is asked for.
+
+    Raises PackError as `unpack` does, with `limit` for the numbers of one tensor: small files may
+    hold large tensors of zeros. The checksum is known, and refused, only behind the last parameter.
+    """
+    with path.open("rb") as file:
+        head = _read_head(file, path.stat().st_size)
+    _check_total(max((_numbers_in(about) for _, about, _ in head.tensors), default=0), limit)
+
+    def params() -> Iterator[tuple[str, Param]]:
+        with path.open("rb", CHUNK) as file:
+            yield from _read_params(file, head)
+
+    return head.arch, head.lineage, params()
+
+
+def verify(path: Path, arch: Arch, lineage: Recipe, params: Iterable[tuple[str, Param]]) -> None:
+    """Read a .slim file and compare it with what it should hold, bit for bit, one tensor at a time.
+
+    Raises PackError that names the first thing that differs, as `difference` does.
+    """
+    with path.open("rb", CHUNK) as file:
+        head = _read_head(file, path.stat().st_size)
+        _expect(head.arch.data == arch.data, "the architecture")
+        _expect(head.lineage == lineage, "the recipe")
+        told, stored = iter(head.tensors), _read_params(file, head)
+        for name, param in params:
+            called, about, _ = next(told, (None, None, None))
+            _expect(called == name, "the names of the tensors")
+            # Before it is read, so that no more memory is taken than for what should be there.
+            _expect(about == _description(param), f"kind or shape of {name}")
+            lost = _different_part(name, param, next(stored)[1])
+            _expect(lost is None, str(lost))
+        _expect(next(told, None) is None, "the names of the tensors")
+        next(stored, None)  # the checksum
+
+
+def _expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise PackError(f"the packed file does not give the net back: {what}")
+
+
 # ---------------------------------------------------------------- writing
 
 
-def _sections(bundle: Bundle) -> list[Section]:
-    """The whole file in order, header first."""
-    total = sum(t.numel() for p in bundle.params.values() for t in p.tensors().values())
-    if total > LARGEST_NET:
-        raise PackError(f"the net has {total:,} numbers: allowed are {LARGEST_NET:,}")
-    parts = {name: _write(name, param) for name, param in bundle.params.items()}
+def _put_file(
+    path: Path, arch: Arch | Callable[[], Arch], lineage: Recipe, params: Iterable[tuple[str, Param]]
+) -> list[Row]:
+    partial = path.with_name(f".{path.name[:40]}-{uuid.uuid4().hex[:12]}")
+    try:
+        # The head stands in front but is known last: until then the sections lie in a file without a name.
+        with tempfile.SpooledTemporaryFile(SPOOL, dir=str(path.parent)) as body:
+            head, rows = _put(arch, lineage, params, body.write)
+            body.seek(0)
+            with partial.open("xb") as whole:
+                whole.write(head)
+                shutil.copyfileobj(body, whole, CHUNK)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return rows
+
+
+def _put(
+    arch: Arch | Callable[[], Arch],
+    lineage: Recipe,
+    params: Iterable[tuple[str, Param]],
+    put: Callable[[bytes | memoryview], object],
+    limit: int = LARGEST_NET,
+) -> tuple[bytes, list[Row]]:
+    """Give each section to `put`, in order; the head that stands in front of them, and a row for each."""
+    tensors: dict[str, list[Any]] = {}
+    codings: list[list[str]] = []
+    rows: list[Row] = []
+    total = checksum = 0
+    for name, param in params:
+        if name in tensors:
+            raise PackError(f"two tensors are called {name!r}")
+        tensors[name] = about = _description(param)
+        total += _numbers_in(about)
+        if total > limit:
+            raise PackError(f"the net has {total:,} numbers or more: allowed are {limit:,}")
+        listed = _write(name, param)
+        for section in listed:
+            put(section.data)
+        checksum = _checksum(param, checksum)
+        codings.append([s.coding for s in listed])
+        rows += [(s.tensor, s.part, s.coding, len(s.data)) for s in listed]
     header = {
-        "arch": bundle.arch.data,
-        "recipe": json.loads(bundle.lineage.key),
-        "names": list(bundle.params),
-        "tensors": [_description(param) for param in bundle.params.values()],
-        "codings": [[s.coding for s in listed] for listed in parts.values()],
-        "lengths": [len(s.data) for listed in parts.values() for s in listed],
+        "arch": (arch if isinstance(arch, Arch) else arch()).data,
+        "recipe": json.loads(lineage.key),
+        "names": list(tensors),
+        "tensors": list(tensors.values()),
+        "codings": codings,
+        "lengths": [length for *_, length in rows],
     }
     packed = zlib.compress(json.dumps(header, separators=(",", ":"), allow_nan=False).encode(), 9)
-    prefix = PREFIX.pack(MAGIC, VERSION, _checksum(bundle), len(packed))
-    return [Section("", "header", "zlib", prefix + packed), *(s for listed in parts.values() for s in listed)]
+    head = PREFIX.pack(MAGIC, VERSION, checksum, len(packed)) + packed
+    return head, [("", "header", "zlib", len(head)), *rows]
 
 
-def _checksum(bundle: Bundle) -> int:
-    checksum = 0
-    for param in bundle.params.values():
-        for tensor in param.tensors().values():
-            checksum = zlib.crc32(_numbers(tensor).data, checksum)
+def _checksum(param: Param, checksum: int) -> int:
+    for tensor in param.tensors().values():
+        checksum = zlib.crc32(_numbers(tensor).data, checksum)
     return checksum
 
 
 def _numbers(tensor: Tensor) -> NDArray[Any]:
     """A tensor's numbers, flat, in the file's byte order (little-endian)."""
-    flat = tensor.detach().contiguous().reshape(-1).numpy()
+    flat = tensor.detach().contiguous().numpy().reshape(-1)
     return np.ascontiguousarray(flat, flat.dtype.newbyteorder("<"))
+
+
+def _raw(numbers: NDArray[Any]) -> memoryview:
+    return numbers.view(np.uint8).data
 
 
 def _description(param: Param) -> list[Any]:
@@ -196,13 +324,13 @@ def _write(name: str, param: Param) -> list[Section]:
         case Grid():
             return [
                 Section(name, "codes", *_write_codes(param)),
-                Section(name, "scales", "raw", _numbers(param.scale).tobytes()),
+                Section(name, "scales", "raw", _raw(_numbers(param.scale))),
                 Section(name, "zero points", *codes.encode(_numbers(param.zero))),
             ]
         case Book():
             return [
                 Section(name, "codes", *codes.encode(_numbers(param.codes))),
-                Section(name, "table", "raw", _numbers(param.table).tobytes()),
+                Section(name, "table", "raw", _raw(_numbers(param.table))),
             ]
 
 
@@ -240,37 +368,40 @@ def _groups(name: str, grid: Grid) -> int:
     return rows * (1 if group is None else math.ceil(columns / group))
 
 
-def zero_marks(values: NDArray[Any]) -> codes.Ints:
+def zero_marks(values: NDArray[Any]) -> NDArray[np.uint8]:
     """What each of the float32 values (n,) is: 0 exact zero, 1 another number, 2 the negative zero."""
     pattern = values.view(np.uint32)
-    marks: codes.Ints = (pattern != 0).astype(np.int64)
+    marks: NDArray[np.uint8] = (pattern != 0).astype(np.uint8)
     marks[pattern == 1 << 31] = 2
     return marks
 
 
 def _write_dense(name: str, values: NDArray[Any], dimensions: int) -> list[Section]:
-    whole = [Section(name, "values", "raw", values.tobytes())]
-    if dimensions < 2 or np.count_nonzero(values) == len(values):
-        return whole
-    marks = zero_marks(values)
-    sparse = [
-        Section(name, "positions", *codes.encode(marks)),
-        Section(name, "values", "survivors", values[marks == 1].tobytes()),
-    ]
-    return min(whole, sparse, key=lambda listed: sum(len(s.data) for s in listed))
+    if dimensions > 1 and np.count_nonzero(values) < len(values):
+        marks = zero_marks(values)
+        sparse = [
+            Section(name, "positions", *codes.encode(marks)),
+            Section(name, "values", "survivors", _raw(values[marks == 1])),
+        ]
+        if sum(len(s.data) for s in sparse) < values.nbytes:
+            return sparse
+    return [Section(name, "values", "raw", _raw(values))]
 
 
-def grid_streams(grid: Grid) -> dict[str, codes.Ints]:
+def grid_streams(grid: Grid) -> dict[str, NDArray[np.integer]]:
     """The integer streams that a grid's codes may be written as: name -> (n,) symbols.
 
     `codes` as they are; where zero points differ, also `steps` = code - zero point, in which
     an exact zero is the same symbol everywhere.
     """
-    flat = _numbers(grid.codes).astype(np.int64)
+    flat = _numbers(grid.codes)
     zero = _numbers(grid.zero)
     if len(flat) == 0 or len(zero) < 2 or int(zero.min()) == int(zero.max()):
         return {"codes": flat}
-    return {"codes": flat, "steps": flat - _zero_points(grid.shape, grid.zero, grid.axis, grid.group)}
+    return {
+        "codes": flat,
+        "steps": flat.astype(np.int64) - _zero_points(grid.shape, grid.zero, grid.axis, grid.group),
+    }
 
 
 def _zero_points(shape: Sequence[int], zero: Tensor, axis: int | None, group: int | None) -> codes.Ints:
@@ -296,22 +427,45 @@ def _write_codes(grid: Grid) -> tuple[str, bytes]:
 # ---------------------------------------------------------------- reading
 
 
-def _read(data: bytes) -> Bundle:
-    _, version, checksum, length = PREFIX.unpack_from(data)
-    if version != VERSION:
-        raise PackError(f"this .slim file has format {version}: this program reads {VERSION}")
-    body = PREFIX.size + length
-    header = _read_header(data[PREFIX.size : body])
-    _check_header(header, len(data) - body)
-    ends = np.cumsum([body, *header["lengths"]]).tolist()
-    cuts = iter([data[start:end] for start, end in pairwise(ends)])
-    rows = zip(header["names"], header["tensors"], header["codings"], strict=True)
-    params = {name: _read_param(name, about, codings, cuts) for name, about, codings in rows}
-    recipe = Recipe.from_key(json.dumps(header["recipe"]))
-    bundle = Bundle(Arch.from_data(header["arch"]), params, None, recipe)
-    if _checksum(bundle) != checksum:
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Whatever goes wrong in strange bytes is told as one kind of error."""
+    try:
+        yield
+    except PackError:
+        raise
+    except DAMAGE as error:
+        raise PackError(f"this .slim file is damaged or cut off: {error}") from None
+
+
+def _read_head(file: BinaryIO, size: int) -> Head:
+    """The head of a file of `size` bytes; the file stands at its first section then."""
+    prefix = file.read(PREFIX.size)
+    if prefix[: len(MAGIC)] != MAGIC:
+        raise PackError("this is not a .slim file: it does not start with SLIM")
+    with _damage():
+        _, version, checksum, length = PREFIX.unpack(prefix)
+        if version != VERSION:
+            raise PackError(f"this .slim file has format {version}: this program reads {VERSION}")
+        body = PREFIX.size + length
+        header = _read_header(file.read(min(length, size)))
+        _check_header(header, size - body)
+        tensors = list(zip(header["names"], header["tensors"], header["codings"], strict=True))
+        recipe = Recipe.from_key(json.dumps(header["recipe"]))
+        return Head(Arch.from_data(header["arch"]), recipe, tensors, header["lengths"], body, checksum)
+
+
+def _read_params(file: BinaryIO, head: Head) -> Iterator[tuple[str, Param]]:
+    file.seek(head.body)
+    cuts = (file.read(length) for length in head.lengths)
+    checksum = 0
+    with _damage():
+        for name, about, codings in head.tensors:
+            param = _read_param(name, about, codings, cuts)
+            checksum = _checksum(param, checksum)
+            yield name, param
+    if checksum != head.checksum:
         raise PackError("this .slim file is damaged: the checksum of its tensors differs")
-    return bundle
 
 
 def _read_header(packed: bytes) -> dict[str, Any]:
@@ -340,9 +494,18 @@ def _check_header(header: dict[str, Any], left: int) -> None:
         raise PackError("a tensor in this .slim file has more than 8 dimensions")
     if sum(lengths) != left or len(lengths) != sum(len(c) for c in header["codings"]):
         raise PackError(f"this .slim file is cut off or too long: {left} bytes left of {sum(lengths)}")
-    total = sum(math.prod(about[1]) + sum(_extents(about)[len(about[1]) :]) for about in header["tensors"])
-    if total > LARGEST_NET:
-        raise PackError(f"this .slim file announces {total:,} numbers: allowed are {LARGEST_NET:,}")
+    _check_total(sum(_numbers_in(about) for about in header["tensors"]), LARGEST_NET)
+
+
+def _check_total(total: int, limit: int) -> None:
+    if total > limit:
+        raise PackError(f"this .slim file announces {total:,} numbers: allowed are {limit:,}")
+
+
+def _numbers_in(about: list[Any]) -> int:
+    """Numbers in a tensor, its scales or its table."""
+    count: int = math.prod(about[1]) + (about[-1] if about[0] in ("grid", "book") else 0)
+    return count
 
 
 def _extents(about: list[Any]) -> list[Any]:

@@ -7,25 +7,26 @@ knows what a value means, how a key is made (`engine.work`) or how a job runs (`
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sql
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.pool import NullPool
 
-from engine import packfile, zoo
+from engine import intake, packfile, zoo
 from engine.data import cache_folder
 from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
 
@@ -67,21 +68,66 @@ MOST_BYTES = 4_000_000_000  # of nets and checkpoints that jobs made
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the file `path` for this process alone, waiting for whoever has it."""
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the file `path` alone, and say so; where another has it, wait, or without `wait` say False."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
-@lru_cache(maxsize=8)
-def _database(folder: Path) -> sql.Engine:
-    folder.mkdir(parents=True, exist_ok=True)
-    address = sql.URL.create("sqlite", database=str(folder / "results.sqlite"))
-    # No pool: a connection belongs to the thread that opened it, and none is left open at exit.
-    engine = sql.create_engine(address, poolclass=NullPool, connect_args={"timeout": 30})
+_opening = threading.Lock()
+_open: dict[tuple[Path, int], sql.Engine] = {}  # at most one: the database that was asked for last
+
+
+def _close() -> None:
+    while _open:
+        _open.popitem()[1].dispose()
+
+
+def _forked() -> None:
+    global _opening
+    _opening = threading.Lock()  # a thread that is not here may hold the parent's
+    while _open:
+        _open.popitem()[1].dispose(close=False)  # closing would take the parent's locks away
+
+
+atexit.register(_close)
+os.register_at_fork(after_in_child=_forked)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether the open database is the file `path` of this moment, and not one that was deleted."""
+    try:
+        # While a connection holds a file open, no other gets its number.
+        return (path, path.stat().st_ino) in _open
+    except FileNotFoundError:
+        return False
+
+
+def database() -> sql.Engine:
+    """The database of this moment's cache folder, made where it is missing. Its connections stay open."""
+    path = cache_folder().absolute() / "results.sqlite"
+    with _opening:
+        if not _is_there(path):
+            _close()
+            engine = _made_database(path)
+            _open[path, path.stat().st_ino] = engine
+        return next(iter(_open.values()))
+
+
+def _made_database(path: Path) -> sql.Engine:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    address = sql.URL.create("sqlite", database=str(path))
+    # A connection serves one thread at a time and then the next; those beyond the pool's size are closed.
+    options: dict[str, Any] = {"pool_size": 4, "max_overflow": -1, "pool_use_lifo": True}
+    engine = sql.create_engine(address, connect_args={"timeout": 30}, **options)
+    sql.event.listen(engine, "connect", _set_up)
     # Switching to WAL does not wait for other processes, so only one may try at a time.
-    with locked(folder / "results.lock"), engine.begin() as connection:
+    with locked(path.with_name("results.lock")), engine.begin() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         for table in TABLES.sorted_tables:
             connection.execute(sql.schema.CreateTable(table, if_not_exists=True))
@@ -90,9 +136,10 @@ def _database(folder: Path) -> sql.Engine:
     return engine
 
 
-def database() -> sql.Engine:
-    """The database of this moment's cache folder, made where it is missing."""
-    return _database(cache_folder().absolute())
+def _set_up(connection: sqlite3.Connection, _: object) -> None:
+    # A commit outlives any process that is killed. Should the whole machine stop, the last commits
+    # may be missing, never the file be damaged: what is lost is computed again.
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _upsert(table: sql.Table, row: Mapping[str, Any]) -> None:
@@ -121,7 +168,7 @@ def drop(key: str) -> None:
     """Forget what is kept under `key`, value and net."""
     with database().begin() as connection:
         connection.execute(sql.delete(RESULTS).where(RESULTS.c.key == key))
-    _bundle_path(key).unlink(missing_ok=True)
+    net_path(key).unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- jobs
@@ -149,7 +196,8 @@ def jobs(limit: int = 500) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- nets
 
 
-def _bundle_path(key: str) -> Path:
+def net_path(key: str) -> Path:
+    """Where the net of this key is, or would be."""
     if not NAME.fullmatch(key):
         raise SlimscopeError(f"key {key!r} is not a name: allowed are digits, a to z and -, at most 100")
     return cache_folder() / "nets" / f"{key}.slim"
@@ -157,7 +205,7 @@ def _bundle_path(key: str) -> Path:
 
 def put_bundle(key: str, bundle: Bundle) -> Path:
     """Write a net as `<key>.slim`, whole or not at all, and say where. Origin and lineage are not in it."""
-    path = _bundle_path(key)
+    path = net_path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{key[:40]}-")
     try:
@@ -172,7 +220,7 @@ def put_bundle(key: str, bundle: Bundle) -> Path:
 
 def get_bundle(key: str) -> Bundle | None:
     """The net kept under `key`, or None. Raises SlimscopeError where its file is damaged."""
-    path = _bundle_path(key)
+    path = net_path(key)
     try:
         content = path.read_bytes()
         os.utime(path)  # the order in which `trim` deletes
@@ -191,14 +239,32 @@ def put_model(bundle: Bundle) -> str:
     return model_id
 
 
+def put_path(bundle: Bundle, path: Path) -> str:
+    """Remember where the file of a net lies; the id it answers with is that of `put_model`."""
+    model_id, facts = f"file-{bundle.fingerprint}", path.stat()
+    put(f"files-at-{model_id}", [str(path.absolute()), facts.st_size, facts.st_mtime_ns])
+    return model_id
+
+
+def _at_path(model_id: str) -> Bundle | None:
+    """The net whose file was named by `put_path` and is still the same."""
+    path, size, time_ns = get(f"files-at-{model_id}") or ("", 0, 0)
+    with suppress(OSError):
+        facts = Path(path).stat()
+        if (facts.st_size, facts.st_mtime_ns) == (size, time_ns):
+            return intake.open_file(Path(path), size)[0]
+    return None
+
+
 def get_model(model_id: str) -> Bundle:
-    """The net of a model id: a name in the zoo, or what `put_model` answered.
+    """The net of a model id: a name in the zoo, or what `put_model` or `put_path` answered.
 
     Raises SlimscopeError where there is none, so that a link can ask for the file.
     """
     if not model_id.startswith("file-"):
         return zoo.load(model_id)
-    bundle = get_bundle(model_id) if UPLOADED.fullmatch(model_id) else None
+    known = UPLOADED.fullmatch(model_id) is not None
+    bundle = (get_bundle(model_id) or _at_path(model_id)) if known else None
     if bundle is None:
         raise SlimscopeError(f"model {model_id!r} is not here: open the file with that fingerprint again")
     return bundle
@@ -208,18 +274,29 @@ def get_model(model_id: str) -> Bundle:
 
 
 @contextmanager
+def claimed(key: str, wait: bool = True) -> Iterator[bool]:
+    """Whether the work `key` is the caller's alone until the block ends; `wait` until it is.
+
+    It is free again after a process that is killed and after a block that raises.
+    """
+    sign = cache_folder() / "checkpoints" / f"{key}.lock"
+    sign.parent.mkdir(parents=True, exist_ok=True)
+    with locked(sign, wait) as mine:
+        yield mine
+        if mine:  # and the work is done: who waited for this file, or makes it anew, finds the result
+            sign.unlink(missing_ok=True)
+
+
+@contextmanager
 def training(key: str) -> Iterator[Path]:
     """The folder for the checkpoints of the training `key`, for one process at a time: others wait.
 
     It outlives a process that is killed and a block that raises; a block that succeeds ends it.
     """
-    folder = cache_folder() / "checkpoints" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    sign = folder.with_suffix(".lock")
-    with locked(sign):
+    with claimed(key):
+        folder = cache_folder() / "checkpoints" / key
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
-        sign.unlink(missing_ok=True)
 
 
 def trim(most_bytes: int = MOST_BYTES, most_rows: Mapping[str, int] = MOST_ROWS) -> None:

@@ -358,7 +358,7 @@ class Bundle:
             param = self.params[name]
             digest.update(f"{name}:{type(param).__name__}:{param.shape}".encode())
             for tensor in param.tensors().values():
-                digest.update(tensor.detach().contiguous().numpy().tobytes())
+                digest.update(tensor.detach().contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,13 +28,14 @@ from torch import Tensor
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine import data as datasets
-from engine import measure, packfile, run, store, sweep, technique, zoo
+from engine import measure, packfile, run, store, sweep, technique, whole, zoo
 from engine.data import Data, Samples
 from engine.surgery import weight_layers
 from engine.types import Bundle, Cancelled, Progress, Recipe, Report, SlimscopeError, Step
 
 VERSION = 1  # raised when equal recipes would give other numbers than before
 SAMPLES = 1000  # validation samples that sweeps and scans look at unless told
+PART = 1000  # test samples whose answers are kept at once
 
 ACCURACY_HOW = "share right of n fixed, stratified validation samples; Wilson 95 % interval low..high"
 CHANGE_HOW = "accuracy minus that of the start on the same samples; McNemar 95 % interval"
@@ -269,8 +271,14 @@ def _test_answers(bundle: Bundle, data: Data, progress: Progress) -> Tensor:
     key = _key("answers", bundle, bundle.lineage, data)
     saved = store.get(key)
     if saved is None:
-        saved = _asked(bundle, data.test, progress).tolist()
+        saved, n = store.get(f"{key}-part") or [], len(data.test)
+        while len(saved) < n:  # what was broken off goes on with the next part
+            part = data.test.take(slice(len(saved), len(saved) + PART))
+            begun, ended = len(saved) / n, (len(saved) + len(part)) / n
+            saved += _asked(bundle, part, _part(progress, begun, ended)).tolist()
+            store.put(f"{key}-part", saved)
         store.put(key, saved)
+        store.drop(f"{key}-part")
     return torch.tensor(saved, dtype=torch.int64)
 
 
@@ -333,19 +341,49 @@ def _row(recipe: Recipe, before: Tensor, now: Tensor, labels: Tensor) -> dict[st
 EMPTY = dict.fromkeys(("accuracy", "low", "high", "n", "change", "change_low", "change_high"))
 
 
-def _remembered(key: str, recipe: Recipe, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A row from the store, or computed and kept; a recipe that can't be followed gives its reason."""
-    saved = store.get(key)
-    if saved is not None:
-        return {**saved, "refused": ""}
-    try:
-        row = compute()
-    except Cancelled:
-        raise
-    except SlimscopeError as error:
-        return {"recipe": recipe.key, **EMPTY, "refused": str(error)}
-    store.put(key, row)
-    return {**row, "refused": ""}
+def _remembered(key: str, recipe: Recipe, compute: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """A row from the store, or computed and kept; a recipe that can't be followed gives its reason.
+
+    None while another process computes it.
+    """
+    with store.claimed(key, wait=False) as mine:
+        if not mine:
+            return None
+        saved = store.get(key)
+        if saved is not None:
+            return {**saved, "refused": ""}
+        try:
+            row = compute()
+        except Cancelled:
+            raise
+        except SlimscopeError as error:
+            return {"recipe": recipe.key, **EMPTY, "refused": str(error)}
+        store.put(key, row)
+        return {**row, "refused": ""}
+
+
+Attempt = Callable[[int, Progress], dict[str, Any] | None]  # the row of a number, None: another is at it
+
+
+def _found(count: int, attempt: Attempt, progress: Progress, skip: bool) -> list[dict[str, Any]]:
+    """All rows in their order, each reported as it comes.
+
+    One that another process computes is taken from the store when it is there; until then those
+    behind it wait, or with `skip` are computed, so that several processes share the work.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    while left := [i for i in range(count) if i not in rows]:
+        part = _part(progress, len(rows) / count, (len(rows) + 1) / count)
+        for i in left if skip else left[:1]:
+            part(0.0)
+            row = attempt(i, part)
+            if row is not None:
+                rows[i] = row
+                progress(len(rows) / count, row)
+                break
+        else:
+            time.sleep(0.005)
+    return [rows[i] for i in range(count)]
 
 
 def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -354,7 +392,8 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Payload: model, recipe (key), data (spec), step (from 1), vary {setting: [values]} of one or
     two settings, samples (n). Each row: the settings, recipe, bytes of the real file, accuracy
     low..high of n, paired change to the original, baseline, refused (why, or empty). Rows
-    stream as they come; rows in the store are not computed again.
+    stream as they come; rows in the store are not computed again, and processes that do the
+    same sweep at once share its rows.
     """
     source = _needed(read_data(payload["data"]))
     whole, number = Recipe.from_key(payload["recipe"]), payload["step"]
@@ -363,20 +402,21 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     shared = technique.complete(Recipe(whole.steps[: number - 1]).live)
     start = functools.cache(lambda: make(model, shared, source, Progress(cancelled=progress.cancelled))[0])
     before = functools.cache(lambda: _asked(model, sample, Progress(cancelled=progress.cancelled)))
-    rows = []
-    for i, (settings, recipe) in enumerate(grid):
-        part = _part(progress, i / len(grid), (i + 1) / len(grid))
 
-        def compute(recipe: Recipe = recipe, part: Progress = part) -> dict[str, Any]:
+    def attempt(i: int, part: Progress) -> dict[str, Any] | None:
+        settings, recipe = grid[i]
+
+        def compute() -> dict[str, Any]:
             bundle = make(start(), recipe.live, source, part)[0] if len(recipe) else model
-            row = _row(recipe.live, before(), _asked(bundle, sample, part), sample.labels)
-            return {**row, "bytes": packfile.size(bundle).value}
+            now = _asked(bundle, sample, part) if len(recipe) else before()
+            return {**_row(recipe.live, before(), now, sample.labels), "bytes": packfile.size(bundle).value}
 
-        part(0.0)
         row = _remembered(_key("sweep", model, recipe.live, source, len(sample)), recipe, compute)
-        row = {**settings, "bytes": None, **row, "recipe": recipe.key, "baseline": not len(recipe)}
-        rows.append(row)
-        progress((i + 1) / len(grid), row)
+        if row is None:
+            return None
+        return {**settings, "bytes": None, **row, "recipe": recipe.key, "baseline": not len(recipe)}
+
+    rows = _found(len(grid), attempt, progress, skip=True)
     return {"rows": rows, "how": {"accuracy": ACCURACY_HOW, "change": CHANGE_HOW, "bytes": BYTES_HOW}}
 
 
@@ -392,19 +432,20 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     prefix = technique.complete(Recipe.from_key(payload["recipe"]).live)
     start = make(model, prefix, source, Progress(cancelled=progress.cancelled))[0]
     before = functools.cache(lambda: _asked(start, sample, Progress(cancelled=progress.cancelled)))
-    rows, todo = [], scan(start, payload)
-    for i, (layer, value, step) in enumerate(todo):
-        recipe = technique.complete(prefix.then(step))
-        part = _part(progress, i / len(todo), (i + 1) / len(todo))
+    todo = scan(start, payload)
 
-        def compute(recipe: Recipe = recipe, part: Progress = part) -> dict[str, Any]:
+    def attempt(i: int, part: Progress) -> dict[str, Any] | None:
+        layer, value, step = todo[i]
+        recipe = technique.complete(prefix.then(step))
+
+        def compute() -> dict[str, Any]:
             bundle = make(start, recipe, source, part)[0]
             return _row(recipe, before(), _asked(bundle, sample, part), sample.labels)
 
-        part(0.0)
         row = _remembered(_key("sensitivity", model, recipe, source, len(sample)), recipe, compute)
-        rows.append({"layer": layer, "value": value, **row})
-        progress((i + 1) / len(todo), rows[-1])
+        return None if row is None else {"layer": layer, "value": value, **row}
+
+    rows = _found(len(todo), attempt, progress, skip=False)  # a curve is drawn from its first point on
     return {"rows": rows, "how": {"accuracy": ACCURACY_HOW, "change": CHANGE_HOW}}
 
 
@@ -431,7 +472,10 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
     "accuracy": accuracy,
     "sensitivity": sensitivity,
     "sweep": sweeping,
+    "write": whole.write,
 }
+SHARED = {"sweep"}  # two processes that do the same job at once take half as long
+SAY_EVERY = 0.05  # seconds between two messages that hold no row
 
 
 # ---------------------------------------------------------------- a process that does jobs
@@ -480,7 +524,7 @@ def _say(channel: IO[str], message: Mapping[str, Any]) -> None:
 def main() -> None:
     """Do one job after the other, as `engine.jobs` hands them in: JSON lines on standard input and output.
 
-    Each is answered with `{"ready"}`, any number of `{"progress", "row"}`, and one of
+    Each is answered with `{"ready", "shared"}`, any number of `{"progress", "row"}`, and one of
     `{"result"}`, `{"failed"}`, `{"cancelled"}`. After an error that nobody foresaw the
     process is not to be trusted: it says `broken` and ends.
     """
@@ -495,17 +539,24 @@ def main() -> None:
     while "broken" not in answer:
         job, stop = todo.get()
         torch.manual_seed(0)  # as in a fresh process, whatever the last job drew
-        _say(channel, {"ready": True})
-        report = functools.partial(_report, channel)
-        answer = _outcome(job, Progress(report, stop.is_set))
+        _say(channel, {"ready": True, "shared": job["kind"] in SHARED})
+        answer = _outcome(job, Progress(_reporter(channel), stop.is_set))
         _say(channel, answer)
         gc.collect()
     sys.stderr.flush()
     os._exit(1)  # without waiting for the thread that listens
 
 
-def _report(channel: IO[str], share: float, row: Mapping[str, float] | None) -> None:
-    _say(channel, {"progress": share, "row": row})
+def _reporter(channel: IO[str]) -> Callable[[float, Mapping[str, float] | None], None]:
+    said = -SAY_EVERY
+
+    def report(share: float, row: Mapping[str, float] | None) -> None:
+        nonlocal said
+        if row is not None or time.monotonic() - said >= SAY_EVERY:
+            said = time.monotonic()
+            _say(channel, {"progress": share, "row": row})
+
+    return report
 
 
 if __name__ == "__main__":

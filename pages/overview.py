@@ -7,6 +7,8 @@ from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
 from pages.parts.pictures import gallery, picture_of
 
+MOST_HISTOGRAMS = 24
+
 frame.heading(
     "Overview",
     "A trained net, and a recipe that compresses it. The recipe below already does two things: it removes most "
@@ -20,20 +22,25 @@ frame.header(subject)
 reached = jobs.reached(subject, session.recipe().live)
 if reached is None:
     st.stop()
-bundle, _ = reached
+bundle, large = reached[0], cached.is_large(subject)
+is_written = not large or cached.written(subject, key) is not None
 
 st.subheader("Where the bytes are", anchor=False)
 st.plotly_chart(
-    charts.treemap(cached.where(subject, key)),
+    charts.treemap(cached.where(subject, key, is_written)),
     key="treemap",
     config={"displayModeBar": False},
     alt="Bytes of the packed file per layer and tensor",
 )
-st.caption("Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture.")
+st.caption(
+    "Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture."
+    if is_written
+    else "Bytes of the original, 4 for each number: the compressed file is not written yet (at the foot of the page)."
+)
 
 st.subheader("Layers", anchor=False)
 st.dataframe(
-    cached.layers(subject, key),
+    cached.layers(subject, key, is_written),
     hide_index=True,
     key="layers",
     column_config={
@@ -66,8 +73,14 @@ if held is not None:
 
 if count.weights(bundle):
     st.subheader("Weights of every layer", anchor=False)
+    layers = count.weights(bundle)
+    if large:
+        layers = [(layer, charts.some(weight)) for layer, weight in layers[:MOST_HISTOGRAMS]]
+        st.caption(
+            f"Of the original; about {charts.MOST_VALUES:,} evenly spaced weights of each of the first {len(layers)} layers."
+        )
     st.plotly_chart(
-        charts.grid_of_histograms(count.weights(bundle)),
+        charts.grid_of_histograms(layers),
         key="histograms",
         config={"displayModeBar": False},
         alt="A histogram of the weights of each layer",

@@ -3,8 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from engine import ahead, count, masks
-from engine.surgery import weight_layers
+from engine import ahead, count, window
 from pages.parts import charts, figures, frame, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
@@ -45,12 +44,10 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     settings = look.step.settings
     if look.layer in settings["leave_out"] or look.layer in settings["per_layer"]:
         return None
-    together = [
-        x for x in weight_layers(look.before) if x not in (*settings["leave_out"], *settings["per_layer"])
-    ]
+    together = [x for x in look.labels if x not in (*settings["leave_out"], *settings["per_layer"])]
     ranked = (look.layer,) if settings["scope"] == "layer" else tuple(together)
     layer, pool = look.index((look.layer,)), look.index(ranked)
-    table = ahead.removals(layer, pool, setting, stops, masks.quality_threshold(look.weight, 1.0))
+    table = ahead.removals(layer, pool, setting, stops, window.deviation(layer))
     marks = [band(row.threshold, row.sparsity) for row in table.itertuples()]
     if len(stops) > ahead.MOST_STOPS:
         return Ahead(marks)
@@ -72,6 +69,11 @@ def moving(look: Look) -> Moving:
             "sparsity": figures.Column("removed", "share", charts.REMOVED),
             "threshold": figures.Column("threshold"),
             "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
+            **(
+                {"within": figures.Column("give or take", "share")}
+                if "within" in look.report.tables["layers"]
+                else {}
+            ),
         },
         look.layer,
     )

@@ -185,7 +185,11 @@ def moving(look: Look) -> Moving:
                 f"The tallest bar holds {100 * shares.max():.1f} % of the weights; {100 * beyond:.2f} % were clipped."
             ),
             "curve": caption("Each bit brings about 6 dB: half the error."),
-            "corner": caption(f"Around the largest weight: from row {at[0] + 1}, column {at[1] + 1}.")
+            "corner": caption(
+                "Around the largest weight."
+                if look.large
+                else f"Around the largest weight: from row {at[0] + 1}, column {at[1] + 1}."
+            )
             + corner("original", before, 3, limit)
             + corner("integer code", codes, 0)
             + corner("(code - zero point) x scale", after, 3, limit),

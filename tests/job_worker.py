@@ -1,4 +1,4 @@
-"""The worker that the job tests start: the real one, with two small techniques and four small jobs.
+"""The worker that the job tests start: the real one, with two small techniques and five small jobs.
 
 Not a test itself. The techniques are registered only where `registered` is entered, so that
 tests over the registry see nothing of them.
@@ -98,6 +98,19 @@ def count(payload, progress):
     return {"threads": torch.get_num_threads(), "omp": os.environ["OMP_NUM_THREADS"]}
 
 
+def meet(payload, progress):
+    """Report two rows, and be done when as many processes as asked, or what stands for them, are there."""
+    folder = cache_folder() / payload["folder"]
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    for i in range(2):
+        progress(i / 4, {"i": i, "pid": os.getpid()})
+    while len(there := sorted(path.name for path in folder.iterdir())) < payload["of"]:
+        time.sleep(0.01)
+        progress(0.5)
+    return {"there": there}
+
+
 def deaf(payload, progress):
     """Never ask whether to stop."""
     progress(0.1, {"pid": os.getpid()})
@@ -114,7 +127,8 @@ def stumble(payload, progress):
 
 
 if __name__ == "__main__":
-    work.KINDS.update({"count": count, "deaf": deaf, "refuse": refuse, "stumble": stumble})
+    work.KINDS.update({"count": count, "deaf": deaf, "meet": meet, "refuse": refuse, "stumble": stumble})
+    work.SHARED.add("meet")
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (a traceback is expected)
     with registered():
         work.main()

@@ -174,3 +174,23 @@ def test_the_app_is_served_by_this_python() -> None:
         "--server.port=8600",
         "--server.address=127.0.0.1",
     ]
+
+
+def test_the_app_starts_with_a_weights_file_and_a_limit_and_refuses_what_it_cannot_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, bad = tmp_path / "net.safetensors", tmp_path / "bad.safetensors"
+    save_file({"w": torch.ones(600, 500)}, path)
+    save_file({"w": torch.tensor([1.0, float("nan")])}, bad)
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(cli.os, "execve", lambda program, words, environment: started.append(environment))
+    monkeypatch.chdir(tmp_path)
+    cli.main(("app", "--weights", "net.safetensors", "--limit", "2"))
+    assert started[0]["SLIMSCOPE_WEIGHTS"] == str(path)
+    assert (started[0]["SLIMSCOPE_LIMIT"], started[0]["STREAMLIT_SERVER_MAX_UPLOAD_SIZE"]) == ("2000000", "2")
+    assert "holds 1,200,080 bytes: allowed are at most 1,000,000" in fails(
+        capsys, "app", "--weights", str(path), "--limit", "1"
+    )
+    assert "'w' holds 1 values that are NaN" in fails(capsys, "app", "--weights", str(bad))
+    assert "No such file" in fails(capsys, "app", "--weights", str(tmp_path / "none.safetensors"))
+    assert len(started) == 1

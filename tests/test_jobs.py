@@ -16,7 +16,7 @@ import pytest
 
 from engine import data, jobs, run, store, technique, work, zoo
 from engine.jobs import Job, Manager
-from engine.types import Recipe, SlimscopeError, Step
+from engine.types import Progress, Recipe, SlimscopeError, Step
 
 WORKER = (sys.executable, str(Path(__file__).with_name("job_worker.py")))
 FOREVER = {"rows": 2, "wait": True}
@@ -172,6 +172,90 @@ def test_the_same_work_of_two_owners_is_done_one_after_the_other(manager):
     assert until(manager, second, talks, owner="ben").state == "running"
     manager.cancel("ben", second)
     assert until(manager, second, over, owner="ben").state == "cancelled"
+
+
+# ---------------------------------------------------------------- two processes at one job
+
+
+def until_there(count: int, folder: str) -> list[int]:
+    """The processes that are at a `meet` job, as soon as there are as many."""
+    deadline = time.monotonic() + 120
+    while len(pids := [int(path.name) for path in (data.cache_folder() / folder).glob("*")]) < count:
+        assert time.monotonic() < deadline, pids
+        time.sleep(0.01)
+    return pids
+
+
+def test_a_free_core_helps_a_job_that_can_be_shared(manager):
+    job_id = manager.submit("ann", "meet", {"folder": "two", "of": 2}, "shared")
+    job = until(manager, job_id, over)
+    assert (job.state, job.error, len(job.series)) == ("done", "", 2)  # the helper's rows are not told twice
+    assert len(job.result["there"]) == 2
+    assert str(job.series[0]["pid"]) in job.result["there"]
+
+
+def test_a_helper_gives_way_to_a_job_that_waits_and_comes_back(manager):
+    folder = data.cache_folder() / "way"
+    job_id = manager.submit("ann", "meet", {"folder": "way", "of": 4}, "shared")
+    until_there(2, "way")
+    behind = manager.submit("ben", "count", {"rows": 1, "way": True}, "needs the core")
+    assert until(manager, behind, over, owner="ben").state == "done"
+    assert manager.get("ann", job_id).state == "running"
+    first = pid_of(manager.get("ann", job_id))
+    for path in folder.iterdir():
+        if path.name != str(first):
+            path.unlink()
+    until_there(2, "way")
+    for name in ("1", "2"):
+        (folder / name).touch()
+    assert until(manager, job_id, over).state == "done"
+
+
+def test_a_helper_that_is_killed_takes_nothing_along_and_a_cancel_ends_both(manager):
+    job_id = manager.submit("ann", "meet", {"folder": "kill", "of": 3}, "shared")
+    both = until_there(2, "kill")
+    first = pid_of(until(manager, job_id, talks))
+    os.kill(next(pid for pid in both if pid != first), signal.SIGKILL)
+    (data.cache_folder() / "kill" / "1").touch()
+    assert until(manager, job_id, over).state == "done"
+    job_id = manager.submit("ann", "meet", {"folder": "cancel", "of": 3}, "shared")
+    both = until_there(2, "cancel")
+    manager.cancel("ann", job_id)
+    assert until(manager, job_id, over, limit=STOPS_WITHIN).state == "cancelled"
+    jobs_now = [manager.submit("ann", "count", FOREVER | {"n": n}, "takes a core") for n in range(2)]
+    pids = {pid_of(until(manager, each, talks)) for each in jobs_now}
+    assert pids == set(both)  # both are free for what comes next
+    for each in jobs_now:
+        manager.cancel("ann", each)
+        until(manager, each, over)
+
+
+def test_one_worker_gets_no_helper():
+    alone = Manager(limit=1, worker=WORKER)
+    job_id = alone.submit("sam", "meet", {"folder": "alone", "of": 2}, "shared")
+    until(alone, job_id, lambda job: len(job.series) == 2, owner="sam")
+    assert alone._helpers == {}
+    (data.cache_folder() / "alone" / "1").touch()
+    assert until(alone, job_id, over, owner="sam").state == "done"
+    alone.close()
+
+
+def test_a_sweep_of_two_workers_is_that_of_one(manager, monkeypatch, tmp_path):
+    vary = {"share": [0.22, 0.32, 0.42, 0.52, 0.62]}
+    recipe = Recipe((Step("shrink"),))
+    payload = {
+        "model": "mlp-32",
+        "recipe": recipe.key,
+        "data": "mnist",
+        "step": 1,
+        "samples": 100,
+        "vary": vary,
+    }
+    job = until(manager, manager.submit("ann", "sweep", payload, "a sweep"), over)
+    assert (job.state, job.error, len(job.series)) == ("done", "", 6)
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path))
+    with job_worker.registered():
+        assert job.result == work.perform("sweep", payload, Progress())
 
 
 # ---------------------------------------------------------------- trainings

@@ -7,7 +7,7 @@ import functools
 import io
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine import count, data, measure, packfile, technique, zoo
+from engine import count, data, measure, packfile, store, technique, whole, window, zoo
 from engine.run import run
 from engine.technique import REGISTRY, Choice
-from engine.types import Recipe
-from pages.parts import session
+from engine.types import Progress, Recipe
+from pages.parts import cached, live, session
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("framed")
@@ -488,3 +488,65 @@ def test_a_bad_file_is_refused_and_nothing_is_lost(name: str) -> None:
     assert said in visit.words
     assert visit.link == link
     assert visit.tiles == tiles
+
+
+# ---------------------------------------------------------------- a net too large to be compressed whole
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The server's own weights, and a bound that they are above."""
+    source = torch.Generator().manual_seed(0)
+    state = {f"{name}.weight": torch.randn(60, 40, generator=source) for name in "ab"}
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(save({**state, "a.bias": torch.zeros(60)}))
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SLIMSCOPE_WEIGHTS", str(path))
+    monkeypatch.setattr(window, "LARGE", 2000)
+    monkeypatch.setattr(window, "SHOWN", 1000)
+    known = (cached.given, cached.is_large)
+    for memory in known:
+        memory.clear()
+    yield path
+    for memory in known:
+        memory.clear()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_large_net_is_drawn_without_being_compressed(
+    page: str, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after(subject: str, key: str) -> tuple[Any, ...]:
+        assert key == "[]", "this recipe was applied to the whole net"
+        return cached.original(subject), ()
+
+    monkeypatch.setattr(cached, "after", after)
+    visit = Visit(page)
+    assert visit.link["m"].startswith("file-")
+    if page != "distill":  # it has nothing to show without a net that runs
+        assert visit.tiles == {"parameters": 4860.0}
+
+
+def test_a_large_net_says_what_each_layer_loses_and_which_rows_stand_for_it(large: Path) -> None:
+    visit = Visit("prune", r='[["prune_weights",{"sparsity":0.5}]]')
+    told = visit.html
+    assert "give or take" in told
+    together = run(
+        store.get_model(visit.link["m"]), Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]'), None
+    )
+    kept = together[1][0].tables["layers"]["kept"].tolist()
+    shown = [int(cell.replace(",", "")) for cell in re.findall(r"<td[^>]*>([\d,]+)</td>", told)]
+    assert all(any(abs(count_ - cell) <= 0.02 * 2400 for cell in shown) for count_ in kept)
+    seen = live.look(cached.subject(visit.link["m"], ""), visit.recipe, 0, "a")
+    assert any("rows, evenly spaced" in note for note in seen.report.notes)
+
+
+def test_the_tiles_of_a_large_net_are_those_of_its_file(large: Path) -> None:
+    recipe = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]'))
+    visit = Visit("prune", r=recipe.key)
+    assert set(visit.tiles) == {"parameters"}
+    whole.write({"model": visit.link["m"], "recipe": recipe.key}, Progress())
+    visit.run()
+    after = run(store.get_model(visit.link["m"]), recipe, None)[0]
+    assert visit.tiles["file size"] == len(packfile.pack(after))
+    assert visit.tiles["sparsity"] == count.sparsity(after).value == 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.pool import QueuePool
 
 from engine import packfile, store, zoo
 from engine.types import Basis, Bundle, Dense, Figure, Grid, Report, SlimscopeError, Step
@@ -148,6 +150,108 @@ def _write(n: int) -> None:
     for i in range(15):
         store.put(f"{n}-{i}", [n, i])
         store.put("shared", n)
+
+
+def test_more_threads_than_kept_connections_write_at_once_and_none_stays_open():
+    threads = [threading.Thread(target=_write, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n in range(12):
+        assert [store.get(f"{n}-{i}") for i in range(15)] == [[n, i] for i in range(15)]
+    pool = store.database().pool
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedout() == 0
+    assert 1 <= pool.checkedin() <= pool.size()
+
+
+def elsewhere(code: str) -> str:
+    """What another process that uses the same store says."""
+    command = [sys.executable, "-c", f"from engine import store\n{code}"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def test_a_connection_that_stays_open_sees_what_others_write_and_they_see_it():
+    store.put("mine", 1)
+    assert store.get("theirs") is None
+    assert elsewhere("store.put('theirs', store.get('mine') + 1); print(store.get('theirs'))") == "2\n"
+    assert store.get("theirs") == 2
+    store.put("mine", 3)
+    assert elsewhere("print(store.get('mine'))") == "3\n"
+
+
+KILLED = """
+for i in range(50):
+    store.put(f"key-{i}", i)
+import os, signal
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_kept_outlives_a_process_that_is_killed():
+    with pytest.raises(subprocess.CalledProcessError):
+        elsewhere(KILLED)
+    assert [store.get(f"key-{i}") for i in range(50)] == list(range(50))
+
+
+FORKED = """
+import os
+store.put("before", 1)
+child = os.fork()
+if child == 0:
+    store.put("child", store.get("before"))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+store.put("parent", store.get("child"))
+"""
+
+
+def test_a_forked_process_has_connections_of_its_own():
+    elsewhere(FORKED)
+    assert [store.get(key) for key in ("before", "child", "parent")] == [1, 1, 1]
+
+
+def test_a_folder_that_was_deleted_is_made_again(tmp_path):
+    store.put("old", 1)
+    shutil.rmtree(tmp_path)
+    assert store.get("old") is None
+    store.put("new", 2)
+    assert elsewhere("print(store.get('new'))") == "2\n"
+    shutil.rmtree(tmp_path)
+    elsewhere("store.put('theirs', 3)")  # a new file, made by another
+    assert (store.get("new"), store.get("theirs")) == (None, 3)
+
+
+def test_nothing_of_a_home_stays_open_once_another_is_used(tmp_path, monkeypatch):
+    def files() -> int:
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        return sum(os.path.lexists(link) and os.readlink(link).startswith(str(first)) for link in links)
+
+    first = tmp_path / "first"
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(first))
+    store.put("key", 1)
+    assert files() > 0
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path / "second"))
+    assert store.get("key") is None
+    assert files() == 0
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(first))
+    assert store.get("key") == 1
+
+
+def test_work_is_claimed_by_one_and_free_again_when_it_ends_or_fails(tmp_path):
+    with store.claimed("row") as mine:
+        assert mine
+        with store.claimed("row", wait=False) as theirs:
+            assert not theirs
+        with store.claimed("another", wait=False) as other:
+            assert other
+        assert elsewhere("with store.claimed('row', wait=False) as mine: print(mine)") == "False\n"
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    with suppress(OSError), store.claimed("row"):
+        raise OSError("killed")
+    with store.claimed("row", wait=False) as mine:
+        assert mine
 
 
 def test_jobs_come_oldest_first_and_the_newest_stay():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -193,6 +194,28 @@ def test_accuracy_is_asked_once():
     assert work.perform("accuracy", task(), watch.progress)["figures"][1]["value"] == 0.0
 
 
+def test_accuracy_goes_on_where_it_was_broken_off(monkeypatch):
+    recipe = Recipe((Step("shrink", {"share": 0.95}),))
+    work.perform("accuracy", task(), Progress())  # the original's own answers are there
+    asked = []
+    logits = measure.logits
+    monkeypatch.setattr(
+        measure, "logits", lambda net, samples: asked.append(len(samples)) or logits(net, samples)
+    )
+    broken = Progress(cancelled=lambda: sum(asked) >= 4500)
+    with pytest.raises(Cancelled):
+        work.perform("accuracy", task(*recipe), broken)
+    assert sum(asked) == 4500
+    assert work.answers(MODEL, recipe, DATA) is None
+    asked.clear()
+    again = Watch()
+    work.perform("accuracy", task(*recipe), again.progress)
+    assert sum(asked) == 6000  # four parts of a thousand were kept
+    assert again.shares == sorted(again.shares)
+    expected = measure.predictions(work.after(MODEL, recipe, DATA)[0], datasets.load(DATA).test)
+    assert torch.equal(work.answers(MODEL, recipe, DATA), expected)
+
+
 # ---------------------------------------------------------------- sweeps and scans
 
 SWEEP = task(Step("shrink", {}, False), SHRINK, LEARN, step=2, vary={"share": [0.5, 0.99]}, samples=200)
@@ -244,6 +267,52 @@ def test_a_scan_goes_on_where_it_was_cancelled(monkeypatch):
     assert len(asked) == 2 * batches  # the start, and the row that was missing
     assert work.perform("sensitivity", payload, third.progress)["rows"] == rows
     assert len(asked) == 2 * batches  # all from the store: not even the start is asked
+
+
+def twice_at_once(kind: str, payload: dict) -> list[Watch]:
+    """What two that do the same job at the same time say; each last row of theirs is the result's list."""
+    watches, results = [Watch(), Watch()], []
+    threads = [
+        threading.Thread(target=lambda w=w: results.append(work.perform(kind, payload, w.progress)["rows"]))
+        for w in watches
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 2
+    assert results[0] == results[1]
+    for watch in watches:
+        assert watch.shares[-1] == 1.0
+        assert sorted(map(json.dumps, watch.rows)) == sorted(map(json.dumps, results[0]))
+    return watches
+
+
+def test_two_at_the_same_sweep_share_its_rows_and_compute_none_twice(monkeypatch):
+    both, asked = threading.Barrier(2), []
+    size = packfile.size
+
+    def slow(bundle):
+        asked.append(bundle.lineage.key)
+        if len(asked) <= 2:
+            both.wait(60)  # a row of each: neither waits for the other's
+        return size(bundle)
+
+    monkeypatch.setattr(packfile, "size", slow)
+    shares = [0.21, 0.31, 0.41, 0.51, 0.61]  # and the original, whose row of 110 samples nobody asked for
+    twice_at_once("sweep", task(SHRINK, step=1, vary={"share": shares}, samples=110))
+    assert len(asked) == len(set(asked)) == 6
+
+
+def test_two_at_the_same_scan_say_its_rows_in_order_and_compute_none_twice(monkeypatch):
+    asked = []
+    figure = measure.paired_difference
+    monkeypatch.setattr(measure, "paired_difference", lambda *a: asked.append(1) or figure(*a))
+    watches = twice_at_once("sensitivity", task(**SCAN | {"values": [0.11, 0.12, 0.13]}))
+    expected = [(layer, value) for layer in ("fc1", "fc2") for value in (0.11, 0.12, 0.13)]
+    for watch in watches:
+        assert [(row["layer"], row["value"]) for row in watch.rows] == expected
+    assert len(asked) == 6
 
 
 def test_a_recipe_that_cannot_be_followed_is_a_row_with_its_reason():

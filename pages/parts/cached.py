@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from engine import count, measure, packfile, run, store, technique, theory, work, zoo
-from engine.coarse import index_of
+from engine import count, intake, measure, packfile, run, store, technique, theory, whole, window, work, zoo
+from engine.coarse import CoarseIndex, index_of
 from engine.data import Data
 from engine.index import Index
 from engine.surgery import weight_layers
@@ -81,10 +85,63 @@ def index(subject: str, key: str, layers: tuple[str, ...]) -> Index:
     return index_of([bundle.params[names[label]].decode() for label in layers])
 
 
+# ---------------------------------------------------------------- nets too large to be compressed whole
+
+
+@st.cache_resource(show_spinner="Reading the weights ...")
+def given() -> dict[str, dict[str, Any]]:
+    """The weights that this server was started with, for every visitor: model id -> title, notes, ..."""
+    path = os.environ.get("SLIMSCOPE_WEIGHTS")
+    if not path:
+        return {}
+    bundle, notes = intake.open_file(Path(path))
+    about = {"title": Path(path).name, "notes": list(notes), "data": "", "arch": bundle.arch.name}
+    return {store.put_path(bundle, Path(path)): about}
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def is_large(subject: str) -> bool:
+    """Whether pages look at one layer at a time (`engine.window`)."""
+    return window.is_large(original(subject))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Indexing the weights, once ...")
+def outlines(subject: str) -> dict[str, CoarseIndex]:
+    """A coarse index of every layer of the original."""
+    return {label: CoarseIndex([weight]) for label, weight in count.weights(original(subject))}
+
+
+def pool(subject: str, layers: tuple[str, ...]) -> Index:
+    """The index of one layer or several of a large net, as they were at first."""
+    return outlines(subject)[layers[0]] if len(layers) == 1 else index(subject, "[]", layers)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def seen(subject: str, key: str, layer: str, whole: bool) -> tuple[Bundle, tuple[Report, ...]]:
+    """As `after`, of one layer of a large net: of all its rows, or of some that stand for them."""
+    live = Recipe.from_key(key).live
+    if not live.steps:
+        return window.of_layer(original(subject), layer, None if whole else window.SHOWN), ()
+    before = Recipe(live.steps[:-1]).key
+    base, reports = seen(subject, before, layer, whole)
+    labels = list(weight_layers(original(subject)))
+    try:
+        ranked = window.alone(base) if before != "[]" else functools.partial(pool, subject)
+        bundle, report = window.apply(base, live.steps[-1], labels, ranked)
+    except SlimscopeError as error:
+        raise type(error)(f"step {len(live)} ({live.steps[-1].technique}): {error}") from error
+    return bundle, (*reports, report)
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def answer(question: str, _work: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
     """What `_work` gives for a question: a fragment and a browser that ask the same at once share it."""
     return _work()
+
+
+def written(subject: str, key: str) -> tuple[tuple[Figure, ...], dict[str, int], Path] | None:
+    """(file size, sparsity, non-zeros), bytes of each tensor, and the file of a large net, once a job wrote it."""
+    return whole.written(parts(subject)[0], Recipe.from_key(key))
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
@@ -109,7 +166,7 @@ def counted(subject: str, key: str) -> dict[str, Figure]:
 @st.cache_data(max_entries=16, show_spinner=False)
 def dense_bytes(subject: str) -> Figure:
     """The original as a dense 32-bit safetensors file: what every ratio is against."""
-    return theory.ledger(original(subject))[0]
+    return theory.dense_file(original(subject))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -159,9 +216,19 @@ def classes(subject: str) -> tuple[str, ...]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def where(subject: str, key: str) -> pd.DataFrame:
-    """Bytes of the packed file: columns layer, part, bytes; the rows add up to the file."""
-    rows = packfile.sections(after(subject, key)[0]).rename(columns={"tensor": "name"})
+def where(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
+    """Bytes of the packed file: columns layer, part, bytes; the rows add up to the file.
+
+    Of a large net whose file is not written: bytes of the original's numbers.
+    """
+    if is_large(subject):
+        found = written(subject, key) if is_written else None
+        sizes = (
+            found[1] if found else {n: 4 * math.prod(p.shape) for n, p in original(subject).params.items()}
+        )
+        rows = pd.DataFrame({"name": list(sizes), "bytes": list(sizes.values()), "part": ""})
+    else:
+        rows = packfile.sections(after(subject, key)[0]).rename(columns={"tensor": "name"})
     layer, _, leaf = zip(*(name.rpartition(".") for name in rows["name"]), strict=True)
     rows["layer"] = [whole or own for whole, own in zip(layer, leaf, strict=True)]
     rows["part"] = [
@@ -171,10 +238,17 @@ def where(subject: str, key: str) -> pd.DataFrame:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def layers(subject: str, key: str) -> pd.DataFrame:
-    """One row per layer with a weight: shape, parameters, MACs, zeros, dense and packed bytes."""
-    bundle = after(subject, key)[0]
-    packed = packfile.sections(bundle).groupby("tensor")["bytes"].sum()
+def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
+    """One row per layer with a weight: shape, parameters, MACs, zeros, dense and packed bytes.
+
+    Of a large net: the original's, and packed bytes where its file is written.
+    """
+    if is_large(subject):
+        bundle, found = original(subject), written(subject, key) if is_written else None
+        packed = pd.Series(found[1] if found else {}, dtype="float64")
+    else:
+        bundle = after(subject, key)[0]
+        packed = packfile.sections(bundle).groupby("tensor")["bytes"].sum()
     rows = []
     for label, name in weight_layers(bundle).items():
         weight = bundle.params[name].decode()
@@ -183,9 +257,9 @@ def layers(subject: str, key: str) -> pd.DataFrame:
                 "layer": label,
                 "shape": " x ".join(map(str, weight.shape)),
                 "parameters": weight.numel(),
-                "sparsity": float((weight == 0).float().mean()),
+                "sparsity": 1 - int(weight.count_nonzero()) / weight.numel(),
                 "dense bytes": 4 * weight.numel(),
-                "packed bytes": int(packed.get(name, 0)),
+                "packed bytes": packed.get(name),
             }
         )
     table = pd.DataFrame(rows)

@@ -151,6 +151,14 @@ def treemap(frame: pd.DataFrame) -> Chart:
     return figure
 
 
+MOST_VALUES = 1 << 18
+
+
+def some(weight: Tensor, most: int = MOST_VALUES) -> Tensor:
+    """Every k-th value of a large tensor, flat, so that there are at most `most`."""
+    return weight.flatten()[:: -(-weight.numel() // most)]
+
+
 def grid_of_histograms(tensors: list[tuple[str, Tensor]], bins: int = 80, columns: int = 4) -> Chart:
     """A small histogram per layer in one figure; counts on each layer's own scale."""
     rows = -(-len(tensors) // columns)

@@ -8,7 +8,7 @@ from safetensors.torch import save as save_tensors
 from engine import measure, packfile, script
 from engine.data import Samples
 from engine.types import SlimscopeError
-from pages.parts import cached, figures, glossary, session
+from pages.parts import cached, figures, glossary, session, whole
 from pages.parts.pictures import gallery, picture_of
 
 SECTIONS = ("What changed", "Is it faster here?", "Size ledger", "Take it away", "Words")
@@ -18,6 +18,8 @@ SHOWN = 24  # flipped samples in the gallery
 def footer(subject: str) -> None:
     """Tabs under the pictures; only the open one is worked out."""
     key = session.recipe().live.key
+    if cached.is_large(subject):
+        return whole.section(subject, key)
     try:
         cached.after(subject, key)
     except SlimscopeError:

@@ -141,7 +141,12 @@ def curve(job: Job) -> None:
 
 
 def reached(subject: str, recipe: Recipe, place: Any = st) -> tuple[Bundle, tuple[Report, ...]] | None:
-    """The net after a recipe; or None, with a run button or the reason in `place`."""
+    """The net after a recipe; or None, with a run button or the reason in `place`.
+
+    A large net is not compressed whole under a slider: it comes as it was at first.
+    """
+    if cached.is_large(subject):
+        return cached.original(subject), ()
     try:
         return cached.after(subject, recipe.key)
     except cached.Untrained as missing:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine import store, technique, zoo
+from engine import count, store, technique, window, zoo
 from engine.index import Index
 from engine.surgery import weight_layers
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
@@ -40,10 +40,18 @@ class Look:
     after: Bundle
     report: Report
     layer: str
+    large: bool = False  # then `before` and `after` hold this layer alone, maybe not all its rows
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The layers of the whole net, as they enter the step."""
+        return tuple(weight_layers(cached.original(self.subject) if self.large else self.before))
 
     def index(self, layers: tuple[str, ...]) -> Index:
         """The index of these layers together, as they enter the step."""
-        return cached.index(self.subject, self.key, layers)
+        if not self.large:
+            return cached.index(self.subject, self.key, layers)
+        return window.alone(self.before)(layers) if self.key != "[]" else cached.pool(self.subject, layers)
 
     @cached_property
     def weight(self) -> Tensor:
@@ -117,8 +125,38 @@ def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
     """The view of step `at`, which counts as switched on here; steps after it do not matter."""
     step = whole.steps[at]
     before = Recipe(whole.steps[:at]).live
-    after, reports = cached.after(subject, before.then(Step(step.technique, step.settings)).key)
-    return Look(subject, before.key, step, cached.after(subject, before.key)[0], after, reports[-1], layer)
+    through = before.then(Step(step.technique, step.settings))
+    if not cached.is_large(subject):
+        after, reports = cached.after(subject, through.key)
+        return Look(
+            subject, before.key, step, cached.after(subject, before.key)[0], after, reports[-1], layer
+        )
+    rows = any(each.technique in window.WHOLE for each in through)
+    base = cached.seen(subject, before.key, layer, rows)[0]
+    after, reports = cached.seen(subject, through.key, layer, rows)
+    inside = weight_layers(base)  # a step before may have split the layer
+    shown = layer if layer in inside else next(iter(inside))
+    report = replace(reports[-1], notes=(*reports[-1].notes, *_large(subject, layer, base)))
+    if step.technique == "prune_weights" and not before.steps:
+        labels = list(weight_layers(cached.original(subject)))
+        table = window.removals(dict(step.settings), labels, partial(cached.pool, subject))
+        report = replace(report, tables={"layers": table})
+    return Look(subject, before.key, step, base, after, report, shown, True)
+
+
+def _large(subject: str, layer: str, base: Bundle) -> list[str]:
+    """What is looked at of a layer of a large net."""
+    weight = dict(count.weights(cached.original(subject)))[layer]
+    rows = count.weights(base)[0][1].shape[0]
+    notes = [
+        "This net is large: a move is worked out on one layer, and the whole net when its file is written."
+    ]
+    if rows < weight.shape[0] and base.arch.edits == ():
+        notes.append(
+            f"Pictures and errors are those of {rows:,} of the layer's {weight.shape[0]:,} rows, "
+            "evenly spaced, with the rows of its two extremes."
+        )
+    return notes
 
 
 def answer(subject: str, whole: Recipe, at: int, layer: str, in_recipe: bool) -> dict[str, Any]:
@@ -184,7 +222,7 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
             "not a question: subject, layer, measured and tile are text, at is a whole number"
         )
     model, spec = cached.parts(subject)
-    mine = (store.get(f"files-{owner}") or {}) if owner else {}
+    mine = {**cached.given(), **((store.get(f"files-{owner}") or {}) if owner else {})}
     if spec != (zoo.entry(model).data if model in zoo.trained() else mine.get(model, {}).get("data")):
         raise SlimscopeError(f"model {model[:60]!r} is not known here")
     whole = technique.complete(Recipe.from_key(text))
@@ -192,6 +230,8 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
         return late(owner, subject, whole.live.key, (tile,))
     if not 0 <= at < len(whole) or whole.steps[at].technique not in PAGES:
         raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")
-    if layer not in weight_layers(cached.after(subject, Recipe(whole.steps[:at]).live.key)[0]):
+    large = cached.is_large(subject)
+    base = cached.original(subject) if large else cached.after(subject, Recipe(whole.steps[:at]).live.key)[0]
+    if layer not in weight_layers(base):
         raise SlimscopeError(f"layer {layer[:60]!r} is not in this net")
     return answer(subject, whole, at, layer, bool(question.get("in_recipe")))

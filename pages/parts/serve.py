@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: other threads sta
 
 import gc
 import sys
+import threading
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,9 +70,24 @@ async def lifespan(app: object) -> AsyncIterator[None]:
 
     bundle = zoo.load("lenet-300-100")
     measure.predictions(bundle, data.load("mnist").test.take(slice(0, 500)))
+    _open_given()
     gc.collect()
     gc.freeze()
     yield
+
+
+def _open_given() -> None:
+    """Open the weights that the server was started with; a large net is indexed while the first page is drawn."""
+    from engine.surgery import weight_layers
+    from pages.parts import cached
+
+    def index(subject: str) -> None:
+        cached.outlines(subject)
+        cached.pool(subject, tuple(weight_layers(cached.original(subject))))
+
+    for subject in (cached.subject(model, "") for model in cached.given()):
+        if cached.is_large(subject):
+            threading.Thread(target=index, args=(subject,), daemon=True).start()
 
 
 async def ready(request: Request) -> Response:

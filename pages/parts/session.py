@@ -50,7 +50,7 @@ def start() -> None:
         state["problem"] = f"The recipe in this link could not be read: {error}"
         recipe = Recipe()
     state["history"] = []
-    state["model"], state["recipe"] = said[0] or DEFAULT_MODEL, recipe
+    state["model"], state["recipe"] = said[0] or next(iter(cached.given()), DEFAULT_MODEL), recipe
     if state["model"] not in zoo.trained() and not state["model"].startswith("file-"):
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
         state["model"] = DEFAULT_MODEL
@@ -86,7 +86,7 @@ def scaling() -> str:
     """The data spec of the model in view: the zoo's own, what the visitor said, or nothing."""
     if model() in zoo.ENTRIES:
         return zoo.entry(model()).data
-    return str(st.session_state["files"].get(model(), {}).get("data", ""))
+    return str(files().get(model(), {}).get("data", ""))
 
 
 def add_file(name: str, bundle: Bundle, title: str, notes: tuple[str, ...]) -> None:
@@ -110,14 +110,13 @@ def why_idle() -> str:
 
 
 def files() -> dict[str, dict[str, object]]:
-    """The visitor's own weights: model id -> title, notes, data spec, architecture."""
-    found: dict[str, dict[str, object]] = st.session_state["files"]
-    return found
+    """The visitor's own weights and the server's: model id -> title, notes, data spec, architecture."""
+    return {**cached.given(), **st.session_state["files"]}
 
 
 def set_scaling(spec: str) -> None:
     """Say how the inputs of the visitor's own net are scaled."""
-    st.session_state["files"][model()]["data"] = spec
+    st.session_state["files"][model()] = {**files()[model()], "data": spec}
     _keep_files()
 
 

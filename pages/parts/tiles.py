@@ -30,6 +30,8 @@ def header(subject: str, wait: bool = False) -> str:
 
 def quick(subject: str, key: str) -> tuple[list[Tile], str]:
     """What is known at once, and what is wrong with the recipe; where it is, all four tiles say so."""
+    if cached.is_large(subject):
+        return large(subject, key), ""
     try:
         cached.after(subject, key)
     except cached.Untrained:
@@ -48,6 +50,8 @@ def quick(subject: str, key: str) -> tuple[list[Tile], str]:
 
 def measured(owner: str, subject: str, key: str, names: tuple[str, ...] = SLOW) -> list[Tile]:
     """What must be measured; nothing for a recipe that can't be run, where the quick tiles say it all."""
+    if cached.is_large(subject):
+        return []
     try:
         cached.after(subject, key)
     except SlimscopeError:
@@ -57,6 +61,32 @@ def measured(owner: str, subject: str, key: str, names: tuple[str, ...] = SLOW) 
         "Compressed file": lambda: file_size(subject, key),
     }
     return [work[name]() for name in SLOW if name in names]
+
+
+def large(subject: str, key: str) -> list[Tile]:
+    """All four for a net that is compressed whole by a job only; before that, what is known of the original."""
+    written, was = cached.written(subject, key), cached.counted(subject, "[]")
+    later = "known when the file is written, below"
+    accuracy = Tile("Accuracy", None, "needs a known architecture")
+    parameters = Tile("Parameters", was["parameters"], "of the original")
+    if key == "[]":
+        zeros = Tile("Zero weights", was["sparsity"], f"{was['non-zero weights'].value:,.0f} are left")
+        return [accuracy, Tile("Compressed file", None, later), zeros, parameters]
+    if written is None:
+        return [
+            accuracy,
+            *(Tile(name, None, later) for name in ("Compressed file", "Zero weights")),
+            parameters,
+        ]
+    size, zeros, left = written[0]
+    dense = cached.dense_bytes(subject)
+    ratio = f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'B')} dense"
+    return [
+        accuracy,
+        Tile("Compressed file", size, ratio, dense),
+        Tile("Zero weights", zeros, f"{left.value:,.0f} are left", was["sparsity"]),
+        parameters,
+    ]
 
 
 def file_size(subject: str, key: str) -> Tile:

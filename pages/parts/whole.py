@@ -1,0 +1,56 @@
+"""A large net as a whole: its file is written by a job, layer by layer; then its size is known."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.types import Recipe, SlimscopeError
+from pages.parts import cached, figures, glossary, jobs, session
+
+
+def section(subject: str, key: str) -> None:
+    """A button that writes the file, its progress, and then its size and a download."""
+    st.subheader("The whole net", anchor=False)
+    found = cached.written(subject, key)
+    job = jobs.latest("write", recipe=key)
+    if found is None:
+        st.markdown(
+            "The pictures follow the sliders layer by layer. **The file's size and its zeros are known once the "
+            "recipe has gone over all layers**: the file is written tensor by tensor, read back and compared."
+        )
+        if job is None or job.over:
+            st.button(
+                "Write the file",
+                type="primary",
+                key="write",
+                on_click=jobs.submit,
+                args=("write", "Writing the file"),
+                kwargs={"recipe": key},
+                icon=":material/save:",
+                disabled=not Recipe.from_key(key).steps,
+            )
+        if job is not None:
+            jobs.watch(job.id, lambda _: None)
+    else:
+        _take_away(subject, key)
+    with st.expander("Words"):
+        glossary.draw()
+
+
+def _take_away(subject: str, key: str) -> None:
+    figures_, _, path = cached.written(subject, key) or ((), {}, None)
+    if path is None:
+        raise SlimscopeError("the file is gone: write it again")
+    name = cached.parts(subject)[0]
+    st.html(figures.tiles([figures.Tile(f.name.capitalize(), f, f.how) for f in figures_]))
+    st.download_button(
+        "Packed file (.slim)",
+        path.read_bytes,
+        f"{name}.slim",
+        on_click="ignore",
+        icon=":material/package_2:",
+        key="get-slim",
+    )
+    st.caption("Every byte is in it: header, scales, biases. `slimscope inspect` reads it.")
+    recipe = session.brief(session.recipe().live).key
+    st.code(f"slimscope compress FILE --recipe '{recipe}' --out net.slim", language="sh", wrap_lines=True)
