@@ -7,7 +7,7 @@ that its model is made of. Nothing here knows of tensors, nets or files.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import constriction
@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 
 WIDEST_ALPHABET = 1 << 17  # the range coder's probabilities have 24 bits: wider alphabets gain nothing
 LARGEST_TABLE = 1 << 24  # bytes of an alphabet or count table before zlib: bounds what is read back
+BLOCK = 1 << 20  # symbols that are worked on at a time: no pass makes a wide copy of a long stream
 
 
 class CodeError(SlimscopeError):
@@ -42,8 +43,12 @@ def pack_bits(values: NDArray[np.integer], bits: int) -> bytes:
     if bits == 0 or len(values) == 0:
         return b""
     wide = _container(bits)
-    planes = np.unpackbits(values.astype(wide).view(np.uint8)).reshape(len(values), -1)
-    return np.packbits(planes[:, -bits:]).tobytes()
+
+    def packed(block: NDArray[np.integer]) -> bytes:
+        planes = np.unpackbits(block.astype(wide).view(np.uint8)).reshape(len(block), -1)
+        return np.packbits(planes[:, -bits:]).tobytes()
+
+    return b"".join(packed(values[part]) for part in _blocks(len(values)))
 
 
 def unpack_bits(data: bytes, bits: int, count: int) -> Ints:
@@ -53,11 +58,20 @@ def unpack_bits(data: bytes, bits: int, count: int) -> Ints:
         raise CodeError(f"{count} values of {bits} bits take {wanted} bytes, not {len(data)}")
     if bits == 0 or count == 0:
         return np.zeros(count, np.int64)
-    wide = _container(bits)
-    planes = np.zeros((count, wide.itemsize * 8), np.uint8)
-    used = np.unpackbits(np.frombuffer(data, np.uint8), count=count * bits)
-    planes[:, -bits:] = used.reshape(count, bits)
-    return np.packbits(planes.reshape(-1)).view(wide).astype(np.int64)
+    wide, raw = _container(bits), np.frombuffer(data, np.uint8)
+    values = np.empty(count, np.int64)
+    for part in _blocks(count):
+        length = len(values[part])
+        planes = np.zeros((length, wide.itemsize * 8), np.uint8)
+        planes[:, -bits:] = np.unpackbits(raw[part.start * bits // 8 :], count=length * bits).reshape(
+            -1, bits
+        )
+        values[part] = np.packbits(planes.reshape(-1)).view(wide)
+    return values
+
+
+def _blocks(count: int, length: int = BLOCK) -> Iterator[slice]:
+    return (slice(start, start + length) for start in range(0, count, length))
 
 
 def _container(bits: int) -> np.dtype[np.unsignedinteger]:
@@ -137,7 +151,7 @@ class Counted:
     """Symbols (n,) as places in their sorted alphabet (k,), with how often each occurs (k,)."""
 
     alphabet: Ints
-    places: Ints
+    places: NDArray[np.integer]
     counts: Ints
 
     @property
@@ -152,19 +166,27 @@ def counted(symbols: NDArray[np.integer]) -> Counted:
     >>> counted(np.array([7, 7, -1])).counts.tolist()
     [1, 2]
     """
-    stream: Ints = symbols.astype(np.int64, copy=False)
     if len(symbols) == 0:
         nothing = np.zeros(0, np.int64)
         return Counted(nothing, nothing, nothing)
-    low = int(stream.min())
-    if int(stream.max()) - low > max(1 << 16, 2 * len(stream)):
+    low, high = int(symbols.min()), int(symbols.max())
+    if high - low > max(1 << 16, 2 * len(symbols)):
+        stream = symbols.astype(np.int64, copy=False)
         alphabet, places, counts = np.unique(stream, return_inverse=True, return_counts=True)
         return Counted(alphabet, places.reshape(-1), counts.astype(np.int64))
-    shifted = stream - low
-    counts = np.bincount(shifted)
+    counts = np.zeros(high - low + 1, np.int64)
+    shifted = np.empty(len(symbols), np.min_scalar_type(high - low))
+    blocks = [*_blocks(len(symbols), max(BLOCK, len(counts)))]
+    for part in blocks:
+        block = symbols[part].astype(np.int64) - low
+        shifted[part] = block
+        counts += np.bincount(block, minlength=len(counts))
     used = np.flatnonzero(counts)
-    places = shifted if len(used) == len(counts) else (np.cumsum(counts > 0) - 1)[shifted]
-    return Counted(used + low, places, counts[used])
+    if len(used) < len(counts):
+        order = np.cumsum(counts > 0) - 1
+        for part in blocks:
+            shifted[part] = order[shifted[part]]
+    return Counted(used + low, shifted, counts[used])
 
 
 def entropy_bits(counts: NDArray[np.integer]) -> float:
@@ -290,7 +312,7 @@ def _packed(view: Counted) -> bytes:
     listed = _table(_listed(view), 1) + pack_bits(view.places, width(k))
     if width(view.span) > 32 or n * (width(view.span) - width(k)) > 8 * len(listed):
         return listed
-    offsets = view.alphabet[view.places] - view.alphabet[0]
+    offsets = (view.alphabet - view.alphabet[0]).astype(np.uint32)[view.places]
     spanned = _table(_spanned(view), 0) + pack_bits(offsets, width(view.span))
     return min(spanned, listed, key=len)
 
@@ -302,7 +324,9 @@ def _entropy(view: Counted) -> bytes:
         counts[view.alphabet - view.alphabet[0]] = view.counts
         tables.append(_table(_spanned(view) + varints(counts), 0))
     encoder = constriction.stream.queue.RangeEncoder()
-    encoder.encode(view.places.astype(np.int32), _model(view.counts))
+    model = _model(view.counts)
+    for part in _blocks(len(view.places)):
+        encoder.encode(view.places[part].astype(np.int32), model)
     words: bytes = encoder.get_compressed().astype("<u4").tobytes()
     return min(tables, key=len) + words
 
@@ -312,15 +336,18 @@ def _model(counts: Ints) -> constriction.stream.model.Model:
     return constriction.stream.model.Categorical(counts.astype(np.float64), perfect=False)
 
 
-def _range_decode(data: bytes, counts: Ints) -> Ints:
+def _range_decode(data: bytes, alphabet: Ints, counts: Ints) -> Ints:
     if len(data) % 4:
         raise CodeError("a range-coded stream is cut inside a word")
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    symbols = np.empty(int(counts.sum()), np.int64)
+    model = _model(counts)
     try:
-        places: Ints = decoder.decode(_model(counts), int(counts.sum())).astype(np.int64)
+        for part in _blocks(len(symbols)):
+            symbols[part] = alphabet[decoder.decode(model, len(symbols[part]))]
     except (AssertionError, ValueError) as error:
         raise CodeError(f"a range-coded stream is damaged: {error}") from None
-    return places
+    return symbols
 
 
 # An alphabet is written as its smallest symbol and either its span or its size and steps.
@@ -372,7 +399,10 @@ def _read_packed(data: bytes, count: int) -> Ints:
     places = unpack_bits(payload, width(size), count)
     if int(places.max()) >= size or used != len(rest):
         raise CodeError("a code is outside of its alphabet")
-    return _from_steps(low, steps)[places] if listed else places + low
+    if listed:
+        return _from_steps(low, steps)[places]
+    places += low
+    return places
 
 
 def _read_entropy(data: bytes, count: int) -> Ints:
@@ -386,8 +416,8 @@ def _read_entropy(data: bytes, count: int) -> Ints:
     used = np.flatnonzero(counts)
     if len(used) < 2:
         raise CodeError("a range-coded stream needs two different symbols")
-    places = used[_range_decode(payload, counts[used])]
-    return _from_steps(low, steps)[places] if listed else places + low
+    alphabet = _from_steps(low, steps)[used] if listed else used + low
+    return _range_decode(payload, alphabet, counts[used])
 
 
 def _unzip(body: bytes) -> bytes:
@@ -424,7 +454,7 @@ def _sparse(view: Counted, positions: Ints, others: Counted) -> list[Option]:
         return head + b"\0" + _framed(_shortest(_plain(skipped))) + _framed(_shortest(_plain(others)))
 
     def by_mask() -> bytes:
-        mask = np.zeros(n, np.int64)
+        mask = np.zeros(n, np.uint8)
         mask[positions] = 1
         return head + b"\1" + _framed(_shortest(_plain(counted(mask)))) + _framed(("packed", _packed(others)))
 

@@ -51,7 +51,8 @@ PREFIX = struct.Struct("<4sBII")  # magic, version, CRC-32, bytes of the packed 
 LARGEST_HEADER = 1 << 24  # bytes of JSON
 LARGEST_NET = 1 << 30  # numbers in all tensors together
 AT_ONCE = 1 << 27  # numbers in memory together, unless the reader allows more: 512 MiB as 32-bit floats
-CHUNK = 1 << 20  # bytes that are read or copied at a time
+CHUNK = 1 << 20  # bytes that are copied at a time
+BUFFER = 1 << 16  # bytes that are read at a time, where sections are shorter
 SPOOL = 1 << 24  # bytes that wait in memory, not on disk
 # What reading can meet in bytes that were not written here; each ends as one PackError.
 DAMAGE = (SlimscopeError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error)
@@ -134,7 +135,10 @@ def size(bundle: Bundle) -> Figure:
     """
     with tempfile.TemporaryDirectory(prefix="slimscope-") as folder:
         path = Path(folder) / "net.slim"
-        _put_file(path, bundle.arch, bundle.lineage, bundle.params.items())
+        if 4 * sum(math.prod(param.shape) for param in bundle.params.values()) < SPOOL:
+            path.write_bytes(pack(bundle))  # the same bytes, copied once less
+        else:
+            _put_file(path, bundle.arch, bundle.lineage, bundle.params.items())
         length = path.stat().st_size
         verify(path, bundle.arch, bundle.lineage, bundle.params.items())
     how = "bytes of the .slim file on disk, header included; read back, decoded and equal bit for bit"
@@ -196,7 +200,7 @@ def read(path: Path, limit: int = AT_ONCE) -> tuple[Arch, Recipe, Iterator[tuple
     _check_total(max((_numbers_in(about) for _, about, _ in head.tensors), default=0), limit)
 
     def params() -> Iterator[tuple[str, Param]]:
-        with path.open("rb", CHUNK) as file:
+        with path.open("rb", BUFFER) as file:
             yield from _read_params(file, head)
 
     return head.arch, head.lineage, params()
@@ -207,7 +211,7 @@ def verify(path: Path, arch: Arch, lineage: Recipe, params: Iterable[tuple[str, 
 
     Raises PackError that names the first thing that differs, as `difference` does.
     """
-    with path.open("rb", CHUNK) as file:
+    with path.open("rb", BUFFER) as file:
         head = _read_head(file, path.stat().st_size)
         _expect(head.arch.data == arch.data, "the architecture")
         _expect(head.lineage == lineage, "the recipe")

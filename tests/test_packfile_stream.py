@@ -57,6 +57,14 @@ def test_a_body_that_does_not_fit_into_memory_goes_through_the_disk(
         assert path.read_bytes() == pack(Bundle(BARE, PARAMS))
 
 
+def test_the_size_of_a_large_net_is_that_of_its_streamed_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle(BARE, PARAMS)
+    length = len(pack(bundle))
+    monkeypatch.setattr(packfile, "SPOOL", 1)
+    monkeypatch.setattr(packfile, "AT_ONCE", 1)  # `pack` would refuse
+    assert packfile.size(bundle).value == length
+
+
 def test_a_parameter_is_let_go_before_the_one_after_the_next_is_made(path: Path) -> None:
     made: list[weakref.ref[torch.Tensor]] = []
 
