@@ -28,15 +28,25 @@ FLAGS = (
 )
 
 
+# The page is at rest, and no tile is being worked out.
+QUIET = f"() => document.querySelector('{SETTLED}') && !document.querySelector('[aria-busy=true]')"
+PATIENCE = 300_000  # milliseconds: a limit, never a result
+
+
 @contextmanager
-def serving(script: str) -> Iterator[str]:
-    """The address of a server that runs `script`, in a home of its own, until the block ends."""
+def serving(script: str, weights: Path | None = None) -> Iterator[str]:
+    """The address of a server that runs `script`, in a home of its own, until the block ends.
+
+    `weights` is a file that the server opens by its path, as `slimscope app --weights FILE` does.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as home:
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / script), "--server.port", str(port)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLIMSCOPE_HOME": home}
+        if weights is not None:
+            environment["SLIMSCOPE_WEIGHTS"] = str(weights)
         with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
             try:
                 yield _ready(f"http://127.0.0.1:{port}", process)
@@ -49,10 +59,10 @@ def _ready(address: str, process: subprocess.Popen[bytes]) -> str:
     deadline = time.time() + 180
     while time.time() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/ready", timeout=5):
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5):
                 return address
         except OSError:
-            time.sleep(0.2)
+            time.sleep(0.02)
     raise RuntimeError(f"no server at {address}")
 
 
@@ -71,12 +81,19 @@ def chromium() -> Iterator[Any]:
 
 
 def open_page(
-    browser: Any, address: str, width: int = 1280, scheme: str = "light", wait: str = ".tile"
+    browser: Any,
+    address: str,
+    width: int = 1280,
+    scheme: str = "light",
+    wait: str = ".tile",
+    script: str = "",
 ) -> Any:
-    """A fresh visitor's page, drawn to the end."""
+    """A fresh visitor's page, drawn to the end; `script` runs in it before its own scripts."""
     page = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme).new_page()
+    page.set_default_timeout(PATIENCE)
+    page.add_init_script(script)
     page.goto(address)
-    page.wait_for_selector(wait, timeout=60_000)
-    page.wait_for_selector(SETTLED, timeout=60_000)
+    page.wait_for_selector(wait)
+    page.wait_for_selector(SETTLED)
     page.wait_for_timeout(1500)
     return page

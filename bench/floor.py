@@ -8,7 +8,7 @@ torch.set_num_threads(1)
 
 @st.fragment
 def live() -> None:
-    value = st.slider("value", 0, 100, 50, key="value")
+    value = st.slider("value", 0, 1000, 0, key="value")
     st.html(f'<div class="tiles"><div class="tile">{value}</div></div>')
 
 

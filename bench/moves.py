@@ -1,13 +1,20 @@
-"""Committed slider moves in a real browser: key down to repaint, over the floor page."""
+"""Slider moves in a real browser, committed and under the finger, over the floor page, for three sizes."""
 
 from __future__ import annotations
 
 import json
 import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench.browser import SETTLED, chromium, open_page, serving
+import torch
+from safetensors.torch import save_file
+
+from bench.browser import QUIET, SETTLED, chromium, open_page, serving
 
 WATCH = """() => {
   window.seen = {}
@@ -24,72 +31,211 @@ WATCH = """() => {
   }).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true})
 }"""
 
-WARM = 3  # moves that are not counted
-PARTS = ("tiles", "marks", "html")
+# Runs before stage.js, so its observer hears of a slider's new value first. Local marks say "≈"; a frame
+# counts as painted one turn of the event loop after its animation callbacks.
+DRAGGED = """(() => {
+  const d = window.dragged = {frames: 0, pointer: 0, changes: [], answers: []}
+  const frame = () => { d.frames++; requestAnimationFrame(frame) }
+  requestAnimationFrame(frame)
+  addEventListener("pointermove", e => { d.pointer = e.timeStamp }, true)
+  new PerformanceObserver(list => {
+    for (const e of list.getEntries())
+      if (e.name.endsWith("/live") && e.responseStatus === 200) d.answers.push(e.responseEnd)
+  }).observe({type: "resource"})
+  let last = null
+  new MutationObserver(list => {
+    for (const m of list) {
+      if (m.attributeName === "value" && m.target.matches("input[type=range]"))
+        d.changes.push(last = {pointer: d.pointer, at: performance.now(), frame: d.frames})
+      for (const n of m.addedNodes)
+        if (last && !last.drawn && n.matches?.("svg.marks") && n.textContent.includes("≈")) {
+          const mine = last, painted = new MessageChannel()
+          mine.drawn = performance.now()
+          painted.port1.onmessage = () => { mine.painted = d.frames - mine.frame }
+          requestAnimationFrame(() => painted.port2.postMessage(0))
+        }
+    }
+  }).observe(document, {subtree: true, childList: true, attributes: true, attributeFilter: ["value"]})
+})()"""
+
+LENET = "lenet-300-100"
 # Page, setting, and a recipe that leaves room to the right; two steps, so that later steps have to follow.
 QUANTIZED: Any = ["quantize", {"bits": 5, "granularity": "channel"}]
+PRUNE: Any = ("prune", "sparsity", [["prune_weights", {"sparsity": 0.3}], QUANTIZED])
+BITS: Any = ("quantize", "bits", [["quantize", {"bits": 1, "granularity": "channel"}]])
 PAGES: tuple[tuple[str, str, Any], ...] = (
-    ("prune", "sparsity", [["prune_weights", {"sparsity": 0.3}], QUANTIZED]),
+    PRUNE,
     ("quantize", "group", [["quantize", {"bits": 4, "granularity": "group", "group": 8}]]),
-    ("quantize", "bits", [["quantize", {"bits": 1, "granularity": "channel"}]]),
+    BITS,
     ("low_rank", "energy", [["low_rank", {"energy": 0.55}], QUANTIZED]),
 )
+# Weights of a transformer: name -> words, width, blocks.
+SIZES = {"11M": (1024, 384, 6), "100M": (20_000, 768, 12)}
+ROUNDS = 3  # of the floor and a page, which take turns
 
 
-def moves(page: Any, slider: str, count: int, parts: tuple[str, ...] = PARTS) -> list[dict[str, float]]:
-    """Press ArrowRight `count` times, each after the page is still: each value is a new one to the server.
+class Hand:
+    """Presses ArrowRight on the slider of a page: each value is a new one to the server.
 
-    `repaint` is when the server's exact answer began to be painted (marks, tables and tiles change in
-    one go), `local` when the browser's own came, `all` when the tiles changed for the last time;
-    milliseconds from the key.
+    The page is still before each key; `pause` is the least number of seconds from key to key.
     """
-    page.evaluate(WATCH)
-    handle = page.locator(f"{slider} [role=slider], {slider} input[type=range]").first
-    handle.focus()
-    found = []
-    for i in range(count + WARM):
-        page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(150)
-        page.wait_for_selector(SETTLED, timeout=60_000)
-        page.wait_for_timeout(350)
-        seen = page.evaluate("window.seen")
-        moved = [seen[part] - seen["key"] for part in parts if part in seen]
-        if i >= WARM and len(moved) == len(parts):
-            local = seen.get("marks", seen["tiles"]) - seen["key"]
-            found.append({"repaint": max(moved), "local": local, "all": seen["last"] - seen["key"]})
-    return found
+
+    def __init__(
+        self, page: Any, slider: str, parts: tuple[str, ...] = ("tiles", "marks", "html"), pause: float = 0.0
+    ) -> None:
+        self.page, self.parts, self.pause = page, parts, pause
+        self.handle = page.locator(f"{slider} [role=slider], {slider} input[type=range]").first
+        page.evaluate(WATCH)
+
+    def block(self, count: int) -> list[dict[str, float]]:
+        """`count` moves after one that is not counted; then the page is left until nothing is at work.
+
+        `repaint` is when the server's exact answer began to be painted (marks, tables and tiles change in
+        one go), `local` when the browser's own came, `all` when the tiles changed for the last time before
+        the next key; milliseconds from the key. A move that brought no change is left out.
+        """
+        self.handle.focus()
+        found = [self._press() for _ in range(count + 1)][1:]
+        self.page.wait_for_function(QUIET)
+        return [move for move in found if move]
+
+    def _press(self) -> dict[str, float]:
+        self.page.keyboard.press("ArrowRight")
+        self.page.wait_for_timeout(max(150, 1e3 * self.pause - 350))
+        self.page.wait_for_selector(SETTLED)
+        self.page.wait_for_timeout(350)
+        seen = self.page.evaluate("window.seen")
+        if not all(part in seen for part in self.parts):
+            return {}
+        moved, first = max(seen[part] for part in self.parts), seen.get("marks", seen["tiles"])
+        return {
+            "repaint": moved - seen["key"],
+            "local": first - seen["key"],
+            "all": seen["last"] - seen["key"],
+        }
 
 
 def p95(values: list[float]) -> float:
     return sorted(values)[max(0, round(0.95 * len(values)) - 1)]
 
 
+def link(address: str, page: str, recipe: Any, model: str) -> str:
+    """A link to a page; without a model it shows the weights that the server was started with."""
+    return f"{address}/{page}?{f'm={model}&' if model else ''}r={quote(json.dumps(recipe))}"
+
+
+# ---------------------------------------------------------------- nets of three sizes
+
+
+def transformer(words: int, width: int, blocks: int) -> dict[str, torch.Tensor]:
+    """Weights in the shapes of a small GPT, normal with deviation 0.02, always the same."""
+    seeded = torch.Generator().manual_seed(0)
+    shapes = {"embed.weight": (words, width)}
+    for i in range(blocks):
+        shapes |= {
+            f"blocks.{i}.attention.qkv.weight": (3 * width, width),
+            f"blocks.{i}.attention.out.weight": (width, width),
+            f"blocks.{i}.mlp.up.weight": (4 * width, width),
+            f"blocks.{i}.mlp.down.weight": (width, 4 * width),
+        }
+    return {name: 0.02 * torch.randn(shape, generator=seeded) for name, shape in shapes.items()}
+
+
+@contextmanager
+def served(size: str) -> Iterator[str]:
+    """The address of a server that shows a net of this size, opened by the path of its file."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        path = Path(folder) / f"{size}.safetensors"
+        save_file(transformer(*SIZES[size]), path)
+        yield stack.enter_context(serving("pages/parts/serve.py", path))
+
+
+# ---------------------------------------------------------------- rows
+
+
 def measure(count: int = 30) -> list[dict[str, Any]]:
-    """One row per page: repaint and everything, p50 and p95, as ratios to the floor's p95."""
-    with chromium() as browser:
-        with serving("bench/serve_floor.py") as address:
-            floor = moves(open_page(browser, address), ".st-key-value", count, ("tiles",))
-        base = p95([m["repaint"] for m in floor])
-        rows = [_row("floor: one slider, one number", floor, base)]
+    """Moves on every page with lenet-300-100 and on two with each larger net, over the floor; drags."""
+    with ExitStack() as stack:
+        browser = stack.enter_context(chromium())
+        address = stack.enter_context(serving("bench/serve_floor.py"))
+        floor = Hand(open_page(browser, address), ".st-key-value", ("tiles",))
         with serving("pages/parts/serve.py") as address:
-            for name, setting, recipe in PAGES:
-                link = f"{address}/{name}?m=lenet-300-100&r={quote(json.dumps(recipe))}"
-                page = open_page(browser, link)
-                slider = f".st-key-{recipe[0][0]}-{setting}"
-                rows.append(_row(f"{name}: {setting}", moves(page, slider, count), base))
-                page.context.close()
+            rows = [_committed(browser, floor, address, LENET, LENET, page, count) for page in PAGES]
+            rows += _drag(browser, address, LENET, LENET)
+        for size in SIZES:
+            with served(size) as address:
+                rows += [_committed(browser, floor, address, "", size, page, count) for page in (PRUNE, BITS)]
+                rows += _drag(browser, address, "", size)
     return rows
 
 
-def _row(name: str, found: list[dict[str, float]], base: float) -> dict[str, Any]:
-    repaint, local, whole = ([m[k] for m in found] for k in ("repaint", "local", "all"))
+def _committed(
+    browser: Any, floor: Hand, address: str, model: str, size: str, shown: Any, count: int
+) -> dict[str, Any]:
+    name, setting, recipe = shown
+    page = open_page(browser, link(address, name, recipe, model))
+    page.wait_for_function(QUIET)
+    hand = Hand(page, f".st-key-{recipe[0][0]}-{setting}")
+    base, found = [], []
+    for _ in range(ROUNDS):
+        base += floor.block(count // ROUNDS)
+        found += hand.block(count // ROUNDS)
+    page.context.close()
+    repaint, local, whole = ([move[k] for move in found] for k in ("repaint", "local", "all"))
+    below = p95([move["repaint"] for move in base])
     return {
-        "what": f"slider move, {name}",
-        "baseline": f"the floor page's p95, {base:.0f} ms",
+        "what": f"slider move, {name}: {setting}, {size}",
+        "baseline": f"a page with one slider and one number, p95 {below:.0f} ms",
         "p50 ms": round(statistics.median(repaint), 1),
         "p95 ms": round(p95(repaint), 1),
-        "ratio": round(p95(repaint) / base, 2),
+        "ratio": round(p95(repaint) / below, 2),
         "local p95 ms": round(p95(local), 1),
         "all p95 ms": round(p95(whole), 1),
         "n": len(found),
     }
+
+
+def _drag(browser: Any, address: str, model: str, size: str, seconds: float = 4.0) -> list[dict[str, Any]]:
+    """The mouse pulls the sparsity slider to the right without a stop."""
+    page = open_page(browser, link(address, *PRUNE[::2], model), script=DRAGGED)
+    page.wait_for_function(QUIET)
+    slider = page.locator(".st-key-prune_weights-sparsity [data-testid=stSlider]")
+    slider.scroll_into_view_if_needed()
+    thumb = slider.locator("[data-testid=stSliderThumbValue]").bounding_box()
+    box = slider.bounding_box()
+    x, y = thumb["x"] + thumb["width"] / 2, thumb["y"] + thumb["height"] + 6
+    end = box["x"] + box["width"] - 8
+    page.mouse.move(x, y)
+    page.mouse.down()
+    start = page.evaluate("performance.now()")
+    while (share := (page.evaluate("performance.now()") - start) / (1e3 * seconds)) < 1:
+        page.mouse.move(x + share * (end - x), y)
+        page.wait_for_timeout(8)
+    seen = page.evaluate("dragged")
+    page.mouse.up()
+    page.wait_for_function(QUIET)
+    page.context.close()
+    moved = [move for move in seen["changes"] if "painted" in move]
+    drawn = p95([move["drawn"] - move["at"] for move in moved])
+    hand = p95([move["drawn"] - move["pointer"] for move in moved])
+    first, last = seen["changes"][0]["at"], seen["changes"][-1]["at"]
+    answers = sum(first <= at <= last for at in seen["answers"])
+    within = sum(move["painted"] <= 2 for move in moved) / len(moved)
+    return [
+        {
+            "what": f"slider drag, prune: sparsity, {size}: value to local marks, p95 over 8 ms",
+            "baseline": "8 ms",
+            "p95 ms": round(drawn, 2),
+            "ratio": round(drawn / 8, 2),
+            "n": len(moved),
+            "note": f"of {len(seen['changes'])} values; from the pointer {hand:.1f} ms; "
+            f"{within:.0%} painted within two frames",
+        },
+        {
+            "what": f"slider drag, prune: sparsity, {size}: exact answers a second",
+            "baseline": "10 a second",
+            "ratio": round(1e3 * answers / (last - first) / 10, 2),
+            "n": answers,
+            "note": f"{1e3 * answers / (last - first):.1f} a second, over {(last - first) / 1e3:.1f} s",
+        },
+    ]

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import streamlit as st
 import torch
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 
 @asynccontextmanager
@@ -20,8 +17,4 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     yield
 
 
-async def ready(request: Request) -> Response:
-    return PlainTextResponse("ready")
-
-
-app = st.App(Path(__file__).parent / "floor.py", lifespan=lifespan, routes=[Route("/ready", ready)])
+app = st.App(Path(__file__).parent / "floor.py", lifespan=lifespan)

@@ -1,0 +1,217 @@
+"""Twenty people at one server, each moving a slider every two seconds: what the exact answer costs then.
+
+A simulated user is a session of its own (cookie, websocket, a drawn Prune page) that sends for each move
+what `stage.js` and Streamlit's page send, and reads every answer: the question to /live with the slider's
+own run beside it, then the questions for accuracy and file, then the run of strip and footer. What it
+lacks is a browser that draws. One real page in Chromium makes the same moves among nineteen of them.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlencode
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.sync.client import connect
+
+from bench.browser import chromium, open_page, serving
+from bench.moves import Hand, p95
+
+MODEL, SETTING = "lenet-300-100", "sparsity"
+SLIDER = f"prune_weights-{SETTING}"
+USERS, PERIOD = 20, 2.0  # seconds from move to move
+ROUNDS, MOVES = 2, 15  # of one user and of all, in turns; moves of each user in a round
+REST = 0.03  # seconds without a move, before what takes longer is asked for: as in stage.js
+PATIENCE = 60.0  # seconds for one answer: a limit, a longer one is an error
+
+
+def recipe(number: int) -> list[Any]:
+    """Each user's own: with a first step like nobody else's, no answer is known from another user."""
+    return [
+        ["prune_weights", {"by": "threshold", "threshold": 1e-5 * number}],
+        ["prune_weights", {SETTING: 0.3}],
+    ]
+
+
+class User:
+    """One session of the page, without a browser; `spent` holds the seconds until each exact answer."""
+
+    def __init__(self, address: str, number: int, stack: ExitStack) -> None:
+        host = address.removeprefix("http://")
+        self.spent: list[float] = []
+        self.door = http.client.HTTPConnection(host, timeout=PATIENCE)
+        stack.callback(self.door.close)
+        self.door.request("GET", "/")
+        answer = self.door.getresponse()
+        answer.read()
+        self.door.close()
+        self.headers = {"Cookie": answer.headers["set-cookie"].split(";")[0]}
+        self.wire = stack.enter_context(
+            connect(
+                f"ws://{host}/_stcore/stream",
+                origin=address,  # type: ignore[arg-type]
+                subprotocols=["streamlit"],  # type: ignore[list-item]
+                additional_headers=self.headers,
+                max_size=None,
+                proxy=None,
+            )
+        )
+        self.query = urlencode({"m": MODEL, "r": json.dumps(recipe(number))})
+        self.elements: dict[str, Any] = {}  # key of a slider or component -> what Streamlit sent of it last
+        self.fragments: dict[str, str] = {}  # the same key -> the fragment that it is in
+        self._send(None)
+        self._heard()
+        self.ask = json.loads(self.elements["stage-drawn"].json)["ask"]
+        self.stops = self.ask.pop("controls")[SLIDER]["stops"]
+        self.at = self.stops.index(0.3)
+
+    def live(self, start: float) -> None:
+        """MOVES moves, one every PERIOD seconds from `start` on the clock `time.monotonic`."""
+        self.door.close()  # the server has, after seconds without a question; the next one opens it again
+        for i in range(MOVES):
+            time.sleep(max(0.0, start + i * PERIOD - time.monotonic()))
+            self.move()
+
+    def move(self) -> None:
+        """The slider goes one stop to the right; returns when the page would be at rest."""
+        self.at += 1
+        self.ask["recipe"][self.ask["at"]][1][SETTING] = self.stops[self.at]
+        begun = time.perf_counter()
+        self._question(self.ask)
+        self._send(SLIDER)
+        answer = self._answer()
+        self.spent.append(time.perf_counter() - begun)
+        self._heard()
+        time.sleep(REST)
+        for tile in answer["pending"]:
+            self._question({"subject": self.ask["subject"], "measured": answer["key"], "tile": tile})
+            self._answer()
+        self._send("settled", answer["key"])
+        self._heard()
+        for key in ("stage-moved", "settled"):
+            if json.loads(self.elements[key].json)["key"] != answer["key"]:
+                raise RuntimeError(f"Streamlit's own run says something else in {key}")
+
+    def _question(self, question: dict[str, Any]) -> None:
+        self.door.request("POST", "/live", json.dumps(question), self.headers)
+
+    def _answer(self) -> Any:
+        answer = self.door.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"/live answered {answer.status}: {text[:200]!r}")
+        return json.loads(text)
+
+    def _send(self, key: str | None, settled: str = "") -> None:
+        """Ask for a run: of the whole page, or of the fragment whose widget `key` has changed."""
+        message = BackMsg()
+        run = message.rerun_script
+        run.query_string, run.page_name = self.query, "prune" if key is None else ""
+        if key is not None:
+            run.fragment_id, run.page_script_hash = self.fragments[key], self.page
+            widget = run.widget_states.widgets.add()
+            if key == SLIDER:
+                widget.id = self.elements[key].id
+                widget.string_array_value.data.append(self.elements[key].options[self.at])
+            else:
+                widget.id = (
+                    f"$$STREAMLIT_INTERNAL_KEY_{self.elements[key].id}__events"  # a component's triggers
+                )
+                widget.json_trigger_value = json.dumps([{"event": "settled", "value": settled}])
+        self.wire.send(message.SerializeToString())
+
+    def _heard(self) -> None:
+        """Read what a run says, to its end."""
+        while True:
+            message = ForwardMsg()
+            message.ParseFromString(self.wire.recv(timeout=PATIENCE))
+            kind = message.WhichOneof("type")
+            if kind == "new_session":
+                self.page = message.new_session.page_script_hash
+            elif kind == "delta" and message.delta.WhichOneof("type") == "new_element":
+                element = message.delta.new_element
+                what = element.WhichOneof("type")
+                if what == "exception":
+                    raise RuntimeError(element.exception.message)
+                if what in ("slider", "bidi_component"):
+                    one = getattr(element, what)
+                    key = one.id.split("-", 2)[2]
+                    self.elements[key], self.fragments[key] = one, message.delta.fragment_id
+            elif kind == "script_finished":
+                if message.script_finished == ForwardMsg.FINISHED_WITH_COMPILE_ERROR:
+                    raise RuntimeError("a run of the page broke off")
+                return
+
+
+def crowd(users: list[User]) -> tuple[list[threading.Thread], list[str]]:
+    """All of them begin to move, spread over one PERIOD; the threads to wait for, and a list of errors."""
+    wrong: list[str] = []
+
+    def live(user: User, start: float) -> None:
+        try:
+            user.live(start)
+        except Exception as error:
+            wrong.append(repr(error))
+
+    now = time.monotonic()
+    starts = [now + PERIOD * i / len(users) for i in range(len(users))]
+    threads = [threading.Thread(target=live, args=pair) for pair in zip(users, starts, strict=True)]
+    for thread in threads:
+        thread.start()
+    return threads, wrong
+
+
+def measure() -> list[dict[str, Any]]:
+    """Two rows: simulated users among themselves, and a real page among them; one user alone in turns."""
+    alone: list[float] = []
+    among: list[float] = []
+    errors: list[str] = []
+    with serving("pages/parts/serve.py") as address, chromium() as browser, ExitStack() as stack:
+        users = [User(address, number, stack) for number in range(1, USERS + 1)]
+        single, rest = users[-1], users[:-1]
+        link = f"{address}/prune?{urlencode({'m': MODEL, 'r': json.dumps(recipe(USERS + 1))})}"
+        page = open_page(browser, link)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        hand = Hand(page, f".st-key-{SLIDER}", pause=PERIOD)
+        for user in (single, *rest):
+            user.move()  # not counted
+            user.spent.clear()
+        hand.block(1)
+        for _ in range(ROUNDS):
+            threads, wrong = crowd([single])
+            threads[0].join()
+            errors += wrong
+            alone += [move["repaint"] for move in hand.block(MOVES)]
+            threads, wrong = crowd(rest)
+            among += [move["repaint"] for move in hand.block(MOVES)]
+            for thread in threads:
+                thread.join()
+            errors += wrong
+        one, many = ([1e3 * s for user in group for s in user.spent] for group in ([single], rest))
+    what = f"a move every {PERIOD:g} s, exact answer"
+    real = f"{what}: a real page among {len(rest)} simulated users"
+    simulated = f"{what}: those {len(rest)}, at the socket"
+    return [
+        _row(real, "the same page alone", among, alone, errors),
+        _row(simulated, "one of them alone", many, one, errors),
+    ]
+
+
+def _row(
+    what: str, baseline: str, here: list[float], there: list[float], errors: list[str]
+) -> dict[str, Any]:
+    return {
+        "what": what,
+        "baseline": f"{baseline}, p95 {p95(there):.0f} ms",
+        "p50 ms": round(sorted(here)[len(here) // 2], 1),
+        "p95 ms": round(p95(here), 1),
+        "ratio": round(p95(here) / p95(there), 2),
+        "n": len(here),
+        "note": f"{len(errors)} errors{': ' + errors[0] if errors else ''}",
+    }
