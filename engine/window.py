@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from engine import count, technique
-from engine.coarse import EXACT, index_of
+from engine.coarse import index_of
 from engine.index import Index
 from engine.surgery import weight_layers
 from engine.technique import Layers, PerLayer
 from engine.types import Arch, Bundle, Dense, Report, SlimscopeError, Step
 
-LARGE = EXACT  # weights; nets up to this size are compressed whole
+LARGE = 1 << 21  # weights; compressing more of them whole takes longer than an eye waits
 SHOWN = 1 << 20  # weights of a layer that are looked at
 WHOLE = ("low_rank",)  # some rows of a matrix have other singular values than all
 
