@@ -175,7 +175,7 @@ def sample_size(subject: str) -> int:
     return measure.sample_size(original(subject))
 
 
-@st.cache_resource(max_entries=256, show_spinner=False)
+@st.cache_resource(max_entries=48, show_spinner=False)
 def answers(subject: str, key: str, n: int) -> Tensor:
     """Predicted classes (n,) on the fixed stratified sample of the test set."""
     held = images(subject)
