@@ -23,7 +23,7 @@ STILL = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-scr
 # Streamlit's own page looks for its server below the page's path first, and misses.
 PROBE = re.compile(r"/\w+/_stcore/(health|host-config)$")
 PATIENCE = 60_000  # milliseconds: a limit, never a result
-VALUES = "() => Object.fromEntries([...document.querySelectorAll('.tiles')[0].querySelectorAll('.tile')]\
+VALUES = "() => Object.fromEntries([...document.querySelector('.tiles')?.querySelectorAll('.tile') ?? []]\
 .map(t => [t.dataset.figure, t.dataset.value]))"
 
 
