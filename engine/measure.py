@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine import count, data, zoo
+from engine import count, data, replay, zoo
 from engine.data import Samples
 from engine.types import Basis, Bundle, Dense, Figure, SlimscopeError
 
@@ -33,7 +33,7 @@ def logits(net: nn.Module, samples: Samples, batch: int = 500) -> Tensor:
 
 def predictions(bundle: Bundle, samples: Samples) -> Tensor:
     """The class that the bundle's net gives to each sample: (n,) int64."""
-    return logits(zoo.build(bundle), samples).argmax(1)
+    return replay.logits(bundle, samples)[0].argmax(1)
 
 
 def share_right(net: nn.Module, samples: Samples) -> float:
@@ -67,6 +67,18 @@ def accuracy_of(answers: Tensor, labels: Tensor) -> Figure:
 def accuracy(bundle: Bundle, samples: Samples) -> Figure:
     """Accuracy of a bundle on samples, measured by running its net on all of them."""
     return accuracy_of(predictions(bundle, samples), samples.labels)
+
+
+def carried(whole: Figure, change: Figure) -> Figure:
+    """Accuracy from the original's on the whole test set and the paired difference on some of its samples.
+
+    Two nets that differ little agree on most samples, so the difference is far better known than either
+    accuracy. The interval is the difference's alone.
+    """
+    low, high = change.spread or (change.value, change.value)
+    at = [min(max(whole.value + value, 0.0), 1.0) for value in (change.value, low, high)]
+    how = f"the original's {whole.value:.4f} ({whole.how.partition(';')[0]}), and the change: {change.how}"
+    return Figure("accuracy", at[0], "share", Basis.MEASURED, how, (at[1], at[2]))
 
 
 def paired_difference(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
@@ -142,13 +154,13 @@ def per_class(before: Tensor, after: Tensor, labels: Tensor, classes: Sequence[s
     return pd.DataFrame(rows)
 
 
-LIVE_BUDGET = 5e9  # multiply-adds that may pass while a slider waits
-LIVE_SIZES = (500, 1000, 2000, 5000, 10_000)
+LIVE_BUDGET = 4e9  # units of work (`count.work`) that may pass while a slider waits: about 0.1 s
+LIVE_SIZES = (100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
 def sample_size(bundle: Bundle) -> int:
     """How many test samples can be measured at once while a slider moves: small nets all 10,000."""
-    affordable = LIVE_BUDGET / max(count.macs(bundle).value, 1)
+    affordable = LIVE_BUDGET / count.work(bundle)
     return max((n for n in LIVE_SIZES if n <= affordable), default=LIVE_SIZES[0])
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine import data as datasets
-from engine import measure, packfile, run, store, sweep, technique, whole, zoo
+from engine import measure, packfile, replay, run, store, sweep, technique, whole
 from engine.data import Data, Samples
 from engine.surgery import weight_layers
 from engine.types import Bundle, Cancelled, Progress, Recipe, Report, SlimscopeError, Step
@@ -235,13 +235,9 @@ def apply(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 # ---------------------------------------------------------------- accuracy
 
 
-def _asked(bundle: Bundle, samples: Samples, progress: Progress, batch: int = 100) -> Tensor:
+def _asked(bundle: Bundle, samples: Samples, progress: Progress, last: replay.Trace | None = None) -> Tensor:
     """The bundle's answers to all samples (n,), asking between batches whether to stop."""
-    net, found = zoo.build(bundle), []
-    for start in range(0, len(samples), batch):
-        progress(start / len(samples))
-        found.append(measure.logits(net, samples.take(slice(start, start + batch))).argmax(1))
-    return torch.cat(found)
+    return replay.logits(bundle, samples, last, progress)[0].argmax(1)
 
 
 def _needed(data: Data | None) -> Data:
@@ -431,7 +427,7 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     model, sample = store.get_model(payload["model"]), _sample(source, payload)
     prefix = technique.complete(Recipe.from_key(payload["recipe"]).live)
     start = make(model, prefix, source, Progress(cancelled=progress.cancelled))[0]
-    before = functools.cache(lambda: _asked(start, sample, Progress(cancelled=progress.cancelled)))
+    first = functools.cache(lambda: replay.logits(start, sample, tell=Progress(cancelled=progress.cancelled)))
     todo = scan(start, payload)
 
     def attempt(i: int, part: Progress) -> dict[str, Any] | None:
@@ -440,7 +436,8 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
 
         def compute() -> dict[str, Any]:
             bundle = make(start, recipe, source, part)[0]
-            return _row(recipe, before(), _asked(bundle, sample, part), sample.labels)
+            before, trace = first()
+            return _row(recipe, before.argmax(1), _asked(bundle, sample, part, trace), sample.labels)
 
         row = _remembered(_key("sensitivity", model, recipe, source, len(sample)), recipe, compute)
         return None if row is None else {"layer": layer, "value": value, **row}

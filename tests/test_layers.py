@@ -21,7 +21,7 @@ LAYERS = (
     ("engine.types",),
     ("engine.data", "engine.surgery", "engine.codes", "engine.zoo.nets"),
     ("engine.technique", "engine.grids", "engine.factors", "engine.zoo", "engine.train", "engine.fetch"),
-    ("engine.masks", "engine.index", "engine.count", "engine.packfile"),
+    ("engine.masks", "engine.index", "engine.count", "engine.packfile", "engine.replay"),
     ("engine.coarse", "engine.kmeans", "engine.intake"),
     ("engine.theory", "engine.measure", "engine.ahead", "engine.store"),
     ("engine.techniques.*", "engine.jobs"),

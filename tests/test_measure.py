@@ -140,17 +140,38 @@ def test_per_class_by_hand() -> None:
     assert isinstance(table, pd.DataFrame)
 
 
+def test_accuracy_is_carried_from_the_whole_test_set_by_the_change_on_a_sample():
+    labels = torch.zeros(100, dtype=torch.int64)
+    before, after = labels.clone(), labels.clone()
+    before[:10], after[:13] = 1, 1
+    whole = measure.accuracy_of(torch.tensor([0] * 912 + [1] * 88), torch.zeros(1000, dtype=torch.int64))
+    change = measure.paired_difference(before, after, labels)
+    found = measure.carried(whole, change)
+    assert found.value == pytest.approx(0.912 - 0.03)
+    assert found.spread == pytest.approx((0.912 + change.spread[0], 0.912 + change.spread[1]))
+    assert "912 of 1000" in found.how
+    assert "100 samples" in found.how
+
+
+def test_a_carried_accuracy_stays_a_share():
+    labels = torch.zeros(4, dtype=torch.int64)
+    whole = measure.accuracy_of(torch.tensor([0] * 9 + [1]), torch.zeros(10, dtype=torch.int64))
+    found = measure.carried(whole, measure.paired_difference(torch.tensor([1, 0, 0, 0]), labels, labels))
+    assert found.value == 1.0
+    assert found.spread[1] == 1.0
+
+
 # ---------------------------------------------------------------- how many samples
 
 
 @pytest.mark.parametrize("name", list(zoo.ENTRIES))
 def test_sample_size_is_the_largest_within_the_budget(name: str) -> None:
     bundle = untrained(name)
-    n, macs = measure.sample_size(bundle), count.macs(bundle).value
+    n, work = measure.sample_size(bundle), count.work(bundle)
     assert n in measure.LIVE_SIZES
-    assert n * macs <= measure.LIVE_BUDGET or n == 500
+    assert n * work <= measure.LIVE_BUDGET or n == 100
     larger = [size for size in measure.LIVE_SIZES if size > n]
-    assert all(size * macs > measure.LIVE_BUDGET for size in larger)
+    assert all(size * work > measure.LIVE_BUDGET for size in larger)
 
 
 def test_small_nets_are_measured_in_full() -> None:

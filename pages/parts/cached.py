@@ -13,9 +13,23 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from engine import count, intake, measure, packfile, run, store, technique, theory, whole, window, work, zoo
+from engine import (
+    count,
+    intake,
+    measure,
+    packfile,
+    replay,
+    run,
+    store,
+    technique,
+    theory,
+    whole,
+    window,
+    work,
+    zoo,
+)
 from engine.coarse import CoarseIndex, index_of
-from engine.data import Data
+from engine.data import Data, Samples
 from engine.index import Index
 from engine.surgery import weight_layers
 from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError
@@ -175,12 +189,21 @@ def sample_size(subject: str) -> int:
     return measure.sample_size(original(subject))
 
 
-@st.cache_resource(max_entries=48, show_spinner=False)
-def answers(subject: str, key: str, n: int) -> Tensor:
-    """Predicted classes (n,) on the fixed stratified sample of the test set."""
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _sample(subject: str, n: int) -> tuple[Samples, list[replay.Trace]]:
+    """The fixed stratified sample of the test set, and the latest run over it."""
     held = images(subject)
     assert held is not None
-    return measure.predictions(after(subject, key)[0], held.test.stratified(n))
+    return held.test.stratified(n), []
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
+def answers(subject: str, key: str, n: int) -> Tensor:
+    """Predicted classes (n,) on the sample: layers before the first that differs are not run again."""
+    sample, latest = _sample(subject, n)
+    found, trace = replay.logits(after(subject, key)[0], sample, *latest[:1])
+    latest[:] = [trace]
+    return found.argmax(1)
 
 
 def labels(subject: str, n: int) -> Tensor:
@@ -286,3 +309,19 @@ def full_accuracy(subject: str, key: str) -> tuple[Figure, Figure] | None:
         return None
     now, change = (store.figure_of(figure) for figure in found["figures"])
     return now, change
+
+
+def origin_accuracy(subject: str) -> Figure | None:
+    """The original's accuracy on the whole test set, where it is known: its model card's, or a job's."""
+    found = card(parts(subject)[0]).get("test accuracy")
+    if isinstance(found, dict):
+        return store.figure_of(found)
+    measured = full_accuracy(subject, "[]")
+    return None if measured is None else measured[0]
+
+
+def answers_of_all(subject: str, key: str) -> tuple[Tensor, Tensor] | None:
+    """Predicted classes of the original and of this net on the whole test set, once a job has measured them."""
+    model, spec = parts(subject)
+    found = [work.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
+    return None if found[0] is None or found[1] is None else (found[0], found[1])

@@ -36,12 +36,14 @@ def footer(subject: str) -> None:
 
 def changed(subject: str, key: str) -> None:
     """Which samples flipped, and who pays: the change per class."""
+    held = cached.images(subject)
+    assert held is not None
     n = cached.sample_size(subject)
-    before, now, truth = (
-        cached.answers(subject, "[]", n),
-        cached.answers(subject, key, n),
-        cached.labels(subject, n),
-    )
+    sample: Samples = held.test.stratified(n)
+    before, now = cached.answers(subject, "[]", n), cached.answers(subject, key, n)
+    if n < len(held.test) and (everything := cached.answers_of_all(subject, key)):
+        sample, (before, now) = held.test, everything
+    n, truth = len(sample), sample.labels
     table = measure.flips(before, now, truth)
     counts = table["kind"].value_counts()
     lost, won, other = (int(counts.get(kind, 0)) for kind in ("lost", "won", "changed"))
@@ -51,9 +53,6 @@ def changed(subject: str, key: str) -> None:
     )
     left, right = st.columns([1.2, 1], gap="medium")
     names = cached.classes(subject)
-    held = cached.images(subject)
-    assert held is not None
-    sample: Samples = held.test.stratified(n)
     with left:
         if len(table):
             rows = table.sort_values("kind", key=lambda k: k.map({"lost": 0, "won": 1, "changed": 2})).head(

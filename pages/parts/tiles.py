@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from engine import measure
 from engine.types import SlimscopeError
 from pages.parts import cached, figures, jobs, session
 from pages.parts.figures import Tile
@@ -101,16 +102,21 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
     held = cached.images(subject)
     if held is None:
         return Tile("Accuracy", None, "needs a known architecture")
-    n = cached.sample_size(subject)
-    (now, change), (base, _) = cached.accuracy(subject, key, n), cached.accuracy(subject, "[]", n)
+    n, whole, origin = len(held.test), cached.full_accuracy(subject, key), cached.origin_accuracy(subject)
     more = ""
-    if n < len(held.test):
-        whole, origin = cached.full_accuracy(subject, key), cached.full_accuracy(subject, "[]")
-        if whole is None:
+    if key == "[]" and origin is not None:
+        now, change, base = origin, origin, origin
+    elif whole is not None:
+        now, change = whole
+        base = origin
+    else:
+        n = cached.sample_size(subject)
+        now, change = cached.accuracy(subject, key, n)
+        base = cached.accuracy(subject, "[]", n)[0]
+        if n < len(held.test):
             more = f"; all {len(held.test):,} follow"
             jobs.measure_all(owner, subject, key)
-        else:
-            (now, change), n = whole, len(held.test)
-            base = base if origin is None else origin[0]
+            if origin is not None:
+                now, base = measure.carried(origin, change), origin
     note = figures.interval(now) if key == "[]" else figures.points(change)
     return Tile("Accuracy", now, f"{note}, n = {n:,}{more}", base)

@@ -1,0 +1,132 @@
+"""A net that is run again only behind the layers that changed: the answers of a whole run, for less work."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import engine.techniques  # noqa: F401
+from engine import data, replay, zoo
+from engine.run import run
+from engine.surgery import weight_layers
+from engine.types import Recipe, Step
+
+NETS = zoo.trained()
+
+
+def sample(model, count=300):
+    return data.load(zoo.entry(model).data).test.stratified(count)
+
+
+def change(bundle, *layers):
+    """The bundle with these layers, and no others, on a coarse grid."""
+    others = [label for label in weight_layers(bundle) if label not in layers]
+    return run(bundle, Recipe((Step("quantize", {"bits": 4, "leave_out": others}),)), None)[0]
+
+
+@pytest.fixture
+def layers_run(monkeypatch):
+    """The layers that were called, in order, one batch after another."""
+    called, step = [], replay._Run.run_node
+
+    def heard(self, node):
+        if node.op == "call_module":
+            called.append(str(node.target))
+        return step(self, node)
+
+    monkeypatch.setattr(replay._Run, "run_node", heard)
+    return called
+
+
+@pytest.mark.parametrize("model", NETS)
+def test_a_whole_run_answers_as_the_net_itself(model):
+    bundle, samples = zoo.load(model), sample(model)
+    with torch.inference_mode():
+        expected = zoo.build(bundle)(samples.inputs())
+    found, _ = replay.logits(bundle, samples)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.equal(found.argmax(1), expected.argmax(1))
+
+
+@pytest.mark.parametrize("model", NETS)
+def test_a_run_from_a_trace_equals_a_whole_run_to_the_last_bit(model):
+    bundle, samples = zoo.load(model), sample(model)
+    trace = replay.logits(bundle, samples)[1]
+    for label in list(weight_layers(bundle))[::4]:
+        changed = change(bundle, label)
+        found, trace = replay.logits(changed, samples, trace)  # each from the one before
+        assert torch.equal(found, replay.logits(changed, samples)[0])
+
+
+def test_layers_before_the_first_change_are_not_run(layers_run):
+    bundle, samples = zoo.load("lenet-5"), sample("lenet-5", 250)
+    trace = replay.logits(bundle, samples)[1]
+    for layers, expected in (
+        (("conv1",), ["conv1", "conv2", "fc1", "fc2"]),
+        (("fc1",), ["fc1", "fc2"]),
+        (("fc2",), ["fc2"]),
+        (("conv2", "fc2"), ["conv2", "fc1", "fc2"]),
+        ((), ["fc2"]),  # nothing changed: answers are not kept, what enters the last layer is
+    ):
+        layers_run.clear()
+        replay.logits(change(bundle, *layers) if layers else bundle, samples, trace)
+        assert layers_run == expected
+
+
+def test_a_shortcut_brings_what_was_kept_past_the_layers_that_are_run(layers_run):
+    bundle, samples = zoo.load("resnet-8"), sample("resnet-8", 100)
+    trace = replay.logits(bundle, samples)[1]
+    layers_run.clear()
+    replay.logits(change(bundle, "layer3.0.conv2"), samples, trace)
+    assert layers_run == ["layer3.0.conv2", "layer3.0.bn2", "fc"]
+
+
+@pytest.mark.parametrize(
+    "steps", [["low_rank", {"rank": 8, "by": "rank"}], ["quantize", {"activations": "static"}]]
+)
+def test_edited_nets_run_too_and_other_architectures_are_no_trace_of_them(steps, layers_run):
+    bundle, samples = zoo.load("lenet-300-100"), sample("lenet-300-100")
+    source = data.load("mnist")
+    edited = run(bundle, Recipe((Step(*steps),)), source)[0]
+    trace = replay.logits(bundle, samples)[1]
+    layers_run.clear()
+    found, own = replay.logits(edited, samples, trace)
+    whole = list(layers_run)
+    with torch.inference_mode():
+        assert torch.allclose(found, zoo.build(edited)(samples.inputs()), atol=1e-3)
+    layers_run.clear()
+    assert torch.equal(replay.logits(edited, samples, own)[0], found)
+    assert 0 < len(layers_run) < len(whole)
+
+
+def test_a_trace_of_other_samples_is_not_used(layers_run):
+    bundle = zoo.load("lenet-5-small")
+    trace = replay.logits(bundle, sample("lenet-5-small", 100))[1]
+    layers_run.clear()
+    replay.logits(bundle, sample("lenet-5-small", 200), trace)
+    assert layers_run == ["conv1", "conv2", "fc1", "fc2"]
+
+
+def test_what_is_kept_has_a_bound_and_the_last_layers_come_first(monkeypatch, layers_run):
+    monkeypatch.setattr(replay, "MOST_BYTES", 300 * 4 * (500 + 800))
+    bundle, samples = zoo.load("lenet-5"), sample("lenet-5", 300)
+    trace = replay.logits(bundle, samples)[1]
+    kept = sum(value.nbytes for batch in trace.entered for value in batch.values())
+    assert 0 < kept <= replay.MOST_BYTES
+    layers_run.clear()
+    changed = change(bundle, "fc2")
+    assert torch.equal(replay.logits(changed, samples, trace)[0], replay.logits(changed, samples)[0])
+    assert layers_run[:2] == ["fc2", "fc2"]
+
+
+def test_it_says_how_far_it_is_and_can_be_stopped_between_batches():
+    bundle, samples, said = zoo.load("mlp-32"), sample("mlp-32", 1000), []
+
+    def tell(share):
+        said.append(share)
+        if share >= 0.5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        replay.logits(bundle, samples, tell=tell)
+    assert said == [0, 0.25, 0.5]
