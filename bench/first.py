@@ -33,8 +33,8 @@ TILES = """() => {
   }).observe(document.body, {subtree: true, childList: true, attributes: true})
 }"""
 STAND = "() => stands.Accuracy && stands['Compressed file']"
-NOTE = "document.querySelector('.st-key-tiles [data-tile=Accuracy] .note').firstChild.textContent"
-WHOLE = f"() => !{NOTE}.includes('follow')"  # no job is at work any more
+NOTE = "document.querySelector('.st-key-tiles [data-tile=Accuracy] .note')?.firstChild.textContent"
+WHOLE = f"() => {NOTE} && !{NOTE}.includes('follow')"  # no job is at work any more
 
 HELLO, APP = "bench/hello.py", "pages/parts/serve.py"
 COLD, WARM = 5, 15  # visits of each
