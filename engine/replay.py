@@ -1,35 +1,37 @@
 """What a net answers to samples, working out anew only what lies behind the layers that changed.
 
-What enters each layer is kept from the last time. Batches, operations and their order are those of a
-whole run, so the answers are the same to the last bit.
+What each module gave is kept from the last time. One that is called before the first layer that changed
+gives it again; batches, operations and their order are those of a whole run, so the answers are the
+same to the last bit. (torch.fx would spare the operations between layers too, but while it traces, no
+other thread may run a net.)
 """
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from engine import zoo
 from engine.data import Samples
-from engine.types import Arch, Bundle
+from engine.types import Bundle
 
 BATCH = 250  # samples at once: larger ones leave the processor's cache
-MOST_BYTES = 100e6  # of layer inputs that are kept
+MOST_BYTES = 100e6  # of modules' outputs that are kept
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A run: the net's numbers, and for each batch what entered its layers, by the name of its maker."""
+    """A run: the net's numbers, and for each batch what its modules gave, by their names."""
 
     arch: str
     state: Mapping[str, Tensor]
     samples: Samples
-    entered: list[dict[str, Tensor]]
+    given: list[dict[str, Any]]
 
 
 @torch.inference_mode()
@@ -46,7 +48,7 @@ def logits(
     weights without a known architecture.
     """
     arch = json.dumps(bundle.arch.data)
-    net, graph = zoo.build(bundle).to(memory_format=torch.channels_last), _graph(arch)  # type: ignore[call-overload]
+    net = zoo.build(bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = net.state_dict()
     if last is not None and (last.arch != arch or last.samples is not samples):
         last = None
@@ -55,68 +57,63 @@ def logits(
         for name, values in state.items()
         if last is None or not torch.equal(values, last.state[name])
     }
-    behind = _behind(graph, changed)
-    keep = {node.args[0].name for node in graph.nodes if _is_layer(net, node)}
-    found, entered = [], []
-    for i, start in enumerate(range(0, len(samples), BATCH)):
-        tell(start / len(samples))
-        known = {} if last is None else {n: v for n, v in last.entered[i].items() if n not in behind}
-        run = _Run(net, graph, keep, known)
-        found.append(run.answers(samples.inputs(slice(start, start + BATCH))))
-        if i == 0:
-            keep = _affordable(run.kept, keep, len(samples) / min(BATCH, len(samples)))
-        entered.append({name: run.kept[name] for name in keep if name in run.kept})
-    return torch.cat(found), Trace(arch, state, samples, entered)
+    memory = _Memory(net, changed)
+    keep: set[str] = set()
+    found, given = [], []
+    try:
+        for i, start in enumerate(range(0, len(samples), BATCH)):
+            tell(start / len(samples))
+            memory.begin({} if last is None else last.given[i])
+            found.append(net(samples.inputs(slice(start, start + BATCH))))
+            if i == 0:
+                keep = _affordable(memory.given, len(samples) / min(BATCH, len(samples)))
+            given.append({name: value for name, value in memory.given.items() if name in keep})
+    finally:
+        memory.leave()
+    return torch.cat(found), Trace(arch, state, samples, given)
 
 
-class _Run(fx.Interpreter):
-    """One batch: nodes whose value is known, or that nobody asks for, are passed over."""
+class _Memory:
+    """Stands in the way of every module of a net, blocks of layers and the net itself among them."""
 
-    def __init__(self, net: nn.Module, graph: fx.Graph, keep: set[str], known: Mapping[str, Tensor]) -> None:
-        super().__init__(net, graph=graph)
-        self.keep, self.kept = keep, dict(known)
+    def __init__(self, net: nn.Module, changed: set[str]) -> None:
+        self.changed = changed
+        self.begin({})
+        self.own = list(net.named_modules())
+        for name, module in self.own:
+            module.forward = self._guarded(name, module.forward)
 
-    def answers(self, inputs: Tensor) -> Tensor:
-        asked: set[fx.Node] = set()
-        for node in reversed(self.graph.nodes):
-            if node.op == "output" or (node in asked and node.name not in self.kept):
-                asked |= {node, *node.all_input_nodes}
-        passed = {node: self.kept.get(node.name) for node in self.graph.nodes if node not in asked}
-        passed |= {node: self.kept[node.name] for node in asked if node.name in self.kept}
-        return self.run(inputs, initial_env=passed)  # type: ignore[no-any-return]
+    def begin(self, known: Mapping[str, Any]) -> None:
+        """A new batch, of which the last run's modules gave `known`."""
+        self.known, self.given, self.as_before = known, dict[str, Any](), True
 
-    def run_node(self, n: fx.Node) -> object:
-        value = super().run_node(n)
-        if n.name in self.keep and isinstance(value, Tensor) and n.op != "placeholder":
-            self.kept[n.name] = value
-        return value
+    def _guarded(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        inside = f"{name}." if name else ""
+        is_same = not any(f"{each}.".startswith(inside) for each in self.changed)
 
+        def guarded(*inputs: Any) -> Any:
+            self.as_before = self.as_before and name not in self.changed
+            if self.as_before and is_same and name in self.known:
+                self.given |= {n: v for n, v in self.known.items() if n == name or n.startswith(inside)}
+            else:
+                self.given[name] = forward(*inputs)
+            return self.given[name]
 
-@functools.lru_cache(maxsize=32)
-def _graph(arch: str) -> fx.Graph:
-    return fx.symbolic_trace(zoo.skeleton(Arch.from_data(json.loads(arch)))).graph
+        return guarded
 
-
-def _behind(graph: fx.Graph, changed: set[str]) -> set[str]:
-    """Names of the nodes whose value depends on a module of `changed`."""
-    behind: set[str] = set()
-    for node in graph.nodes:
-        own = node.op == "call_module" and any(f"{m}.".startswith(f"{node.target}.") for m in changed)
-        if own or any(before.name in behind for before in node.all_input_nodes):
-            behind.add(node.name)
-    return behind
+    def leave(self) -> None:
+        """Modules that hold functions that hold modules would stay in memory for long."""
+        for _, module in self.own:
+            del module.forward
 
 
-def _is_layer(net: nn.Module, node: fx.Node) -> bool:
-    layers = (nn.Linear, nn.Conv2d, nn.LSTM)
-    return node.op == "call_module" and isinstance(net.get_submodule(str(node.target)), layers)
-
-
-def _affordable(values: Mapping[str, Tensor], names: set[str], batches: float) -> set[str]:
-    """As many as MOST_BYTES hold, the latest first: behind them least is left to work out."""
-    chosen, left = set(), MOST_BYTES
-    for name, value in reversed(list(values.items())):
-        left -= value.nbytes * batches
-        if name in names and left > 0:
+def _affordable(given: Mapping[str, Any], batches: float) -> set[str]:
+    """As many as MOST_BYTES hold, the latest first: they are the smallest for the work in them."""
+    chosen, seen, left = set[str](), set[int](), MOST_BYTES
+    for name, value in reversed(list(given.items())):
+        values = (value,) if isinstance(value, Tensor) else (value[0], *value[1])
+        left -= batches * sum(each.nbytes for each in values if id(each) not in seen)
+        seen |= set(map(id, values))
+        if left > 0:
             chosen.add(name)
     return chosen
