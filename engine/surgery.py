@@ -167,7 +167,51 @@ def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dy
     target.register_forward_pre_hook(_quantize_argument)
 
 
-EDITS: Mapping[str, Callable[..., None]] = {"split": split, "quantize_input": quantize_input}
+def narrow(
+    net: nn.Module,
+    *,
+    outputs: Mapping[str, int],
+    inputs: Mapping[str, int],
+    pads: Mapping[str, list[int]],
+) -> None:
+    """Give the named layers fewer outputs (batch-norm: channels) and inputs; names stay.
+
+    `pads` says how many zero channels a block's shortcut gets before and after its input's own.
+    """
+    for layer in dict.fromkeys([*outputs, *inputs]):
+        old = get_layer(net, layer)
+        match old:
+            case nn.Linear():
+                names: tuple[str, ...] = ("out_features", "in_features")
+            case nn.Conv2d(groups=1):
+                names = ("out_channels", "in_channels")
+            case nn.BatchNorm2d():
+                names = ("num_features",)
+            case _:
+                raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be made narrower")
+        for name, widths in zip(names, (outputs, inputs), strict=False):
+            now = getattr(old, name)
+            if not 1 <= widths.get(layer, now) <= now:
+                raise SlimscopeError(f"{name} of {layer!r} is {widths[layer]}: allowed is 1 to {now}")
+            setattr(old, name, widths.get(layer, now))
+        cut = tuple(slice(getattr(old, name)) for name in names)
+        for key, weight in old.named_parameters(recurse=False):
+            setattr(old, key, nn.Parameter(weight[cut[: weight.dim()]], weight.requires_grad))
+        for key, statistic in old.named_buffers(recurse=False):
+            if statistic.dim():  # not the counter of batches
+                setattr(old, key, statistic[cut[0]])
+    for block, zeros in pads.items():
+        padded = get_layer(net, block)
+        if not hasattr(padded, "pad") or len(zeros) != 2 or min(zeros) < 0:
+            raise SlimscopeError(f"the shortcut of {block!r} can't be padded by {zeros}")
+        padded.pad = tuple(zeros)  # type: ignore[assignment]
+
+
+EDITS: Mapping[str, Callable[..., None]] = {
+    "split": split,
+    "quantize_input": quantize_input,
+    "narrow": narrow,
+}
 
 
 def edit(net: nn.Module, arch: Arch) -> nn.Module:

@@ -39,12 +39,38 @@ class LeNet5(nn.Module):
         return self.fc2(x)  # type: ignore[no-any-return]
 
 
+class VGG(nn.Module):
+    """VGG's pattern for small photos: 3x3 convolutions conv1, conv2, ..., each with batch-norm and ReLU.
+
+    After every second one the image is halved; after the last, each channel is averaged.
+    """
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.depth = len(widths)
+        for i, (inputs, outputs) in enumerate(zip((3, *widths), widths, strict=False), 1):
+            self.add_module(f"conv{i}", nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False))
+            self.add_module(f"bn{i}", nn.BatchNorm2d(outputs))
+        self.fc = nn.Linear(widths[-1], 10)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i in range(1, self.depth + 1):
+            x = F.relu(self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x)))
+            if i % 2 == 0 and i < self.depth:
+                x = F.max_pool2d(x, 2)
+        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions with a shortcut; a narrower input is padded with zero channels (option A)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.stride, self.pad = stride, (outputs - inputs) // 2
+        self.stride = stride
+        self.pad = ((outputs - inputs) // 2,) * 2  # zero channels before and after
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
@@ -53,7 +79,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         if self.stride != 1:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.pad))
         return F.relu(x + y)
 
 

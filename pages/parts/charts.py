@@ -121,6 +121,19 @@ def lines(
     return chart(traces, *titles, height=height, yaxis={"tickformat": ".1%"} if percent else {})
 
 
+def ranking(scores: list[float], names: list[int], x: str, y: str) -> Chart:
+    """Bars of sorted scores at ranks 1, 2, ...; what stands at a rank is said under the pointer."""
+    bars = {
+        "type": "bar",
+        "x": list(range(1, len(scores) + 1)),
+        "y": scores,
+        "customdata": names,
+        "marker": {"color": KEPT},
+        "hovertemplate": "number %{customdata}: %{y:.4g}<extra></extra>",
+    }
+    return chart([bars], x, y, xaxis={"range": [0.4, len(scores) + 0.6]}, yaxis={"rangemode": "tozero"})
+
+
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 DASHES = ("solid", "dash", "dot")
 

@@ -1,0 +1,134 @@
+"""Filters: what goes along when a whole filter goes?"""
+
+import streamlit as st
+import torch
+
+from engine import channels
+from engine.channels import Group
+from engine.types import Bundle, SlimscopeError
+from pages.parts import charts, figures, frame, knobs, training
+from pages.parts.frame import Place
+from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.pictures import legend, of_tensor, side_by_side
+
+
+def makes_channels(bundle: Bundle, weight: str) -> bool:
+    try:
+        known = channels.groups(bundle).values()
+    except SlimscopeError:
+        return False
+    streams = knobs.current("prune_filters").settings["streams"]
+    return any(weight == part.param for group in known if streams or not group.stream for part in group.makes)
+
+
+def group_of(look: Look) -> Group:
+    return next(group for group in channels.groups(look.before).values() if look.layer in group.layers)
+
+
+def still(look: Look, place: Place) -> None:
+    filters = look.report.tables["filters"]
+    own = filters[filters["layer"] == look.layer].sort_values("score", kind="stable")
+    st.subheader("Its filters, the smallest first", anchor=False)
+    st.plotly_chart(
+        charts.ranking(own["score"].tolist(), own["filter"].tolist(), "filter, by rank", "score"),
+        key="ranking",
+        config={"displayModeBar": False},
+        alt=f"Scores of the filters of {look.layer}, sorted; those in the band go",
+    )
+    st.subheader("A filter takes a slice of the next layer along", anchor=False)
+    place("maps")
+    st.html(legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "gone for good")))
+    st.subheader("Layer by layer", anchor=False)
+    place("layers")
+    explorer(look)
+    training.section(
+        "finetune",
+        "Win accuracy back",
+        "A few epochs of training on the narrower net: with whole filters gone, it nearly always needs them.",
+    )
+
+
+@st.fragment
+def explorer(look: Look) -> None:
+    """All slices that one filter has, in this layer and elsewhere."""
+    group = group_of(look)
+    st.subheader("What must go with one filter", anchor=False)
+    if group.stream:
+        st.caption(
+            f"{', '.join(group.layers)} add to one residual stream: a channel of it goes from all of them at once."
+        )
+    number = st.number_input(
+        f"Filter of {group.name}",
+        0,
+        group.channels - 1,
+        0,
+        key=f"filter-{look.layer}",
+        help="Every slice in the table has to go with this filter, or shapes no longer fit.",
+    )
+    table = channels.goes_with(look.before, group.name, int(number))
+    st.dataframe(table, hide_index=True, width="stretch", key="goes-with")
+    st.caption(f"{table['elements'].sum():,} numbers in {len(table)} tensors go with this filter.")
+
+
+def removed(count: int, of: int) -> Marks:
+    words = f"{count} of {of} filters go"
+    return {
+        "ranking": [{"kind": "band", "from": 0.5, "to": count + 0.5, "colour": charts.REMOVED, "text": words}]
+    }
+
+
+def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+    """The band at each stop, where a layer's filters compete among themselves only."""
+    settings, group = look.step.settings, group_of(look)
+    own = look.layer in settings["leave_out"] or group.name in settings["per_layer"]
+    if own or settings["allocation"] != "layer" or (group.stream and not settings["streams"]):
+        return None
+    of = group.channels
+    return Ahead([removed(min(round(stop * of), of - 1), of) for stop in stops])
+
+
+def moving(look: Look) -> Moving:
+    filters = look.report.tables["filters"]
+    own = filters[filters["layer"] == look.layer]
+    gone = own.loc[~own["kept"], "filter"].tolist()
+    table = figures.table(
+        look.report.tables["layers"],
+        {
+            "layer": figures.Column("layer"),
+            "filters": figures.Column("filters"),
+            "kept": figures.Column("kept"),
+            "sparsity": figures.Column("removed", "share", charts.REMOVED),
+            "weights": figures.Column("weights before"),
+            "weights_after": figures.Column("after"),
+            "macs_before": figures.Column("MACs before"),
+            "macs_after": figures.Column("after"),
+        },
+        look.layer,
+    )
+    return Moving(removed(len(gone), len(own)), {"maps": maps(look, gone), "layers": table})
+
+
+def maps(look: Look, gone: list[int]) -> str:
+    """This layer without its removed filters, and the layers that read it without the slices."""
+    group = group_of(look)
+    place = next(part for part in group.makes if part.param == f"{look.layer}.weight")
+    lost = [channel for channel, at in enumerate(place.at) if at in set(gone)]
+    parts = [place, *group.reads]
+    pictures = []
+    for part in parts[:3]:
+        weight = look.before.params[part.param].decode().clone()
+        places = torch.tensor([i for channel in lost for i in part.places(channel)], dtype=torch.long)
+        label = part.param.removesuffix(".weight")
+        words = f"{label}: its filters" if part is place else f"{label} reads them: its input slices"
+        picture = charts.kept_map(weight.index_fill_(part.axis, places, 0.0), 400)
+        pictures.append((of_tensor(picture, f"{label}, kept and removed", 300), words))
+    return side_by_side(pictures)
+
+
+frame.heading(
+    "Filters",
+    "A zero in a matrix is still multiplied. A filter that is gone is not: rows leave this layer, and with them the slices "
+    "of the next layer that read them. **Move the slider and watch the multiply-adds fall** with the size, and accuracy "
+    "with both: whole filters are coarser than single weights, so it falls sooner.",
+)
+frame.workbench("prune_filters", still, moving, foresee, makes_channels)
