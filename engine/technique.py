@@ -165,6 +165,27 @@ class PerLayer(Knob):
         return {k: self.knob.check(f"{name}[{k}]", v, bundle) for k, v in sorted(value.items())}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picks(Knob):
+    """Numbered parts of layers, picked one by one: a table layer -> numbers from 0 on."""
+
+    def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
+        if not isinstance(value, Mapping):
+            raise SettingError(f'{name} is {_shown(value)}: allowed is a table {{"layer": [numbers]}}')
+        _known_layers(name, value, bundle)
+        for label, numbers in value.items():
+            if not isinstance(numbers, list | tuple) or not all(
+                type(n) is int and 0 <= n < MOST_PICKS for n in numbers
+            ):
+                raise SettingError(
+                    f"{name}[{label}] is {_shown(numbers)}: allowed is a list of whole numbers from 0 on"
+                )
+        return {label: sorted(set(numbers)) for label, numbers in sorted(value.items()) if numbers}
+
+
+MOST_PICKS = 1_000_000
+
+
 def _known_layers(name: str, labels: Any, bundle: Bundle | None) -> None:
     if bundle is None:
         return

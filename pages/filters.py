@@ -1,5 +1,7 @@
 """Filters: what goes along when a whole filter goes?"""
 
+from itertools import groupby
+
 import streamlit as st
 import torch
 
@@ -57,7 +59,8 @@ def explorer(look: Look) -> None:
         st.caption(
             f"{', '.join(group.layers)} add to one residual stream: a channel of it goes from all of them at once."
         )
-    number = st.number_input(
+    picker, button = st.columns([3, 1], vertical_alignment="bottom")
+    number = picker.number_input(
         f"Filter of {group.name}",
         0,
         group.channels - 1,
@@ -65,32 +68,52 @@ def explorer(look: Look) -> None:
         key=f"filter-{look.layer}",
         help="Every slice in the table has to go with this filter, or shapes no longer fit.",
     )
+    picked = int(number) in look.step.settings["by_hand"].get(group.name, ())
+    button.button(
+        "Put it back" if picked else "Take it out",
+        key=f"pick-{look.layer}",
+        on_click=knobs.pick,
+        args=("prune_filters", "by_hand", group.name, int(number)),
+        icon=":material/undo:" if picked else ":material/content_cut:",
+        help="By hand, whatever its score. Undo takes it back.",
+        width="stretch",
+    )
     table = channels.goes_with(look.before, group.name, int(number))
     st.dataframe(table, hide_index=True, width="stretch", key="goes-with")
     st.caption(f"{table['elements'].sum():,} numbers in {len(table)} tensors go with this filter.")
 
 
-def removed(count: int, of: int) -> Marks:
-    words = f"{count} of {of} filters go"
-    return {
-        "ranking": [{"kind": "band", "from": 0.5, "to": count + 0.5, "colour": charts.REMOVED, "text": words}]
-    }
+def removed(ranks: list[int], of: int) -> Marks:
+    """Bands over the ranks (from 1, ascending) of the filters that go: one for each run of neighbours."""
+    words = {"text": f"{len(ranks)} of {of} filters go"}
+    neighbours = groupby(enumerate(ranks), key=lambda pair: pair[1] - pair[0])
+    runs = [[rank for _, rank in run] for _, run in neighbours]
+    band = {"kind": "band", "colour": charts.REMOVED}
+    bands = [{**band, "from": run[0] - 0.5, "to": run[-1] + 0.5} for run in runs] or [
+        {**band, "from": 0.5, "to": 0.5}
+    ]
+    return {"ranking": [{**bands[0], **words}, *bands[1:]]}
 
 
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """The band at each stop, where a layer's filters compete among themselves only."""
     settings, group = look.step.settings, group_of(look)
-    own = look.layer in settings["leave_out"] or group.name in settings["per_layer"]
-    if own or settings["allocation"] != "layer" or (group.stream and not settings["streams"]):
+    own = (*settings["leave_out"], *settings["per_layer"], *settings["by_hand"])
+    if (
+        {look.layer, group.name} & set(own)
+        or settings["allocation"] != "layer"
+        or (group.stream and not settings["streams"])
+    ):
         return None
     of = group.channels
-    return Ahead([removed(min(round(stop * of), of - 1), of) for stop in stops])
+    return Ahead([removed(list(range(1, 1 + min(round(stop * of), of - 1))), of) for stop in stops])
 
 
 def moving(look: Look) -> Moving:
     filters = look.report.tables["filters"]
-    own = filters[filters["layer"] == look.layer]
+    own = filters[filters["layer"] == look.layer].sort_values("score", kind="stable")
     gone = own.loc[~own["kept"], "filter"].tolist()
+    ranks = [rank for rank, kept in enumerate(own["kept"], 1) if not kept]
     table = figures.table(
         look.report.tables["layers"],
         {
@@ -105,7 +128,7 @@ def moving(look: Look) -> Moving:
         },
         look.layer,
     )
-    return Moving(removed(len(gone), len(own)), {"maps": maps(look, gone), "layers": table})
+    return Moving(removed(ranks, len(own)), {"maps": maps(look, gone), "layers": table})
 
 
 def maps(look: Look, gone: list[int]) -> str:

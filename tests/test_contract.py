@@ -10,7 +10,7 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine import data, measure, packfile, zoo
 from engine.data import Data
 from engine.run import apply
-from engine.technique import REGISTRY, Choice, Knob, PerLayer, SettingError, Slider, Technique, complete
+from engine.technique import REGISTRY, Choice, Knob, PerLayer, Picks, SettingError, Slider, Technique, complete
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 
 ALL = list(REGISTRY)
@@ -142,6 +142,10 @@ def forbidden() -> list[tuple[str, str, Any, str]]:
             elif isinstance(knob, PerLayer):
                 cases.append((name, key, {"fc1": 1e9}, "from"))
                 cases.append((name, key, {"no such layer": 1}, "fc1, fc2, fc3"))
+            elif isinstance(knob, Picks):
+                cases.append((name, key, {"fc1": [-1]}, "whole numbers"))
+                cases.append((name, key, {"fc1": [0.5]}, "whole numbers"))
+                cases.append((name, key, {"no such layer": [1]}, "fc1, fc2, fc3"))
     return cases
 
 

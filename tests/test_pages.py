@@ -26,7 +26,7 @@ from pages.parts import cached, live, session
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("framed")
-PAGES = ("overview", "prune", "quantize", "low_rank", "distill", "tradeoffs")
+PAGES = ("overview", "prune", "filters", "tickets", "quantize", "low_rank", "distill", "tradeoffs")
 MODEL = "lenet-300-100"
 SMALL = "mlp-32"
 STORY = session.STORY.key
@@ -322,6 +322,19 @@ def test_a_step_that_is_not_in_the_recipe_is_a_preview_until_it_is_added(page: s
     visit.click(f"add-{page}")
     assert page in [step.technique for step in visit.recipe]
     assert "A preview: this step is not in the recipe yet." not in visit.words
+
+
+def test_a_filter_goes_by_hand_and_comes_back_with_undo() -> None:
+    visit = Visit("filters", m="lenet-5-small", r='[["prune_filters",{"sparsity":0.25}]]')
+    before = visit.tiles
+    visit.at.number_input(key="filter-conv1").set_value(2)
+    visit.run().click("pick-conv1")
+    assert visit.recipe.steps[0].settings["by_hand"] == {"conv1": [2]}
+    assert visit.tiles["parameters"] < before["parameters"]
+    assert_shows_the_truth(visit, "lenet-5-small")
+    visit.click("undo")
+    assert visit.recipe.steps[0].settings["by_hand"] == {}
+    assert visit.tiles == before
 
 
 @pytest.mark.parametrize(

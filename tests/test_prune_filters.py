@@ -61,6 +61,30 @@ def test_the_smallest_go_with_their_biases_and_columns() -> None:
     assert [figure.value for figure in report.figures] == [8, 32 * 794, 24 * 794, 24 * 795 + 10]
 
 
+def test_filters_go_by_hand_whatever_their_score() -> None:
+    before = zoo.load("lenet-5-small")
+    _, alone = pruned(before, sparsity=0.0, by_hand={"conv2": [7, 2, 2]})
+    assert gone(alone, "conv2") == [2, 7]
+    assert widths(alone) == {"conv1": 4, "conv2": 6, "fc1": 32, "fc2": 10}
+    smallest = gone(pruned(before, sparsity=0.5)[1], "conv2")
+    other = next(n for n in range(8) if n not in smallest)
+    both = pruned(before, sparsity=0.5, by_hand={"conv2": [other, smallest[0]]})[1]
+    assert gone(both, "conv2") == sorted([*smallest, other])
+
+
+@pytest.mark.parametrize(
+    ("picks", "said"),
+    [
+        ({"fc2": [0]}, "its outputs are the net's"),
+        ({"conv2": [8]}, "0 to 7"),
+        ({"conv1": [0, 1, 2, 3]}, "conv1"),
+    ],
+)
+def test_picks_that_cannot_go_are_refused(picks: dict[str, list[int]], said: str) -> None:
+    with pytest.raises(SlimscopeError, match=said):
+        pruned(net("lenet-5-small"), sparsity=0.0, by_hand=picks)
+
+
 def test_the_two_norms_can_differ() -> None:
     rows = torch.full((32, 784), 1.0)
     rows[5] = 0.0

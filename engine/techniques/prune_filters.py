@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated
@@ -15,7 +15,7 @@ from engine import channels, count
 from engine.channels import Group, Part
 from engine.data import Data
 from engine.surgery import weight_layers
-from engine.technique import Choice, Layers, PerLayer, SettingError, Slider, Toggle, technique
+from engine.technique import Choice, Layers, PerLayer, Picks, SettingError, Slider, Toggle, technique
 from engine.types import Basis, Bundle, Figure, Report
 
 SPARSITY = Slider(
@@ -27,6 +27,7 @@ SPARSITY = Slider(
     help="How many of the filters and units that are left go: 0.25 takes one in four, the smallest first.",
 )
 NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
+NOBODY: Mapping[str, Sequence[int]] = MappingProxyType({})
 LAYER_COLUMNS = (
     "layer",
     "weights",
@@ -98,6 +99,14 @@ def prune_filters(
             help="Layers with a share of their own; they take no part in the ranking of the others.",
         ),
     ] = NO_OVERRIDE,
+    by_hand: Annotated[
+        Mapping[str, Sequence[int]],
+        Picks(
+            label="By hand",
+            unit="filters",
+            help="Single filters that go as well, whatever their score; a layer's filters count from 0.",
+        ),
+    ] = NOBODY,
     leave_out: Annotated[
         Sequence[str],
         Layers(
@@ -127,7 +136,8 @@ def prune_filters(
     an own share of a layer whose filters cannot go by themselves.
     """
     known = channels.groups(bundle)
-    _check_own(per_layer, known)
+    _check_own("per_layer", per_layer, known)
+    _check_own("by_hand", by_hand, known)
     chance = torch.Generator().manual_seed(seed)
     scores = {name: _scores(bundle, group, score, chance) for name, group in known.items()}
     open_to = {
@@ -136,6 +146,12 @@ def prune_filters(
         if (streams or not group.stream) and not set(group.layers) & set(leave_out)
     }
     gone = _smallest(open_to, sparsity, allocation, per_layer)
+    for name, picked in by_hand.items():
+        if picked and max(picked) >= known[name].channels:
+            raise SettingError(
+                f"by_hand[{name}] names filter {max(picked)}: allowed is 0 to {known[name].channels - 1}"
+            )
+        gone[name] = gone.get(name, set()) | set(picked)
     kept = {name: [c for c in range(known[name].channels) if c not in lost] for name, lost in gone.items()}
     after = channels.keep(bundle, kept)
     layers = _layers(bundle, after)
@@ -145,15 +161,15 @@ def prune_filters(
     return after, Report(figures, {"layers": layers, "filters": filters}, notes)
 
 
-def _check_own(per_layer: Mapping[str, float], known: Mapping[str, Group]) -> None:
+def _check_own(setting: str, labels: Iterable[str], known: Mapping[str, Group]) -> None:
     """Raises SettingError for layers that are not what a group of channels is called by."""
-    for label in per_layer:
+    for label in labels:
         if label in known:
             continue
         leader = next((name for name, group in known.items() if label in group.layers), None)
         why = "its outputs are the net's" if leader is None else f"its filters go with those of {leader}"
         raise SettingError(
-            f"per_layer names {label!r}, but {why}: allowed are {', '.join(known) or 'no layers of this net'}"
+            f"{setting} names {label!r}, but {why}: allowed are {', '.join(known) or 'no layers of this net'}"
         )
 
 

@@ -11,13 +11,24 @@ import streamlit as st
 
 from engine import technique
 from engine.surgery import weight_layers
-from engine.technique import Choice, Knob, Layers, PerLayer, Slider, Toggle
+from engine.technique import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
 from engine.types import Bundle, Recipe, SlimscopeError, Step
 from pages.parts import session
 from pages.parts.components import stage
 
 # Where a new step goes in: what trains or replaces layers before what rewrites their numbers.
-ORDER = ("distill", "low_rank", "prune_weights", "finetune", "quantize")
+ORDER = (
+    "distill",
+    "low_rank",
+    "prune_channels",
+    "prune_filters",
+    "lottery_ticket",
+    "prune_iteratively",
+    "optimal_brain_damage",
+    "prune_weights",
+    "finetune",
+    "quantize",
+)
 MOST_STOPS = 500  # a slider with more is a number field
 MOVED = "moved"  # the control that this request is about
 REDRAW = "redraw"  # set where a change alters the charts that are drawn once
@@ -112,6 +123,15 @@ def change(name: str, **settings: Any) -> None:
         st.session_state["problem"] = str(error)
 
 
+def pick(name: str, setting: str, layer: str, number: int) -> None:
+    """Pick a numbered part of a layer, or drop it where it is picked."""
+    picks = dict(current(name).settings[setting])
+    picks[layer] = sorted({*picks.get(layer, ())} ^ {number})
+    st.session_state[REDRAW] = True
+    session.overrule()
+    change(name, **{setting: {label: numbers for label, numbers in picks.items() if numbers}})
+
+
 def membership(name: str) -> None:
     """Whether the step is in the recipe, and a button that adds it."""
     place = find(name)
@@ -144,14 +164,15 @@ def panel(name: str, bundle: Bundle, follow: Callable[[], None] | None = None) -
     known, step = technique.get(name), current(name)
     st.session_state.pop(MOVED, None)
     presets(name)
-    main = {n: k for n, k in known.knobs.items() if not isinstance(k, Layers | PerLayer) and n != "seed"}
+    own = {n: k for n, k in known.knobs.items() if not isinstance(k, Picks)}  # picks are made in a picture
+    main = {n: k for n, k in own.items() if not isinstance(k, Layers | PerLayer) and n != "seed"}
     for knob_name, knob in main.items():
         if knob.matters(step.settings):
             if follow is not None and isinstance(knob, Slider):
                 _alone(name, knob_name, knob, bundle, follow)
             else:
                 control(name, knob_name, knob, step.settings[knob_name], bundle)
-    rest = {n: k for n, k in known.knobs.items() if n not in main and k.matters(step.settings)}
+    rest = {n: k for n, k in own.items() if n not in main and k.matters(step.settings)}
     if rest:
         layered = any(isinstance(knob, Layers) for knob in rest.values())
         more = st.expander("Layer by layer" if layered else "More", key=f"more-{name}", on_change="rerun")
