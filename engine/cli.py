@@ -1,4 +1,4 @@
-"""The slimscope command: list the zoo, compress a net, inspect a file, start the app.
+"""The slimscope command: list the zoo, compress a net, inspect a file, run papers again, start the app.
 
 Mistakes give one line on stderr and exit code 2. Numbers come with unit, basis and how they
 were obtained; `--json` gives the same as data.
@@ -21,10 +21,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine import count, intake, measure, packfile, run, technique, zoo
+from engine import count, intake, measure, packfile, papers, run, technique, zoo
 from engine import data as datasets
 from engine.data import Data
-from engine.technique import Choice, Knob, Layers, PerLayer, Slider, Technique, Toggle
+from engine.papers import harness
+from engine.papers.harness import Paper
+from engine.technique import Choice, Knob, Layers, PerLayer, Picks, Slider, Technique, Toggle
 from engine.types import Basis, Bundle, Figure, Progress, Recipe, SlimscopeError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +77,13 @@ def _parser() -> Parser:
     _add_scaling(look)
     look.set_defaults(run=_inspect)
 
-    for command in (models, about, press, look):
+    again = verbs.add_parser("papers", help="published results, and how far our own runs came")
+    again.add_argument("name", metavar="NAME", nargs="?", help="one of them; all where it is left out")
+    again.add_argument("--run", dest="go", action="store_true", help="run the seeds that are missing")
+    again.add_argument("--seed", metavar="N", type=int, help="run this seed alone")
+    again.set_defaults(run=_papers)
+
+    for command in (models, about, press, look, again):
         command.add_argument("--json", action="store_true", help="print JSON")
 
     app = verbs.add_parser("app", help="start the explorer in a browser")
@@ -187,6 +195,8 @@ def allowed(knob: Knob) -> str:
             return "a list of layer names"
         case PerLayer():
             return f"a table layer -> {allowed(knob.knob)}"
+        case Picks():
+            return "a table layer -> whole numbers from 0 on"
     return type(knob).__name__
 
 
@@ -342,6 +352,58 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+# ---------------------------------------------------------------- papers
+
+
+def _papers(given: argparse.Namespace) -> None:
+    chosen = [papers.get(given.name)] if given.name else list(papers.PAPERS.values())
+    if given.seed is not None and not given.go:
+        raise SlimscopeError(f"--seed {given.seed} says which seed to run: it goes with --run")
+    if given.go and not given.name:
+        raise SlimscopeError(f"--run needs a NAME: allowed is one of {', '.join(papers.PAPERS)}")
+    for paper in chosen if given.go else ():
+        for seed in paper.seeds if given.seed is None else (given.seed,):
+            _reproduce(paper, seed)
+    described = [harness.describe(paper) for paper in chosen]
+    if given.json:
+        _print_json(described)
+        return
+    for found in described:
+        print(f"{found['name']}: {found['status']}")
+        print(f"  {found['claim']}")
+        print(f"  {found['paper']}")
+        print(claim_table(found))
+
+
+def _reproduce(paper: Paper, seed: int) -> None:
+    missing = seed in paper.seeds and seed not in harness.results(paper)
+    with tqdm(total=1.0, desc=f"{paper.name}, seed {seed}", bar_format=BAR, disable=not missing) as bar:
+
+        def show(fraction: float, row: Mapping[str, float] | None) -> None:
+            bar.n = fraction
+            bar.set_postfix(row or {})
+
+        harness.run(paper, seed, Progress(show))
+
+
+def claim_table(paper: Mapping[str, Any]) -> str:
+    """Published figures beside ours as aligned text: median and range over the seeds that are done."""
+    done, needed = len(paper["seeds"]["done"]), len(paper["seeds"]["needed"])
+    head = ("", "published", f"ours ({done} of {needed} seeds)", "range", "unit", "counted")
+    rows = [
+        (
+            figure["name"],
+            "not stated" if figure["published"] is None else _number(figure["published"]),
+            "" if figure["median"] is None else _number(figure["median"]),
+            _interval(figure["spread"]),
+            figure["unit"],
+            figure["counted"],
+        )
+        for figure in paper["figures"]
+    ]
+    return _aligned([head, *rows])
+
+
 # ---------------------------------------------------------------- the app
 
 
@@ -380,9 +442,14 @@ def figure_table(figures: Sequence[Mapping[str, Any]]) -> str:
         (f["name"], _number(f["value"]), f["unit"], _interval(f["spread"]), f["basis"], f["how"])
         for f in figures
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows of cells below each other; the last column takes what room it needs."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     return "\n".join(
-        "  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
+        "  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
         for row in rows
     )
 

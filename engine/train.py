@@ -23,6 +23,8 @@ from engine.types import Cancelled, Progress
 
 # (net, inputs (n, c, h, w), labels (n,)) -> scalar loss and logits (n, classes)
 Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+# (net, batches so far) -> new masks (parameter name -> 1 kept, 0 removed), or None where nothing changes
+Prune = Callable[[nn.Module, int], Mapping[str, Tensor] | None]
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ class _Place:
     loss: float = 0.0
     random: Tensor | None = None  # the generator behind those batches, where they were interrupted
     rows: list[dict[str, float]] = field(default_factory=list)
+    masks: dict[str, Tensor] | None = None  # those of the last pruning, where the net is pruned on the way
 
 
 def fit(
@@ -183,15 +186,19 @@ def fit(
     *,
     loss: Loss = hard_labels,
     masks: Mapping[str, Tensor] | None = None,
+    prune: Prune | None = None,
     watch: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    watch_every: int | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
 ) -> list[dict[str, float]]:
     """Train `net` in place (it must be a fork) and return the live series, one row per report.
 
     With `masks`, the gradients of removed weights are zeroed before each step, so that neither
-    momentum nor weight decay revives them. `watch` is asked after each epoch and its numbers
-    join the row. With `checkpoint`, each epoch is written there, and the batch at which
+    momentum nor weight decay revives them. `prune` is asked before each batch, with the number of
+    batches so far, for masks that replace the last ones: the net is pruned while it trains. `watch`
+    is asked after each epoch, or after each `watch_every` batches and the last, and its numbers join
+    the row. With `checkpoint`, each epoch is written there, and the batch at which
     `progress` raises Cancelled; a present file is resumed, and the rows in it are reported again.
     """
     progress = progress or Progress()
@@ -204,7 +211,7 @@ def fit(
     steps = math.ceil(len(samples) / plan.batch)
     report_every = max(1, steps // 20)
     generator = torch.Generator()
-    kept = {id(p): masks[name] for name, p in net.named_parameters() if masks and name in masks}
+    kept = _masked(net, masks if at.masks is None else at.masks)
 
     while at.epoch < plan.epochs:
         net.train()
@@ -213,7 +220,12 @@ def fit(
         if at.random is not None:
             generator.set_state(at.random)
         for rows_now in torch.split(order, plan.batch)[at.step :]:
-            done = (at.epoch * steps + at.step) / (plan.epochs * steps)
+            batches = at.epoch * steps + at.step
+            new = prune(net, batches) if prune is not None else None
+            if new is not None:
+                at.masks, kept = dict(new), _masked(net, new)
+                _erase(kept)
+            done = batches / (plan.epochs * steps)
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(done)
             inputs, labels = augment(samples.inputs(rows_now), plan, generator), samples.labels[rows_now]
@@ -222,20 +234,26 @@ def fit(
             value, logits = loss(net, inputs.contiguous(memory_format=layout), labels)
             optimizer.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
-            for p in net.parameters():
-                if id(p) in kept and p.grad is not None:
-                    p.grad.mul_(kept[id(p)])
+            for p, mask in kept:
+                if p.grad is not None:
+                    p.grad.mul_(mask)
             if plan.clip_norm is not None:
                 nn.utils.clip_grad_norm_(net.parameters(), plan.clip_norm)
             optimizer.step()
+            if at.masks is not None:  # momentum from before the pruning still moves what it removed
+                _erase(kept)
             at.step += 1
             at.seen += len(labels)
             at.right += int((logits.detach().argmax(1) == labels).sum())
             at.loss += float(value.detach()) * len(labels)
             try:
-                if at.step < steps and at.step % report_every == 0:
-                    passed = at.epoch + at.step / steps
-                    progress(passed / plan.epochs, {"epoch": passed, "loss": at.loss / at.seen})
+                passed = at.epoch + at.step / steps
+                row = {"epoch": passed, "loss": at.loss / at.seen}
+                if watch and watch_every and at.step < steps and (batches + 1) % watch_every == 0:
+                    at.rows.append(row | _watched(net, watch))
+                    progress(passed / plan.epochs, at.rows[-1])
+                elif at.step < steps and at.step % report_every == 0:
+                    progress(passed / plan.epochs, row)
                 elif progress.cancelled():
                     raise Cancelled("cancelled")
             except Cancelled:
@@ -244,14 +262,31 @@ def fit(
                 raise
         _keep(net, optimizer, checkpoint, at)  # the watch may take long, and is not asked whether to stop
         row = {"epoch": at.epoch + 1.0, "loss": at.loss / at.seen, "train accuracy": at.right / at.seen}
-        if watch is not None:
-            net.eval()
-            row |= dict(watch(net))
-        at = _Place(at.epoch + 1, rows=[*at.rows, row])
+        over, batches = at.epoch + 1 == plan.epochs, (at.epoch + 1) * steps
+        if watch is not None and (not watch_every or over or batches % watch_every == 0):
+            row |= _watched(net, watch)
+        at = _Place(at.epoch + 1, rows=[*at.rows, row], masks=at.masks)
         _keep(net, optimizer, checkpoint, at)
         progress(at.epoch / plan.epochs, row)
     net.eval()
     return at.rows
+
+
+def _masked(net: nn.Module, masks: Mapping[str, Tensor] | None) -> list[tuple[nn.Parameter, Tensor]]:
+    return [(p, masks[name]) for name, p in net.named_parameters() if name in masks] if masks else []
+
+
+@torch.no_grad()
+def _erase(kept: list[tuple[nn.Parameter, Tensor]]) -> None:
+    for p, mask in kept:
+        p.masked_fill_(mask == 0, 0.0)
+
+
+def _watched(net: nn.Module, watch: Callable[[nn.Module], Mapping[str, float]]) -> dict[str, float]:
+    net.eval()
+    said = dict(watch(net))
+    net.train()
+    return said
 
 
 def _keep(net: nn.Module, optimizer: torch.optim.Optimizer, path: Path | None, at: _Place) -> None:

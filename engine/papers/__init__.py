@@ -1,0 +1,18 @@
+"""The published results that slimscope runs again, in the order in which they are listed.
+
+Adding one is a file here and a line below; `slimscope papers` shows how far each has come.
+"""
+
+from engine.papers.frankle import LOTTERY_TICKET
+from engine.papers.han import LENET_5, LENET_300_100
+from engine.papers.harness import Paper
+from engine.types import SlimscopeError
+
+PAPERS: dict[str, Paper] = {paper.name: paper for paper in (LENET_300_100, LOTTERY_TICKET, LENET_5)}
+
+
+def get(name: str) -> Paper:
+    """The reproduction called `name`. Raises SlimscopeError for a stranger."""
+    if name not in PAPERS:
+        raise SlimscopeError(f"paper {name!r} is unknown; there are {', '.join(PAPERS)}")
+    return PAPERS[name]

@@ -1,0 +1,265 @@
+"""Reproductions of published results: what a paper says, what our runs found, and what that means.
+
+A reproduction is a `Paper`: the claim, its figures, a function that runs one seed, and the rule
+by which the seeds together are judged. Runs alone write assets/papers; a finished seed is never
+redone, a half-done one goes on where it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from engine import data as datasets
+from engine.types import Progress, SlimscopeError
+
+RESULTS = datasets.ASSETS / "papers"
+VERDICTS = ("reproduced", "beaten", "not reached")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A figure of the paper: its value there (None: not stated), its unit and what is counted."""
+
+    name: str
+    value: float | None
+    unit: str
+    counted: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one seed found: a number for each of the paper's claims, and tables."""
+
+    figures: Mapping[str, float]
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+Ours = Mapping[str, Sequence[float]]  # claim -> one number for each seed
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A published result and how it is run again.
+
+    `recipe` is JSON data that says everything that was chosen; results of another recipe do not
+    count. `judge` sees all seeds' numbers and answers with one of VERDICTS; `rule` says how in words.
+    """
+
+    name: str
+    paper: str
+    claim: str
+    claims: tuple[Claim, ...]
+    recipe: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    rule: str
+    judge: Callable[[Ours], str]
+    run: Callable[[int, Progress, Path], Outcome]
+
+
+def part(progress: Progress, low: float, high: float, folder: Path | None = None) -> Progress:
+    """The share low..high of a run, with a folder of its own for what is half done."""
+
+    def report(fraction: float, row: Mapping[str, float] | None) -> None:
+        progress.report(low + (high - low) * fraction, row)
+
+    return Progress(report, progress.cancelled, folder)
+
+
+# ---------------------------------------------------------------- files
+
+
+def results_path(paper: Paper) -> Path:
+    """The file with what the seeds found."""
+    return RESULTS / f"{paper.name}.json"
+
+
+def working_folder(paper: Paper, seed: int) -> Path:
+    """Where a half-done seed keeps its checkpoints."""
+    return datasets.cache_folder() / "papers" / f"{paper.name}-s{seed}"
+
+
+def results(paper: Paper) -> dict[int, dict[str, Any]]:
+    """Seed -> its record, for the seeds that were run with the recipe as it is now."""
+    path = results_path(paper)
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text())
+    if content["recipe"] != json.loads(json.dumps(dict(paper.recipe))):
+        return {}
+    return {seed: content["seeds"][str(seed)] for seed in paper.seeds if str(seed) in content["seeds"]}
+
+
+def _write(paper: Paper, records: Mapping[int, Mapping[str, Any]]) -> None:
+    content = {
+        "name": paper.name,
+        "paper": paper.paper,
+        "claim": paper.claim,
+        "claims": [vars(claim) for claim in paper.claims],
+        "rule": paper.rule,
+        "recipe": dict(paper.recipe),
+        "seeds": {str(seed): records[seed] for seed in sorted(records)},
+    }
+    path = results_path(paper)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+# ---------------------------------------------------------------- running
+
+
+def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
+    """The record of one seed, run now unless it was before.
+
+    Raises SlimscopeError for a seed that the paper does not name, or while another process runs the
+    same reproduction, and Cancelled through `progress`.
+    """
+    if seed not in paper.seeds:
+        raise SlimscopeError(f"seed {seed} is not one of {paper.name}: allowed are {_listed(paper.seeds)}")
+    with _alone(paper):
+        known = results(paper)
+        if seed in known:
+            return known[seed]
+        folder = working_folder(paper, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _clock(folder / "seconds", progress) as (timed, seconds):
+            outcome = paper.run(seed, timed, folder)
+        record = {
+            "figures": dict(outcome.figures),
+            "tables": {name: table.to_dict("records") for name, table in outcome.tables.items()},
+            "wall seconds": round(seconds(), 1),
+            "machine": machine(),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        }
+        _write(paper, {**known, seed: record})
+        shutil.rmtree(folder)
+        return record
+
+
+@contextmanager
+def _alone(paper: Paper) -> Iterator[None]:
+    path = _lock(paper)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SlimscopeError(f"{paper.name} is running in another process: wait for it") from None
+        yield
+
+
+def _lock(paper: Paper) -> Path:
+    return datasets.cache_folder() / "papers" / f"{paper.name}.lock"
+
+
+def is_running(paper: Paper) -> bool:
+    """Whether a process on this machine runs it now."""
+    try:
+        with _lock(paper).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+@contextmanager
+def _clock(path: Path, progress: Progress) -> Iterator[tuple[Progress, Callable[[], float]]]:
+    """Progress that keeps the seconds spent so far in a file, and what they are, resumptions included."""
+    before = float(path.read_text()) if path.exists() else 0.0
+    started = time.monotonic()
+
+    def seconds() -> float:
+        return before + time.monotonic() - started
+
+    def report(fraction: float, row: Mapping[str, float] | None) -> None:
+        path.write_text(str(seconds()))
+        progress.report(fraction, row)
+
+    yield Progress(report, progress.cancelled), seconds
+
+
+def machine() -> dict[str, Any]:
+    """What the run was timed on: the kind of processor, cores, threads. No names of hosts or people."""
+    return {
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+# ---------------------------------------------------------------- what it means
+
+
+def ours(paper: Paper) -> dict[str, list[float]]:
+    """Claim -> one number for each seed that is done."""
+    done = results(paper).values()
+    return {claim.name: [record["figures"][claim.name] for record in done] for claim in paper.claims}
+
+
+def status(paper: Paper) -> str:
+    """`reproduced`, `beaten`, `not reached`, or how far it has come."""
+    done, of = len(results(paper)), len(paper.seeds)
+    if done == of:
+        return paper.judge(ours(paper))
+    counted = f"({done} of {of} seeds)"
+    if is_running(paper):
+        return f"running {counted}"
+    begun = done or any(working_folder(paper, seed).exists() for seed in paper.seeds)
+    return f"unfinished {counted}" if begun else "not run"
+
+
+def describe(paper: Paper) -> dict[str, Any]:
+    """A reproduction as JSON-ready data: each published figure beside the median and range of ours."""
+    found = ours(paper)
+    return {
+        "name": paper.name,
+        "paper": paper.paper,
+        "claim": paper.claim,
+        "rule": paper.rule,
+        "status": status(paper),
+        "seeds": {"done": list(results(paper)), "needed": list(paper.seeds)},
+        "recipe": dict(paper.recipe),
+        "wall seconds": [record["wall seconds"] for record in results(paper).values()],
+        "figures": [
+            {
+                "name": claim.name,
+                "published": claim.value,
+                "unit": claim.unit,
+                "counted": claim.counted,
+                "median": statistics.median(found[claim.name]) if found[claim.name] else None,
+                "spread": [min(found[claim.name]), max(found[claim.name])] if found[claim.name] else None,
+            }
+            for claim in paper.claims
+        ],
+    }
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))

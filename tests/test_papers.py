@@ -1,0 +1,337 @@
+"""Reproductions: seeds are run once and resumed, results say how, and verdicts follow their rule."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import engine.techniques  # noqa: F401  (fills the registry)
+from engine import cli, count, data, measure, papers, zoo
+from engine.data import Data
+from engine.papers import frankle, han, harness
+from engine.papers.harness import Claim, Ours, Outcome, Paper
+from engine.train import Plan, fit
+from engine.types import Cancelled, Dense, Progress, SlimscopeError
+
+PAPERS = list(papers.PAPERS.values())
+
+
+@pytest.fixture
+def small() -> Data:
+    whole = data.load("mnist")
+    parts = (
+        part.stratified(n) for part, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100))
+    )
+    return Data(whole.name, *parts, classes=whole.classes)
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs of tests write to a folder of their own."""
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path / "home"))
+    return tmp_path / "results"
+
+
+class Tiny:
+    """A reproduction of a few hundred images; it notes how often it was run."""
+
+    def __init__(self, images: Data) -> None:
+        self.images, self.runs = images, 0
+
+    def run(self, seed: int, progress: Progress, folder: Path) -> Outcome:
+        self.runs += 1
+        net = zoo.seeded("mlp-32", seed)
+        plan = Plan(3, 0.05, seed=seed)
+        rows = fit(net, self.images.train, plan, progress=progress, checkpoint=folder / "net.pt")
+        error = 100 * (1 - measure.share_right(net, self.images.test))
+        return Outcome({"error": error, "loss": rows[-1]["loss"]}, {"rows": pd.DataFrame(rows)})
+
+    @property
+    def paper(self) -> Paper:
+        def judge(ours: Ours) -> str:
+            return "beaten" if max(ours["error"]) < 100 else "not reached"
+
+        claims = (Claim("error", 1.5, "%", "wrong of 100"), Claim("loss", None, "nat", "mean of an epoch"))
+        return Paper(
+            "tiny", "Nobody 2020", "It learns.", claims, {"epochs": 3}, (0, 1), "It does.", judge, self.run
+        )
+
+
+@pytest.fixture
+def tiny(small: Data) -> Tiny:
+    return Tiny(small)
+
+
+def raw(tiny: Tiny) -> dict[str, Any]:
+    return dict(json.loads(harness.results_path(tiny.paper).read_text()))
+
+
+# ---------------------------------------------------------------- running
+
+
+def test_a_seed_is_run_once_and_its_record_says_how(tiny: Tiny) -> None:
+    record = harness.run(tiny.paper, 1, Progress())
+    assert harness.run(tiny.paper, 1, Progress()) == record
+    assert tiny.runs == 1
+    assert raw(tiny)["seeds"] == {"1": record}
+    assert raw(tiny)["recipe"] == {"epochs": 3}
+    assert record["wall seconds"] > 0
+    assert record["versions"]["torch"] == torch.__version__
+    assert set(record["machine"]) == {"processor", "architecture", "cores", "threads"}
+    assert len(record["tables"]["rows"]) == 3
+    assert not harness.working_folder(tiny.paper, 1).exists()
+
+
+def test_a_half_done_seed_goes_on_and_ends_as_the_unbroken_one(tiny: Tiny, small: Data) -> None:
+    seen: list[float] = []
+    with pytest.raises(Cancelled):
+        harness.run(tiny.paper, 0, Progress(lambda share, _: seen.append(share), lambda: len(seen) >= 4))
+    folder = harness.working_folder(tiny.paper, 0)
+    assert (folder / "net.pt").exists()
+    assert harness.status(tiny.paper) == "unfinished (0 of 2 seeds)"
+    spent = float((folder / "seconds").read_text())
+    again: list[float] = []
+    record = harness.run(tiny.paper, 0, Progress(lambda share, _: again.append(share)))
+    assert again[0] >= 1 / 3  # the first epoch is not trained again
+    assert record["wall seconds"] >= round(spent, 1)
+    fresh = Tiny(small)
+    harness.results_path(tiny.paper).unlink()
+    whole = harness.run(fresh.paper, 0, Progress())
+    assert (whole["figures"], whole["tables"]) == (record["figures"], record["tables"])
+
+
+def test_results_of_another_recipe_do_not_count(tiny: Tiny) -> None:
+    harness.run(tiny.paper, 0, Progress())
+    other = replace(tiny.paper, recipe={"epochs": 4})
+    assert harness.results(other) == {}
+    assert harness.status(other) == "not run"
+    harness.run(other, 1, Progress())
+    assert list(raw(tiny)["seeds"]) == ["1"]
+
+
+def test_one_process_at_a_time_runs_a_paper_and_it_shows(tiny: Tiny) -> None:
+    said = []
+
+    def run(seed: int, progress: Progress, folder: Path) -> Outcome:
+        said.append(harness.status(tiny.paper))
+        with pytest.raises(SlimscopeError, match="tiny is running in another process"):
+            harness.run(tiny.paper, 1, Progress())
+        return tiny.run(seed, progress, folder)
+
+    harness.run(replace(tiny.paper, run=run), 0, Progress())
+    assert said == ["running (0 of 2 seeds)"]
+    assert not harness.is_running(tiny.paper)
+
+
+def test_a_stranger_among_the_seeds_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(SlimscopeError, match="seed 7 is not one of tiny: allowed are 0, 1"):
+        harness.run(tiny.paper, 7, Progress())
+
+
+# ---------------------------------------------------------------- what it means
+
+
+def test_the_status_goes_from_not_run_to_a_verdict(tiny: Tiny) -> None:
+    stages = [harness.status(tiny.paper)]
+    for seed in (0, 1):
+        harness.run(tiny.paper, seed, Progress())
+        stages.append(harness.status(tiny.paper))
+    assert stages == ["not run", "unfinished (1 of 2 seeds)", "beaten"]
+
+
+def test_the_description_has_median_and_range(tiny: Tiny) -> None:
+    assert harness.describe(tiny.paper)["figures"][0]["median"] is None
+    errors = [harness.run(tiny.paper, seed, Progress())["figures"]["error"] for seed in (0, 1)]
+    described = harness.describe(tiny.paper)
+    error, loss = described["figures"]
+    assert error["median"] == pytest.approx(sum(errors) / 2)
+    assert error["spread"] == [min(errors), max(errors)]
+    assert (error["published"], loss["published"]) == (1.5, None)
+    assert described["seeds"] == {"done": [0, 1], "needed": [0, 1]}
+
+
+# ---------------------------------------------------------------- the command
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    cli.main(("papers", *words))
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def listed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(papers, "PAPERS", {"tiny": tiny.paper})
+
+
+@pytest.mark.usefixtures("listed")
+def test_the_command_lists_runs_and_says_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "tiny: not run" in call(capsys)
+    assert "tiny: unfinished (1 of 2 seeds)" in call(capsys, "tiny", "--run", "--seed", "1")
+    text = call(capsys, "tiny", "--run")
+    assert "tiny: beaten" in text
+    assert re.search(r"error +1\.5 +\d\S* +\[\S+, \S+\] +%  ", text)
+    assert re.search(r"loss +not stated +\d", text)
+    said = json.loads(call(capsys, "--json"))
+    assert [paper["status"] for paper in said] == ["beaten"]
+    assert said[0]["figures"][0]["unit"] == "%"
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("other",), "paper 'other' is unknown; there are tiny"),
+        (("--run",), "--run needs a NAME: allowed is one of tiny"),
+        (("tiny", "--seed", "1"), "--seed 1 says which seed to run: it goes with --run"),
+        (("tiny", "--run", "--seed", "9"), "seed 9 is not one of tiny: allowed are 0, 1"),
+    ],
+)
+def test_mistakes_are_one_line(words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(("papers", *words))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"slimscope: {text}\n"
+
+
+# ---------------------------------------------------------------- the papers
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_every_paper_is_complete(paper: Paper) -> None:
+    assert papers.get(paper.name) is paper
+    assert re.search(r"(19|20)\d\d.*arXiv", paper.paper)
+    assert len(paper.seeds) == len(set(paper.seeds)) >= 3
+    assert any(claim.value is not None for claim in paper.claims)
+    assert all(claim.unit and claim.counted for claim in paper.claims)
+    assert json.loads(json.dumps(dict(paper.recipe))) == dict(paper.recipe)
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_results_on_disk_have_every_figure_and_name_no_place(
+    paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "RESULTS", data.ASSETS / "papers")
+    for seed, record in harness.results(paper).items():
+        assert seed in paper.seeds
+        assert {claim.name for claim in paper.claims} <= set(record["figures"])
+        assert "/" not in json.dumps(record["machine"])
+
+
+def test_han_counts_every_bias_as_kept() -> None:
+    bundle = zoo.bundle_of("mlp-32", dict(zoo.seeded("mlp-32", 0).state_dict()))
+    weights = bundle.params["fc1.weight"].decode().clone()
+    weights[1:] = 0  # one of 32 rows is left: 784 weights; fc2 has 320, biases are 32 + 10
+    pruned = bundle.become(
+        {**bundle.params, "fc1.weight": Dense(weights), "fc1.bias": Dense(torch.zeros(32))}
+    )
+    assert count.parameters(pruned).value == 25_450
+    assert han.ratio(pruned) == pytest.approx(25_450 / (784 + 320 + 42))
+
+
+def test_han_trains_prunes_and_reports_on_test(
+    monkeypatch: pytest.MonkeyPatch, small: Data, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(data, "load", lambda name: small)
+    settings = {"sparsity": 0.9, "rounds": 2, "epochs": 1}
+    shares: list[float] = []
+    progress = Progress(lambda share, _: shares.append(share))
+    outcome = han.run("mlp-32", {"epochs": 2, "learning_rate": 0.05}, settings, 0.5, 4, progress, tmp_path)
+    figures = outcome.figures
+    assert figures[han.RATIO] == pytest.approx(25_450 / (25_408 - round(0.9 * 25_408) + 42))
+    net = zoo.seeded("mlp-32", 4)
+    fit(net, small.train, Plan(2, 0.05, seed=4))
+    assert figures[han.BEFORE] == pytest.approx(100 * (1 - measure.share_right(net, small.test)))
+    assert figures[han.CHANGE] == pytest.approx(figures[han.AFTER] - figures[han.BEFORE])
+    assert list(outcome.tables["rounds"]["round"]) == [1, 2]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def ours_of_han(ratio: float, changes: list[float], after: float) -> dict[str, list[float]]:
+    return {
+        han.RATIO: [ratio] * 3,
+        han.BEFORE: [after - change for change in changes],
+        han.AFTER: [after] * 3,
+        han.CHANGE: changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("ratio", "changes", "after", "verdict"),
+    [
+        (12.3, [-0.1, 0.0, 0.2], 1.7, "reproduced"),
+        (12.3, [-0.1, 0.01, 0.2], 1.0, "not reached"),
+        (11.9, [-0.1, -0.1, -0.1], 1.0, "not reached"),
+        (13.3, [0.0, 0.0, 0.0], 1.58, "beaten"),
+        (13.3, [0.0, 0.0, 0.0], 1.60, "reproduced"),
+        (13.1, [0.0, 0.0, 0.0], 1.0, "reproduced"),
+    ],
+)
+def test_the_verdict_on_han(ratio: float, changes: list[float], after: float, verdict: str) -> None:
+    assert papers.get("han-lenet-300-100").judge(ours_of_han(ratio, changes, after)) == verdict
+
+
+def tickets(stops: dict[str, int], right: dict[str, float]) -> pd.DataFrame:
+    """A table as `lottery_ticket` gives it: whole, and ticket and re-init of rounds 7 and 9 alike."""
+    rows = [{"round": 0, "run": "ticket", "early stop": stops["whole"], "test accuracy": right["whole"]}]
+    rows += [
+        {"round": number, "run": run, "early stop": stops[run], "test accuracy": right[run]}
+        for number in (7, 9)
+        for run in ("ticket", "re-init")
+    ]
+    return pd.DataFrame(rows)
+
+
+STOPS = {"whole": 3000, "ticket": 2000, "re-init": 6000}
+RIGHT = {"whole": 0.98, "ticket": 0.984, "re-init": 0.978}
+
+
+def test_the_figures_of_a_lottery_by_hand() -> None:
+    found = frankle.figures(tickets(STOPS, RIGHT))
+    assert found["times as fast as re-init, 21.1 %"] == 3
+    assert found["accuracy gain over re-init, 13.5 %"] == pytest.approx(0.6)
+    assert found["accuracy gain over the whole net, 13.5 %"] == pytest.approx(0.4)
+    assert found["latest early stop"] == 6000
+    assert set(found) == {claim.name for claim in frankle.CLAIMS}
+
+
+@pytest.mark.parametrize(
+    ("stops", "right", "verdict"),
+    [
+        ({}, {}, "beaten"),
+        ({"re-init": 4000}, {}, "reproduced"),  # twice as fast, the paper says 2.51 times
+        ({}, {"ticket": 0.981}, "reproduced"),  # 0.1 points over the whole net, the paper says 0.3
+        ({"ticket": 3000}, {}, "not reached"),
+        ({}, {"ticket": 0.98}, "not reached"),
+        ({"re-init": 1900}, {}, "not reached"),
+        ({}, {"re-init": 0.985}, "not reached"),
+    ],
+)
+def test_the_verdict_on_the_lottery(stops: dict[str, int], right: dict[str, float], verdict: str) -> None:
+    found = frankle.figures(tickets(STOPS | stops, RIGHT | right))
+    assert frankle.judge({name: [value] * 5 for name, value in found.items()}) == verdict
+
+
+def test_the_lottery_is_played_with_the_declared_settings(
+    monkeypatch: pytest.MonkeyPatch, small: Data, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(data, "load", lambda name: small)
+    monkeypatch.setitem(frankle.SETTINGS, "epochs", 1)
+    outcome = frankle.run(3, Progress(), tmp_path)
+    table = outcome.tables["tickets"]
+    assert len(table) == 1 + 9 * 2
+    density = table.drop_duplicates("round").set_index("round")["density"]
+    assert [round(100 * density[number], 1) for number in (7, 9)] == [21.1, 13.5]
+    assert list(tmp_path.glob("ticket-9*"))
+
+
+def test_a_processor_has_a_name() -> None:
+    described = harness.machine()
+    assert described["processor"]
+    assert described["threads"] == torch.get_num_threads()
