@@ -1,4 +1,4 @@
-"""Measured figures: accuracy with its interval, differences on the same samples, time.
+"""Measured figures: accuracy with its interval, differences on the same samples.
 
 Nothing here is a formula about a net: the net runs, and what comes out is counted.
 """
@@ -6,7 +6,6 @@ Nothing here is a formula about a net: the net runs, and what comes out is count
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 
 import pandas as pd
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine import count, data, replay, zoo
+from engine import count, replay
 from engine.data import Samples
-from engine.types import Basis, Bundle, Dense, Figure, SlimscopeError
+from engine.types import Basis, Bundle, Figure
 
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
@@ -162,100 +161,6 @@ def sample_size(bundle: Bundle) -> int:
     """How many test samples can be measured at once while a slider moves: small nets all 10,000."""
     affordable = LIVE_BUDGET / count.work(bundle)
     return max((n for n in LIVE_SIZES if n <= affordable), default=LIVE_SIZES[0])
-
-
-# ---------------------------------------------------------------- time
-
-WARM_UP = 10
-REPEATS = 30  # fewer say little about a median
-
-
-def latency(a: Bundle, b: Bundle, batch: int = 1, repeats: int = 50) -> tuple[Figure, Figure, Figure]:
-    """Time of one forward pass of both nets, and how many times as fast b is: (a, b, speed-up).
-
-    On this machine, one thread, `batch` real test images. After a warm-up the nets take turns, the
-    first turn too, so that drift and cache hit both alike. Times in ms; each figure is the
-    median, its spread the interquartile range. The speed-up is the median of the pairs' ratios.
-    Raises SlimscopeError for fewer than 30 repeats, or nets that look at different data.
-    """
-    if repeats < REPEATS or batch < 1:
-        raise SlimscopeError(f"repeats is {repeats}, batch {batch}: allowed are {REPEATS} or more, 1 or more")
-    first, second = zoo.entry(a.arch.name).data, zoo.entry(b.arch.name).data
-    if first != second:
-        raise SlimscopeError(f"{a.arch.name} reads {first}, {b.arch.name} reads {second}: not comparable")
-    images = data.load(first).test
-    inputs = images.inputs(torch.arange(batch) % len(images))
-    pairs = _timed(zoo.build(a), zoo.build(b), inputs, repeats)
-    how = f"median of {repeats} runs in turns, {WARM_UP} before, batch {batch}, 1 thread; spread: quartiles"
-    return (
-        _median("latency before", pairs[:, 0] / 1e6, "ms", how),
-        _median("latency after", pairs[:, 1] / 1e6, "ms", how),
-        _median("speed-up", pairs[:, 0] / pairs[:, 1], "times", f"time before / time after; {how}"),
-    )
-
-
-def _timed(a: nn.Module, b: nn.Module, inputs: Tensor, repeats: int) -> Tensor:
-    """Nanoseconds (repeats, 2) of both nets, which take turns at being first."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for _ in range(WARM_UP):
-                a(inputs)
-                b(inputs)
-            turns = [_turn(a, b, inputs, first=turn % 2) for turn in range(repeats)]
-    finally:
-        torch.set_num_threads(threads)
-    return torch.tensor(turns, dtype=torch.float64)
-
-
-def _turn(a: nn.Module, b: nn.Module, inputs: Tensor, first: int) -> tuple[int, int]:
-    if first == 0:
-        return _nanoseconds(a, inputs), _nanoseconds(b, inputs)
-    later, sooner = _nanoseconds(b, inputs), _nanoseconds(a, inputs)
-    return sooner, later
-
-
-def _nanoseconds(net: nn.Module, inputs: Tensor) -> int:
-    start = time.perf_counter_ns()
-    net(inputs)
-    return time.perf_counter_ns() - start
-
-
-def _median(name: str, values: Tensor, unit: str, how: str) -> Figure:
-    low, middle, high = (float(v) for v in torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]).double()))
-    return Figure(name, middle, unit, Basis.MEASURED, how, (low, high))
-
-
-def verdict(a: Bundle, b: Bundle, speed_up: Figure) -> str:
-    """One sentence: is b faster than a, beyond the quartiles of the ratio, and why or why not."""
-    low, high = speed_up.spread or (speed_up.value, speed_up.value)
-    work = count.macs(b).value / count.macs(a).value
-    kind = "the smaller net" if a.arch.name != b.arch.name else "the new layers"
-    share = f"{kind} needs {work:.0%} of the multiply-adds".replace("layers needs", "layers need")
-    if low > 1:
-        why = share if work < 1 else "yet it does as many multiply-adds, so nothing in the net explains it"
-        return f"{speed_up.value:.2f} times as fast: {why}."
-    obstacles = _obstacles(b)
-    if work < 1:
-        obstacles.insert(0, f"{share}, but calling more or smaller layers costs time of its own")
-    elif work > 1:
-        obstacles.insert(0, share)
-    why = "; ".join(obstacles) or "both do the same multiply-adds"
-    pace = f"{1 / speed_up.value:.2f} times the time" if high < 1 else "No difference beyond the noise"
-    return f"{pace}: {why}."
-
-
-def _obstacles(bundle: Bundle) -> list[str]:
-    """Why compression that is real in bytes is not time saved."""
-    said = []
-    if count.sparsity(bundle).value > 0:
-        said.append("zeros lie in dense matrices and are multiplied like any other number")
-    if any(not isinstance(param, Dense) for param in bundle.params.values()):
-        said.append("quantized weights are decoded to 32-bit floats, so the same kernels run")
-    if any(verb == "quantize_input" for verb, _ in bundle.arch.edits):
-        said.append("rounding the inputs of layers is extra work here")
-    return said
 
 
 def entropy(scores: Tensor, temperature: float = 1.0) -> Figure:

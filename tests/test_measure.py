@@ -1,4 +1,4 @@
-"""Measured figures against oracles and by hand: intervals, flips, classes, divergence, time."""
+"""Measured figures against oracles and by hand: intervals, flips, classes, divergence."""
 
 import math
 
@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from engine import count, data, measure, zoo
-from engine.surgery import weight_layers
-from engine.types import Basis, Bundle, Dense, Figure, Grid, SlimscopeError
+from engine.types import Basis, Bundle
 
 answers = st.integers(0, 3)
 triples = st.lists(st.tuples(answers, answers, answers), min_size=1, max_size=60)
@@ -176,84 +175,3 @@ def test_sample_size_is_the_largest_within_the_budget(name: str) -> None:
 
 def test_small_nets_are_measured_in_full() -> None:
     assert measure.sample_size(untrained("lenet-300-100")) == 10_000
-
-
-# ---------------------------------------------------------------- time
-
-
-def test_latency_is_three_measured_figures_with_quartiles() -> None:
-    threads = torch.get_num_threads()
-    figures = measure.latency(untrained("mlp-32"), untrained("lenet-300-100"), batch=2, repeats=30)
-    assert [f.name for f in figures] == ["latency before", "latency after", "speed-up"]
-    for figure in figures:
-        assert figure.basis is Basis.MEASURED
-        assert figure.spread is not None
-        assert 0 < figure.spread[0] <= figure.value <= figure.spread[1]
-        assert "batch 2, 1 thread" in figure.how
-        assert "30 runs" in figure.how
-    assert [f.unit for f in figures] == ["ms", "ms", "times"]
-    assert torch.get_num_threads() == threads
-
-
-def test_latency_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b = zoo.build(untrained("mlp-32")), zoo.build(untrained("mlp-32"))
-    called: list[str] = []
-    a.register_forward_pre_hook(lambda *_: called.append("a"))
-    b.register_forward_pre_hook(lambda *_: called.append("b"))
-    ticks = iter(range(0, 10_000, 7))
-    monkeypatch.setattr(measure.time, "perf_counter_ns", lambda: next(ticks))
-    times = measure._timed(a, b, torch.zeros(1, 1, 28, 28), 4)
-    assert "".join(called) == "ab" * measure.WARM_UP + "abbaabba"
-    assert torch.equal(times, torch.full((4, 2), 7.0, dtype=torch.float64))
-
-
-def test_latency_refuses_what_says_nothing() -> None:
-    one = untrained("mlp-32")
-    with pytest.raises(SlimscopeError, match="repeats is 5"):
-        measure.latency(one, one, repeats=5)
-    with pytest.raises(SlimscopeError, match="not comparable"):
-        measure.latency(one, untrained("resnet-8"))
-
-
-def ratio(low: float, value: float, high: float) -> Figure:
-    return Figure("speed-up", value, "times", Basis.MEASURED, "by hand", (low, high))
-
-
-def test_verdict_names_the_reason() -> None:
-    dense = untrained("lenet-300-100")
-    layer = weight_layers(dense)["fc1"]
-    weight = dense.params[layer].decode()
-    masked = dense.become({**dense.params, layer: Dense(weight * (weight.abs() > weight.abs().median()))})
-    zero = torch.zeros(1, dtype=torch.int32)
-    grid = Grid(torch.round(weight / 0.01).to(torch.int32) + 100, torch.tensor([0.01]), zero, 8)
-    coded = dense.become({**dense.params, layer: grid})
-    noise = ratio(0.9, 1.0, 1.1)
-    assert "zeros lie in dense matrices" in measure.verdict(dense, masked, noise)
-    assert "decoded to 32-bit floats" in measure.verdict(dense, coded, noise)
-    assert measure.verdict(dense, dense, noise) == (
-        "No difference beyond the noise: both do the same multiply-adds."
-    )
-    assert measure.verdict(dense, untrained("mlp-32"), ratio(2, 3, 4)) == (
-        "3.00 times as fast: the smaller net needs 10% of the multiply-adds."
-    )
-    assert measure.verdict(dense, masked, ratio(0.4, 0.5, 0.6)).startswith("2.00 times the time: zeros")
-    assert "nothing in the net explains it" in measure.verdict(dense, masked, ratio(1.1, 1.2, 1.3))
-
-
-def test_verdict_on_thinner_layers() -> None:
-    dense = untrained("lenet-300-100")
-    split = dense.arch.edit("split", layer="fc1", rank=20, form="linear")
-    weight = dense.params["fc1.weight"].decode()
-    params = {n: p for n, p in dense.params.items() if n != "fc1.weight" and n != "fc1.bias"}
-    thin = dense.become(
-        {
-            **params,
-            "fc1.0.weight": Dense(weight[:20].contiguous()),
-            "fc1.1.weight": Dense(torch.ones(300, 20)),
-            "fc1.1.bias": dense.params["fc1.bias"],
-        },
-        split,
-    )
-    # (784 + 300) x 20 + 31,000 of 266,200
-    assert "the new layers need 20% of the multiply-adds" in measure.verdict(dense, thin, ratio(2, 2, 2))
-    assert "costs time of its own" in measure.verdict(dense, thin, ratio(0.9, 1, 1.1))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine import (
     count,
+    forms,
     intake,
     measure,
     packfile,
@@ -220,11 +221,15 @@ def accuracy(subject: str, key: str, n: int) -> tuple[Figure, Figure]:
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def latency(subject: str, key: str) -> tuple[Figure, Figure, Figure, str]:
-    """(dense, this net, ratio, one sentence why) at batch 1 on this machine."""
-    before, now = original(subject), after(subject, key)[0]
-    dense, here, ratio = measure.latency(before, now)
-    return dense, here, ratio, measure.verdict(before, now, ratio)
+def latency(subject: str, key: str, batch: int) -> tuple[forms.Row, ...]:
+    """The original and every form of this net, timed side by side on this machine."""
+    return forms.latency(original(subject), after(subject, key)[0], batch)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def latency_takes(subject: str, key: str, batch: int) -> Figure:
+    """About how many seconds `latency` needs."""
+    return forms.seconds(original(subject), after(subject, key)[0], batch)
 
 
 def card(model: str) -> dict[str, object]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
+
 import streamlit as st
 from safetensors.torch import save as save_tensors
 
-from engine import measure, packfile, script
+from engine import forms, measure, packfile, script
 from engine.data import Samples
-from engine.types import SlimscopeError
+from engine.types import Figure, SlimscopeError
 from pages.parts import cached, figures, glossary, session, whole
 from pages.parts.pictures import gallery, picture_of
 
@@ -88,18 +91,80 @@ def changed(subject: str, key: str) -> None:
         )
 
 
+BATCHES = (1, 32)
+AT_ONCE = 2.0  # seconds that a measurement may take without being asked for
+# Of the seven columns: bars begin on one line, numbers are not broken, and the reason belongs to its form.
+STYLES = ["border-bottom:0;text-align:left"] * 3 + ["border-bottom:0;white-space:nowrap"] * 4
+COLOURS = {forms.TORCH: "#2f8fcf", forms.ONNX: "#009e73"}
+
+
 def faster(subject: str, key: str) -> None:
-    """Measured latency of this very net beside the dense one, and one sentence why."""
-    dense, here, ratio, why = cached.latency(subject, key)
-    row = [
-        figures.Tile("Original, dense", dense, f"quartiles {figures.interval(dense)}"),
-        figures.Tile("This net", here, f"quartiles {figures.interval(here)}"),
-        figures.Tile("Speed-up", ratio, f"quartiles {figures.interval(ratio)}"),
-    ]
-    st.html(figures.tiles(row))
-    st.markdown(f"**{why}**")
-    st.caption(f"{dense.how}. Measured on the machine that serves this page, with PyTorch on the processor.")
-    st.button("Measure again", on_click=cached.latency.clear, key="measure-again", icon=":material/refresh:")
+    """Measured time of every form of this net beside the original, and one sentence each why."""
+    batch = st.segmented_control(
+        "Images at once (batch)",
+        BATCHES,
+        default=BATCHES[0],
+        required=True,
+        key="latency-batch",
+        help="One image alone is what a person waits for; with 32, each weight that is read is used 32 times.",
+    )
+    wanted = (subject, key, batch)
+    takes = cached.latency_takes(*wanted)
+    if takes.value > AT_ONCE and st.session_state.get("latency-wanted") != wanted:
+        st.markdown("Each form runs many times, in turns with the others. With this net that takes a while.")
+        label = f"Measure (about {takes.value:.0f} s)"
+        st.button(label, on_click=_want, args=wanted, key="measure", icon=":material/timer:")
+        return
+    with st.spinner("Timing all forms in turns ..."):
+        rows = cached.latency(*wanted)
+    st.html(_forms(rows))
+    how = next(row.time.how for row in rows if row.time)
+    st.caption(
+        f"Time is the {how}. Times as fast: against the original in the same runtime, in the same rounds. Only forms "
+        "that answer as the net itself does are timed. Measured on the processor of the machine that serves this page."
+    )
+    again = {"on_click": cached.latency.clear, "args": wanted}
+    st.button("Measure again", key="measure-again", icon=":material/refresh:", **again)
+
+
+def _want(*wanted: object) -> None:
+    st.session_state["latency-wanted"] = wanted
+
+
+def _forms(rows: Sequence[forms.Row]) -> str:
+    """Two table rows for each form: its numbers with a bar for the time, and the reason."""
+    longest = max(row.time.value for row in rows if row.time)
+    titles = ("form", "runtime", "", "time", "quartiles in ms", "times as fast", "size")
+    head = "".join(
+        f'<th style="text-align:{"left" if i < 3 else "right"}">{t}</th>' for i, t in enumerate(titles)
+    )
+    body = "".join(_form(row, longest) for row in rows)
+    return f'<div class="scroll"><table class="slim-table"><tr>{head}</tr>{body}</table></div>'
+
+
+def _form(row: forms.Row, longest: float) -> str:
+    if row.time is None:
+        cells, mark = ["", "not timed", "", "", ""], ""
+    else:
+        width, ends = 80 * row.time.value / longest, row.time.spread or ()
+        cells = [
+            f'<span class="bar" style="width:{width:.1f}px;background:{COLOURS[row.runtime]}"></span>',
+            _cell(row.time),
+            " to ".join(f"{end:.3f}" for end in ends),
+            _cell(row.speed_up) if row.speed_up else "reference",
+            _cell(row.size) if row.size else "",
+        ]
+        mark = f' data-figure="latency" data-value="{row.time.value!r}"'
+    named = [f"<b>{escape(row.form)}</b>", escape(row.runtime), *cells]
+    line = "".join(f'<td style="{style}">{cell}</td>' for style, cell in zip(STYLES, named, strict=True))
+    why = f'<td class="text" style="max-width:none;padding-top:0" colspan="7">{escape(row.why)}</td>'
+    return f"<tr{mark}>{line}</tr><tr data-why>{why}</tr>"
+
+
+def _cell(figure: Figure) -> str:
+    """The value; pointing at it says how it was obtained."""
+    how = escape(f"{figure.basis}: {figure.how}", quote=True)
+    return f'<span title="{how}">{escape(figures.text(figure.value, figure.unit))}</span>'
 
 
 def ledger(subject: str, key: str) -> None:

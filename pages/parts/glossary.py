@@ -20,7 +20,7 @@ TERMS = {
     "energy": "The sum of squared weights; what share of it is kept tells how much of a matrix is left.",
     "entropy": "The fewest bits per symbol that any code reaches when symbols are coded independently.",
     "fine-tuning": "Training on, for a few epochs, what compression has left; removed weights stay removed.",
-    "latency": "The time of one forward pass, here at batch 1 and with one thread.",
+    "latency": "The time of one forward pass, here with one thread; the batch is said beside it.",
     "logit": "A net's raw score of a class, before softmax turns scores into shares.",
     "low rank": "A matrix written as a tall one times a wide one, which is smaller below the break-even rank.",
     "MAC": "One multiplication with its addition; the usual measure of a net's work.",
