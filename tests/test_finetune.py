@@ -93,7 +93,8 @@ def test_the_report_says_what_was_measured(small: Data) -> None:
     assert change.value == pytest.approx(after_.value - before_.value, abs=1e-12)
     curve = report.tables["curve"]
     assert list(curve.columns) == ["epoch", "loss", "train accuracy", "validation accuracy"]
-    assert list(curve["epoch"]) == [1, 2]
+    assert list(curve["epoch"]) == [0, 1, 2]
+    assert curve["validation accuracy"].iloc[0] == pytest.approx(report.figures[0].value)
     assert curve["validation accuracy"].iloc[-1] == pytest.approx(after_.value)
     assert report.notes == ("trained on 300 images of mnist",)
 

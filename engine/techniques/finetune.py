@@ -75,6 +75,7 @@ def finetune(
     """
     net = zoo.fork(bundle)
     before = measure.predictions(bundle, data.validation)
+    start = {"epoch": 0.0, "validation accuracy": measure.accuracy_of(before, data.validation.labels).value}
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, seed=seed)
     rows = fit(
         net,
@@ -88,7 +89,7 @@ def finetune(
     state = net.state_dict()
     after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
     figures = before_and_after(before, measure.predictions(after, data.validation), data.validation.labels)
-    curve = pd.DataFrame(rows).astype({"epoch": int})
+    curve = pd.DataFrame([start, *rows], columns=list(rows[0])).astype({"epoch": int})
     return after, Report(figures, {"curve": curve}, notes(bundle, data))
 
 

@@ -82,6 +82,26 @@ def plane(x: str, y: str, reach: tuple[float, float], diagonal: bool = False) ->
     return chart([line], x, y, xaxis=dict(axes), yaxis=dict(axes))
 
 
+def box(x: str, y: str, across: tuple[float, float], up: tuple[float, float]) -> Chart:
+    """Empty axes for marks, with a little room around both ranges."""
+    corners = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": list(across),
+        "y": list(up),
+        "opacity": 0,
+        "hoverinfo": "skip",
+    }
+    room = [0.03 * (end[1] - end[0]) for end in (across, up)]
+    return chart(
+        [corners],
+        x,
+        y,
+        xaxis={"range": [across[0] - room[0], across[1] + room[0]]},
+        yaxis={"range": [up[0] - room[1], up[1] + room[1]], "tickformat": ".0%"},
+    )
+
+
 def lines(
     frame: pd.DataFrame,
     x: str,
@@ -132,6 +152,33 @@ def ranking(scores: list[float], names: list[int], x: str, y: str) -> Chart:
         "hovertemplate": "number %{customdata}: %{y:.4g}<extra></extra>",
     }
     return chart([bars], x, y, xaxis={"range": [0.4, len(scores) + 0.6]}, yaxis={"rangemode": "tozero"})
+
+
+def scatter(frame: pd.DataFrame, x: str, y: str, by: str, titles: tuple[str, str]) -> Chart:
+    """Points, one colour for each value of `by`, and the thin line on which both are equal."""
+    ends = [float(min(frame[x].min(), 0.0)), float(max(frame[x].max(), 0.0))]
+    equal = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": ends,
+        "y": ends,
+        "line": {"color": ORIGINAL, "width": 1, "dash": "dot"},
+        "name": "equal",
+        "hoverinfo": "skip",
+    }
+    points = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": part[x].tolist(),
+            "y": part[y].tolist(),
+            "marker": {"size": 6, "color": SERIES[i % len(SERIES)], "symbol": MARKERS[i % len(MARKERS)]},
+            "name": str(name),
+        }
+        for i, (name, part) in enumerate(frame.groupby(by, sort=False))
+    ]
+    many = len(points) > len(SERIES)
+    return chart([equal, *points], *titles, **({"showlegend": False} if many else {}))
 
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")

@@ -32,7 +32,7 @@ def text(value: float, unit: str) -> str:
         case "points":
             return f"{100 * value:+.2f}"
         case "nat":
-            return f"{value:.3f} nat"
+            return f"{value:.3g} nat" if 0 < abs(value) < 0.1 else f"{value:.3f} nat"
         case "times":
             return f"{value:.2f}x" if value < 10 else f"{value:.1f}x"
         case "dB":
