@@ -18,6 +18,7 @@ PARAMETERS = {
     "lenet-300-100": 266_610,
     "lenet-5": 431_080,
     "resnet-20": 269_722,
+    "vgg-small": 9 * (96 + 1024 + 2048 + 4096 + 8192 + 16_384 + 32_768 + 65_536) + 2 * 960 + 2570,
     "lstm-mnist": 80_896 + 132_096 + 1290,
     "mlp-32": 784 * 32 + 32 + 330,
     "lenet-5-small": 104 + 808 + 128 * 32 + 32 + 330,
@@ -27,6 +28,7 @@ MACS = {
     "lenet-300-100": 266_200,
     "lenet-5": 288_000 + 1_600_000 + 405_000,
     "resnet-20": 40_551_040,
+    "vgg-small": 1024 * 27 * 32 + 4 * (1024 * 9 * 32 * 32) + 3 * (256 * 9 * 32 * 64) + 2560,
     "lstm-mnist": 28 * 4 * 128 * (28 + 128 + 128 + 128) + 1280,
     "mlp-32": 25_408,
     "lenet-5-small": 576 * 100 + 64 * 800 + 128 * 32 + 320,
@@ -109,7 +111,7 @@ def test_the_accuracy_of_the_card_is_measured_again(name: str) -> None:
 
 
 # Required: at most these errors on the full test set.
-WORST = {"lenet-300-100": 0.985, "lenet-5": 0.991, "resnet-20": 0.905, "lstm-mnist": 0.983}
+WORST = {"lenet-300-100": 0.985, "lenet-5": 0.991, "resnet-20": 0.905, "vgg-small": 0.9, "lstm-mnist": 0.983}
 
 
 @pytest.mark.parametrize("name", WORST)

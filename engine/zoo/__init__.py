@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from engine import surgery
 from engine.data import ASSETS
 from engine.types import Arch, Bundle, Dense, SlimscopeError
-from engine.zoo.nets import LeNet5, Perceptron, ResNet, RowLSTM
+from engine.zoo.nets import VGG, LeNet5, Perceptron, ResNet, RowLSTM
 
 MODELS = ASSETS / "models"
 COUNTER = "num_batches_tracked"  # batch-norm's counter: no prediction depends on it
@@ -56,6 +56,12 @@ ENTRIES = {
         "ResNet-20",
         "twenty layers with shortcuts that sort small photos into ten classes",
         "resnet-8",
+    ),
+    "vgg-small": Entry(
+        lambda: VGG(32, 32, 64, 64, 128, 128, 256, 256),
+        "cifar10",
+        "VGG small",
+        "eight convolutions in a row, without shortcuts, that sort small photos into ten classes",
     ),
     "lstm-mnist": Entry(
         lambda: RowLSTM(128, 2),

@@ -32,6 +32,7 @@ PLANS = {
     "lenet-300-100": Plan(30, 0.08, shift=1, weight_decay=1e-4),
     "lenet-5": Plan(12, 0.04, shift=1),
     "resnet-20": CIFAR_PLAN,
+    "vgg-small": Plan(30, 0.2, shift=4, flip=True, small_epochs=10, channels_last=True),
     "lstm-mnist": LSTM_PLAN,
     "mlp-32": Plan(15, 0.08, weight_decay=1e-4),
     "lenet-5-small": Plan(8, 0.06),
