@@ -8,7 +8,7 @@ SHOWN weights some whole rows stand for all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,11 @@ NO_CUT = np.zeros(0, np.float32)
 ONLY_FIRST = (
     "all the layers of a net this large can only be ranked by the first step of a recipe: "
     "choose one threshold, or move the step to the front"
+)
+
+BY_SIZE_ONLY = (
+    "a net this large is pruned by size, weight by weight, with the same share of each layer or one ranking "
+    "over all: choose score magnitude, shape element, and scope layer or model"
 )
 
 Pool = Callable[[tuple[str, ...]], Index]  # the index of these layers together, as they enter the step
@@ -101,10 +106,22 @@ def _pruned_by_value(
     settings: dict[str, Any], mine: list[str], labels: Sequence[str], pool: Pool
 ) -> dict[str, Any]:
     """The same pruning by a threshold, taken from all the weights that compete."""
+    if not by_threshold(settings):
+        raise SlimscopeError(BY_SIZE_ONLY)
     layer = mine[0]
     if settings["by"] == "threshold" or layer in settings["leave_out"]:
         return settings
     return {**settings, "by": "threshold", "threshold": cut(settings, layer, labels, pool), "per_layer": {}}
+
+
+def by_threshold(settings: Mapping[str, Any]) -> bool:
+    """Whether a pruning removes what is not above a threshold, which an index of the weights can find."""
+    return by_size(settings) and (settings["by"] != "sparsity" or settings["scope"] != "erk")
+
+
+def by_size(settings: Mapping[str, Any]) -> bool:
+    """Whether a pruning removes the weights of a layer that are smallest, each by itself."""
+    return settings["by"] != "sparsity" or (settings["score"], settings["shape"]) == ("magnitude", "element")
 
 
 def cut(settings: dict[str, Any], layer: str, labels: Sequence[str], pool: Pool) -> float:

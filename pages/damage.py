@@ -1,0 +1,100 @@
+"""Damage: is the smallest weight the one that hurts least?"""
+
+import streamlit as st
+from torch import Tensor
+
+from engine import count
+from engine.types import Bundle
+from pages.parts import charts, figures, frame, training
+from pages.parts.frame import Place
+from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.pictures import legend, of_tensor
+
+QUIET = {"displayModeBar": False}
+
+
+def runs(bundle: Bundle, weight: str) -> bool:
+    return bundle.arch.runs
+
+
+def still(look: Look, place: Place) -> None:
+    predicted = look.report.tables["predicted"]
+    singles = predicted[predicted["removed"] == "one weight"]
+    groups = predicted[predicted["removed"] != "one weight"]
+    total = sum(weight.numel() for _, weight in count.weights(look.before))
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("One weight at a time", anchor=False)
+        st.plotly_chart(
+            charts.scatter(
+                singles, "predicted", "measured", "layer", ("predicted rise of the loss", "true rise")
+            ),
+            key="singles",
+            config=QUIET,
+            alt="True rise of the loss without one weight against the predicted one, for weights picked by chance",
+        )
+    with right:
+        st.subheader("Many at once", anchor=False)
+        both = groups.assign(share=groups["weights"] / total)
+        st.plotly_chart(
+            charts.lines(
+                both, "share", "measured", "removed", titles=("share removed", "true rise of the loss")
+            ),
+            key="groups",
+            config=QUIET,
+            alt="True rise of the loss against the share removed, by saliency and by magnitude",
+        )
+    place("figures")
+    st.subheader("Which ones go", anchor=False)
+    place("map")
+    st.html(legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "removed")))
+    st.subheader("Layer by layer", anchor=False)
+    place("layers")
+    training.section(
+        "finetune",
+        "Win accuracy back",
+        "LeCun removes a little, trains, and works the curvature out anew: nothing else keeps the prediction true.",
+    )
+
+
+def here(sparsity: float) -> Marks:
+    words = f"{100 * sparsity:.4g} % removed"
+    return {"groups": [{"kind": "line", "at": sparsity, "colour": charts.REMOVED, "text": words}]}
+
+
+def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+    return Ahead([here(stop) for stop in stops]) if setting == "sparsity" else None
+
+
+def moving(look: Look) -> Moving:
+    after: Tensor = dict(count.weights(look.after))[look.layer]
+    table = figures.table(
+        look.report.tables["layers"],
+        {
+            "layer": figures.Column("layer"),
+            "weights": figures.Column("weights"),
+            "kept": figures.Column("kept"),
+            "sparsity": figures.Column("removed", "share", charts.REMOVED),
+            "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
+            "predicted": figures.Column("predicted rise"),
+        },
+        look.layer,
+    )
+    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures[1:])
+    return Moving(
+        here(float(look.step.settings["sparsity"])),
+        {
+            "figures": figures.tiles(row),
+            "map": of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights"),
+            "layers": table,
+        },
+    )
+
+
+frame.heading(
+    "Damage",
+    "A small weight can matter, and a large one can be idle. Optimal brain damage asks the curvature of the loss: a weight w "
+    "with second derivative h costs about h w² / 2. **Compare the two curves, and see where the prediction fails**: it "
+    "takes one weight at a time, at a minimum that training hardly ever reaches.",
+)
+frame.workbench("optimal_brain_damage", still, moving, foresee, runs)
