@@ -16,6 +16,10 @@ HERE = Path(__file__).parent
 PAGES = (
     ("overview", "Overview", "layers", "What is in this net, and where its bytes are."),
     ("prune", "Prune", "content_cut", "Set small weights to zero and watch accuracy hold, then fall."),
+    ("filters", "Filters", "account_tree", "Remove whole filters, and all that goes with them."),
+    ("channels", "Channels", "lan", "Read fewer channels, and refit the weights to those that are left."),
+    ("damage", "Damage", "healing", "Remove what the loss should miss least, and look if it does."),
+    ("tickets", "Tickets", "confirmation_number", "Train what is left again from its first weights."),
     ("quantize", "Quantize", "stairs", "Store each weight in a few bits."),
     ("low_rank", "Low rank", "call_split", "Write a large matrix as the product of two thin ones."),
     ("distill", "Distill", "school", "Let a small net learn from a large one."),

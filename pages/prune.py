@@ -3,8 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from engine import ahead, count, window
-from pages.parts import charts, figures, frame, sensitivity, training
+from engine import ahead, count, technique, window
+from pages.parts import charts, figures, frame, race, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
 from pages.parts.pictures import legend, of_tensor
@@ -29,9 +29,17 @@ def still(look: Look, place: Place) -> None:
         "Win accuracy back",
         "A few epochs of training on what is left, with the zeros kept: most of what pruning lost comes back.",
     )
-    sensitivity.section(
-        "prune_weights", "sparsity", [0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
+    training.section(
+        "prune_iteratively",
+        "A little at a time",
+        "Pruning and training in turns lets the net adapt before the next weights go: far more can go than at once. "
+        "Use it in place of the two steps above.",
     )
+    race.section()
+    if technique.get("prune_weights").knobs["sparsity"].matters(look.step.settings):
+        sensitivity.section(
+            "prune_weights", "sparsity", [0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
+        )
 
 
 def band(threshold: float, sparsity: float) -> Marks:
@@ -40,8 +48,10 @@ def band(threshold: float, sparsity: float) -> Marks:
 
 
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
-    """Band and small map at each stop; not for layers with a setting of their own."""
+    """Band and small map at each stop; not for layers with a setting of their own, nor where size does not decide."""
     settings = look.step.settings
+    if not window.by_threshold(settings):
+        return None
     if look.layer in settings["leave_out"] or look.layer in settings["per_layer"]:
         return None
     together = [x for x in look.labels if x not in (*settings["leave_out"], *settings["per_layer"])]
@@ -57,7 +67,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
 
 
 def moving(look: Look) -> Moving:
-    row = look.row
+    row, by_size = look.row, window.by_size(look.step.settings)
     after = dict(count.weights(look.after)).get(look.layer, look.weight)
     picture = of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights")
     table = figures.table(
@@ -67,7 +77,7 @@ def moving(look: Look) -> Moving:
             "weights": figures.Column("weights"),
             "kept": figures.Column("kept"),
             "sparsity": figures.Column("removed", "share", charts.REMOVED),
-            "threshold": figures.Column("threshold"),
+            "threshold": figures.Column("threshold" if by_size else "largest removed"),
             "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
             **(
                 {"within": figures.Column("give or take", "share")}
@@ -77,9 +87,8 @@ def moving(look: Look) -> Moving:
         },
         look.layer,
     )
-    return Moving(
-        band(row.get("threshold", 0.0), row.get("sparsity", 0.0)), {"map": picture, "layers": table}
-    )
+    marks = band(row.get("threshold", 0.0), row.get("sparsity", 0.0)) if by_size else {"weights": []}
+    return Moving(marks, {"map": picture, "layers": table})
 
 
 frame.heading(

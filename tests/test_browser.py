@@ -17,7 +17,18 @@ from engine import zoo
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("overview", "prune", "quantize", "low_rank", "distill", "tradeoffs")
+PAGES = (
+    "overview",
+    "prune",
+    "filters",
+    "channels",
+    "damage",
+    "tickets",
+    "quantize",
+    "low_rank",
+    "distill",
+    "tradeoffs",
+)
 MODEL, SMALL = "lenet-300-100", "mlp-32"
 STILL = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 # Streamlit's own page looks for its server below the page's path first, and misses.

@@ -10,7 +10,17 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine import data, measure, packfile, zoo
 from engine.data import Data
 from engine.run import apply
-from engine.technique import REGISTRY, Choice, Knob, PerLayer, Picks, SettingError, Slider, Technique, complete
+from engine.technique import (
+    REGISTRY,
+    Choice,
+    Knob,
+    PerLayer,
+    Picks,
+    SettingError,
+    Slider,
+    Technique,
+    complete,
+)
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 
 ALL = list(REGISTRY)

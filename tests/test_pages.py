@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,22 @@ from engine import count, data, measure, packfile, store, technique, whole, wind
 from engine.run import run
 from engine.technique import REGISTRY, Choice
 from engine.types import Progress, Recipe
-from pages.parts import cached, live, session
+from pages.parts import cached, jobs, live, session
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("framed")
-PAGES = ("overview", "prune", "filters", "tickets", "quantize", "low_rank", "distill", "tradeoffs")
+PAGES = (
+    "overview",
+    "prune",
+    "filters",
+    "channels",
+    "damage",
+    "tickets",
+    "quantize",
+    "low_rank",
+    "distill",
+    "tradeoffs",
+)
 MODEL = "lenet-300-100"
 SMALL = "mlp-32"
 STORY = session.STORY.key
@@ -236,8 +248,11 @@ def test_high_sparsities_are_stops_of_the_slider() -> None:
     ],
 )
 def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting: str) -> None:
-    visit = Visit(page, m=SMALL, r=STORY)
-    for option in REGISTRY[name].knobs[setting].options:  # type: ignore[attr-defined]
+    spec, model = REGISTRY[name], "resnet-8" if name == "prune_weights" else SMALL  # it has all that can go
+    knob = spec.knobs[setting]
+    shown = {other: values[0] for other, values in knob.when if spec.defaults[other] not in values}
+    visit = Visit(page, m=model, r=json.dumps([[name, shown]]) if shown else STORY)
+    for option in knob.options:  # type: ignore[attr-defined]
         group = [g for g in visit.at.button_group if g.key == f"{name}-{setting}"]
         control = group[0] if group else visit.at.selectbox(key=f"{name}-{setting}")
         control.set_value(option)
@@ -322,6 +337,24 @@ def test_a_step_that_is_not_in_the_recipe_is_a_preview_until_it_is_added(page: s
     visit.click(f"add-{page}")
     assert page in [step.technique for step in visit.recipe]
     assert "A preview: this step is not in the recipe yet." not in visit.words
+
+
+def test_a_race_starts_a_job_for_each_pruning_and_one_for_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Recipe] = []
+    monkeypatch.setattr(jobs, "submit", lambda kind, title, recipe: started.append(Recipe.from_key(recipe)))
+    visit = Visit("prune", m=SMALL, r='[["prune_weights",{"sparsity":0.5,"leave_out":["fc2"]}]]')
+    visit.click("race")
+    steps = [[step.technique for step in recipe] for recipe in started]
+    assert steps == [["prune_weights", "finetune"]] * 4
+    pruned = [recipe.steps[0].settings for recipe in started]
+    assert [(s["sparsity"], s["score"]) for s in pruned] == [
+        (0.8, "magnitude"),
+        (0.9, "magnitude"),
+        (0.98, "magnitude"),
+        (0.98, "random"),
+    ]
+    assert all(s["leave_out"] == ["fc2"] for s in pruned)
+    assert len({recipe.steps[1].key for recipe in started}) == 1
 
 
 def test_a_filter_goes_by_hand_and_comes_back_with_undo() -> None:

@@ -1,0 +1,103 @@
+"""Channels: from how few inputs can a layer still make its outputs?"""
+
+import streamlit as st
+
+from engine import channels
+from engine.types import Bundle, SlimscopeError
+from pages.parts import charts, figures, frame, training
+from pages.parts.frame import Place
+from pages.parts.live import Ahead, Look, Marks, Moving
+
+ERRORS = (
+    ("error_masked", charts.REMOVED, "channels only left out"),
+    ("error_refit", charts.KEPT, "weights refitted"),
+)
+
+
+def reads_channels(bundle: Bundle, weight: str) -> bool:
+    """Whether the inputs of this layer can go: one layer makes them, and no other reads them."""
+    try:
+        known = channels.groups(bundle).values()
+    except SlimscopeError:
+        return False
+    return any([part.param for part in group.reads] == [weight] for group in known if not group.stream)
+
+
+def still(look: Look, place: Place) -> None:
+    group = next(
+        g for g in channels.groups(look.before).values() if g.reads[0].param == f"{look.layer}.weight"
+    )
+    st.subheader("The fewer inputs, the less like its old outputs", anchor=False)
+    st.plotly_chart(
+        charts.box(
+            "channels that the layer still reads", "error of its outputs", (0, group.channels), (0, 1)
+        ),
+        key="path",
+        config={"displayModeBar": False},
+        alt=f"Error of the outputs of {look.layer} against the number of channels it reads, with and without refit",
+    )
+    place("legend")
+    place("figures")
+    st.subheader("Layer by layer", anchor=False)
+    place("layers")
+    training.section(
+        "finetune",
+        "Win accuracy back",
+        "The refit looks at one layer at a time; a few epochs of training let all layers adapt together.",
+    )
+
+
+def curves(look: Look) -> Marks:
+    """Error against channels kept, with and without refit, and the present place."""
+    path = look.report.tables["path"]
+    own = path[path["layer"] == look.layer].sort_values("kept")
+    marks = [
+        {"kind": "path", "xs": own["kept"].tolist(), "ys": own[column].tolist(), "colour": colour}
+        for column, colour, _ in ERRORS
+        if len(own)
+    ]
+    row = look.row
+    if row and row["removed"]:
+        column = "error_refit" if look.step.settings["refit"] else "error_masked"
+        words = f"{row['kept']} of {row['channels']} channels: {100 * row[column]:.3g} % off"
+        marks.append(
+            {"kind": "dot", "x": row["kept"], "y": row[column], "colour": charts.CHANGED, "text": words}
+        )
+    return {"path": marks}
+
+
+def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+    return None  # what a layer reads depends on the layers before it: the server works it out
+
+
+def moving(look: Look) -> Moving:
+    table = figures.table(
+        look.report.tables["layers"],
+        {
+            "layer": figures.Column("layer"),
+            "channels": figures.Column("channels read"),
+            "kept": figures.Column("kept"),
+            "error_masked": figures.Column("error, left out", "share", charts.REMOVED),
+            "error_refit": figures.Column("error, refitted", "share", charts.KEPT),
+            "macs_before": figures.Column("MACs before"),
+            "macs_after": figures.Column("after"),
+        },
+        look.layer,
+    )
+    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures[1:])
+    legend = "".join(
+        f'<span class="swatch" style="background:{colour}"></span>{words} ' for _, colour, words in ERRORS
+    )
+    return Moving(
+        curves(look),
+        {"legend": f'<div class="legend">{legend}</div>', "figures": figures.tiles(row), "layers": table},
+    )
+
+
+frame.heading(
+    "Channels",
+    "A layer reads many channels that say nearly the same. A LASSO finds those from which its outputs can be made again, and "
+    "least squares **refits its weights to them, without training. Compare the two curves**: the gap between them is what a "
+    "refit wins back for nothing. The filters that made the other channels go for good.",
+)
+frame.workbench("prune_channels", still, moving, foresee, reads_channels)
