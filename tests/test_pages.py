@@ -45,6 +45,12 @@ STORY = session.STORY.key
 PRUNED = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]')).key
 
 
+@pytest.fixture(autouse=True)
+def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accuracy on the whole test set is not measured behind a test: it would replace the first figure at any time."""
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+
+
 class Visit:
     """One visitor: a session of the real app, from the entry point, page after page."""
 

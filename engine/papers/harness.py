@@ -142,7 +142,7 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
         record = {
             "figures": dict(outcome.figures),
             "tables": {name: table.to_dict("records") for name, table in outcome.tables.items()},
-            "wall seconds": round(seconds(), 1),
+            "wall seconds": round(seconds(), 3),
             "machine": machine(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         }
