@@ -47,7 +47,7 @@ PRUNED = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]
 
 @pytest.fixture(autouse=True)
 def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accuracy on the whole test set is not measured behind a test: it would replace the first figure at any time."""
+    """No job measures the whole test set behind a test: its figure would replace the first at any time."""
     monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
 
 
