@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine import count, masks, zoo
+from engine.surgery import weight_layers
 from engine.types import Arch, Book, Bundle, Dense, Grid, Param, SlimscopeError
 
 
@@ -127,11 +128,11 @@ def keep(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
 
 
 def turned_dense(before: Bundle, after: Bundle) -> tuple[str, ...]:
-    """Names of parameters that were codes on a grid and are 32-bit floats now."""
+    """Names of parameters that were codes and are 32-bit floats now."""
     return tuple(
         name
         for name, param in before.params.items()
-        if isinstance(param, Grid) and isinstance(after.params.get(name), Dense)
+        if not isinstance(param, Dense) and isinstance(after.params.get(name), Dense)
     )
 
 
@@ -152,6 +153,67 @@ def goes_with(bundle: Bundle, group: str, index: int) -> pd.DataFrame:
         for part in parts
     ]
     return pd.DataFrame(rows)
+
+
+LAYER_COLUMNS = (
+    "layer",
+    "weights",
+    "weights_after",
+    "filters",
+    "kept",
+    "removed",
+    "sparsity",
+    "macs_before",
+    "macs_after",
+)
+
+
+def layer_table(before: Bundle, after: Bundle) -> pd.DataFrame:
+    """Every layer, also those that only lose what they read, so that columns add up to the net's."""
+    macs = [count.macs_by_layer(bundle) for bundle in (before, after)]
+    rows = []
+    for label, name in weight_layers(before).items():
+        old, new = (torch.Size(b.params[name].shape) for b in (before, after))
+        share = 1 - new[0] / old[0]
+        sizes = (old.numel(), new.numel(), old[0], new[0], old[0] - new[0], share)
+        rows.append((label, *sizes, *(table[label] for table in macs)))
+    return pd.DataFrame(rows, columns=LAYER_COLUMNS)
+
+
+def smallest(
+    scores: Mapping[str, Tensor], share: float, allocation: str, own: Mapping[str, float]
+) -> dict[str, set[int]]:
+    """Group -> channels of lowest score, the share of all that go.
+
+    `scores` (channels,) of each group; `allocation` is `layer` (each loses the share) or `model` (one
+    ranking of all); groups in `own` have a share of their own and stay out of the ranking. The best of each
+    group stays; of equals the first goes first.
+
+    >>> smallest({"a": torch.tensor([1.0, 2.0, 3.0])}, 0.34, "layer", {})
+    {'a': {0}}
+    """
+    apart = {name: own[name] for name in scores if name in own}
+    rest = [name for name in scores if name not in apart]
+    if allocation == "layer":
+        apart |= dict.fromkeys(rest, share)
+        rest = []
+    gone: dict[str, set[int]] = {name: set() for name in rest}
+    for name, part in apart.items():
+        order = torch.argsort(scores[name], stable=True).tolist()
+        gone[name] = set(order[: min(round(part * len(order)), len(order) - 1)])
+    ranked = []
+    for name in rest:
+        order = torch.argsort(scores[name], stable=True).tolist()
+        ranked += [(float(scores[name][channel]), name, channel) for channel in order[:-1]]
+    ranked.sort(key=lambda entry: entry[0])
+    for _, name, channel in ranked[: round(share * sum(len(scores[name]) for name in rest))]:
+        gone[name].add(channel)
+    return gone
+
+
+def kept_of(groups: Mapping[str, Group], gone: Mapping[str, set[int]]) -> dict[str, list[int]]:
+    """Group -> channels that stay, for those that lose some: what `keep` and `masked` want."""
+    return {name: [c for c in range(groups[name].channels) if c not in lost] for name, lost in gone.items()}
 
 
 NORMAL = {
@@ -320,7 +382,7 @@ class _Trace:
         for tensor in (weight, bias):
             if tensor is not None:
                 self.note("makes", tensor, 0, made)
-        return _Flow(self, made)
+        return _Flow(self, made, x.dims)
 
     def normal(self, x: _Flow, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, **_: object) -> _Flow:
         for tensor in (weight, bias, mean, var):
@@ -395,8 +457,8 @@ class _Flow:
     nets that run in other threads at the same time notice nothing, as they would of torch.fx.
     """
 
-    def __init__(self, trace: _Trace, ids: tuple[int, ...]) -> None:
-        self.trace, self.ids = trace, ids
+    def __init__(self, trace: _Trace, ids: tuple[int, ...], dims: int = 4) -> None:
+        self.trace, self.ids, self.dims = trace, ids, dims
 
     @classmethod
     def __torch_function__(
@@ -407,13 +469,13 @@ class _Flow:
         return FOLLOWED[func](args[0].trace, *args, **(kwargs or {}))
 
     def dim(self) -> int:
-        return 4
+        return self.dims
 
     def flatten(self, start: int) -> _Flow:
-        return self
+        return _Flow(self.trace, self.ids, 2)
 
     def mean(self, dims: tuple[int, ...]) -> _Flow:
-        return self
+        return _Flow(self.trace, self.ids, 2)
 
     def __getitem__(self, index: tuple[slice, ...]) -> _Flow:
         if any(cut != slice(None) for cut in index[:2]):

@@ -85,6 +85,12 @@ def layer_macs(bundle: Bundle) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def macs_by_layer(bundle: Bundle) -> dict[str, int]:
+    """Layer label -> multiply-adds at batch 1."""
+    table = layer_macs(bundle)
+    return dict(zip(table["layer"], table["macs"], strict=True))
+
+
 VALUE = 100  # multiply-adds that take as long as writing and reading one number between two layers
 
 

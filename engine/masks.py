@@ -295,17 +295,20 @@ def energy_kept(values: Tensor, kept: Tensor) -> float:
     return sum_of_squares(values * kept) / total if total > 0 else 1.0
 
 
+def counted(kept: Tensor) -> dict[str, Any]:
+    """What a mask leaves of a layer: weights, kept, removed, sparsity."""
+    weights, survivors = kept.numel(), int(kept.count_nonzero())
+    removed = weights - survivors
+    return {"weights": weights, "kept": survivors, "removed": removed, "sparsity": removed / weights}
+
+
 def summary(values: Tensor, kept: Tensor) -> dict[str, Any]:
     """What a mask does to a layer: weights, kept, removed, sparsity, threshold, energy_kept.
 
     `threshold` is the largest magnitude that was removed: 0 where only zeros were.
     """
-    weights, survivors = kept.numel(), int(kept.count_nonzero())
     return {
-        "weights": weights,
-        "kept": survivors,
-        "removed": weights - survivors,
-        "sparsity": (weights - survivors) / weights,
+        **counted(kept),
         "threshold": max(abs(float(end)) for end in values.masked_fill(kept, 0.0).aminmax()),
         "energy_kept": energy_kept(values, kept),
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -94,6 +95,15 @@ def paired_difference(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
     value = (won - lost) / n
     how = f"{won} won, {lost} lost of the same {n} samples; McNemar 95 % interval"
     return Figure("accuracy change", value, "share", Basis.MEASURED, how, (value - half, value + half))
+
+
+def before_and_after(before: Tensor, after: Tensor, labels: Tensor) -> tuple[Figure, Figure, Figure]:
+    """Validation accuracy before and after a training, and their paired difference; answers are (n,)."""
+    return (
+        replace(accuracy_of(before, labels), name="validation accuracy before"),
+        replace(accuracy_of(after, labels), name="validation accuracy after"),
+        replace(paired_difference(before, after, labels), name="validation accuracy change"),
+    )
 
 
 def kl(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Figure:

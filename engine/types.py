@@ -389,6 +389,20 @@ class Progress:
         """The file for the checkpoint of one of the computation's trainings; None: it is not kept."""
         return None if self.folder is None else self.folder / f"{name}.pt"
 
+    def part(
+        self,
+        low: float,
+        high: float,
+        told: Callable[[Mapping[str, float]], Mapping[str, float] | None] = lambda row: row,
+        folder: Path | None = None,
+    ) -> Progress:
+        """Progress of what fills the share low..high; `told` says what becomes of its rows."""
+
+        def report(fraction: float, row: Mapping[str, float] | None) -> None:
+            self.report(low + (high - low) * fraction, None if row is None else told(row))
+
+        return Progress(report, self.cancelled, folder)
+
     def __call__(self, fraction: float, row: Mapping[str, float] | None = None) -> None:
         if self.cancelled():
             raise Cancelled("cancelled")

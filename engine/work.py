@@ -183,14 +183,12 @@ def after(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, list[Report
     return bundle, reports
 
 
-def _part(progress: Progress, low: float, high: float, more: Mapping[str, Any] | None = None) -> Progress:
-    """The share low..high of a computation; rows go on only with `more`, which joins them."""
+def _numbered(step: int, row: Mapping[str, float]) -> dict[str, float]:
+    return {**row, "step": step}
 
-    def report(fraction: float, row: Mapping[str, float] | None) -> None:
-        joined = None if row is None or more is None else {**row, **more}
-        progress.report(low + (high - low) * fraction, joined)
 
-    return Progress(report, progress.cancelled)
+def _untold(row: Mapping[str, float]) -> None:
+    return None
 
 
 def make(
@@ -205,7 +203,8 @@ def make(
     training = [n for n, s in enumerate(recipe, 1) if n > first and technique.get(s.technique).trains]
     for number, step in enumerate(recipe.steps[first:], first + 1):
         at = sum(n < number for n in training) / max(len(training), 1)
-        part = _part(progress, at, at + 1 / max(len(training), 1), {"step": number} if rows else None)
+        told = functools.partial(_numbered, number) if rows else _untold
+        part = progress.part(at, at + 1 / max(len(training), 1), told)
         part(0.0)
         with _named(number, step):
             outcome = _advance(bundle, step, data, part)
@@ -271,7 +270,7 @@ def _test_answers(bundle: Bundle, data: Data, progress: Progress) -> Tensor:
         while len(saved) < n:  # what was broken off goes on with the next part
             part = data.test.take(slice(len(saved), len(saved) + PART))
             begun, ended = len(saved) / n, (len(saved) + len(part)) / n
-            saved += _asked(bundle, part, _part(progress, begun, ended)).tolist()
+            saved += _asked(bundle, part, progress.part(begun, ended, _untold)).tolist()
             store.put(f"{key}-part", saved)
         store.put(key, saved)
         store.drop(f"{key}-part")
@@ -294,8 +293,8 @@ def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     if isinstance(outcome, Missing):
         raise SlimscopeError(outcome.sentence)
     bundle = outcome[0]
-    before = _test_answers(bundle.origin, source, _part(progress, 0.0, 0.5))
-    now = _test_answers(bundle, source, _part(progress, 0.5, 1.0))
+    before = _test_answers(bundle.origin, source, progress.part(0.0, 0.5, _untold))
+    now = _test_answers(bundle, source, progress.part(0.5, 1.0, _untold))
     _put_accuracy(bundle.origin, before, before, source)
     return _put_accuracy(bundle, before, now, source)
 
@@ -369,7 +368,7 @@ def _found(count: int, attempt: Attempt, progress: Progress, skip: bool) -> list
     """
     rows: dict[int, dict[str, Any]] = {}
     while left := [i for i in range(count) if i not in rows]:
-        part = _part(progress, len(rows) / count, (len(rows) + 1) / count)
+        part = progress.part(len(rows) / count, (len(rows) + 1) / count, _untold)
         for i in left if skip else left[:1]:
             part(0.0)
             row = attempt(i, part)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from engine import data, technique, zoo
-from engine.papers.harness import Claim, Ours, Outcome, Paper, part
+from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.run import apply
 from engine.types import Progress
 
@@ -31,7 +31,7 @@ def run(seed: int, progress: Progress, folder: Path) -> Outcome:
     images = data.load("mnist")
     bundle = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))  # only its shape is looked at
     step = technique.step("lottery_ticket", **SETTINGS, seed=seed)
-    _, report = apply(bundle, step, images, part(progress, 0.0, 1.0, folder))
+    _, report = apply(bundle, step, images, progress.part(0.0, 1.0, folder=folder))
     tickets = report.tables["tickets"]
     return Outcome(figures(tickets), {"tickets": tickets})
 

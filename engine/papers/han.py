@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import count, data, measure, technique, zoo
-from engine.papers.harness import Claim, Ours, Outcome, Paper, part
+from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.run import apply
 from engine.train import Plan, fit
 from engine.types import Bundle, Progress
@@ -39,12 +39,12 @@ def run(
         begun,
         images.train,
         Plan(**training, seed=seed),
-        progress=part(progress, 0.0, share),
+        progress=progress.part(0.0, share),
         checkpoint=folder / "trained.pt",
     )
     before = zoo.bundle_of(net, dict(begun.state_dict()))
     step = technique.step("prune_iteratively", **settings, seed=seed)
-    after, report = apply(before, step, images, part(progress, share, 1.0, folder))
+    after, report = apply(before, step, images, progress.part(share, 1.0, folder=folder))
     lost = [100 * (1 - measure.accuracy(bundle, images.test).value) for bundle in (before, after)]
     figures = {RATIO: ratio(after), BEFORE: lost[0], AFTER: lost[1], CHANGE: lost[1] - lost[0]}
     figures |= {

@@ -70,15 +70,6 @@ class Paper:
     run: Callable[[int, Progress, Path], Outcome]
 
 
-def part(progress: Progress, low: float, high: float, folder: Path | None = None) -> Progress:
-    """The share low..high of a run, with a folder of its own for what is half done."""
-
-    def report(fraction: float, row: Mapping[str, float] | None) -> None:
-        progress.report(low + (high - low) * fraction, row)
-
-    return Progress(report, progress.cancelled, folder)
-
-
 # ---------------------------------------------------------------- files
 
 

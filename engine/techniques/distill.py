@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from engine import measure, zoo
+from engine import measure, settings, zoo
 from engine.data import Data, Samples
 from engine.technique import Slider, Toggle, technique
 from engine.train import Plan, fit, learning_from, suited
@@ -60,24 +60,11 @@ def distill(
     ] = 0.7,
     epochs: Annotated[
         int,
-        Slider(
-            low=1,
-            high=30,
-            whole=True,
-            unit="epochs",
-            label="Epochs",
-            help="How often the student sees the chosen training images.",
-        ),
+        settings.epochs("How often the student sees the chosen training images."),
     ] = 10,
     learning_rate: Annotated[
         float,
-        Slider(
-            low=1e-4,
-            high=1e-1,
-            scale="log",
-            label="Learning rate",
-            help="How far Adam moves the weights at the most; it warms up, then falls to zero.",
-        ),
+        settings.learning_rate("How far Adam moves the weights at most; it warms up, then falls to zero."),
     ] = 0.01,
     subset: Annotated[
         int,
@@ -93,13 +80,7 @@ def distill(
     ] = 10_000,
     seed: Annotated[
         int,
-        Slider(
-            low=0,
-            high=9999,
-            whole=True,
-            label="Seed",
-            help="Fixes the student's first weights, the chosen images and their order.",
-        ),
+        settings.seed("Fixes the student's first weights, the chosen images and their order."),
     ] = 0,
     control: Annotated[
         bool,
@@ -120,6 +101,7 @@ def distill(
     teacher = zoo.build(bundle)
     seen = data.train.stratified(subset, seed)
     weight_of_run = {"distilled": alpha, **({"plain": 0.0} if control else {})}
+    of = len(weight_of_run)
     students: dict[str, Bundle] = {}
     curves = []
     for number, (run, weight) in enumerate(weight_of_run.items()):
@@ -131,7 +113,7 @@ def distill(
             suited(plan, net, seen),
             loss=learning_from(teacher, temperature, weight),
             watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
-            progress=part(progress, number, len(weight_of_run)),
+            progress=progress.part(number / of, (number + 1) / of, partial(_numbered, number)),
             checkpoint=progress.checkpoint(run),
         )
         students[run] = zoo.bundle_of(name, net.state_dict())
@@ -151,13 +133,8 @@ def student_of(bundle: Bundle) -> str:
     return student
 
 
-def part(progress: Progress, number: int, of: int) -> Progress:
-    """Progress of one of several runs; its rows say which in `run` (0 distilled, 1 plain)."""
-
-    def report(fraction: float, row: Mapping[str, float] | None) -> None:
-        progress((number + fraction) / of, None if row is None else {**row, "run": float(number)})
-
-    return Progress(report, progress.cancelled)
+def _numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:
+    return {**row, "run": float(run)}  # 0 distilled, 1 plain
 
 
 def compared(
@@ -168,9 +145,7 @@ def compared(
     answers = {run: measure.logits(zoo.build(student), samples) for run, student in students.items()}
     own = answers["distilled"]
     figures = [
-        replace(measure.accuracy_of(expert.argmax(1), labels), name="validation accuracy before"),
-        replace(measure.accuracy_of(own.argmax(1), labels), name="validation accuracy after"),
-        _change("validation accuracy change", expert, own, labels),
+        *measure.before_and_after(expert.argmax(1), own.argmax(1), labels),
         measure.kl(expert, own),
     ]
     if "plain" in answers:
@@ -179,10 +154,9 @@ def compared(
             replace(
                 measure.accuracy_of(plain.argmax(1), labels), name="validation accuracy of the plain student"
             ),
-            _change("gain over the plain student", plain, own, labels),
+            replace(
+                measure.paired_difference(plain.argmax(1), own.argmax(1), labels),
+                name="gain over the plain student",
+            ),
         ]
     return tuple(figures)
-
-
-def _change(name: str, before: Tensor, after: Tensor, labels: Tensor) -> Figure:
-    return replace(measure.paired_difference(before.argmax(1), after.argmax(1), labels), name=name)

@@ -5,17 +5,15 @@ It knows nothing of how the zeros came about: every exact zero of a weight matri
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import pandas as pd
-from torch import Tensor
 
-from engine import measure, zoo
+from engine import measure, reports, settings, zoo
 from engine.data import Data
-from engine.technique import Slider, technique
+from engine.technique import technique
 from engine.train import Plan, fit, suited, zero_masks
-from engine.types import Bundle, Dense, Figure, Progress, Report
+from engine.types import Bundle, Dense, Progress, Report
 
 
 @technique(
@@ -36,34 +34,17 @@ def finetune(
     *,
     epochs: Annotated[
         int,
-        Slider(
-            low=1,
-            high=30,
-            whole=True,
-            unit="epochs",
-            label="Epochs",
-            help="How often the net sees all training images; a few are enough after gentle pruning.",
-        ),
+        settings.epochs("How often the net sees all training images; a few are enough after gentle pruning."),
     ] = 3,
     learning_rate: Annotated[
         float,
-        Slider(
-            low=1e-4,
-            high=1e-1,
-            scale="log",
-            label="Learning rate",
-            help="How far each step moves the weights at the start; it falls to zero along a cosine.",
+        settings.learning_rate(
+            "How far a step moves the weights at the start; it falls to zero along a cosine."
         ),
     ] = 0.01,
     seed: Annotated[
         int,
-        Slider(
-            low=0,
-            high=9999,
-            whole=True,
-            label="Seed",
-            help="Fixes the order of the training images, so that a run can be repeated exactly.",
-        ),
+        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -88,28 +69,8 @@ def finetune(
     )
     state = net.state_dict()
     after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
-    figures = before_and_after(before, measure.predictions(after, data.validation), data.validation.labels)
+    answers = measure.predictions(after, data.validation)
+    figures = measure.before_and_after(before, answers, data.validation.labels)
     curve = pd.DataFrame([start, *rows], columns=list(rows[0])).astype({"epoch": int})
-    return after, Report(figures, {"curve": curve}, notes(bundle, data))
-
-
-def before_and_after(before: Tensor, after: Tensor, labels: Tensor) -> tuple[Figure, ...]:
-    """Validation accuracy before and after, and the paired difference."""
-    named = (
-        (measure.accuracy_of(before, labels), "validation accuracy before"),
-        (measure.accuracy_of(after, labels), "validation accuracy after"),
-        (measure.paired_difference(before, after, labels), "validation accuracy change"),
-    )
-    return tuple(replace(figure, name=name) for figure, name in named)
-
-
-def notes(bundle: Bundle, data: Data) -> tuple[str, ...]:
-    """What the reader should know: how many images were used, and which layers lost their codes."""
-    said = [f"trained on {len(data.train):,} images of {data.name}"]
-    coded = [name for name, param in bundle.params.items() if not isinstance(param, Dense)]
-    if coded:
-        said.append(
-            f"{', '.join(coded)} had been quantized and returned to 32-bit floats: "
-            "put quantize after fine-tune to have codes again"
-        )
-    return tuple(said)
+    note = f"Trained on {len(data.train):,} images of {data.name}."
+    return after, Report(figures, {"curve": curve}, (note, *reports.decoded(bundle)))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine import masks, measure, zoo
+from engine import masks, measure, reports, settings, zoo
 from engine.data import Data, Samples
 from engine.surgery import weight_layers
 from engine.technique import Choice, Slider, Toggle, technique
@@ -88,24 +88,11 @@ def lottery_ticket(
     ] = 0,
     epochs: Annotated[
         int,
-        Slider(
-            low=1,
-            high=60,
-            whole=True,
-            unit="epochs",
-            label="Epochs",
-            help="How often each run sees all training images, in batches of 60.",
-        ),
+        settings.epochs("How often each run sees all training images, in batches of 60.", high=60),
     ] = 6,
     learning_rate: Annotated[
         float,
-        Slider(
-            low=1e-4,
-            high=1e-1,
-            scale="log",
-            label="Learning rate",
-            help="How far Adam moves the weights at the most; it stays the same.",
-        ),
+        settings.learning_rate("How far Adam moves the weights at the most; it stays the same."),
     ] = 1.2e-3,
     re_init: Annotated[
         bool,
@@ -123,13 +110,7 @@ def lottery_ticket(
     ] = False,
     seed: Annotated[
         int,
-        Slider(
-            low=0,
-            high=9999,
-            whole=True,
-            label="Seed",
-            help="Fixes the drawn weights, the random masks and the order of the training images.",
-        ),
+        settings.seed("Fixes the drawn weights, the random masks and the order of the training images."),
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -164,7 +145,9 @@ def lottery_ticket(
     after = bundle.become({name: Dense(ticket.best[name].contiguous()) for name in bundle.params})
     tickets = pd.DataFrame(race.tickets)
     tables = {"tickets": tickets, "curve": pd.concat(race.curves, ignore_index=True)}
-    tables["layers"] = pd.DataFrame(_layer_rows(names, mask))
+    tables["layers"] = pd.DataFrame(
+        [{"layer": label, **masks.counted(mask[name])} for label, name in names.items()]
+    )
     return after, Report(_figures(tickets, rounds), tables, _notes(bundle, data, plan))
 
 
@@ -279,7 +262,12 @@ class _Race:
     def run(self, kind: str, number: int, theta: State, mask: State) -> _Trained:
         """Train `theta` under a mask and note its early stop."""
         net = self._net(theta, mask)
-        name = f"{kind.replace(' ', '-')}-{number}"
+        name, done = f"{kind.replace(' ', '-')}-{number}", len(self.tickets)
+        which = float(["ticket", "re-init", "random mask"].index(kind))
+
+        def told(row: Mapping[str, float]) -> dict[str, float]:
+            return {**row, "round": float(number), "run": which}
+
         best = _Best(self.data.validation, self.bundle, self.progress.checkpoint(f"{name}-best"))
         rows = fit(
             net,
@@ -288,7 +276,7 @@ class _Race:
             masks={layer: kept.float() for layer, kept in mask.items()},
             watch=best.watch,
             watch_every=WATCH_EVERY,
-            progress=self._part(kind, number),
+            progress=self.progress.part(done / self.runs, (done + 1) / self.runs, told),
             checkpoint=self.progress.checkpoint(name),
         )
         steps = math.ceil(len(self.data.train) / self.plan.batch)
@@ -321,16 +309,6 @@ class _Race:
             name: Dense(torch.where(mask[name], t, 0.0) if name in mask else t) for name, t in theta.items()
         }
         return zoo.fork(self.bundle.become(values))
-
-    def _part(self, kind: str, number: int) -> Progress:
-        done = len(self.tickets)
-        which = float(["ticket", "re-init", "random mask"].index(kind))
-
-        def report(fraction: float, row: Mapping[str, float] | None) -> None:
-            told = None if row is None else {**row, "round": float(number), "run": which}
-            self.progress((done + fraction) / self.runs, told)
-
-        return Progress(report, self.progress.cancelled)
 
 
 def early_stop(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -373,23 +351,6 @@ def _state(net: nn.Module, bundle: Bundle) -> State:
 # ---------------------------------------------------------------- the report
 
 
-def _layer_rows(names: Mapping[str, str], mask: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    rows = []
-    for label, name in names.items():
-        weights, kept = mask[name].numel(), int(mask[name].count_nonzero())
-        removed = weights - kept
-        rows.append(
-            {
-                "layer": label,
-                "weights": weights,
-                "kept": kept,
-                "removed": removed,
-                "sparsity": removed / weights,
-            }
-        )
-    return rows
-
-
 def _figures(tickets: pd.DataFrame, rounds: int) -> tuple[Figure, ...]:
     """The whole net, and every run of the last round: early stop, and accuracy there."""
     named = {"the whole net": tickets.iloc[0]}
@@ -421,7 +382,5 @@ def _notes(bundle: Bundle, data: Data, plan: Plan) -> tuple[str, ...]:
         f"Each run: {plan.epochs} epochs over {len(data.train):,} images of {data.name}.",
         "One seed proves little: the order of two runs can change with it.",
     ]
-    coded = [name for name, param in bundle.params.items() if not isinstance(param, Dense)]
-    if coded:
-        notes.append(f"{', '.join(coded)} had been quantized; the ticket has 32-bit floats.")
+    notes += reports.decoded(bundle)
     return tuple(notes)

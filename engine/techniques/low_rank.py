@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import pandas as pd
 from torch import nn
 
-from engine import factors, zoo
+from engine import factors, settings, zoo
 from engine.data import Data
 from engine.surgery import get_layer, weight_layers
-from engine.technique import Choice, Layers, PerLayer, Slider, technique
+from engine.technique import Choice, PerLayer, Slider, technique
 from engine.types import Basis, Book, Bundle, Dense, Figure, Grid, Param, Report
 
 DEFAULT_RANK = 16
@@ -128,7 +128,7 @@ def low_rank(
     ] = NO_OVERRIDE,
     leave_out: Annotated[
         Sequence[str],
-        Layers(unit="layers", label="Leave out", help="Layers that are not touched."),
+        settings.leave_out("Layers that are not touched."),
     ] = (),
 ) -> tuple[Bundle, Report]:
     """Split each layer in two by its truncated singular value decomposition.

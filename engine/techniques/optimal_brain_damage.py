@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine import count, curvature, masks, scores, zoo
+from engine import count, curvature, masks, reports, scores, settings, zoo
 from engine.data import Data, Samples
 from engine.surgery import weight_layers
-from engine.technique import Choice, Slider, technique
+from engine.technique import Choice, technique
 from engine.types import Basis, Bundle, Figure, Report
 
 MOST, LEAST = 200, 24  # single weights that are taken out by turns
@@ -55,14 +55,7 @@ def optimal_brain_damage(
     *,
     sparsity: Annotated[
         float,
-        Slider(
-            low=0.0,
-            high=0.999,
-            scale="fine",
-            unit="share of weights removed",
-            label="Sparsity",
-            help="How many of the weights become zero, those of lowest saliency first.",
-        ),
+        settings.sparsity("How many of the weights become zero, those of lowest saliency first."),
     ] = 0.6,
     scope: Annotated[
         str,
@@ -78,25 +71,11 @@ def optimal_brain_damage(
     ] = "model",
     samples: Annotated[
         int,
-        Slider(
-            low=50,
-            high=2000,
-            step=50,
-            whole=True,
-            unit="training samples",
-            label="Samples",
-            help="On how many training samples curvature and loss are taken.",
-        ),
+        settings.samples("On how many training samples curvature and loss are taken."),
     ] = 200,
     seed: Annotated[
         int,
-        Slider(
-            low=0,
-            high=9999,
-            whole=True,
-            label="Seed",
-            help="Fixes the training samples, and the single weights that are taken out by turns.",
-        ),
+        settings.seed("Fixes the training samples, and the single weights that are taken out by turns."),
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Removes the weights of lowest saliency h w^2 / 2, the rise of the loss that curvature predicts.
@@ -128,7 +107,11 @@ def optimal_brain_damage(
     singles = _singles(bundle, data.train, samples, seed)
     groups = _groups(bundle, data.train, samples, seed, scope)
     predicted = pd.concat([part for part in (singles, groups) if len(part)], ignore_index=True)
-    figures = (*_counted(layers), *_losses(layers, real, len(rise)), *_correlations(singles, len(rise)))
+    figures = (
+        *reports.removed(layers),
+        *_losses(layers, real, len(rise)),
+        *_correlations(singles, len(rise)),
+    )
     notes = _notes(bundle, singles, real, len(rise))
     after = bundle.become({**bundle.params, **changed})
     return after, Report(figures, {"layers": layers, "predicted": predicted}, notes)
@@ -266,15 +249,6 @@ def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, scope: str)
 
 
 # ---------------------------------------------------------------- the report
-
-
-def _counted(layers: pd.DataFrame) -> tuple[Figure, ...]:
-    weights, removed = int(layers["weights"].sum()), int(layers["removed"].sum())
-    how = "zeros / weights of all layers; biases left out"
-    return (
-        Figure("weights removed", removed, "weights", Basis.COUNTED, "zeros after this step"),
-        Figure("sparsity of the pruned layers", removed / max(weights, 1), "share", Basis.COUNTED, how),
-    )
 
 
 def _losses(layers: pd.DataFrame, real: Mapping[str, float], n: int) -> tuple[Figure, ...]:

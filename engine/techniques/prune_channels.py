@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from engine import channels, count, lars, zoo
+from engine import channels, count, lars, settings, zoo
 from engine.channels import Group
 from engine.data import Data, Samples
 from engine.surgery import get_layer, weight_layers
-from engine.technique import Choice, Layers, PerLayer, SettingError, Slider, Toggle, technique
+from engine.technique import Choice, PerLayer, SettingError, Slider, Toggle, technique
 from engine.types import Basis, Bundle, Dense, Figure, Param, Report
 
 POINTS = 10  # places of an image at most that a convolution is fitted at (He 2017)
@@ -110,17 +110,11 @@ def prune_channels(
     ] = NO_OVERRIDE,
     leave_out: Annotated[
         Sequence[str],
-        Layers(unit="layers", label="Leave out", help="Layers that go on reading all their channels."),
+        settings.leave_out("Layers that go on reading all their channels."),
     ] = (),
     seed: Annotated[
         int,
-        Slider(
-            low=0,
-            high=9999,
-            whole=True,
-            label="Seed",
-            help="Fixes the places of the images, and which channels chance picks.",
-        ),
+        settings.seed("Fixes the places of the images, and which channels chance picks."),
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Keeps, layer by layer, the inputs that remake its outputs best, and fits its weights to them anew.
@@ -455,7 +449,7 @@ def _narrowed(bundle: Bundle, found: Sequence[_Found], refit: bool) -> Bundle:
 
 def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFrame:
     """Every layer, so that columns add up to the net's; errors only of those that read less."""
-    macs = [dict(zip(t["layer"], t["macs"], strict=True)) for t in map(count.layer_macs, (before, after))]
+    macs = [count.macs_by_layer(bundle) for bundle in (before, after)]
     pruned = {one.reader.label: one for one in found}
     rows = []
     for label, name in weight_layers(before).items():
@@ -550,11 +544,7 @@ def _notes(
         notes.append(
             f"Only one channel is left for {', '.join(single)} to read: all that follows depends on it."
         )
-    floats = [
-        name
-        for name, param in before.params.items()
-        if not isinstance(param, Dense) and isinstance(after.params[name], Dense)
-    ]
+    floats = channels.turned_dense(before, after)
     if floats:
         notes.append(
             f"{', '.join(floats)} are 32-bit floats again: their codes no longer fit. Quantize after "

@@ -11,11 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from engine import channels, count
+from engine import channels, count, settings
 from engine.channels import Group, Part
 from engine.data import Data
-from engine.surgery import weight_layers
-from engine.technique import Choice, Layers, PerLayer, Picks, SettingError, Slider, Toggle, technique
+from engine.technique import Choice, PerLayer, Picks, SettingError, Slider, Toggle, technique
 from engine.types import Basis, Bundle, Figure, Report
 
 SPARSITY = Slider(
@@ -28,17 +27,6 @@ SPARSITY = Slider(
 )
 NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
 NOBODY: Mapping[str, Sequence[int]] = MappingProxyType({})
-LAYER_COLUMNS = (
-    "layer",
-    "weights",
-    "weights_after",
-    "filters",
-    "kept",
-    "removed",
-    "sparsity",
-    "macs_before",
-    "macs_after",
-)
 FILTER_COLUMNS = ("layer", "filter", "score", "kept")
 
 
@@ -109,22 +97,11 @@ def prune_filters(
     ] = NOBODY,
     leave_out: Annotated[
         Sequence[str],
-        Layers(
-            unit="layers",
-            label="Leave out",
-            help="Layers that keep all their filters; what they read of others may still go.",
-        ),
+        settings.leave_out("Layers that keep all their filters; what they read of others may still go."),
     ] = (),
     seed: Annotated[
         int,
-        Slider(
-            low=0,
-            high=9999,
-            whole=True,
-            label="Seed",
-            help="Fixes which filters chance picks.",
-            when=(("score", ("random",)),),
-        ),
+        settings.seed("Fixes which filters chance picks.", when=(("score", ("random",)),)),
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Removes the smallest filters and units for good: the net that is left is narrower.
@@ -145,16 +122,17 @@ def prune_filters(
         for name, group in known.items()
         if (streams or not group.stream) and not set(group.layers) & set(leave_out)
     }
-    gone = _smallest(open_to, sparsity, allocation, per_layer)
+    if allocation == "model":
+        open_to = {name: _over_mean(values) for name, values in open_to.items()}
+    gone = channels.smallest(open_to, sparsity, allocation, per_layer)
     for name, picked in by_hand.items():
         if picked and max(picked) >= known[name].channels:
             raise SettingError(
                 f"by_hand[{name}] names filter {max(picked)}: allowed is 0 to {known[name].channels - 1}"
             )
         gone[name] = gone.get(name, set()) | set(picked)
-    kept = {name: [c for c in range(known[name].channels) if c not in lost] for name, lost in gone.items()}
-    after = channels.keep(bundle, kept)
-    layers = _layers(bundle, after)
+    after = channels.keep(bundle, channels.kept_of(known, gone))
+    layers = channels.layer_table(bundle, after)
     filters = _filters(known, scores, gone)
     figures = _figures(bundle, after, layers, gone)
     notes = _notes(bundle, after, known, gone, layers, leave_out)
@@ -202,59 +180,7 @@ def _over_mean(scores: Tensor) -> Tensor:
     return scores / mean if mean > 0 else scores
 
 
-def _smallest(
-    scores: Mapping[str, Tensor], sparsity: float, allocation: str, per_layer: Mapping[str, float]
-) -> dict[str, set[int]]:
-    """Group -> channels that go. The best of each group stays; of equals the first goes first."""
-    own = {name: per_layer[name] for name in scores if name in per_layer}
-    rest = [name for name in scores if name not in own]
-    if allocation == "layer":
-        own |= dict.fromkeys(rest, sparsity)
-        rest = []
-    gone = {}
-    for name, share in own.items():
-        order = torch.argsort(scores[name], stable=True).tolist()
-        gone[name] = set(order[: min(round(share * len(order)), len(order) - 1)])
-    return gone | _smallest_of_all({name: scores[name] for name in rest}, sparsity)
-
-
-def _smallest_of_all(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, set[int]]:
-    """As `_smallest`, in one ranking of all scores over their group's mean."""
-    ranked = []
-    for name, values in scores.items():
-        order = torch.argsort(values, stable=True).tolist()
-        relative = _over_mean(values).tolist()
-        ranked += [(relative[channel], name, channel) for channel in order[:-1]]
-    ranked.sort(key=lambda entry: entry[0])
-    total = sum(map(len, scores.values()))
-    gone: dict[str, set[int]] = {name: set() for name in scores}
-    for _, name, channel in ranked[: round(sparsity * total)]:
-        gone[name].add(channel)
-    return gone
-
-
 # ---------------------------------------------------------------- what the report says
-
-
-def _layers(before: Bundle, after: Bundle) -> pd.DataFrame:
-    """Every layer, also those that only lose what they read, so that columns add up to the net's."""
-    macs = [dict(zip(t["layer"], t["macs"], strict=True)) for t in map(count.layer_macs, (before, after))]
-    rows = []
-    for label, name in weight_layers(before).items():
-        old, new = (torch.Size(b.params[name].shape) for b in (before, after))
-        rows.append(
-            (
-                label,
-                old.numel(),
-                new.numel(),
-                old[0],
-                new[0],
-                old[0] - new[0],
-                1 - new[0] / old[0],
-                *(table[label] for table in macs),
-            )
-        )
-    return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 
 def _filters(

@@ -11,19 +11,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from engine import masks, measure, schedules, zoo
+from engine import masks, measure, reports, schedules, settings, zoo
 from engine.data import Data, Samples
 from engine.surgery import weight_layers
-from engine.technique import Choice, Layers, Slider, technique
+from engine.technique import Choice, Slider, technique
 from engine.train import Plan, fit, suited, zero_masks
-from engine.types import Basis, Bundle, Dense, Figure, Progress, Report
+from engine.types import Bundle, Dense, Progress, Report
 
 INTERVAL = 100  # batches between two prunings while the net trains
 OVER = 0.75  # share of a gradual training after which no more weights are removed
 BEARABLE = 0.01  # accuracy that a layer may lose when it is pruned alone
 SCANNED = 1000  # validation samples of the sensitivity scan
 SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
-LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "energy_kept")
+LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
 
 
 @technique(
@@ -45,13 +45,8 @@ def prune_iteratively(
     *,
     sparsity: Annotated[
         float,
-        Slider(
-            low=0.0,
-            high=0.999,
-            scale="fine",
-            unit="share of weights removed",
-            label="Final sparsity",
-            help="How many of the weights are zero at the end: 0.92 leaves one in twelve.",
+        settings.sparsity(
+            "How many of the weights are zero at the end: 0.92 leaves one in twelve.", label="Final sparsity"
         ),
     ] = 0.92,
     schedule: Annotated[
@@ -79,13 +74,9 @@ def prune_iteratively(
     ] = 5,
     epochs: Annotated[
         int,
-        Slider(
-            low=1,
+        settings.epochs(
+            "How often the net sees all training images: in each round, or in all where it is gradual.",
             high=60,
-            whole=True,
-            unit="epochs",
-            label="Epochs",
-            help="How often the net sees all training images: in each round, or in all where it is gradual.",
         ),
     ] = 2,
     by: Annotated[
@@ -103,27 +94,17 @@ def prune_iteratively(
     ] = "quality",
     learning_rate: Annotated[
         float,
-        Slider(
-            low=1e-4,
-            high=1e-1,
-            scale="log",
-            label="Learning rate",
-            help="A tenth of the first training's is usual; in each round it falls to zero along a cosine.",
+        settings.learning_rate(
+            "A tenth of the first training's is usual; in each round it falls to zero along a cosine."
         ),
     ] = 0.01,
     leave_out: Annotated[
         Sequence[str],
-        Layers(unit="layers", label="Leave out", help="Layers that are trained, but not pruned."),
+        settings.leave_out("Layers that are trained, but not pruned."),
     ] = (),
     seed: Annotated[
         int,
-        Slider(
-            low=0,
-            high=9999,
-            whole=True,
-            label="Seed",
-            help="Fixes the order of the training images, so that a run can be repeated exactly.",
-        ),
+        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -149,11 +130,15 @@ def prune_iteratively(
         tables = _in_rounds(run, schedules.geometric(sparsity, rounds, ranking.zeros(net)))
     state = net.state_dict()
     after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
-    tables["layers"] = layers = pd.DataFrame(_layer_rows(bundle, after, names), columns=LAYER_COLUMNS)
+    rows = [
+        {"layer": label, **masks.summary(bundle.params[name].decode(), after.params[name].decode() != 0)}
+        for label, name in names.items()
+    ]
+    tables["layers"] = layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
     if scan is not None:
         tables["sensitivity"] = scan
     answers = measure.predictions(after, data.validation)
-    figures = (*_counted(layers), *_compared(before, answers, data.validation.labels))
+    figures = (*reports.removed(layers), *measure.before_and_after(before, answers, data.validation.labels))
     return after, Report(figures, tables, _notes(bundle, data, layers, leave_out))
 
 
@@ -261,6 +246,10 @@ class _Run:
 def _in_rounds(run: _Run, sparsities: Sequence[float]) -> dict[str, pd.DataFrame]:
     """Prune to each sparsity in turn, each time followed by a training that begins at a full rate."""
     rows, series = [], []
+
+    def further(row: Mapping[str, float]) -> dict[str, float]:  # rounds go on counting the epochs
+        return {**row, "epoch": row["epoch"] + (number - 1) * run.plan.epochs}
+
     for number, sparsity in enumerate(sparsities, 1):
         with torch.no_grad():
             for name, kept in run.ranking.kept(run.net, sparsity).items():
@@ -272,7 +261,7 @@ def _in_rounds(run: _Run, sparsities: Sequence[float]) -> dict[str, pd.DataFrame
             replace(run.plan, seed=100 * run.plan.seed + number),
             masks=zero_masks(run.net),
             watch=run.watch,
-            progress=_part(run.progress, number, len(sparsities), run.plan.epochs),
+            progress=run.progress.part((number - 1) / len(sparsities), number / len(sparsities), further),
             checkpoint=run.progress.checkpoint(f"round-{number}"),
         )
         rows.append({**pruned, "after": learned[-1]["validation accuracy"]})
@@ -307,67 +296,13 @@ def _gradually(run: _Run, sparsity: float) -> pd.DataFrame:
     return pd.DataFrame(learned).astype({"epoch": int})
 
 
-def _part(progress: Progress, number: int, of: int, epochs: int) -> Progress:
-    """Progress of round `number` (from 1); its rows go on counting epochs where the last round ended."""
-
-    def report(fraction: float, row: Mapping[str, float] | None) -> None:
-        told = None if row is None else {**row, "epoch": row["epoch"] + (number - 1) * epochs}
-        progress((number - 1 + fraction) / of, told)
-
-    return Progress(report, progress.cancelled)
-
-
 # ---------------------------------------------------------------- the report
-
-
-def _layer_rows(before: Bundle, after: Bundle, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """`energy_kept` is the share of the first weights' squares where weights are left at the end."""
-    rows = []
-    for label, name in names.items():
-        kept = after.params[name].decode() != 0
-        weights, survivors = kept.numel(), int(kept.count_nonzero())
-        rows.append(
-            {
-                "layer": label,
-                "weights": weights,
-                "kept": survivors,
-                "removed": weights - survivors,
-                "sparsity": (weights - survivors) / weights,
-                "energy_kept": masks.energy_kept(before.params[name].decode(), kept),
-            }
-        )
-    return rows
-
-
-def _counted(layers: pd.DataFrame) -> tuple[Figure, ...]:
-    weights, removed = int(layers["weights"].sum()), int(layers["removed"].sum())
-    how = "zeros / weights of the layers that this step may prune; biases left out"
-    return (
-        Figure("weights removed", removed, "weights", Basis.COUNTED, "zeros after this step, in its layers"),
-        Figure("sparsity of the pruned layers", removed / max(weights, 1), "share", Basis.COUNTED, how),
-    )
-
-
-def _compared(before: Tensor, after: Tensor, labels: Tensor) -> tuple[Figure, ...]:
-    named = (
-        (measure.accuracy_of(before, labels), "validation accuracy before"),
-        (measure.accuracy_of(after, labels), "validation accuracy after"),
-        (measure.paired_difference(before, after, labels), "validation accuracy change"),
-    )
-    return tuple(replace(figure, name=name) for figure, name in named)
 
 
 def _notes(bundle: Bundle, data: Data, layers: pd.DataFrame, leave_out: Sequence[str]) -> tuple[str, ...]:
     notes = [f"Trained on {len(data.train):,} images of {data.name}."]
-    empty = layers.loc[layers["kept"] == 0, "layer"].tolist()
-    if empty:
-        notes.append(f"No weight is left in {', '.join(empty)}: nothing but biases passes this layer.")
+    notes += reports.emptied(layers)
     if leave_out:
         notes.append(f"Trained, but not pruned: {', '.join(leave_out)}.")
-    coded = [name for name, param in bundle.params.items() if not isinstance(param, Dense)]
-    if coded:
-        notes.append(
-            f"{', '.join(coded)} had been quantized and returned to 32-bit floats: "
-            "put quantize after this step to have codes again."
-        )
+    notes += reports.decoded(bundle)
     return tuple(notes)

@@ -11,21 +11,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from engine import count, curvature, masks, scores, zoo
+from engine import count, curvature, masks, reports, scores, settings, zoo
 from engine.data import Data
 from engine.surgery import weight_layers
-from engine.technique import Choice, Layers, PerLayer, Slider, technique
-from engine.types import Basis, Bundle, Figure, Report, SlimscopeError
+from engine.technique import Choice, PerLayer, Slider, technique
+from engine.types import Bundle, Report, SlimscopeError
 
 BY_SHARE = (("by", ("sparsity",)), ("shape", masks.UNITS))  # of N:M, N and M are the share
-SPARSITY = Slider(
-    low=0.0,
-    high=0.999,
-    scale="fine",
-    unit="share of weights removed",
-    label="Sparsity",
-    help="How many of the weights become zero: 0.9 removes nine out of ten, the smallest first.",
-    when=BY_SHARE,
+SPARSITY = settings.sparsity(
+    "How many of the weights become zero: 0.9 removes nine out of ten, the smallest first.", when=BY_SHARE
 )
 NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
 COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
@@ -154,14 +148,8 @@ def prune_weights(
     ] = "l1",
     samples: Annotated[
         int,
-        Slider(
-            low=50,
-            high=2000,
-            step=50,
-            whole=True,
-            unit="training samples",
-            label="Samples",
-            help="On how many training samples gradient or curvature is taken.",
+        settings.samples(
+            "On how many training samples gradient or curvature is taken.",
             when=(("by", ("sparsity",)), ("score", ("taylor", "obd"))),
         ),
     ] = 200,
@@ -201,16 +189,12 @@ def prune_weights(
     ] = NO_OVERRIDE,
     leave_out: Annotated[
         Sequence[str],
-        Layers(unit="layers", label="Leave out", help="Layers that are not touched."),
+        settings.leave_out("Layers that are not touched."),
     ] = (),
     seed: Annotated[
         int,
-        Slider(
-            low=0,
-            high=9999,
-            whole=True,
-            label="Seed",
-            help="Fixes what chance picks: the weights, or the training samples.",
+        settings.seed(
+            "Fixes what chance picks: the weights, or the training samples.",
             when=(("by", ("sparsity",)), ("score", ("random", "taylor", "obd"))),
         ),
     ] = 0,
@@ -250,7 +234,7 @@ def prune_weights(
     if by == "sparsity":
         seen = 0 if data is None else min(samples, len(data.train))
         notes += [*_notes_on_score(score, shape, seen), *_notes_on_shape(bundle, shape)]
-    return after, Report(_figures(table), {"layers": table}, tuple(notes))
+    return after, Report(reports.removed(table), {"layers": table}, tuple(notes))
 
 
 # ---------------------------------------------------------------- what a weight is worth
@@ -307,7 +291,7 @@ def _normal_scales(bundle: Bundle) -> dict[str, Tensor]:
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(note(name))
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.register_forward_pre_hook(meet(name))
     net(torch.zeros(count.INPUT_SHAPES[zoo.entry(bundle.arch.name).data], device="meta"))
     return found
@@ -354,20 +338,8 @@ def _by_sparsity(
 # ---------------------------------------------------------------- the report
 
 
-def _figures(table: pd.DataFrame) -> tuple[Figure, ...]:
-    weights, removed = int(table["weights"].sum()), int(table["removed"].sum())
-    how = "zeros / weights of the layers that this step may touch; biases left out"
-    return (
-        Figure("weights removed", removed, "weights", Basis.COUNTED, "zeros after this step, in its layers"),
-        Figure("sparsity of the pruned layers", removed / max(weights, 1), "share", Basis.COUNTED, how),
-    )
-
-
 def _notes(table: pd.DataFrame, leave_out: Sequence[str], unfit: Mapping[str, str]) -> tuple[str, ...]:
-    notes = []
-    empty = table.loc[table["kept"] == 0, "layer"].tolist()
-    if empty:
-        notes.append(f"No weight is left in {', '.join(empty)}: nothing but biases passes this layer.")
+    notes = reports.emptied(table)
     if leave_out:
         notes.append(f"Left out: {', '.join(leave_out)}.")
     if unfit:

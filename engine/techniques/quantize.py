@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from engine import grids, zoo
+from engine import grids, settings, zoo
 from engine.data import Data
 from engine.surgery import code_range, get_layer, weight_layers
-from engine.technique import Choice, Layers, PerLayer, Slider, technique
+from engine.technique import Choice, PerLayer, Slider, technique
 from engine.types import Arch, Basis, Bundle, Dense, Figure, Grid, Param, Report, SlimscopeError
 
 CALIBRATION = 256  # images of the training split that static activation ranges are read from
@@ -167,7 +167,7 @@ def quantize(
     ] = NO_OVERRIDE,
     leave_out: Annotated[
         Sequence[str],
-        Layers(unit="layers", label="Leave out", help="Layers that are not touched."),
+        settings.leave_out("Layers that are not touched."),
     ] = (),
 ) -> tuple[Bundle, Report]:
     """Round weights to an even grid of 2^bits values and store the codes with their scales.
@@ -281,10 +281,10 @@ def _modules(names: Mapping[str, str]) -> list[str]:
 
 def _inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Tensor]:
     """What enters each module for the calibration images: a flat, even sketch of it."""
-    for verb, settings in bundle.arch.edits:
-        if verb == "quantize_input" and settings["layer"] in modules:
+    for verb, own in bundle.arch.edits:
+        if verb == "quantize_input" and own["layer"] in modules:
             raise SlimscopeError(
-                f"the input of layer {settings['layer']!r} is quantized already; remove one of the two steps"
+                f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
             )
     net, seen = zoo.fork(bundle).eval(), {}
 
