@@ -185,7 +185,7 @@ def narrow(
                 names: tuple[str, ...] = ("out_features", "in_features")
             case nn.Conv2d(groups=1):
                 names = ("out_channels", "in_channels")
-            case nn.BatchNorm2d():
+            case nn.BatchNorm1d() | nn.BatchNorm2d():
                 names = ("num_features",)
             case _:
                 raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be made narrower")

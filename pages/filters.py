@@ -43,10 +43,34 @@ def still(look: Look, place: Place) -> None:
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     explorer(look)
+    slimming()
     training.section(
         "finetune",
         "Win accuracy back",
         "A few epochs of training on the narrower net: with whole filters gone, it nearly always needs them.",
+    )
+
+
+def slimming() -> None:
+    """The net chooses by itself which channels it can spare."""
+    report = training.section(
+        "slim",
+        "Let the net choose",
+        "A penalty pulls batch-norm's scales to zero while the net trains: each channel must earn its place. Those that "
+        "fade are taken out, and the narrow net is trained once more. Use it in place of the steps above.",
+    )
+    if report is None:
+        return
+    st.plotly_chart(
+        charts.falling(report.tables["scales"], {"before": "as it came", "trained": "under the penalty"}),
+        key="scales",
+        config={"displayModeBar": False},
+        alt="Batch-norm scales of all channels, sorted, before and after the training with the penalty",
+    )
+    st.caption(
+        "Each curve has every channel's scale, the largest first. The penalty parts those that the net needs from those "
+        "that it can spare; channels right of the line have gone. Where layers lose the same share each, the line is the "
+        "number of channels that stay, not one cut through all."
     )
 
 

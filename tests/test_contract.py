@@ -38,7 +38,7 @@ def small() -> Data:
 
 @pytest.fixture(scope="module")
 def before() -> Bundle:
-    return zoo.bundle_of("lenet-300-100", zoo.seeded("lenet-300-100", 0).state_dict())
+    return zoo.bundle_of("mlp-500-300", zoo.seeded("mlp-500-300", 0).state_dict())
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def tiny(spec: Technique) -> Step:
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_input_is_never_touched(name: str, results: Mapping[str, Any], before: Bundle) -> None:
-    fresh = zoo.bundle_of("lenet-300-100", zoo.seeded("lenet-300-100", 0).state_dict())
+    fresh = zoo.bundle_of("mlp-500-300", zoo.seeded("mlp-500-300", 0).state_dict())
     assert Bundle(before.arch, before.params).fingerprint == fresh.fingerprint
     assert results[name][0].fingerprint != fresh.fingerprint
 

@@ -70,6 +70,13 @@ ENTRIES = {
         "two recurrent layers that read a digit row by row",
         "lstm-32",
     ),
+    "mlp-500-300": Entry(
+        lambda: Perceptron(784, 500, 300, 10, normal=True),
+        "mnist",
+        "MLP-500-300",
+        "network slimming's own: three fully connected layers with batch-norm between",
+        "mlp-32",
+    ),
     "mlp-32": Entry(
         lambda: Perceptron(784, 32, 10), "mnist", "MLP-32", "a student: one hidden layer of 32 units"
     ),

@@ -34,6 +34,7 @@ PLANS = {
     "resnet-20": CIFAR_PLAN,
     "vgg-small": Plan(30, 0.2, shift=4, flip=True, small_epochs=10, channels_last=True),
     "lstm-mnist": LSTM_PLAN,
+    "mlp-500-300": Plan(20, 0.1, batch=256, shift=1, weight_decay=1e-4),
     "mlp-32": Plan(15, 0.08, weight_decay=1e-4),
     "lenet-5-small": Plan(8, 0.06),
     "resnet-8": Plan(14, 0.3, shift=4, flip=True, small_epochs=6, channels_last=True),

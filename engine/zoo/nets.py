@@ -7,18 +7,26 @@ from torch.nn import functional as F
 
 
 class Perceptron(nn.Module):
-    """LeNet-300-100 and its kin: fully connected layers fc1, fc2, ... with ReLU between."""
+    """LeNet-300-100 and its kin: fully connected layers fc1, fc2, ... with ReLU between.
 
-    def __init__(self, *widths: int) -> None:
+    With `normal`, each layer but the last has batch-norm (bn1, bn2, ...) in place of a bias.
+    """
+
+    def __init__(self, *widths: int, normal: bool = False) -> None:
         super().__init__()
         self.depth = len(widths) - 1
-        for i in range(self.depth):
-            self.add_module(f"fc{i + 1}", nn.Linear(widths[i], widths[i + 1]))
+        self.normal = normal
+        for i in range(1, self.depth + 1):
+            normed = normal and i < self.depth
+            self.add_module(f"fc{i}", nn.Linear(widths[i - 1], widths[i], bias=not normed))
+            if normed:
+                self.add_module(f"bn{i}", nn.BatchNorm1d(widths[i]))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)  # (n, 784)
         for i in range(1, self.depth):
-            x = F.relu(self.get_submodule(f"fc{i}")(x))
+            x = self.get_submodule(f"fc{i}")(x)
+            x = F.relu(self.get_submodule(f"bn{i}")(x) if self.normal else x)
         return self.get_submodule(f"fc{self.depth}")(x)  # type: ignore[no-any-return]
 
 

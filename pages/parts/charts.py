@@ -6,6 +6,7 @@ here, everything else from the theme. A picture of a tensor is an RGB array.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +140,27 @@ def lines(
             }
         traces.append(trace)
     return chart(traces, *titles, height=height, yaxis={"tickformat": ".1%"} if percent else {})
+
+
+def falling(scales: pd.DataFrame, columns: Mapping[str, str], height: int = 280) -> Chart:
+    """Sorted values of some columns, the largest first, and a line behind the rows that are kept."""
+    ranks = list(range(1, len(scales) + 1))
+    traces: list[Chart] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": ranks,
+            "y": scales[column].sort_values(ascending=False).tolist(),
+            "name": name,
+            "line": {"color": SERIES[i], "width": 2, "dash": DASHES[i]},
+        }
+        for i, (column, name) in enumerate(columns.items())
+    ]
+    drawn = chart(traces, "channels, by rank", "size of the scale", height=height)
+    kept = int(scales["kept"].sum()) + 0.5
+    line = {"type": "line", "x0": kept, "x1": kept, "y0": 0, "y1": 1, "yref": "paper"}
+    drawn["layout"]["shapes"] = [{**line, "line": {"color": REMOVED, "width": 2, "dash": "dot"}}]
+    return drawn
 
 
 def ranking(scores: list[float], names: list[int], x: str, y: str) -> Chart:

@@ -21,6 +21,7 @@ ORDER = (
     "distill",
     "low_rank",
     "prune_channels",
+    "slim",
     "prune_filters",
     "lottery_ticket",
     "prune_iteratively",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from engine.types import Report
 from pages.parts import cached, charts, figures, jobs, knobs, session
 
 
@@ -13,14 +14,14 @@ def controls(name: str) -> None:
     knobs.membership(name)
 
 
-def outcome(name: str) -> None:
-    """Run button and live curves of an untrained step; curve, figures and notes of a trained one."""
+def outcome(name: str) -> Report | None:
+    """Run button and live curves of an untrained step; curve, figures, notes and report of a trained one."""
     if knobs.find(name) is None:
         st.info("Add the step to the recipe to train it.", icon=":material/model_training:")
-        return
+        return None
     reached = jobs.reached(session.subject(), knobs.through(name))
     if reached is None:
-        return
+        return None
     report = reached[1][-1]
     curve = report.tables["curve"]
     chart = charts.lines(
@@ -42,17 +43,18 @@ def outcome(name: str) -> None:
     st.html(figures.tiles(row))
     for note in report.notes:
         st.caption(note)
+    return report
 
 
-def section(name: str, title: str, lead: str) -> None:
-    """Controls on the left, outcome on the right, under a heading of their own."""
+def section(name: str, title: str, lead: str) -> Report | None:
+    """Controls on the left, outcome on the right, under a heading of their own; the report, once trained."""
     st.subheader(title, anchor=False)
     st.caption(lead)
     if session.why_idle():
         st.caption(session.why_idle())
-        return
+        return None
     left, right = st.columns([1, 2], gap="medium")
     with left:
         controls(name)
     with right:
-        outcome(name)
+        return outcome(name)

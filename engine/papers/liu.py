@@ -1,0 +1,83 @@
+"""Liu 2017: a perceptron slimmed to a sixth of its parameters at almost the same error."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from engine import count, data, measure, technique, zoo
+from engine.papers.harness import Claim, Ours, Outcome, Paper
+from engine.run import apply
+from engine.types import Progress
+
+NET = "mlp-500-300"
+SHARE = "parameters removed"
+BEFORE = "test error before"
+AFTER = "test error after"
+CHANGE = "test error change"
+PUBLISHED = {SHARE: 84.4, BEFORE: 1.43, AFTER: 1.49, CHANGE: 0.06}
+BEARABLE = 0.1  # points
+TRAINING: dict[str, Any] = {"epochs": 20, "learning_rate": 0.1}
+SLIM: dict[str, Any] = {**TRAINING, "sparsity": 0.8, "allocation": "layer", "strength": 1e-3, "tuning": 20}
+
+
+def run(seed: int, progress: Progress, folder: Path) -> Outcome:
+    """From the same first weights: the whole net, trained twice in a row, and the slimmed one."""
+    images = data.load("mnist")
+    first = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))
+    whole = first
+    for number in (0, 1):
+        step = technique.step("finetune", **TRAINING, seed=2 * seed + number)
+        part = progress.part(0.25 * number, 0.25 * (number + 1), folder=folder / f"whole-{number}")
+        whole, _ = apply(whole, step, images, part)
+    step = technique.step("slim", **SLIM, seed=2 * seed)
+    slimmed, report = apply(first, step, images, progress.part(0.5, 1.0, folder=folder / "slim"))
+    lost = [100 * (1 - measure.accuracy(bundle, images.test).value) for bundle in (whole, slimmed)]
+    sizes = [count.parameters(bundle).value for bundle in (whole, slimmed)]
+    figures = {
+        SHARE: 100 * (1 - sizes[1] / sizes[0]),
+        BEFORE: lost[0],
+        AFTER: lost[1],
+        CHANGE: lost[1] - lost[0],
+        **{f.name: float(f.value) for f in report.figures if f.name.startswith("validation")},
+    }
+    return Outcome(figures, {"layers": report.tables["layers"]})
+
+
+def judge(ours: Ours) -> str:
+    """`reproduced`: 84 % fewer parameters, and the median seed loses at most 0.1 point.
+
+    `beaten`: the median seed loses nothing, and makes fewer errors than the published net.
+    """
+    middle = {name: statistics.median(values) for name, values in ours.items()}
+    if middle[SHARE] < 84 or middle[CHANGE] > BEARABLE:
+        return "not reached"
+    beaten = middle[CHANGE] <= 0 and middle[AFTER] < PUBLISHED[AFTER]
+    return "beaten" if beaten else "reproduced"
+
+
+ERRORS = "wrong answers to the 10,000 test images; nothing is chosen by them"
+SLIMMING = Paper(
+    name="slimming-mlp",
+    paper="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, "
+    "arXiv 1708.06519, section 5",
+    claim="A perceptron of 784-500-300-10 slimmed to 784-100-60-10 makes hardly more errors.",
+    claims=(
+        Claim(SHARE, PUBLISHED[SHARE], "%", "parameters of the slimmed net over those of the whole"),
+        Claim(BEFORE, PUBLISHED[BEFORE], "%", ERRORS),
+        Claim(AFTER, PUBLISHED[AFTER], "%", ERRORS),
+        Claim(CHANGE, PUBLISHED[CHANGE], "points", "test error slimmed - whole, both trained equally long"),
+    ),
+    recipe={
+        "net": NET,
+        "finetune, twice": TRAINING,
+        "slim": SLIM,
+        "before": "the whole net from the same first weights, trained for as many epochs",
+    },
+    seeds=(0, 1, 2, 3, 4),
+    rule="At least 84 % fewer parameters, and the median over the seeds of how much the error grew "
+    "is at most 0.1 point; beaten where it did not grow and the median error is below 1.49 %.",
+    judge=judge,
+    run=run,
+)
