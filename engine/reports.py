@@ -23,8 +23,11 @@ def emptied(layers: pd.DataFrame) -> list[str]:
     return [f"No weight is left in {', '.join(empty)}: nothing but biases passes this layer."] * bool(empty)
 
 
-def decoded(before: Bundle) -> list[str]:
-    """A note where a training made 32-bit floats of what had been quantized."""
+def decoded(before: Bundle, step: str = "this step") -> list[str]:
+    """A note where a training, that of `step`, made 32-bit floats of what had been quantized."""
     coded = [name for name, param in before.params.items() if not isinstance(param, Dense)]
-    said = f"{', '.join(coded)} had been quantized and returned to 32-bit floats: quantize after this step."
+    said = (
+        f"{', '.join(coded)} had been quantized and returned to 32-bit floats: "
+        f"put quantize after {step} to have codes again"
+    )
     return [said] * bool(coded)

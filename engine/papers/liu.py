@@ -19,7 +19,7 @@ CHANGE = "test error change"
 PUBLISHED = {SHARE: 84.4, BEFORE: 1.43, AFTER: 1.49, CHANGE: 0.06}
 BEARABLE = 0.1  # points
 TRAINING: dict[str, Any] = {"epochs": 20, "learning_rate": 0.1}
-SLIM: dict[str, Any] = {**TRAINING, "sparsity": 0.8, "allocation": "layer", "strength": 1e-3, "tuning": 20}
+SLIM: dict[str, Any] = {**TRAINING, "sparsity": 0.8, "allocation": "layer", "strength": 1e-4, "tuning": 20}
 
 
 def run(seed: int, progress: Progress, folder: Path) -> Outcome:

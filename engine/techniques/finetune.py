@@ -72,5 +72,5 @@ def finetune(
     answers = measure.predictions(after, data.validation)
     figures = measure.before_and_after(before, answers, data.validation.labels)
     curve = pd.DataFrame([start, *rows], columns=list(rows[0])).astype({"epoch": int})
-    note = f"Trained on {len(data.train):,} images of {data.name}."
-    return after, Report(figures, {"curve": curve}, (note, *reports.decoded(bundle)))
+    note = f"trained on {len(data.train):,} images of {data.name}"
+    return after, Report(figures, {"curve": curve}, (note, *reports.decoded(bundle, "fine-tune")))
