@@ -47,3 +47,4 @@ if session.is_missing():
     st.info("This link is about weights that are not in it: upload the file in the sidebar to go on.")
     st.stop()
 chosen.run()
+session.finish()

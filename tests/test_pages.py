@@ -599,3 +599,25 @@ def test_the_tiles_of_a_large_net_are_those_of_its_file(large: Path) -> None:
     after = run(store.get_model(visit.link["m"]), recipe, None)[0]
     assert visit.tiles["file size"] == len(packfile.pack(after))
     assert visit.tiles["sparsity"] == count.sparsity(after).value == 0.5
+
+
+def test_a_widget_of_a_run_that_was_cut_off_is_set_again() -> None:
+    """The browser may never have heard of it, and would report its lowest value as a move."""
+
+    def script() -> None:
+        import streamlit as st
+
+        from pages.parts import knobs, session
+
+        st.session_state["drawn"] = set()
+        knobs._show("share", 3)
+        st.select_slider("share", [1, 2, 3, 4], key="share")
+        if not st.session_state.get("cut off"):
+            st.session_state["cut off"] = True
+            st.rerun()
+        session.finish()
+
+    at = AppTest.from_function(script).run()
+    assert (at.select_slider[0].value, at.select_slider[0].proto.set_value) == (3, True)
+    at.run()
+    assert (at.select_slider[0].value, at.select_slider[0].proto.set_value) == (3, False)

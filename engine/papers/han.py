@@ -125,7 +125,7 @@ LENET_300_100 = declared(
 LENET_5 = declared(
     "lenet-5",
     {**TRAINING, "epochs": 12, "learning_rate": 0.04, "weight_decay": 5e-4},
-    {"sparsity": 0.93, "rounds": 3, "epochs": 5, "by": "sensitivity", "learning_rate": 0.04},
+    {"sparsity": 0.92, "rounds": 3, "epochs": 12, "by": "sensitivity", "learning_rate": 0.04},
     share=0.4,
     published=(12.0, 0.80, 0.77),
     sizes="431K to 36K",

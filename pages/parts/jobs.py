@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -195,7 +195,7 @@ def watch(job_id: str, draw: Callable[[Job], None]) -> None:
     alive()
 
 
-def estimate(name: str, settings: dict[str, object]) -> str:
+def estimate(name: str, settings: Mapping[str, Any]) -> str:
     """How long training takes here, from the time an epoch took when the zoo was trained."""
     model = session.model()
     if name == "distill" and model in zoo.ENTRIES:
@@ -209,8 +209,16 @@ def estimate(name: str, settings: dict[str, object]) -> str:
         min(int(str(settings.get("subset") or whole)), 5000 if "cifar" in str(card["data"]) else whole)
         / whole
     )
-    runs = 2 if settings.get("control") else 1
-    return f"about {_duration(max(5.0, float(epoch) * float(str(settings['epochs'])) * part * runs + 4))}"
+    return f"about {_duration(max(5.0, float(epoch) * _epochs(settings) * part + 4))}"
+
+
+def _epochs(settings: Mapping[str, Any]) -> int:
+    """How many epochs a training has in all its runs and rounds."""
+    rounds = settings.get("rounds", 1) if settings.get("schedule") != "gradual" else 1
+    controls = sum(bool(settings.get(name)) for name in ("re_init", "random_mask"))
+    if "re_init" in settings:  # the whole net, and in each round the ticket and its controls
+        return int(settings["epochs"] * (1 + rounds * (1 + controls)))
+    return int(settings["epochs"] * rounds * (1 + bool(settings.get("control"))) + settings.get("tuning", 0))
 
 
 def panel() -> None:

@@ -222,8 +222,12 @@ def _preset(name: str, settings: dict[str, Any]) -> None:
 
 
 def _show(key: str, value: Any) -> None:
-    """Set a widget, unless it shows this already: setting it again would undo keys pressed meanwhile."""
-    if st.session_state.get(key) != value:
+    """Set a widget, unless it shows this already: setting it again would undo keys pressed meanwhile.
+
+    What was drawn by a run that did not come to its end may never have reached the browser: there the widget
+    would stand at its lowest value, and report that as a move.
+    """
+    if st.session_state.get(key) != value or not session.has_shown(key):
         st.session_state[key] = value
 
 

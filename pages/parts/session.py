@@ -37,6 +37,7 @@ def start() -> None:
     """Take over what the URL says, unless the URL is what this session wrote itself."""
     state, url = st.session_state, st.query_params
     state["by button"] = state.pop(OVERRULED, False)
+    state["drawn"] = set()
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
     state.setdefault("files", store.get(f"files-{state['owner']}") or {})
     known = "model" in state
@@ -55,6 +56,17 @@ def start() -> None:
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
         state["model"] = DEFAULT_MODEL
     _write()
+
+
+def finish() -> None:
+    """The page was drawn to its end: what is on it has reached the browser."""
+    st.session_state["shown"] = st.session_state["drawn"]
+
+
+def has_shown(key: str) -> bool:
+    """Whether the last page that was drawn to its end had this widget; notes that this one has."""
+    st.session_state.setdefault("drawn", set()).add(key)
+    return key in st.session_state.get("shown", ())
 
 
 def overrule() -> None:
