@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
+from engine import count
 from engine.types import Basis, Bundle, Dense, Figure
 
 
@@ -14,6 +17,16 @@ def removed(layers: pd.DataFrame) -> tuple[Figure, Figure]:
     return (
         Figure("weights removed", zeros, "weights", Basis.COUNTED, "zeros after this step, in its layers"),
         Figure("sparsity of the pruned layers", zeros / max(weights, 1), "share", Basis.COUNTED, how),
+    )
+
+
+def costs(before: Bundle, after: Bundle) -> tuple[Figure, ...]:
+    """Multiply-adds and parameters before and after a step."""
+    return (
+        replace(count.macs(before), name="multiply-adds before"),
+        replace(count.macs(after), name="multiply-adds after"),
+        replace(count.parameters(before), name="parameters before"),
+        count.parameters(after),
     )
 
 

@@ -207,10 +207,57 @@ def narrow(
         padded.pad = tuple(zeros)  # type: ignore[assignment]
 
 
+class CondensedConv2d(nn.Conv2d):
+    """A convolution in groups that each read their own choice of the input channels.
+
+    What enters is gathered, group by group, and convolved in groups; what comes out is shuffled, so
+    that filter j of group g is output channel `j * groups + g` (Huang 2018, arXiv 1711.09224).
+    """
+
+    def __init__(self, old: nn.Conv2d, reads: list[list[int]]) -> None:
+        super().__init__(
+            sum(map(len, reads)),
+            old.out_channels,
+            old.kernel_size,  # type: ignore[arg-type]
+            old.stride,  # type: ignore[arg-type]
+            old.padding,  # type: ignore[arg-type]
+            old.dilation,  # type: ignore[arg-type]
+            len(reads),
+            old.bias is not None,
+        )
+        # Not a number of the net but its wiring: it lies in the edit, also while numbers have no memory.
+        self.gather = torch.tensor([channel for group in reads for channel in group], device="cpu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(torch.index_select(x, 1, self.gather.to(self.weight.device)))
+        n, filters, height, width = y.shape
+        y = y.view(n, self.groups, filters // self.groups, height, width)
+        return y.transpose(1, 2).reshape(n, filters, height, width)
+
+
+def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
+    """Replace a convolution by one in groups; `reads` has the input channels of each group, in order."""
+    old = get_layer(net, layer)
+    if not isinstance(old, nn.Conv2d) or old.groups != 1 or old.padding_mode != "zeros":
+        raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be condensed")
+    widths = {len(group) for group in reads}
+    if len(reads) < 2 or old.out_channels % len(reads) or len(widths) != 1 or 0 in widths:
+        raise SlimscopeError(
+            f"{layer!r} has {old.out_channels} filters: they can't be in {len(reads)} groups of equal "
+            "size, each with equally many inputs"
+        )
+    for channel in (channel for group in reads for channel in group):
+        if type(channel) is not int or not 0 <= channel < old.in_channels:
+            top = old.in_channels - 1
+            raise SlimscopeError(f"{layer!r} reads no channel {channel!r}: allowed is 0 to {top}")
+    replace_layer(net, layer, CondensedConv2d(old, reads))
+
+
 EDITS: Mapping[str, Callable[..., None]] = {
     "split": split,
     "quantize_input": quantize_input,
     "narrow": narrow,
+    "condense": condense,
 }
 
 

@@ -1,12 +1,15 @@
 """Channels: from how few inputs can a layer still make its outputs?"""
 
 import streamlit as st
+import torch
 
 from engine import channels
+from engine.techniques.condense import fitting
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.pictures import legend, of_tensor
 
 ERRORS = (
     ("error_masked", charts.REMOVED, "channels only left out"),
@@ -40,11 +43,37 @@ def still(look: Look, place: Place) -> None:
     place("figures")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
+    condensing(look)
     training.section(
         "finetune",
         "Win accuracy back",
         "The refit looks at one layer at a time; a few epochs of training let all layers adapt together.",
     )
+
+
+def condensing(look: Look) -> None:
+    """Each group of filters learns which channels it reads."""
+    report = training.section(
+        "condense",
+        "Let groups of filters choose",
+        "While the net trains, each group of filters drops the channels that it uses least, until it reads a few of its "
+        "own choice. What is left is an ordinary convolution in groups, behind a gather: dense, small and fast. Use it in "
+        "place of the step above.",
+        lambda bundle: fitting(bundle, 2, 2),
+    )
+    if report is None:
+        return
+    table = report.tables["reads"]
+    labels = list(dict.fromkeys(table["layer"]))
+    label = st.selectbox(
+        "Condensed layer", labels, key="condensed-layer", help="Whose wiring is drawn below."
+    )
+    own = table[table["layer"] == label].pivot(index="group", columns="channel", values="size")
+    kept = table[table["layer"] == label].pivot(index="group", columns="channel", values="kept")
+    wiring = torch.tensor((own * kept).to_numpy())
+    st.html(of_tensor(charts.kept_map(wiring), f"Which group of filters of {label} reads which channel"))
+    st.html(legend((charts.KEPT, "read (darker is larger)"), ("#fad6b8", "dropped")))
+    st.caption(f"A row for each group of filters of {label}, a column for each channel that enters.")
 
 
 def curves(look: Look) -> Marks:

@@ -7,6 +7,7 @@ import torch
 
 from engine import channels
 from engine.channels import Group
+from engine.techniques.slim import scales_of
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, knobs, training
 from pages.parts.frame import Place
@@ -58,6 +59,7 @@ def slimming() -> None:
         "Let the net choose",
         "A penalty pulls batch-norm's scales to zero while the net trains: each channel must earn its place. Those that "
         "fade are taken out, and the narrow net is trained once more. Use it in place of the steps above.",
+        scales_of,
     )
     if report is None:
         return

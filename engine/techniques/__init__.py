@@ -10,6 +10,7 @@ from engine.techniques import optimal_brain_damage as optimal_brain_damage
 from engine.techniques import prune_filters as prune_filters
 from engine.techniques import prune_channels as prune_channels
 from engine.techniques import slim as slim
+from engine.techniques import condense as condense
 from engine.techniques import finetune as finetune
 from engine.techniques import prune_iteratively as prune_iteratively
 from engine.techniques import lottery_ticket as lottery_ticket

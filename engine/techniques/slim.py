@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from engine import channels, count, measure, reports, settings, zoo
+from engine import channels, measure, reports, settings, zoo
 from engine.channels import Group
 from engine.data import Data
 from engine.technique import Choice, Slider, technique
@@ -107,7 +107,7 @@ def slim(
     descent with Nesterov momentum 0.9, batch 128, weight decay 1e-4. The result is 32-bit floats.
     Raises SlimscopeError for nets without batch-norm, and Cancelled through `progress`.
     """
-    scales = _scales(bundle, leave_out)
+    scales = scales_of(bundle, leave_out)
     known = channels.groups(bundle)
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, seed=seed)
     share = epochs / (epochs + tuning)
@@ -140,8 +140,11 @@ def slim(
 # ---------------------------------------------------------------- scales
 
 
-def _scales(bundle: Bundle, leave_out: Sequence[str]) -> dict[str, str]:
-    """Group of channels -> the parameter with its scales, one for each channel."""
+def scales_of(bundle: Bundle, leave_out: Sequence[str] = ()) -> dict[str, str]:
+    """Group of channels -> the parameter with its scales, one for each channel.
+
+    Raises SlimscopeError where no channels that can go have batch-norm.
+    """
     known = channels.groups(bundle)
     found = {name: scale for name, group in known.items() if (scale := _scale_of(group, bundle))}
     if not found:
@@ -246,10 +249,7 @@ def _figures(
             Basis.COUNTED,
             "filters and units of all layers before minus after",
         ),
-        replace(count.macs(before), name="multiply-adds before"),
-        replace(count.macs(nets[-1]), name="multiply-adds after"),
-        replace(count.parameters(before), name="parameters before"),
-        count.parameters(nets[-1]),
+        *reports.costs(before, nets[-1]),
     )
 
 

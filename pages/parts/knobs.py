@@ -22,6 +22,7 @@ ORDER = (
     "low_rank",
     "prune_channels",
     "slim",
+    "condense",
     "prune_filters",
     "lottery_ticket",
     "prune_iteratively",
