@@ -19,20 +19,22 @@ CHANGE = "test error change"
 PUBLISHED = {SHARE: 84.4, BEFORE: 1.43, AFTER: 1.49, CHANGE: 0.06}
 BEARABLE = 0.1  # points
 TRAINING: dict[str, Any] = {"epochs": 20, "learning_rate": 0.1}
-SLIM: dict[str, Any] = {**TRAINING, "sparsity": 0.8, "allocation": "layer", "strength": 1e-4, "tuning": 20}
+SLIM: dict[str, Any] = {**TRAINING, "sparsity": 0.8, "allocation": "layer", "strength": 1e-3, "tuning": 20}
 
 
 def run(seed: int, progress: Progress, folder: Path) -> Outcome:
-    """From the same first weights: the whole net, trained twice in a row, and the slimmed one."""
+    """From the same trained net: one that is trained on as long as the other is slimmed and trained again."""
     images = data.load("mnist")
-    first = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))
-    whole = first
-    for number in (0, 1):
-        step = technique.step("finetune", **TRAINING, seed=2 * seed + number)
-        part = progress.part(0.25 * number, 0.25 * (number + 1), folder=folder / f"whole-{number}")
-        whole, _ = apply(whole, step, images, part)
+    net = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))
+    trained = []
+    for number in range(3):
+        step = technique.step("finetune", **TRAINING, seed=3 * seed + number)
+        part = progress.part(0.2 * number, 0.2 * (number + 1), folder=folder / f"whole-{number}")
+        net, _ = apply(net, step, images, part)
+        trained.append(net)
+    whole = trained[-1]
     step = technique.step("slim", **SLIM, seed=2 * seed)
-    slimmed, report = apply(first, step, images, progress.part(0.5, 1.0, folder=folder / "slim"))
+    slimmed, report = apply(trained[0], step, images, progress.part(0.6, 1.0, folder=folder / "slim"))
     lost = [100 * (1 - measure.accuracy(bundle, images.test).value) for bundle in (whole, slimmed)]
     sizes = [count.parameters(bundle).value for bundle in (whole, slimmed)]
     figures = {
@@ -71,9 +73,10 @@ SLIMMING = Paper(
     ),
     recipe={
         "net": NET,
-        "finetune, twice": TRAINING,
-        "slim": SLIM,
-        "before": "the whole net from the same first weights, trained for as many epochs",
+        "finetune": TRAINING,
+        "slim, after it": SLIM,
+        "before": "the same trained net, fine-tuned twice more: for as many epochs",
+        "chosen by": "validation accuracy of seed 0",
     },
     seeds=(0, 1, 2, 3, 4),
     rule="At least 84 % fewer parameters, and the median over the seeds of how much the error grew "
