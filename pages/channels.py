@@ -57,8 +57,8 @@ def condensing(look: Look) -> None:
         "condense",
         "Let groups of filters choose",
         "While the net trains, each group of filters drops the channels that it uses least, until it reads a few of its "
-        "own choice. What is left is an ordinary convolution in groups, behind a gather: dense, small and fast. Use it in "
-        "place of the step above.",
+        'own choice. What is left is an ordinary convolution in groups behind a gather, dense and small; "Is it faster here?" '
+        "below times it. Use it in place of the step above.",
         lambda bundle: fitting(bundle, 2, 2),
     )
     if report is None:

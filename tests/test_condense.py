@@ -162,7 +162,7 @@ def test_a_wiring_that_does_not_fit_is_refused(reads: Any, says: str) -> None:
 def test_a_net_without_fitting_convolutions_is_refused() -> None:
     with pytest.raises(SlimscopeError, match=r"lenet-5 .*conv1: its 1 inputs .*; conv2: its 50 filters"):
         condense(zoo.load("lenet-5"), part_of("mnist", 20))
-    with pytest.raises(SlimscopeError, match="it has none to condense"):
+    with pytest.raises(SlimscopeError, match="mlp-32 has no convolution to condense"):
         condense(zoo.load("mlp-32"), part_of("mnist", 20))
 
 

@@ -153,7 +153,9 @@ def fitting(
         else:
             fit_.append(label)
     if not fit_:
-        why = "; ".join(f"{label}: {reason}" for label, reason in unfit.items()) or "it has none to condense"
+        if not unfit:
+            raise SlimscopeError(f"{bundle.arch.name} has no convolution to condense")
+        why = "; ".join(f"{label}: {reason}" for label, reason in unfit.items())
         raise SlimscopeError(
             f"no convolution of {bundle.arch.name} can be condensed with groups = {groups} and factor = "
             f"{factor} ({why})"
