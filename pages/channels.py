@@ -9,7 +9,7 @@ from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import legend, of_tensor
+from pages.parts.pictures import kept_legend, legend, of_tensor
 
 ERRORS = (
     ("error_masked", charts.REMOVED, "channels only left out"),
@@ -72,7 +72,7 @@ def condensing(look: Look) -> None:
     kept = table[table["layer"] == label].pivot(index="group", columns="channel", values="kept")
     wiring = torch.tensor((own * kept).to_numpy())
     st.html(of_tensor(charts.kept_map(wiring), f"Which group of filters of {label} reads which channel"))
-    st.html(legend((charts.KEPT, "read (darker is larger)"), ("#fad6b8", "dropped")))
+    st.html(kept_legend("read (darker is larger)", "dropped"))
     st.caption(f"A row for each group of filters of {label}, a column for each channel that enters.")
 
 
@@ -114,13 +114,8 @@ def moving(look: Look) -> Moving:
         look.layer,
     )
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures[1:])
-    legend = "".join(
-        f'<span class="swatch" style="background:{colour}"></span>{words} ' for _, colour, words in ERRORS
-    )
-    return Moving(
-        curves(look),
-        {"legend": f'<div class="legend">{legend}</div>', "figures": figures.tiles(row), "layers": table},
-    )
+    colours = legend(*((colour, words) for _, colour, words in ERRORS))
+    return Moving(curves(look), {"legend": colours, "figures": figures.tiles(row), "layers": table})
 
 
 frame.heading(

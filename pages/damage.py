@@ -8,7 +8,7 @@ from engine.types import Bundle
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import legend, of_tensor
+from pages.parts.pictures import kept_legend, of_tensor
 
 QUIET = {"displayModeBar": False}
 
@@ -47,7 +47,7 @@ def still(look: Look, place: Place) -> None:
     place("figures")
     st.subheader("Which ones go", anchor=False)
     place("map")
-    st.html(legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "removed")))
+    st.html(kept_legend())
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(

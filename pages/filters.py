@@ -12,7 +12,7 @@ from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, knobs, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import legend, of_tensor, side_by_side
+from pages.parts.pictures import kept_legend, of_tensor, side_by_side
 
 
 def makes_channels(bundle: Bundle, weight: str) -> bool:
@@ -40,7 +40,7 @@ def still(look: Look, place: Place) -> None:
     )
     st.subheader("A filter takes a slice of the next layer along", anchor=False)
     place("maps")
-    st.html(legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "gone for good")))
+    st.html(kept_legend(removed="gone for good"))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     explorer(look)

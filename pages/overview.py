@@ -58,7 +58,7 @@ held = cached.images(subject)
 if held is not None:
     st.subheader("What it says of real samples", anchor=False)
     n = cached.sample_size(subject)
-    sample, said, names = held.test.stratified(n), cached.answers(subject, key, n), held.classes
+    sample, said, names = cached.sample(subject, n), cached.answers(subject, key, n), held.classes
     rows = range(0, n, n // 16)[:16]
     st.html(
         gallery(

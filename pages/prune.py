@@ -7,7 +7,7 @@ from engine import ahead, count, technique, window
 from pages.parts import charts, figures, frame, race, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
-from pages.parts.pictures import legend, of_tensor
+from pages.parts.pictures import kept_legend, of_tensor
 
 
 def still(look: Look, place: Place) -> None:
@@ -21,7 +21,7 @@ def still(look: Look, place: Place) -> None:
     st.subheader("Which ones go", anchor=False)
     place("map")
     st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
-    st.html(legend((charts.KEPT, "kept (darker is larger)"), ("#fad6b8", "removed")))
+    st.html(kept_legend())
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(

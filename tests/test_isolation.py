@@ -68,7 +68,7 @@ def test_a_link_to_the_weights_of_another_asks_for_the_file(
 
 def test_a_job_at_work_is_seen_and_stopped_by_its_owner_only(browser: Any, server: Server) -> None:
     anna, berta = (visitor(browser, server.url) for _ in range(2))
-    anna.open("tradeoffs", "lenet-5", PRUNE)
+    anna.open("tradeoffs", "resnet-20", PRUNE)  # its sweep takes long enough to be stopped
     sweep(anna, 40)
     anna.until(lambda: "at work)" in sidebar(anna))
     berta.page.goto(anna.page.url)

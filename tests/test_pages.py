@@ -273,7 +273,7 @@ def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting
 )
 def test_a_preset_sets_everything_at_once(name: str, preset: str) -> None:
     spec = REGISTRY[name]
-    model = MODEL if spec.page == "distill" else SMALL
+    model = {"distill": MODEL, "slim": "mlp-500-300", "condense": "resnet-8"}.get(name, SMALL)
     visit = Visit(spec.page, m=model, r=STORY).click(f"preset-{name}-{preset}")
     assert settings(visit.recipe, name) == {**spec.defaults, **spec.presets[preset]}
     if not spec.trains:

@@ -192,26 +192,29 @@ def sample_size(subject: str) -> int:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _sample(subject: str, n: int) -> tuple[Samples, list[replay.Trace]]:
-    """The fixed stratified sample of the test set, and the latest run over it."""
+    """The sample, and the latest run over it."""
     held = images(subject)
     assert held is not None
     return held.test.stratified(n), []
 
 
+def sample(subject: str, n: int) -> Samples:
+    """The fixed stratified sample of the test set."""
+    return _sample(subject, n)[0]
+
+
 @st.cache_resource(max_entries=48, show_spinner=False)
 def answers(subject: str, key: str, n: int) -> Tensor:
     """Predicted classes (n,) on the sample: layers before the first that differs are not run again."""
-    sample, latest = _sample(subject, n)
-    found, trace = replay.logits(after(subject, key)[0], sample, *latest[:1])
+    looked_at, latest = _sample(subject, n)
+    found, trace = replay.logits(after(subject, key)[0], looked_at, *latest[:1])
     latest[:] = [trace]
     return found.argmax(1)
 
 
 def labels(subject: str, n: int) -> Tensor:
     """True classes (n,) of the same sample."""
-    held = images(subject)
-    assert held is not None
-    return held.test.stratified(n).labels
+    return sample(subject, n).labels
 
 
 def accuracy(subject: str, key: str, n: int) -> tuple[Figure, Figure]:

@@ -9,7 +9,6 @@ import streamlit as st
 from safetensors.torch import save as save_tensors
 
 from engine import forms, measure, packfile, script
-from engine.data import Samples
 from engine.types import Figure, SlimscopeError
 from pages.parts import cached, figures, glossary, session, whole
 from pages.parts.pictures import gallery, picture_of
@@ -42,7 +41,7 @@ def changed(subject: str, key: str) -> None:
     held = cached.images(subject)
     assert held is not None
     n = cached.sample_size(subject)
-    sample: Samples = held.test.stratified(n)
+    sample = cached.sample(subject, n)
     before, now = cached.answers(subject, "[]", n), cached.answers(subject, key, n)
     if n < len(held.test) and (everything := cached.answers_of_all(subject, key)):
         sample, (before, now) = held.test, everything

@@ -76,6 +76,11 @@ def legend(*entries: tuple[str, str]) -> str:
     return f'<div class="legend">{items}</div>'
 
 
+def kept_legend(kept: str = "kept (darker is larger)", removed: str = "removed") -> str:
+    """What the colours of `charts.kept_map` mean."""
+    return legend((charts.KEPT, kept), ("#fad6b8", removed))
+
+
 def corner(title: str, cells: Tensor, digits: int, reach: float = 0.0) -> str:
     """A small matrix of numbers, coloured by value where `reach` is given."""
     rows = []
