@@ -46,6 +46,7 @@ LAYERS = (
     ("engine.techniques",),
     ("engine.run", "engine.sweep", "engine.script", "engine.window"),
     ("engine.whole", "engine.papers.harness"),
+    ("engine.papers.narrow",),
     ("engine.work", "engine.papers.*"),
     ("engine.papers",),
     ("engine.cli", "engine.zoo.__main__"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import torch
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine import cli, count, data, measure, papers, zoo
 from engine.data import Data
-from engine.papers import frankle, han, harness
+from engine.papers import frankle, han, harness, he, li, narrow
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.train import Plan, fit
-from engine.types import Cancelled, Dense, Progress, SlimscopeError
+from engine.types import Basis, Bundle, Cancelled, Dense, Figure, Progress, SlimscopeError
 
 PAPERS = list(papers.PAPERS.values())
 
@@ -335,3 +336,86 @@ def test_a_processor_has_a_name() -> None:
     described = harness.machine()
     assert described["processor"]
     assert described["threads"] == torch.get_num_threads()
+
+
+# ---------------------------------------------------------------- nets made narrower
+
+
+def test_layers_give_what_costs_least_until_the_target_is_reached(
+    monkeypatch: pytest.MonkeyPatch, small: Data
+) -> None:
+    """By hand: of three layers, b is free, c costs 0.2 nats for 30 % of the work, a 1.0 for 40 %."""
+    harms = {"a": 1.0, "b": 0.0, "c": 0.2}
+    worth = {"a": 40, "b": 10, "c": 30}
+    whole = zoo.load("mlp-32")
+    pruned: dict[str, frozenset[str]] = {whole.fingerprint: frozenset()}
+
+    def prune(own: Mapping[str, float]) -> Bundle:
+        bias = torch.full((32,), float(sum(2**i for i, name in enumerate("abc") if name in own)))
+        after = whole.become({**whole.params, "fc1.bias": Dense(bias)})
+        pruned[after.fingerprint] = frozenset(own)
+        return after
+
+    def macs(bundle: Bundle) -> Figure:
+        left = 100 - sum(worth[name] for name in pruned[bundle.fingerprint])
+        return Figure("multiply-adds", left, "MAC", Basis.COUNTED, "by hand")
+
+    monkeypatch.setattr(count, "macs", macs)
+    monkeypatch.setattr(
+        narrow, "loss", lambda bundle, samples: sum(harms[name] for name in pruned[bundle.fingerprint])
+    )
+
+    def chosen(target: float) -> set[str]:
+        return set(
+            narrow.least_harm(whole, prune, ["a", "b", "c"], (0.5,), small.validation, target, Progress())
+        )
+
+    assert chosen(0.05) == {"b"}
+    assert chosen(0.2) == {"b", "c"}
+    assert chosen(0.5) == {"a", "b", "c"}
+    assert chosen(0.9) == {"a", "b", "c"}  # out of reach: all give what they have
+
+
+@pytest.mark.parametrize(
+    ("how", "control"), [("prune_filters", True), ("prune_channels", False)], ids=["filters", "channels"]
+)
+def test_a_narrower_net_is_fine_tuned_and_compared(
+    how: str, control: bool, monkeypatch: pytest.MonkeyPatch, small: Data, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(data, "load_full", lambda name: small)
+    layers, fixed, shares, target = {
+        "prune_filters": (li._free, {"sparsity": 0.0}, (0.25, 0.5), 0.3),
+        "prune_channels": (he._readers, {"kept": 1.0}, (0.75, 0.5), 0.3),
+    }[how]
+    tuning = {"epochs": 1, "learning_rate": 0.01}
+    seen: list[float] = []
+    progress = Progress(lambda share, _: seen.append(share))
+    outcome = narrow.compare(
+        "lenet-5-small", how, fixed, layers, shares, target, tuning, control, 5, progress, tmp_path
+    )
+    found, table = outcome.figures, outcome.tables["shares"]
+    assert found[narrow.MACS] >= 30
+    assert set(table["share"]) <= set(shares)
+    assert found[narrow.CHANGE] == pytest.approx(found[narrow.AFTER] - found[narrow.BEFORE])
+    assert found[narrow.UNTRAINED] == pytest.approx(
+        100 * (1 - measure.accuracy(zoo.load("lenet-5-small"), small.test).value)
+    )
+    if not control:
+        assert found[narrow.BEFORE] == found[narrow.UNTRAINED]
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "changes", "verdict"),
+    [
+        ("filters-vgg-small", 34.5, [0.1, 0.3, 0.9], "reproduced"),
+        ("filters-vgg-small", 33.9, [0.0, 0.0, 0.0], "not reached"),
+        ("filters-resnet-20", 27.1, [0.2, 0.31, 0.4], "not reached"),
+        ("filters-resnet-20", 27.1, [-0.2, 0.0, 0.4], "beaten"),
+        ("channels-resnet-20", 50.0, [1.2, 1.5, 1.9], "reproduced"),
+        ("channels-resnet-20", 49.9, [0.2, 0.2, 0.2], "not reached"),
+    ],
+)
+def test_the_verdict_on_narrower_nets(name: str, macs: float, changes: list[float], verdict: str) -> None:
+    assert papers.get(name).judge({narrow.MACS: [macs] * 3, narrow.CHANGE: changes}) == verdict

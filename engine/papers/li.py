@@ -1,0 +1,69 @@
+"""Li 2017: a third of the multiply-adds pruned away with whole filters, at almost the same error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from engine import channels, zoo
+from engine.papers import narrow
+from engine.papers.harness import Claim, Paper
+from engine.types import Bundle
+
+SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # of a layer's filters removed
+TUNING: dict[str, Any] = {"epochs": 4, "learning_rate": 0.02}
+BEARABLE = 0.3  # points
+ERRORS = "wrong answers to the 10,000 test images; nothing is chosen by them"
+
+
+def _free(bundle: Bundle) -> Sequence[str]:
+    """Layers whose filters no shortcut passes on."""
+    return [name for name, group in channels.groups(bundle).items() if not group.stream]
+
+
+def declared(net: str, like: str, published: tuple[float, float, float, float]) -> Paper:
+    """The declaration for one net; `published` is multiply-adds and parameters removed, errors, in %."""
+    macs, parameters, before, after = published
+    return Paper(
+        name=f"filters-{net}",
+        paper="Li et al. 2017, Pruning Filters for Efficient ConvNets, arXiv 1608.08710, table 1",
+        claim=f"{like} with {macs:g} % fewer multiply-adds makes no more errors. Here it is "
+        f"{zoo.entry(net).title}, a smaller net of the same kind.",
+        claims=(
+            Claim(narrow.MACS, macs, "%", "weights x positions where they are used, whole net"),
+            Claim(narrow.PARAMETERS, parameters, "%", "of the whole net's"),
+            Claim(narrow.UNTRAINED, None, "%", ERRORS),
+            Claim(narrow.BEFORE, before, "%", f"{ERRORS}; fine-tuned as long as the narrow net"),
+            Claim(narrow.AFTER, after, "%", ERRORS),
+            Claim(narrow.CHANGE, round(after - before, 2), "points", "narrow - whole, both fine-tuned"),
+        ),
+        recipe={
+            "net": net,
+            "prune_filters": {"score": "l1", "shares": list(SHARES)},
+            "shares chosen by": f"cross-entropy of {narrow.SCANNED} validation images, layer by layer",
+            "at least": macs,
+            "finetune": TUNING,
+            "before": "the whole net, fine-tuned as long",
+        },
+        seeds=(0, 1, 2),
+        rule=f"At least {int(macs)} % fewer multiply-adds, and the median over the seeds of how much the "
+        f"error grew, against the whole net fine-tuned as long, is at most {BEARABLE:g} points; beaten where "
+        "it did not grow.",
+        judge=partial(narrow.judge, int(macs), BEARABLE),
+        run=partial(
+            narrow.compare,
+            net,
+            "prune_filters",
+            {"sparsity": 0.0},
+            _free,
+            SHARES,
+            macs / 100,
+            TUNING,
+            True,
+        ),
+    )
+
+
+VGG = declared("vgg-small", "VGG-16", (34.2, 64.0, 6.75, 6.60))
+RESNET = declared("resnet-20", "ResNet-56", (27.6, 13.7, 6.96, 6.94))
