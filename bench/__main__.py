@@ -14,7 +14,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pandas as pd
 import torch
 
-GROUPS = ("tensors", "sweeps", "moves", "first", "users", "large")  # modules of this package with a `measure`
+GROUPS = (
+    "tensors",
+    "sweeps",
+    "moves",
+    "first",
+    "users",
+    "large",
+    "forms",
+)  # modules of this package with a `measure`
 
 
 def main(chosen: list[str]) -> None:

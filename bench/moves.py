@@ -69,8 +69,16 @@ PAGES: tuple[tuple[str, str, Any], ...] = (
     BITS,
     ("low_rank", "energy", [["low_rank", {"energy": 0.55}], QUANTIZED]),
 )
+# Pages that cut channels or ask for the curvature have to run the net: one with convolutions.
+CUT: tuple[tuple[str, str, Any], ...] = (
+    ("filters", "sparsity", [["prune_filters", {"sparsity": 0.3}]]),
+    ("channels", "kept", [["prune_channels", {"kept": 0.4}]]),
+    ("damage", "sparsity", [["optimal_brain_damage", {"sparsity": 0.3}]]),
+)
+CONVOLUTIONS = "lenet-5"
 # Weights of a transformer: name -> words, width, blocks.
 SIZES = {"11M": (1024, 384, 6), "100M": (20_000, 768, 12)}
+PARTS = ("tiles", "marks", "html")  # what has to change with a move
 ROUNDS = 3  # of the floor and a page, which take turns
 
 
@@ -80,9 +88,7 @@ class Hand:
     The page is still before each key; `pause` is the least number of seconds from key to key.
     """
 
-    def __init__(
-        self, page: Any, slider: str, parts: tuple[str, ...] = ("tiles", "marks", "html"), pause: float = 0.0
-    ) -> None:
+    def __init__(self, page: Any, slider: str, parts: tuple[str, ...] = PARTS, pause: float = 0.0) -> None:
         self.page, self.parts, self.pause = page, parts, pause
         self.handle = page.locator(f"{slider} [role=slider], {slider} input[type=range]").first
         page.evaluate(WATCH)
@@ -154,13 +160,19 @@ def served(size: str) -> Iterator[str]:
 
 
 def measure(count: int = 30) -> list[dict[str, Any]]:
-    """Moves on every page with lenet-300-100 and on two with each larger net, over the floor; drags."""
+    """Moves on every page with a small net and on two with each larger one, over the floor; drags."""
     with ExitStack() as stack:
         browser = stack.enter_context(chromium())
         address = stack.enter_context(serving("bench/serve_floor.py"))
         floor = Hand(open_page(browser, address), ".st-key-value", ("tiles",))
         with serving("pages/parts/serve.py") as address:
             rows = [_committed(browser, floor, address, LENET, LENET, page, count) for page in PAGES]
+            rows += [
+                _committed(
+                    browser, floor, address, CONVOLUTIONS, CONVOLUTIONS, page, count, ("tiles", "html")
+                )
+                for page in CUT
+            ]
             rows += _drag(browser, address, LENET, LENET)
         for size in SIZES:
             with served(size) as address:
@@ -170,12 +182,19 @@ def measure(count: int = 30) -> list[dict[str, Any]]:
 
 
 def _committed(
-    browser: Any, floor: Hand, address: str, model: str, size: str, shown: Any, count: int
+    browser: Any,
+    floor: Hand,
+    address: str,
+    model: str,
+    size: str,
+    shown: Any,
+    count: int,
+    parts: tuple[str, ...] = PARTS,
 ) -> dict[str, Any]:
     name, setting, recipe = shown
     page = open_page(browser, link(address, name, recipe, model))
     page.wait_for_function(QUIET)
-    hand = Hand(page, f".st-key-{recipe[0][0]}-{setting}")
+    hand = Hand(page, f".st-key-{recipe[0][0]}-{setting}", parts)
     base, found = [], []
     for _ in range(ROUNDS):
         base += floor.block(count // ROUNDS)
