@@ -195,15 +195,23 @@ def test_columns_add_up_to_the_nets_own_figures() -> None:
     assert layers["macs_before"].sum() == report.figures[1].value == count.macs(before).value
     assert layers["macs_after"].sum() == report.figures[2].value == count.macs(after).value
     assert report.figures[0].value == layers["removed"].sum() == 2 + 4 + 16
-    curve = report.tables["path"].set_index(["layer", "kept"])
-    for label in ("conv2", "fc1", "fc2"):
-        at = row(report, label)
-        for column in ("error_masked", "error_refit"):
-            assert curve.loc[(label, at["kept"]), column] == at[column]
     first = report.tables["path"].query("layer == 'conv2'")
     assert first["kept"].tolist() == [1, 2, 3, 4]
     assert first["lambda"].is_monotonic_decreasing
     assert first["error_refit"].iloc[-1] < 1e-5
+
+
+def test_the_curve_of_a_layer_is_of_it_alone_and_stays_where_others_are_pruned() -> None:
+    before, layers = net("lenet-5-small"), ("conv2", "fc1", "fc2")
+    whole = pruned(before, kept=0.5)[1].tables["path"]
+    curve = whole.set_index(["layer", "kept"])
+    for label in layers:
+        alone = row(
+            pruned(before, kept=0.5, leave_out=[other for other in layers if other != label])[1], label
+        )
+        for column in ("error_masked", "error_refit"):
+            assert curve.loc[(label, alone["kept"]), column] == pytest.approx(alone[column], rel=1e-5)
+    assert pruned(before, kept=0.25)[1].tables["path"].equals(whole)
 
 
 def test_an_answer_is_the_same_whether_or_not_its_start_is_remembered() -> None:
@@ -226,7 +234,7 @@ def test_chance_is_the_same_for_the_same_seed() -> None:
 
 def test_a_dear_net_is_shown_fewer_images_and_more_points_of_each() -> None:
     def shown(name: str) -> tuple[int, int]:
-        start = module._begin(module._Asked("", 500, 0, of(net(name)).train, net(name)))
+        start = module._begin(module._Asked("", "lasso", 500, 0, of(net(name)).train, net(name)))
         return start.images, start.goals["layer1.0.conv2" if name == "resnet-20" else "conv2"][
             0
         ].places.shape[1]
@@ -255,8 +263,9 @@ def test_a_rounded_input_is_fitted_as_the_layer_sees_it() -> None:
     plain = zoo.load("lenet-5-small")
     settings = {"activations": "static", "activation_bits": 4, "scheme": "asymmetric"}
     rounded, _ = apply(plain, step("quantize", **settings), of(plain))
-    start = module._begin(module._Asked(rounded.fingerprint, 500, 0, of(rounded).train, rounded))
-    assert 2 < len(start.first.inputs.unique()) <= 16
+    start = module._begin(module._Asked(rounded.fingerprint, "lasso", 500, 0, of(rounded).train, rounded))
+    walk = module._Walk(zoo.fork(rounded), start.graph, start.batches, start.at)
+    assert 2 < len(next(walk.inputs("conv2")).unique()) <= 16
     _, report = pruned(rounded, kept=0.97)  # nothing goes but one of fc2's 32
     assert row(report, "fc2")["error_refit"] < 0.1
     validation = of(plain).validation.stratified(500)

@@ -119,7 +119,8 @@ def prune_channels(
 ) -> tuple[Bundle, Report]:
     """Keeps, layer by layer, the inputs that remake its outputs best, and fits its weights to them anew.
 
-    What a layer gave before this step is the goal; what it reads comes from the net as pruned so far.
+    What a layer gave before this step is the goal. Which channels stay is judged in the whole net, once; the
+    weights are fitted to what the layer reads in the net as pruned so far.
     The filters that made the other channels go for good. A channel that shortcuts pass on stays, and so does
     every layer that keeps all it reads. At least one channel stays. Matched on training images, tested
     on others of them; labels are not looked at. Linear layers have one point an image; nets that take
@@ -128,23 +129,23 @@ def prune_channels(
     """
     readers = {reader.label: reader for reader in _readers(bundle)}
     _check_own(per_layer, readers)
-    start = _begin(_Asked(bundle.fingerprint, samples, seed, data.train, bundle))
+    start = _begin(_Asked(bundle.fingerprint, by, samples, seed, data.train, bundle))
     walk = _Walk(zoo.fork(bundle), start.graph, start.batches, start.at)
-    chance = torch.Generator().manual_seed(seed)
     found: list[_Found] = []
     for label, reader in readers.items():
         total = reader.group.channels
         left = total if label in leave_out else max(1, round(per_layer.get(label, kept) * total))
         if left == total:
             continue
-        first = label == next(iter(readers))
-        products = start.first if first else _products(walk, label, start.goals[label], start.fitted)
-        weight = bundle.params[reader.weight].decode().flatten(1)
-        found.append(_prune(reader, weight, products, left, by, chance))
+        stay = start.ranks[label].supports[left]
+        products = _products(walk, label, start.goals[label], start.fitted, reader.columns(stay))
+        found.append(_prune(reader, bundle.params[reader.weight].decode().flatten(1), products, stay))
         walk.set_weight(label, found[-1].refitted if refit else found[-1].masked)
     after = _narrowed(bundle, found, refit)
     layers = _layers(bundle, after, found)
-    curves = pd.DataFrame([row for one in found for row in one.curve], columns=PATH_COLUMNS)
+    curves = pd.DataFrame(
+        [row for one in found for row in start.ranks[one.reader.label].curve], columns=PATH_COLUMNS
+    )
     figures = _figures(bundle, after, layers, found, refit, start.images)
     notes = _notes(bundle, after, layers, found, refit, leave_out)
     return after, Report(figures, {"layers": layers, "path": curves}, notes)
@@ -159,11 +160,16 @@ class _Reader:
 
     label: str
     group: Group
+    width: int  # columns of its weight (outputs, inputs * kernel) that read one channel
 
     @property
     def weight(self) -> str:
         """The name of its weight."""
         return self.group.reads[0].param
+
+    def columns(self, kept: Sequence[int]) -> Tensor:
+        """Numbers of the columns that read these channels."""
+        return (torch.tensor(kept)[:, None] * self.width + torch.arange(self.width)).flatten()
 
 
 def _readers(bundle: Bundle) -> list[_Reader]:
@@ -173,8 +179,10 @@ def _readers(bundle: Bundle) -> list[_Reader]:
         if group.stream or len(group.reads) != 1:
             continue
         part = group.reads[0]
-        if part.at == tuple(range(0, bundle.params[part.param].shape[1], part.block)):
-            found.append(_Reader(part.param.removesuffix(".weight"), group))
+        shape = bundle.params[part.param].shape
+        if part.at == tuple(range(0, shape[1], part.block)):
+            width = math.prod(shape[1:]) // group.channels
+            found.append(_Reader(part.param.removesuffix(".weight"), group, width))
     return found
 
 
@@ -277,11 +285,11 @@ class _Goal(NamedTuple):
 class _Products(NamedTuple):
     """What a layer reads and should give: means over the points it is fitted on, and rows to check."""
 
-    gram: Tensor  # (inputs * kernel, inputs * kernel), float64
-    cross: Tensor  # (inputs * kernel, outputs)
+    gram: Tensor  # (columns, columns), float64
+    cross: Tensor  # (columns, outputs)
     energy: float
     points: int
-    inputs: Tensor  # (points of other images, inputs * kernel), float32
+    inputs: Tensor  # (points of other images, columns), float32
     outputs: Tensor  # (points of other images, outputs)
 
 
@@ -295,7 +303,7 @@ class _Start:
     goals: Mapping[str, list[_Goal]]
     fitted: int  # batches to fit on; the others check
     images: int  # that are fitted on
-    first: _Products
+    ranks: Mapping[str, _Rank]
 
 
 @dataclass(frozen=True)
@@ -303,6 +311,7 @@ class _Asked:
     """What a start depends on. Bundles are told apart by their fingerprint."""
 
     fingerprint: str
+    by: str
     samples: int
     seed: int
     train: Samples
@@ -313,7 +322,8 @@ class _Asked:
 def _begin(asked: _Asked) -> _Start:
     """Run the net as it is, once: a slider that moves starts from here."""
     bundle, chance = asked.bundle, torch.Generator().manual_seed(asked.seed)
-    labels = [reader.label for reader in _readers(bundle)]
+    readers = _readers(bundle)
+    labels = [reader.label for reader in readers]
     affordable = max(int(BUDGET / count.work(bundle)), asked.samples // POINTS)
     images = min(affordable, asked.samples, len(asked.train) * CHECKED // (CHECKED + 1))
     chosen = asked.train.stratified(images + max(images // CHECKED, 1))
@@ -334,18 +344,23 @@ def _begin(asked: _Asked) -> _Start:
                 batches.append(dict(walk.batches[0]))
                 at = walk.at
     fitted = math.ceil(images / BATCH)
-    first = _products(_Walk(net, graph, batches, at), labels[0], goals[labels[0]], fitted)
-    return _Start(graph, at, batches, goals, fitted, images, first)
+    walk = _Walk(net, graph, batches, at)
+    ranks = {}
+    for reader in readers:
+        columns = reader.columns(range(reader.group.channels))
+        products = _products(walk, reader.label, goals[reader.label], fitted, columns)
+        weight = bundle.params[reader.weight].decode().flatten(1)
+        ranks[reader.label] = _rank(reader, weight, products, asked.by, chance)
+    return _Start(graph, at, batches, goals, fitted, images, ranks)
 
 
-def _products(walk: _Walk, label: str, goals: Sequence[_Goal], fitted: int) -> _Products:
-    """Bring the batches to a layer, and sum up what enters it there, in float64."""
-    layer = walk.layer(label)
-    width = layer.weight[0].numel()
+def _products(walk: _Walk, label: str, goals: Sequence[_Goal], fitted: int, columns: Tensor) -> _Products:
+    """Bring the batches to a layer, and sum up what enters some of its columns there, in float64."""
+    layer, width = walk.layer(label), len(columns)
     gram, cross = (torch.zeros(width, n, dtype=torch.float64) for n in (width, len(layer.weight)))
     energy, points, checked = 0.0, 0, []
     for number, (inputs, goal) in enumerate(zip(walk.inputs(label), goals, strict=True)):
-        rows = _rows(layer, inputs, goal.places)
+        rows = _rows(layer, inputs, goal.places)[:, columns]
         if number >= fitted:
             checked.append(rows)
             continue
@@ -363,6 +378,14 @@ def _products(walk: _Walk, label: str, goals: Sequence[_Goal], fitted: int) -> _
 
 
 @dataclass(frozen=True, eq=False)
+class _Rank:
+    """For each number of channels which ones stay; errors at a few numbers, this layer pruned alone."""
+
+    supports: Sequence[Sequence[int]]
+    curve: tuple[tuple[str, int, float, float, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class _Found:
     """One layer pruned: its weights (outputs, inputs * kernel) with zeros where channels go, and errors."""
 
@@ -375,7 +398,6 @@ class _Found:
     error_masked: float
     error_refit: float
     error_fitted: float
-    curve: tuple[tuple[str, int, float, float, float], ...]
 
     def error(self, refit: bool) -> float:
         """The error of the weights in use, on other images than those fitted on."""
@@ -384,40 +406,49 @@ class _Found:
     @property
     def inputs_kept(self) -> int:
         """Columns of the weight that are fitted."""
-        return self.masked.shape[1] // self.reader.group.channels * len(self.kept)
+        return self.reader.width * len(self.kept)
 
 
-def _prune(
-    reader: _Reader, weight: Tensor, products: _Products, left: int, by: str, chance: torch.Generator
-) -> _Found:
+def _rank(reader: _Reader, weight: Tensor, products: _Products, by: str, chance: torch.Generator) -> _Rank:
     total = reader.group.channels
     supports, lambdas = _supports(weight, products, total, by, chance)
+    rows = []
+    for size in sorted({math.ceil(total * i / CURVE) for i in range(1, CURVE + 1)}):
+        masked = _spread(weight[:, reader.columns(supports[size])], reader, supports[size], weight)
+        refitted = lars.refit(products.gram, products.cross, weight, supports[size], total)
+        rows.append((reader.label, size, lambdas[size], _error(products, masked), _error(products, refitted)))
+    return _Rank(supports, tuple(rows))
 
-    def at(size: int) -> tuple[Tensor, Tensor]:
-        stays = torch.zeros(total, dtype=torch.bool)
-        stays[list(supports[size])] = True
-        masked = weight * stays.repeat_interleave(weight.shape[1] // total)
-        return masked, lars.refit(products.gram, products.cross, weight, supports[size], total)
 
-    def errors(pair: tuple[Tensor, Tensor]) -> tuple[float, float]:
-        gaps = [products.outputs - products.inputs @ w.float().T for w in pair]
-        norm = float(products.outputs.norm())
-        masked, refitted = (float(gap.norm()) / norm if norm > 0 else 0.0 for gap in gaps)
-        return masked, refitted
-
-    sizes = sorted({math.ceil(total * i / CURVE) for i in range(1, CURVE + 1)} | {left})
-    pairs = {size: at(size) for size in sizes}
-    wrong = {size: errors(pair) for size, pair in pairs.items()}
+def _prune(reader: _Reader, weight: Tensor, products: _Products, stay: Sequence[int]) -> _Found:
+    """`products` are those of the columns that stay."""
+    own = weight[:, reader.columns(stay)]
+    fitted = lars.refit(products.gram, products.cross, own, range(len(stay)), len(stay))
     return _Found(
         reader,
-        tuple(supports[left]),
-        *pairs[left],
+        tuple(stay),
+        _spread(own, reader, stay, weight),
+        _spread(fitted, reader, stay, weight),
         products.points,
         len(products.outputs),
-        *wrong[left],
-        lars.relative_error(products.gram, products.cross, products.energy, pairs[left][1]),
-        tuple((reader.label, size, lambdas[size], *wrong[size]) for size in sizes),
+        _error(products, own),
+        _error(products, fitted),
+        lars.relative_error(products.gram, products.cross, products.energy, fitted),
     )
+
+
+def _spread(own: Tensor, reader: _Reader, stay: Sequence[int], like: Tensor) -> Tensor:
+    """Weights of some channels in their places among zeros."""
+    whole = torch.zeros(like.shape, dtype=own.dtype)
+    whole[:, reader.columns(stay)] = own
+    return whole
+
+
+def _error(products: _Products, weight: Tensor) -> float:
+    """How far the outputs are from the goal at points that were not fitted, over the goal's norm."""
+    norm = float(products.outputs.norm())
+    gap = products.outputs - products.inputs @ weight.float().T
+    return float(gap.norm()) / norm if norm > 0 else 0.0
 
 
 def _supports(
