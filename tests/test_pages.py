@@ -621,3 +621,23 @@ def test_a_widget_of_a_run_that_was_cut_off_is_set_again() -> None:
     assert (at.select_slider[0].value, at.select_slider[0].proto.set_value) == (3, True)
     at.run()
     assert (at.select_slider[0].value, at.select_slider[0].proto.set_value) == (3, False)
+
+
+def test_the_number_beside_a_slider_is_told_again_in_the_run_after_the_move(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The whole page's run drops what the slider's own run has not sent; the slider itself is left alone."""
+    monkeypatch.setattr(session, "LATE", 3600)
+    at = Visit("quantize", r='[["quantize",{"bits":8}]]').at
+    slider, field = (
+        (lambda: at.select_slider("quantize-bits")),
+        (lambda: at.number_input("quantize-bits-exact")),
+    )
+    slider().set_value(6).run()
+    assert (field().value, field().proto.set_value) == (6, True)
+    at.run()
+    assert (field().value, field().proto.set_value) == (6, True)
+    assert (slider().value, slider().proto.set_value) == (6, False)
+    monkeypatch.setattr(session, "LATE", 0)
+    at.run()
+    assert (field().value, field().proto.set_value) == (6, False), "it may be edited now"

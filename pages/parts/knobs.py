@@ -3,6 +3,8 @@ are drawn, and a change goes through one callback back into the recipe."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +35,7 @@ ORDER = (
 )
 MOST_STOPS = 500  # a slider with more is a number field
 MOVED = "moved"  # the control that this request is about
+TOUCHED = "touched"  # the control that moved last
 REDRAW = "redraw"  # set where a change alters the charts that are drawn once
 
 
@@ -226,10 +229,22 @@ def _show(key: str, value: Any) -> None:
     """Set a widget, unless it shows this already: setting it again would undo keys pressed meanwhile.
 
     What was drawn by a run that did not come to its end may never have reached the browser: there the widget
-    would stand at its lowest value, and report that as a move.
+    would stand at its lowest value, and report that as a move. A run that draws the whole page also drops what
+    a slider's own run has not sent yet: what stands beside a control that has just moved is told twice.
     """
-    if st.session_state.get(key) != value or not session.has_shown(key):
-        st.session_state[key] = value
+    state, told = st.session_state, f"{key}-told"
+    if state.get(key) != value or not session.has_shown(key):
+        state[key], state[told] = value, time.monotonic()
+    elif (
+        _is_beside(key, state.get(TOUCHED, ""))
+        and time.monotonic() - state.get(told, -math.inf) < session.LATE
+    ):
+        state[key] = value
+
+
+def _is_beside(key: str, moved: str) -> bool:
+    """Whether this is the number field of the slider that moved, or the slider of the field."""
+    return key != moved and key.removesuffix("-exact") == moved.removesuffix("-exact")
 
 
 def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> None:
@@ -281,7 +296,7 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
     if value == last and session.just_overruled():
         _show(key, current(owner).settings[name])  # a move from before the button, reported once more
         return
-    st.session_state[MOVED] = key
+    st.session_state[MOVED] = st.session_state[TOUCHED] = key
     if redraw:
         st.session_state[REDRAW] = True
     change(owner, **{name: value})
