@@ -1,10 +1,13 @@
 """Channels: from how few inputs can a layer still make its outputs?"""
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 import torch
 
 from engine import channels
 from engine.techniques.condense import fitting
+from engine.techniques.prune_channels import channels_left
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
@@ -80,27 +83,40 @@ def condensing(look: Look) -> None:
     st.caption(f"A row for each group of filters of {label}, a column for each channel that enters.")
 
 
-def curves(look: Look) -> Marks:
-    """Error against channels kept, with and without refit, and the present place."""
+def alone(look: Look) -> pd.DataFrame:
+    """The chosen layer's curves: a row for each number of channels that it may read."""
     path = look.report.tables["path"]
-    own = path[path["layer"] == look.layer].sort_values("kept")
+    return path[path["layer"] == look.layer].sort_values("kept")
+
+
+def curves(look: Look, *dots: tuple[int, float, str]) -> Marks:
+    """Error against channels kept, with and without refit, and a dot: channels kept, error, words."""
+    own = alone(look)
     marks = [
         {"kind": "path", "xs": own["kept"].tolist(), "ys": own[column].tolist(), "colour": colour}
         for column, colour, _ in ERRORS
         if len(own)
     ]
-    row = look.row
-    if row and row["removed"]:
-        column = "error_refit" if look.step.settings["refit"] else "error_masked"
-        words = f"{row['kept']} of {row['channels']} channels: {100 * row[column]:.3g} % off"
-        marks.append(
-            {"kind": "dot", "x": row["kept"], "y": row[column], "colour": charts.CHANGED, "text": words}
-        )
+    for kept, error, words in dots:
+        marks.append({"kind": "dot", "x": kept, "y": error, "colour": charts.CHANGED, "text": words})
     return {"path": marks}
 
 
+def judged(look: Look) -> str:
+    """The column of the error that the settings ask for."""
+    return "error_refit" if look.step.settings["refit"] else "error_masked"
+
+
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
-    return None  # what a layer reads depends on the layers before it: the server works it out
+    """The dot on the layer's own curve, until the server knows what the layers before it bring."""
+    settings, own = look.step.settings, alone(look)
+    if setting != "kept" or look.layer in (*settings["leave_out"], *settings["per_layer"]):
+        return None
+    of = int(own["kept"].max())
+    left = [channels_left(of, stop) for stop in stops]
+    errors = np.interp(left, own["kept"], own[judged(look)])
+    dots = [(kept, error, f"{kept} of {of} channels") for kept, error in zip(left, errors, strict=True)]
+    return Ahead([curves(look, *([dot] if dot[0] < of else [])) for dot in dots])
 
 
 def moving(look: Look) -> Moving:
@@ -117,9 +133,14 @@ def moving(look: Look) -> Moving:
         },
         look.layer,
     )
-    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures[1:])
+    shown = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures[1:])
     colours = legend(*((colour, words) for _, colour, words in ERRORS))
-    return Moving(curves(look), {"legend": colours, "figures": figures.tiles(row), "layers": table})
+    row = look.row
+    dots = []
+    if row and row["removed"]:
+        kept, error = row["kept"], row[judged(look)]
+        dots.append((kept, error, f"{kept} of {row['channels']} channels: {100 * error:.3g} % off"))
+    return Moving(curves(look, *dots), {"legend": colours, "figures": figures.tiles(shown), "layers": table})
 
 
 frame.heading(

@@ -263,6 +263,21 @@ def test_marks_and_map_answer_at_once_and_the_server_confirms(tab: Tab) -> None:
     tab.drawn()
 
 
+def test_the_dot_on_a_curve_of_channels_moves_at_once_and_the_server_confirms(tab: Tab) -> None:
+    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
+    label = tab.key("path").locator("svg.marks text")
+    assert label.text_content().startswith("10 of 20 channels: ")
+    held: list[Any] = []
+    is_open: list[bool] = []
+    tab.page.route("**/live", lambda route: route.continue_() if is_open else held.append(route))
+    move(tab, "prune_channels-kept", 5)
+    tab.until(lambda: label.text_content() == "≈ 9 of 20 channels")
+    is_open.append(True)
+    for route in held:
+        route.continue_()
+    tab.until(lambda: label.text_content() == "9 of 20 channels: 4.73 % off")
+
+
 def test_a_page_without_the_short_way_is_answered_by_its_own_run(browser: Any, server: Server) -> None:
     one = visitor(browser, server.url)
     one.page.route("**/live", lambda route: route.fulfill(status=404))

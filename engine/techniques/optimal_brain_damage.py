@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import pandas as pd
 import torch
@@ -102,7 +102,7 @@ def optimal_brain_damage(
         ],
         columns=LAYER_COLUMNS,
     )
-    rise = _Rise(bundle, data.train.stratified(samples, seed))
+    rise = _Rise(bundle, data.train, samples, seed)
     real = {o: rise.without({names[x]: mask for x, mask in each.items()}) for o, each in chosen.items()}
     singles = _singles(bundle, data.train, samples, seed)
     groups = _groups(bundle, data.train, samples, seed, scope)
@@ -141,23 +141,40 @@ def _sum_without(parts: Tensor, kept: Tensor) -> float:
 # ---------------------------------------------------------------- what the loss really does
 
 
+class _Judged(NamedTuple):
+    """Samples, and the mean cross-entropy of the whole net on them."""
+
+    inputs: list[Tensor]
+    labels: Tensor
+    loss: float
+
+
+@functools.lru_cache(maxsize=4)
+def _judged(bundle: Bundle, train: Samples, samples: int, seed: int) -> _Judged:
+    chosen = train.stratified(samples, seed)
+    inputs = [chosen.inputs(slice(i, i + BATCH)) for i in range(0, len(chosen), BATCH)]
+    return _Judged(inputs, chosen.labels, _loss(zoo.fork(bundle).eval(), inputs, chosen.labels))
+
+
+@torch.inference_mode()
+def _loss(net: nn.Module, inputs: Sequence[Tensor], labels: Tensor) -> float:
+    # float64 from here on: a single weight of many changes the mean in its last digits
+    return float(F.cross_entropy(torch.cat([net(part) for part in inputs]).double(), labels))
+
+
 class _Rise:
     """How much the mean cross-entropy on some samples grows when weights become zero, in nat."""
 
-    def __init__(self, bundle: Bundle, samples: Samples) -> None:
-        self.net, self.samples = zoo.fork(bundle).eval().requires_grad_(False), samples
+    def __init__(self, bundle: Bundle, train: Samples, samples: int, seed: int) -> None:
+        self.net = zoo.fork(bundle).eval().requires_grad_(False)
         self.weights = {name: self.net.get_parameter(name) for name in weight_layers(bundle).values()}
-        self.inputs = [samples.inputs(slice(i, i + BATCH)) for i in range(0, len(samples), BATCH)]
-        self.base = self._loss()
+        self.judged = _judged(bundle, train, samples, seed)
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.judged.labels)
 
-    @torch.inference_mode()
-    def _loss(self) -> float:
-        # float64 from here on: a single weight of many changes the mean in its last digits
-        logits = torch.cat([self.net(part) for part in self.inputs]).double()
-        return float(F.cross_entropy(logits, self.samples.labels))
+    def _now(self) -> float:
+        return _loss(self.net, self.judged.inputs, self.judged.labels) - self.judged.loss
 
     def without_one(self, name: str, place: int) -> float:
         """The rise without the weight at one place of the flat parameter."""
@@ -165,7 +182,7 @@ class _Rise:
         value = float(flat[place])
         flat[place] = 0.0
         try:
-            return self._loss() - self.base
+            return self._now()
         finally:
             flat[place] = value
 
@@ -175,7 +192,7 @@ class _Rise:
         for name, mask in kept.items():
             self.weights[name].masked_fill_(~mask, 0.0)
         try:
-            return self._loss() - self.base
+            return self._now()
         finally:
             for name, values in before.items():
                 self.weights[name].copy_(values)
@@ -185,7 +202,7 @@ class _Rise:
 def _singles(bundle: Bundle, train: Samples, samples: int, seed: int) -> pd.DataFrame:
     """Weights picked by chance, each taken out by itself: a row of the table `predicted` for each."""
     names = weight_layers(bundle)
-    rise = _Rise(bundle, train.stratified(samples, seed))
+    rise = _Rise(bundle, train, samples, seed)
     saliency = _saliencies(bundle, train, samples, seed)
     slope = curvature.gradient_of(bundle, train, samples, seed)
     many = min(MOST, max(LEAST, int(EFFORT / (count.work(bundle) * len(rise)))))
@@ -223,7 +240,7 @@ def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, scope: str)
     """Growing groups of weights, in order of saliency and of magnitude: rows of the table `predicted`."""
     names = weight_layers(bundle)
     values = {label: bundle.params[name].decode() for label, name in names.items()}
-    rise = _Rise(bundle, train.stratified(samples, seed))
+    rise = _Rise(bundle, train, samples, seed)
     saliency = _saliencies(bundle, train, samples, seed)
     slope = curvature.gradient_of(bundle, train, samples, seed)
     rows = []

@@ -134,7 +134,7 @@ def prune_channels(
     found: list[_Found] = []
     for label, reader in readers.items():
         total = reader.group.channels
-        left = total if label in leave_out else max(1, round(per_layer.get(label, kept) * total))
+        left = total if label in leave_out else channels_left(total, per_layer.get(label, kept))
         if left == total:
             continue
         stay = start.ranks[label].supports[left]
@@ -143,12 +143,19 @@ def prune_channels(
         walk.set_weight(label, found[-1].refitted if refit else found[-1].masked)
     after = _narrowed(bundle, found, refit)
     layers = _layers(bundle, after, found)
-    curves = pd.DataFrame(
-        [row for one in found for row in start.ranks[one.reader.label].curve], columns=PATH_COLUMNS
-    )
+    curves = pd.DataFrame([row for rank in start.ranks.values() for row in rank.curve], columns=PATH_COLUMNS)
     figures = _figures(bundle, after, layers, found, refit, start.images)
     notes = _notes(bundle, after, layers, found, refit, leave_out)
     return after, Report(figures, {"layers": layers, "path": curves}, notes)
+
+
+def channels_left(total: int, share: float) -> int:
+    """How many of a layer's channels stay at a share kept: at least one.
+
+    >>> channels_left(20, 0.5), channels_left(20, 0.01)
+    (10, 1)
+    """
+    return max(1, round(share * total))
 
 
 # ---------------------------------------------------------------- which layers read what
