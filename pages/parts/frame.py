@@ -67,7 +67,8 @@ def workbench(
     slot, foot = top.empty(), st.container()
     slot.html(tiles.header(subject, wait=True))
     with right, suppress(SlimscopeError):  # the controls say what is wrong
-        places = _answer(name, subject, layer)["html"]
+        with st.spinner("Working it out ...", show_time=True):  # seen only where it takes its time
+            places = _answer(name, subject, layer)["html"]
         still(
             live.look(subject, *knobs.shown(name), layer),
             lambda place: st.html(f'<div data-live="{place}">{places.get(place, "")}</div>'),
