@@ -34,6 +34,7 @@ class Plan:
     `shift` moves each image by up to that many pixels, `flip` mirrors half of them.
     `small_epochs` first epochs see the images at 3/4 of their size, which costs half the time.
     The `last_epochs` of all are a second, smaller cycle (Loshchilov 2017): a cosine from `last_rate` to zero.
+    `precision` `bfloat16` multiplies in 16 bits; weights, sums of gradients and the loss stay in 32.
     """
 
     epochs: int
@@ -49,6 +50,7 @@ class Plan:
     last_epochs: int = 0
     last_rate: float = 0.0
     channels_last: bool = False
+    precision: str = "float32"
     seed: int = 0
 
     def rate(self, done: float) -> float:
@@ -72,7 +74,7 @@ class Plan:
 
 def hard_labels(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy against the labels: (scalar loss, logits (n, classes))."""
-    logits = net(inputs)
+    logits = net(inputs).float()
     return F.cross_entropy(logits, labels), logits
 
 
@@ -107,8 +109,8 @@ def learning_from(teacher: nn.Module, temperature: float, alpha: float) -> Loss:
 
     def loss(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            goal = teacher(inputs)
-        logits = net(inputs)
+            goal = teacher(inputs).float()
+        logits = net(inputs).float()
         return distillation_loss(logits, goal, labels, temperature, alpha), logits
 
     return loss
@@ -231,7 +233,8 @@ def fit(
             inputs, labels = augment(samples.inputs(rows_now), plan, generator), samples.labels[rows_now]
             if at.epoch < plan.small_epochs:
                 inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)
-            value, logits = loss(net, inputs.contiguous(memory_format=layout), labels)
+            with torch.autocast("cpu", torch.bfloat16, enabled=plan.precision == "bfloat16"):
+                value, logits = loss(net, inputs.contiguous(memory_format=layout), labels)
             optimizer.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
             for p, mask in kept:

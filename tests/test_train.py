@@ -102,6 +102,24 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
     assert_same_weights(whole, resumed)
 
 
+@pytest.mark.parametrize("name", ["lenet-5-small", "lstm-32"])
+def test_sixteen_bits_multiply_and_thirty_two_keep(name: str, digits: Samples, tmp_path: Path) -> None:
+    plan = Plan(2, 0.05, precision="bfloat16")
+    net, again, exact, cut = (zoo.seeded(name, 0) for _ in range(4))
+    rows = fit(net, digits, plan)
+    fit(again, digits, plan)
+    assert_same_weights(net, again)
+    assert {tensor.dtype for tensor in net.state_dict().values()} == {torch.float32}
+    wide = fit(exact, digits, replace(plan, precision="float32"))
+    assert rows[-1]["loss"] != wide[-1]["loss"]
+    assert rows[-1]["loss"] == pytest.approx(wide[-1]["loss"], rel=0.02)
+    path = tmp_path / "run.pt"
+    with pytest.raises(Cancelled):
+        fit(cut, digits, plan, progress=stop_after(1), checkpoint=path)
+    fit(cut, digits, plan, checkpoint=path)
+    assert_same_weights(net, cut)
+
+
 def test_batch_norm_resumes_too(photos: Samples, tmp_path: Path) -> None:
     plan = Plan(2, 0.05, batch=32, channels_last=True, shift=4, flip=True)
     whole, stopped, resumed = (zoo.seeded("resnet-8", 0) for _ in range(3))

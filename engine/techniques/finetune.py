@@ -11,7 +11,7 @@ import pandas as pd
 
 from engine import measure, reports, settings, zoo
 from engine.data import Data
-from engine.technique import technique
+from engine.technique import Choice, technique
 from engine.train import Plan, fit, suited, zero_masks
 from engine.types import Bundle, Dense, Progress, Report
 
@@ -42,6 +42,17 @@ def finetune(
             "How far a step moves the weights at the start; it falls to zero along a cosine."
         ),
     ] = 0.01,
+    precision: Annotated[
+        str,
+        Choice(
+            label="Precision",
+            help="In how many bits the net multiplies while it trains; its weights are kept in 32.",
+            options={
+                "float32": "32 bits",
+                "bfloat16": "16 bits: convolutions train faster where the processor knows the format",
+            },
+        ),
+    ] = "float32",
     seed: Annotated[
         int,
         settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
@@ -57,7 +68,7 @@ def finetune(
     net = zoo.fork(bundle)
     before = measure.predictions(bundle, data.validation)
     start = {"epoch": 0.0, "validation accuracy": measure.accuracy_of(before, data.validation.labels).value}
-    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, seed=seed)
+    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, precision=precision, seed=seed)
     rows = fit(
         net,
         data.train,
