@@ -29,17 +29,56 @@ def still(look: Look, place: Place) -> None:
         "Win accuracy back",
         "A few epochs of training on what is left, with the zeros kept: most of what pruning lost comes back.",
     )
-    training.section(
-        "prune_iteratively",
-        "A little at a time",
-        "Pruning and training in turns lets the net adapt before the next weights go: far more can go than at once. "
-        "Use it in place of the two steps above.",
-    )
+    iterating()
     race.section()
     if technique.get("prune_weights").knobs["sparsity"].matters(look.step.settings):
         sensitivity.section(
             "prune_weights", "sparsity", [0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
         )
+
+
+def iterating() -> None:
+    """Pruned and trained in turns: what each round cost, and what training won back."""
+    report = training.section(
+        "prune_iteratively",
+        "A little at a time",
+        "Pruning and training in turns lets the net adapt before the next weights go: far more can go than at once. "
+        "Use it in place of the two steps above.",
+    )
+    if report is None:
+        return
+    if "rounds" in report.tables:
+        told = report.tables["rounds"].melt(["round", "sparsity"], var_name="when", value_name="accuracy")
+        st.caption("The gap at each round is what its pruning cost, and its training won back.")
+        st.plotly_chart(
+            charts.lines(
+                told,
+                "sparsity",
+                "accuracy",
+                "when",
+                titles=("share of weights removed", "validation accuracy"),
+                percent=True,
+            ),
+            key="rounds",
+            config={"displayModeBar": False},
+            alt="Validation accuracy against the share removed, before and after the training of each round",
+        )
+    if "sensitivity" in report.tables:
+        st.caption("What each layer bore alone, before the first round:")
+        borne = {
+            "layer": figures.Column("layer"),
+            "sparsity": figures.Column("removed", "share", charts.REMOVED),
+            "threshold": figures.Column("threshold"),
+            "accuracy": figures.Column("validation accuracy", "share"),
+        }
+        st.html(figures.table(report.tables["sensitivity"], borne))
+    columns = {
+        "layer": figures.Column("layer"),
+        "weights": figures.Column("weights"),
+        "kept": figures.Column("kept"),
+        "sparsity": figures.Column("removed", "share", charts.REMOVED),
+    }
+    st.html(figures.table(report.tables["layers"], columns))
 
 
 def band(threshold: float, sparsity: float) -> Marks:

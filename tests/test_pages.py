@@ -19,7 +19,7 @@ from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine import count, data, measure, packfile, store, technique, whole, window, zoo
+from engine import count, data, measure, packfile, store, technique, whole, window, work, zoo
 from engine.run import run
 from engine.technique import REGISTRY, Choice
 from engine.types import Progress, Recipe
@@ -641,3 +641,24 @@ def test_the_number_beside_a_slider_is_told_again_in_the_run_after_the_move(
     monkeypatch.setattr(session, "LATE", 0)
     at.run()
     assert (field().value, field().proto.set_value) == (6, False), "it may be edited now"
+
+
+# technique -> page, net, a short training, and words that only its outcome says
+TRAINED = (
+    ("finetune", "prune", SMALL, {"epochs": 1}, "trained on 55,000 images"),
+    ("prune_iteratively", "prune", SMALL, {"epochs": 1, "rounds": 2, "by": "sensitivity"}, "bore alone"),
+    ("slim", "filters", "mlp-500-300", {"epochs": 1, "tuning": 1, "sparsity": 0.5}, "size of the scale"),
+    ("lottery_ticket", "tickets", SMALL, {"epochs": 1, "rounds": 1}, "re-init"),
+)
+
+
+@pytest.mark.parametrize(("name", "page", "model", "brief", "words"), TRAINED, ids=[t[0] for t in TRAINED])
+def test_what_was_trained_is_shown(
+    name: str, page: str, model: str, brief: dict[str, Any], words: str
+) -> None:
+    recipe = Recipe((technique.step(name, **brief),))
+    work.apply({"model": model, "recipe": recipe.key, "data": zoo.entry(model).data}, Progress())
+    visit = Visit(page, m=model, r=recipe.key)
+    charts = "".join(str(chart.proto.spec) for chart in visit.at.get("plotly_chart"))
+    assert words in visit.html + visit.words + charts
+    assert_shows_the_truth(visit, model)
