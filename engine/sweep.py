@@ -53,6 +53,29 @@ def variations(
     return list(found.values())
 
 
+def borne(rows: Iterable[Row], values: Sequence[Any], bearable: float) -> dict[str, Any]:
+    """Layer -> the harshest setting that it bears alone; a layer that bears none is not in it.
+
+    `rows` are those of a sensitivity scan: layer, value, change (of accuracy, as a share). `values` stand
+    from gentle to harsh: a layer bears one if neither it nor any gentler one costs more than `bearable`.
+    (Han et al. 2015, arXiv 1506.02626, section 5)
+
+    >>> found = ((0.5, 0.001), (0.8, -0.009), (0.9, -0.1))
+    >>> rows = [{"layer": "fc", "value": value, "change": change} for value, change in found]
+    >>> borne(rows, [0.5, 0.8, 0.9], 0.01), borne(rows, [0.5, 0.8, 0.9], 0.2)
+    ({'fc': 0.8}, {'fc': 0.9})
+    """
+    change = {(row["layer"], row["value"]): row["change"] for row in rows}
+    found: dict[str, Any] = {}
+    for layer in dict.fromkeys(layer for layer, _ in change):
+        for value in values:
+            cost = change.get((layer, value))
+            if cost is None or cost < -bearable:
+                break
+            found[layer] = value
+    return found
+
+
 def _step(recipe: Recipe, number: int) -> Step:
     if not 1 <= number <= len(recipe):
         raise SlimscopeError(f"step {number} is not in this recipe: it has {len(recipe)} steps")

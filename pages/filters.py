@@ -9,7 +9,7 @@ from engine import channels
 from engine.channels import Group
 from engine.techniques.slim import scales_of
 from engine.types import Bundle, SlimscopeError
-from pages.parts import charts, figures, frame, knobs, training
+from pages.parts import charts, figures, frame, knobs, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, of_tensor, side_by_side
@@ -50,6 +50,9 @@ def still(look: Look, place: Place) -> None:
         "Win accuracy back",
         "A few epochs of training on the narrower net: with whole filters gone, it nearly always needs them.",
     )
+    alone = [name for name, group in channels.groups(look.before).items() if not group.stream]
+    shares = [0.125, 0.25, 0.375, 0.5, 0.625, 0.75]
+    sensitivity.section("prune_filters", "sparsity", shares, "share of filters removed", alone)
 
 
 def slimming() -> None:

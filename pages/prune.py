@@ -33,7 +33,7 @@ def still(look: Look, place: Place) -> None:
     race.section()
     if technique.get("prune_weights").knobs["sparsity"].matters(look.step.settings):
         sensitivity.section(
-            "prune_weights", "sparsity", [0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
+            "prune_weights", "sparsity", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
         )
 
 

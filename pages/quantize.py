@@ -66,7 +66,7 @@ def still(look: Look, place: Place) -> None:
         place("corner")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
-    sensitivity.section("quantize", "bits", [2, 3, 4, 5, 6, 8], "bits")
+    sensitivity.section("quantize", "bits", [8, 6, 5, 4, 3, 2], "bits")
     lecture()
 
 

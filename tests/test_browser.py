@@ -278,6 +278,20 @@ def test_the_dot_on_a_curve_of_channels_moves_at_once_and_the_server_confirms(ta
     tab.until(lambda: label.text_content() == "9 of 20 channels: 4.73 % off")
 
 
+def test_a_scan_tells_what_each_layer_bears_and_a_button_sets_it(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    tab.key("scan-prune_weights").locator("button").first.click()
+    give = tab.key("allocate-prune_weights").locator("button").first
+    tab.until(lambda: give.count() == 1)
+    before = tab.drawn().tiles
+    give.click()
+    tab.until(lambda: "per_layer" in tab.recipe[0][1])
+    tab.until(lambda: tab.drawn().tiles["sparsity"] != before["sparsity"])
+    tab.until(lambda: give.is_disabled())
+    tab.key("undo").locator("button").click()
+    tab.until(lambda: tab.recipe == json.loads(PRUNE))
+
+
 def test_a_page_without_the_short_way_is_answered_by_its_own_run(browser: Any, server: Server) -> None:
     one = visitor(browser, server.url)
     one.page.route("**/live", lambda route: route.fulfill(status=404))

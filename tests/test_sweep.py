@@ -128,3 +128,20 @@ def test_table_names_dominator_and_tie_and_keeps_what_was_refused():
 
 def test_table_without_rows_has_its_columns():
     assert list(sweep.table([]).columns[-3:]) == ["pareto", "dominated_by", "tied_with"]
+
+
+@given(
+    st.lists(st.floats(-0.1, 0.1), min_size=1, max_size=6),
+    st.floats(0, 0.1),
+)
+def test_a_layer_bears_a_setting_only_with_all_gentler_ones(changes: list[float], bearable: float) -> None:
+    values = list(range(len(changes)))
+    rows = [{"layer": "fc", "value": v, "change": c} for v, c in zip(values, changes, strict=True)]
+    last = sweep.borne(rows[::-1], values, bearable).get("fc", -1)
+    assert all(change >= -bearable for change in changes[: last + 1])
+    assert last + 1 == len(changes) or changes[last + 1] < -bearable
+
+
+def test_what_was_refused_is_not_borne() -> None:
+    rows = [{"layer": "fc", "value": 0.5, "change": None}, {"layer": "fc", "value": 0.9, "change": 0.0}]
+    assert sweep.borne(rows, [0.5, 0.9], 0.01) == {}

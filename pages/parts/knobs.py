@@ -213,13 +213,14 @@ def presets(name: str) -> None:
         row.button(
             title.capitalize(),
             key=f"preset-{name}-{title}",
-            on_click=_preset,
+            on_click=set_all,
             args=(name, {**known.defaults, **settings}),
             help=", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items()),
         )
 
 
-def _preset(name: str, settings: dict[str, Any]) -> None:
+def set_all(name: str, settings: dict[str, Any]) -> None:
+    """Set many settings at once, by a button: it overrules controls that still report what was before."""
     st.session_state[REDRAW] = True
     change(name, **settings)
     session.overrule()

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
+from engine import sweep, technique
 from pages.parts import charts, jobs, knobs, session
 
+BEARABLE = (0.005, 0.01, 0.02, 0.05)  # of accuracy
 
-def section(name: str, setting: str, values: list[float], unit: str) -> None:
-    """Button, progress and curves of a sensitivity scan, on validation samples."""
+
+def section(name: str, setting: str, values: list[float], unit: str, layers: list[str] | None = None) -> None:
+    """Button, progress and curves of a sensitivity scan, on validation samples; what it is good for.
+
+    `values` stand from gentle to harsh; `layers` are those that are scanned, all unless told.
+    """
     st.subheader("Which layers are sensitive?", anchor=False)
     if session.why_idle():
         st.caption(session.why_idle())
@@ -24,6 +33,7 @@ def section(name: str, setting: str, values: list[float], unit: str) -> None:
             for k, v in knobs.current(name).settings.items()
             if k not in ("leave_out", "per_layer", setting)
         },
+        **({} if layers is None else {"layers": layers}),
     }
     job = jobs.latest("sensitivity", **payload)
     if job is None or not job.open:
@@ -62,3 +72,40 @@ def section(name: str, setting: str, values: list[float], unit: str) -> None:
             st.dataframe(rows, hide_index=True, key=f"scan-table-{name}")
 
     jobs.watch(job.id, drawn)
+    if job.state == "done":
+        rows = [row for row in job.series if "change" in row]
+        allocation(name, setting, rows, sweep.borne(rows, values, bearable()))
+
+
+def bearable() -> float:
+    """How much accuracy a layer may cost."""
+    return st.segmented_control(
+        "Each layer alone may cost",
+        BEARABLE,
+        default=BEARABLE[1],
+        format_func=lambda share: "1 point" if share == 0.01 else f"{100 * share:g} points",
+        key="bearable",
+        required=True,
+        help="Of accuracy on the same validation samples. Together the layers cost more than each alone.",
+    )
+
+
+def allocation(name: str, setting: str, rows: Sequence[Mapping[str, Any]], own: dict[str, float]) -> None:
+    """What each layer bears, and a button that sets it; layers that bear nothing are left out."""
+    wanted = {
+        "per_layer": own,
+        "leave_out": list({row["layer"]: None for row in rows if row["layer"] not in own}),
+    }
+    now, knob = knobs.current(name).settings, technique.get(name).knobs[setting]
+    percent = isinstance(knob, technique.Slider) and knob.unit.startswith("share")
+    st.button(
+        "Give each layer what it bears",
+        key=f"allocate-{name}",
+        on_click=knobs.set_all,
+        args=(name, wanted),
+        disabled=all(now[key] == value for key, value in wanted.items()),
+        icon=":material/tune:",
+        help="Sets each layer's own value, under Layer by layer; the slider is for layers without one.",
+    )
+    words = [f"{layer} {f'{100 * value:g} %' if percent else value}" for layer, value in own.items()]
+    st.caption(", ".join([*words, *(f"{layer} left out" for layer in wanted["leave_out"])]))
