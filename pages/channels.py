@@ -7,7 +7,7 @@ import torch
 
 from engine import channels
 from engine.techniques.condense import fitting
-from engine.techniques.prune_channels import channels_left
+from engine.techniques.prune_channels import channels_left, prunable
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
@@ -23,10 +23,9 @@ ERRORS = (
 def reads_channels(bundle: Bundle, weight: str) -> bool:
     """Whether the inputs of this layer can go: one layer makes them, and no other reads them."""
     try:
-        known = channels.groups(bundle).values()
+        return weight.removesuffix(".weight") in prunable(bundle)
     except SlimscopeError:
         return False
-    return any([part.param for part in group.reads] == [weight] for group in known if not group.stream)
 
 
 def still(look: Look, place: Place) -> None:

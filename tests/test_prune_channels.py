@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 import engine.techniques  # noqa: F401  (fills the registry)
@@ -327,3 +328,20 @@ def test_nets_of_other_threads_run_while_one_is_traced() -> None:
         stop.set()
         thread.join()
     assert wrong == []
+
+
+def test_who_asks_while_another_makes_the_start_waits_for_it() -> None:
+    before, found, as_it_was = net("resnet-8"), [], nn.Module.__call__
+    module._begin.cache_clear()
+
+    def prune(kept: float) -> None:
+        found.append(apply(before, step("prune_channels", kept=kept), of(before))[0].fingerprint)
+
+    threads = [threading.Thread(target=prune, args=(kept,)) for kept in (0.4, 0.5, 0.6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 3
+    assert module._begin.cache_info().misses == 1
+    assert nn.Module.__call__ is as_it_was, "tracing has put torch back in order"

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from engine import channels, zoo
+from engine import zoo
 from engine.papers import narrow
 from engine.papers.harness import Claim, Paper
-from engine.types import Bundle
+from engine.techniques.prune_channels import prunable
 
 NET = "resnet-20"
 SHARES = tuple(i / 16 for i in range(13, 2, -1))  # of the channels that a layer reads, kept
 TARGET = 0.5  # of the multiply-adds
+PRUNING: dict[str, Any] = {"by": "lasso", "refit": True, "samples": 2000, "kept": 1.0, "seed": 0}
 TUNING: dict[str, Any] = {"epochs": 20, "learning_rate": 0.05, "precision": "bfloat16"}
-BEARABLE = 1.5  # points
+BEARABLE, PUBLISHED = 1.5, 1.0  # points
 ERRORS = "wrong answers to the 10,000 test images; nothing is chosen by them"
-
-
-def _readers(bundle: Bundle) -> Sequence[str]:
-    """Layers that alone read what another makes, and no shortcut passes on."""
-    groups = channels.groups(bundle).values()
-    return [
-        group.reads[0].param.removesuffix(".weight")
-        for group in groups
-        if not group.stream and len(group.reads) == 1
-    ]
 
 
 CHANNELS = Paper(
@@ -39,21 +29,23 @@ CHANNELS = Paper(
         Claim(narrow.PARAMETERS, None, "%", "of the whole net's"),
         Claim(narrow.BEFORE, 7.2, "%", f"{ERRORS}; the net as it came"),
         Claim(narrow.AFTER, 8.2, "%", ERRORS),
-        Claim(narrow.CHANGE, 1.0, "points", "narrow, fine-tuned - whole, as it came"),
+        Claim(narrow.CHANGE, PUBLISHED, "points", "narrow, fine-tuned - whole, as it came"),
     ),
     recipe={
         "net": NET,
-        "prune_channels": {"by": "lasso", "refit": True, "shares": list(SHARES)},
+        "prune_channels": PRUNING,
+        "shares": list(SHARES),
+        "layers": "the second convolution of each block; the streams that shortcuts add to stay whole",
         "shares chosen by": f"cross-entropy of {narrow.SCANNED} validation images, layer by layer",
         "at least": 100 * TARGET,
         "finetune": TUNING,
+        "chosen after": "a try with 8 epochs at a rate of 0.02, which cut 52.4 % and lost 1.24 points of "
+        "validation and 1.84 of test accuracy (seed 0)",
         "before": "the whole net as it came",
     },
     seeds=(0, 1, 2),
     rule="At least 50 % fewer multiply-adds, and the median over the seeds of how much the error grew is at "
     f"most {BEARABLE:g} points; beaten where it did not grow.",
-    judge=partial(narrow.judge, 50.0, BEARABLE),
-    run=partial(
-        narrow.compare, NET, "prune_channels", {"kept": 1.0}, _readers, SHARES, TARGET, TUNING, False
-    ),
+    judge=partial(narrow.judge, 50.0, BEARABLE, PUBLISHED),
+    run=partial(narrow.compare, NET, "prune_channels", PRUNING, prunable, SHARES, TARGET, TUNING, False),
 )

@@ -74,18 +74,18 @@ def compare(
     return Outcome(figures, {"shares": pd.DataFrame(own.items(), columns=["layer", "share"])})
 
 
-def judge(fewer: float, bearable: float, ours: Ours) -> str:
+def judge(fewer: float, bearable: float, published: float, ours: Ours) -> str:
     """`reproduced`: so many % fewer multiply-adds, the median seed losing at most `bearable` points.
 
-    `beaten`: the median seed loses nothing.
+    `beaten`: the median seed loses nothing, and no more than the published net.
 
-    >>> judge(34, 0.3, {MACS: [34.5, 34.5, 34.5], CHANGE: [0.1, 0.2, 0.9]})
+    >>> judge(34, 0.3, -0.15, {MACS: [34.5, 34.5, 34.5], CHANGE: [-0.1, 0.0, 0.9]})
     'reproduced'
     """
     middle = {name: statistics.median(values) for name, values in ours.items()}
     if middle[MACS] < fewer or middle[CHANGE] > bearable:
         return "not reached"
-    return "beaten" if middle[CHANGE] <= 0 else "reproduced"
+    return "beaten" if middle[CHANGE] <= min(0, published) else "reproduced"
 
 
 def least_harm(

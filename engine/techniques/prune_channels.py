@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -26,14 +27,16 @@ CHECKED = 4  # for so many images that layers are fitted on, one more tells the 
 BUDGET = 2e10  # units of work (`count.work`) that running the images once may cost
 BATCH = 125  # images at once
 CURVE = 8  # counts of channels on the curve of a layer's error
+LEAST = 0.05  # of the channels
 KEPT = Slider(
-    low=0.05,
+    low=LEAST,
     high=1.0,
     step=0.01,
     unit="share of channels kept",
     label="Channels kept",
     help="How many of the channels that each layer reads stay: 0.5 keeps every second one.",
 )
+ALONE = threading.Lock()
 NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
 LAYER_COLUMNS = (
     "layer",
@@ -129,7 +132,8 @@ def prune_channels(
     """
     readers = {reader.label: reader for reader in _readers(bundle)}
     _check_own(per_layer, readers)
-    start = _begin(_Asked(bundle.fingerprint, by, samples, seed, data.train, bundle))
+    with ALONE:  # torch.fx traces one net at a time; and who comes second finds what the first has made
+        start = _begin(_Asked(bundle.fingerprint, by, samples, seed, data.train, bundle))
     walk = _Walk(zoo.fork(bundle), start.graph, start.batches, start.at)
     found: list[_Found] = []
     for label, reader in readers.items():
@@ -177,6 +181,11 @@ class _Reader:
     def columns(self, kept: Sequence[int]) -> Tensor:
         """Numbers of the columns that read these channels."""
         return (torch.tensor(kept)[:, None] * self.width + torch.arange(self.width)).flatten()
+
+
+def prunable(bundle: Bundle) -> list[str]:
+    """Layers whose inputs can go, in the order of the net. Raises SlimscopeError for recurrent nets."""
+    return [reader.label for reader in _readers(bundle)]
 
 
 def _readers(bundle: Bundle) -> list[_Reader]:
@@ -325,7 +334,7 @@ class _Asked:
     bundle: Bundle = field(compare=False)
 
 
-@functools.lru_cache(maxsize=2)  # the net under the slider, and one more: up to about 60 MB each
+@functools.lru_cache(maxsize=2)  # the net under the slider, and one more: up to about 90 MB each
 def _begin(asked: _Asked) -> _Start:
     """Run the net as it is, once: a slider that moves starts from here."""
     bundle, chance = asked.bundle, torch.Generator().manual_seed(asked.seed)
@@ -420,7 +429,8 @@ def _rank(reader: _Reader, weight: Tensor, products: _Products, by: str, chance:
     total = reader.group.channels
     supports, lambdas = _supports(weight, products, total, by, chance)
     rows = []
-    for size in sorted({math.ceil(total * i / CURVE) for i in range(1, CURVE + 1)}):
+    sizes = {channels_left(total, LEAST), *(math.ceil(total * i / CURVE) for i in range(1, CURVE + 1))}
+    for size in sorted(sizes):
         masked = _spread(weight[:, reader.columns(supports[size])], reader, supports[size], weight)
         refitted = lars.refit(products.gram, products.cross, weight, supports[size], total)
         rows.append((reader.label, size, lambdas[size], _error(products, masked), _error(products, refitted)))
@@ -490,8 +500,9 @@ def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFr
     macs = [count.macs_by_layer(bundle) for bundle in (before, after)]
     pruned = {one.reader.label: one for one in found}
     rows = []
+    known = {reader.label: reader.group.channels for reader in _readers(before)}
     for label, name in weight_layers(before).items():
-        one, reads = pruned.get(label), before.params[name].shape[1]
+        one, reads = pruned.get(label), known.get(label, before.params[name].shape[1])
         numbers = (
             (reads, reads, 0, 0, *[math.nan] * 3)
             if one is None
