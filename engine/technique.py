@@ -215,6 +215,7 @@ class Technique:
     trains: bool = False
     needs_net: bool = False
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    possible: Callable[[Bundle], object] = lambda bundle: None
 
     def check(self, settings: Mapping[str, Any], bundle: Bundle | None = None) -> dict[str, Any]:
         """Complete settings in their own types. Raises SettingError."""
@@ -239,10 +240,12 @@ def technique(
     pictures: tuple[str, ...] = (),
     needs_net: bool = False,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    possible: Callable[[Bundle], object] = lambda bundle: None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a technique under its own name; the settings are read off its signature.
 
-    `presets` are named settings (`gentle`, `balanced`, `extreme`). Raises ValueError for a name
+    `presets` are named settings (`gentle`, `balanced`, `extreme`). `possible` raises SlimscopeError for nets
+    that a technique which trains cannot work on, before anything is trained. Raises ValueError for a name
     that is taken, a setting without a knob or without a default, or without a docstring.
     """
 
@@ -268,6 +271,7 @@ def technique(
             trains=trains,
             needs_net=needs_net or trains,
             presets=presets or {},
+            possible=possible,
         )
         return function
 

@@ -6,7 +6,6 @@ import streamlit as st
 import torch
 
 from engine import channels
-from engine.techniques.condense import fitting
 from engine.techniques.prune_channels import channels_left, prunable
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, training
@@ -65,7 +64,6 @@ def condensing(look: Look) -> None:
         "While the net trains, each group of filters drops the channels that it uses least, until it reads a few of its "
         'own choice. What is left is an ordinary convolution in groups behind a gather, dense and small; "Is it faster here?" '
         "below times it. Use it in place of the step above.",
-        lambda bundle: fitting(bundle, 2, 2),
     )
     if report is None:
         return

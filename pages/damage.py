@@ -1,9 +1,11 @@
 """Damage: is the smallest weight the one that hurts least?"""
 
+import pandas as pd
 import streamlit as st
 from torch import Tensor
 
 from engine import count
+from engine.techniques.optimal_brain_damage import SALIENCY
 from engine.types import Bundle
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
@@ -27,7 +29,11 @@ def still(look: Look, place: Place) -> None:
         st.subheader("One weight at a time", anchor=False)
         st.plotly_chart(
             charts.scatter(
-                singles, "predicted", "measured", "layer", ("predicted rise of the loss", "true rise")
+                singles,
+                "predicted",
+                "measured",
+                "layer",
+                ("predicted rise of the loss (nat)", "true rise (nat)"),
             ),
             key="singles",
             config=QUIET,
@@ -35,14 +41,16 @@ def still(look: Look, place: Place) -> None:
         )
     with right:
         st.subheader("Many at once", anchor=False)
-        both = groups.assign(share=groups["weights"] / total)
+        saliency = groups[groups["removed"] == SALIENCY]
+        foreseen = saliency.assign(removed=f"{SALIENCY}, as predicted", measured=saliency["predicted"])
+        both = pd.concat([groups, foreseen]).assign(share=lambda rows: rows["weights"] / total)
         st.plotly_chart(
             charts.lines(
-                both, "share", "measured", "removed", titles=("share removed", "true rise of the loss")
+                both, "share", "measured", "removed", titles=("share removed", "rise of the loss (nat)")
             ),
             key="groups",
             config=QUIET,
-            alt="True rise of the loss against the share removed, by saliency and by magnitude",
+            alt="Rise of the loss against the share removed, by saliency and by magnitude, and as predicted",
         )
     place("figures")
     st.subheader("Which ones go", anchor=False)
@@ -94,7 +102,7 @@ def moving(look: Look) -> Moving:
 frame.heading(
     "Damage",
     "A small weight can matter, and a large one can be idle. Optimal brain damage asks the curvature of the loss: a weight w "
-    "with second derivative h costs about h w² / 2. **Compare the two curves, and see where the prediction fails**: it "
+    "with second derivative h costs about h w² / 2. **Compare what it predicts with what the loss does**: it "
     "takes one weight at a time, at a minimum that training hardly ever reaches.",
 )
 frame.workbench("optimal_brain_damage", still, moving, foresee, runs)

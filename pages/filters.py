@@ -7,7 +7,6 @@ import torch
 
 from engine import channels
 from engine.channels import Group
-from engine.techniques.slim import scales_of
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, knobs, sensitivity, training
 from pages.parts.frame import Place
@@ -20,8 +19,9 @@ def makes_channels(bundle: Bundle, weight: str) -> bool:
         known = channels.groups(bundle).values()
     except SlimscopeError:
         return False
-    streams = knobs.current("prune_filters").settings["streams"]
-    return any(weight == part.param for group in known if streams or not group.stream for part in group.makes)
+    settings = knobs.current("prune_filters").settings
+    open_to = (g for g in known if settings["streams"] or not g.stream or g.name in settings["by_hand"])
+    return any(weight == part.param for group in open_to for part in group.makes)
 
 
 def group_of(look: Look) -> Group:
@@ -62,7 +62,6 @@ def slimming() -> None:
         "Let the net choose",
         "A penalty pulls batch-norm's scales to zero while the net trains: each channel must earn its place. Those that "
         "fade are taken out, and the narrow net is trained once more. Use it in place of the steps above.",
-        scales_of,
     )
     if report is None:
         return
@@ -82,11 +81,12 @@ def slimming() -> None:
 @st.fragment
 def explorer(look: Look) -> None:
     """All slices that one filter has, in this layer and elsewhere."""
+    frame.redraw()
     group = group_of(look)
     st.subheader("What must go with one filter", anchor=False)
     if group.stream:
         st.caption(
-            f"{', '.join(group.layers)} add to one residual stream: a channel of it goes from all of them at once."
+            f"One residual stream passes {', '.join(group.layers)}: a channel of it goes from all of them at once."
         )
     picker, button = st.columns([3, 1], vertical_alignment="bottom")
     number = picker.number_input(

@@ -4,11 +4,13 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+import torch
 
 from engine import papers
 from engine.papers import harness
 from pages.parts import cached, charts, figures, frame, jobs, knobs, session, training
 from pages.parts.footer import footer
+from pages.parts.pictures import kept_legend, of_tensor, side_by_side
 
 TECHNIQUE = "lottery_ticket"
 STORED = papers.get("lottery-ticket-mnist")
@@ -25,7 +27,7 @@ frame.header(subject)
 
 def against_density(tickets: pd.DataFrame, name: str) -> None:
     """Accuracy and early stop against what is left, a line for each kind of run."""
-    shown = tickets.assign(left=(100 * tickets["density"]).map("{:.3g} %".format))
+    shown = tickets.assign(left=100 * tickets["density"])
     for column, (title, percent, key) in zip(
         st.columns(2, gap="medium"),
         (("test accuracy", True, "accuracy"), ("early stop", False, "stop")),
@@ -33,7 +35,14 @@ def against_density(tickets: pd.DataFrame, name: str) -> None:
     ):
         axis = title if percent else f"{title} (iterations)"
         chart = charts.lines(
-            shown, "left", title, "run", titles=("weights left", axis), percent=percent, height=280
+            shown,
+            "left",
+            title,
+            "run",
+            titles=("weights left (%)", axis),
+            error=(f"{title}, least", f"{title}, most") if f"{title}, least" in shown else None,
+            percent=percent,
+            height=280,
         )
         column.plotly_chart(
             chart,
@@ -53,27 +62,48 @@ def stored() -> None:
         return
     rows: list[dict[str, Any]] = [row for record in records.values() for row in record["tables"]["tickets"]]
     every = pd.DataFrame(rows)
-    middle = every.groupby(["round", "run"], sort=False)[["density", "test accuracy", "early stop"]].median()
+    groups = every.groupby(["round", "run"], sort=False)[["density", "test accuracy", "early stop"]]
+    middle = groups.median().join(groups.min().add_suffix(", least")).join(groups.max().add_suffix(", most"))
     against_density(middle.reset_index(), "stored")
     st.caption(
-        f"Medians over {len(records)} seeds. Test was only reported: the early stop is the least validation loss."
+        f"Medians over {len(records)} seeds, and from the least to the most of them. Test was only reported: the "
+        "early stop is the least validation loss. Larger nets need to be put back to weights of a little later "
+        "(the slider below rewinds)."
     )
-    st.dataframe(_published(), hide_index=True, width="stretch", key="published")
+    with st.expander("Published and ours"):
+        st.html(_published())
 
 
-def _published() -> pd.DataFrame:
+def _published() -> str:
     found = harness.describe(STORED)["figures"]
-    return pd.DataFrame(
+    rows = pd.DataFrame(
         {
             "figure": [f["name"] for f in found],
-            "published": [f["published"] for f in found],
-            "ours, median": [f["median"] for f in found],
-            "least": [f["spread"][0] for f in found],
-            "most": [f["spread"][1] for f in found],
+            "published": ["not stated" if f["published"] is None else f"{f['published']:,g}" for f in found],
+            "ours": [f"{f['median']:,.6g}" for f in found],
+            "range": [" to ".join(f"{end:,.6g}" for end in f["spread"]) for f in found],
             "unit": [f["unit"] for f in found],
             "counted": [f["counted"] for f in found],
         }
     )
+    return figures.table(rows, {name: figures.Column(name) for name in rows})
+
+
+def looked_at(inputs: pd.DataFrame) -> None:
+    """For each round a picture of how much of the first layer is left at each input."""
+    held = cached.images(subject)
+    assert held is not None
+    height, width = held.train.images.shape[-2:]
+    pictures = []
+    for number, rows in inputs.groupby("round"):
+        share = torch.tensor((rows["kept"] / rows["of"]).to_numpy())
+        shape = (height, width) if len(share) == height * width else (1, len(share))
+        words = f"round {number}: {rows['kept'].sum() / rows['of'].sum():.1%} left"
+        picture = charts.kept_map(share.view(shape), 400)
+        pictures.append((of_tensor(picture, f"What is left at each input, {words}", 140), words))
+    st.caption("What the ticket's first layer still looks at, input by input:")
+    st.html(side_by_side(pictures))
+    st.html(kept_legend("weights left (darker is more)", "none left"))
 
 
 def own() -> None:
@@ -95,6 +125,7 @@ def own() -> None:
             return
         report = reached[1][-1]
         against_density(report.tables["tickets"], "own")
+        looked_at(report.tables["inputs"])
         st.html(figures.tiles(figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures))
         st.html("".join(map(figures.caption, report.notes)))
 

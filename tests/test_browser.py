@@ -292,6 +292,34 @@ def test_a_scan_tells_what_each_layer_bears_and_a_button_sets_it(tab: Tab) -> No
     tab.until(lambda: tab.recipe == json.loads(PRUNE))
 
 
+def test_a_filter_taken_out_by_hand_goes_and_comes_back(tab: Tab) -> None:
+    before = tab.open("filters", "lenet-5-small", '[["prune_filters",{"sparsity":0.25}]]').tiles
+    button = tab.page.get_by_role("button", name="Take it out")
+    button.click()
+    tab.until(lambda: "by_hand" in tab.recipe[0][1])
+    tab.until(lambda: tab.drawn().tiles["parameters"] != before["parameters"])
+    move(tab, "prune_filters-sparsity", 5)
+    tab.until(lambda: "sparsity" in tab.recipe[0][1] and tab.recipe[0][1]["sparsity"] < 0.25)
+    tab.drawn()
+    tab.page.get_by_role("button", name="Put it back").click()
+    tab.until(lambda: "by_hand" not in tab.recipe[0][1])
+    tab.key("undo").locator("button").click()
+    tab.until(lambda: "by_hand" in tab.recipe[0][1])
+    tab.until(lambda: tab.page.get_by_role("button", name="Put it back").count() == 1)
+
+
+@pytest.mark.parametrize("name", ["Packed file (.slim)", "Dense weights (.safetensors)", "Script (.py)"])
+def test_what_can_be_taken_away_is_downloaded(name: str, tab: Tab, tmp_path: Path) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    tab.page.get_by_role("tab", name="Take it away").click()
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name=name).click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.suffix in name
+    assert path.stat().st_size > 500
+
+
 def test_a_page_without_the_short_way_is_answered_by_its_own_run(browser: Any, server: Server) -> None:
     one = visitor(browser, server.url)
     one.page.route("**/live", lambda route: route.fulfill(status=404))

@@ -34,6 +34,7 @@ Reads = Mapping[str, list[list[int]]]  # layer -> the input channels of each gro
         "balanced": {"groups": 4, "factor": 4},
         "extreme": {"groups": 8, "factor": 8, "epochs": 12},
     },
+    possible=lambda bundle: fitting(bundle, 2, 2),
 )
 def condense(
     bundle: Bundle,

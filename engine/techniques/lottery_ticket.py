@@ -133,10 +133,11 @@ def lottery_ticket(
     if rewind:
         theta = race.warm_up(theta, rewind)
     mask = {name: bundle.params[name].decode() != 0 for name in names.values()}
-    ticket = race.run("ticket", 0, theta, mask)
+    ticket, seen = race.run("ticket", 0, theta, mask), []
     for number in range(1, rounds + 1):
         mask = pruned(ticket.end, mask, rate, list(names.values())[-1])
         ticket = race.run("ticket", number, theta, mask)
+        seen.append(per_input(mask[next(iter(names.values()))]).assign(round=number))
         drawn = 1_000_000 * (number + 1) + seed  # never the seed of the first weights
         if re_init:
             race.run("re-init", number, _drawn(bundle, start, drawn), mask)
@@ -145,10 +146,13 @@ def lottery_ticket(
     after = bundle.become({name: Dense(ticket.best[name].contiguous()) for name in bundle.params})
     tickets = pd.DataFrame(race.tickets)
     tables = {"tickets": tickets, "curve": pd.concat(race.curves, ignore_index=True)}
+    tables["inputs"] = pd.concat(seen, ignore_index=True)
     tables["layers"] = pd.DataFrame(
         [{"layer": label, **masks.counted(mask[name])} for label, name in names.items()]
     )
-    return after, Report(_figures(tickets, rounds), tables, _notes(bundle, data, plan))
+    return after, Report(
+        _figures(tickets, rounds, len(data.validation)), tables, _notes(bundle, data, plan, tickets)
+    )
 
 
 # ---------------------------------------------------------------- masks
@@ -170,6 +174,18 @@ def pruned(trained: Mapping[str, Tensor], mask: Mapping[str, Tensor], rate: floa
         zeros = kept.numel() - survivors + going
         left[name] = masks.by_sparsity(trained[name] * kept, zeros / kept.numel())
     return left
+
+
+def per_input(mask: Tensor) -> pd.DataFrame:
+    """How many of the first layer's weights stay at each input: columns input, kept, of.
+
+    The mask is (outputs, inputs) or (outputs, inputs, height, width): each place of a kernel is an input.
+
+    >>> per_input(torch.tensor([[True, False], [True, True]])).to_dict("list")
+    {'input': [0, 1], 'kept': [2, 1], 'of': [2, 2]}
+    """
+    kept = mask.flatten(1).sum(0)
+    return pd.DataFrame({"input": range(len(kept)), "kept": kept.tolist(), "of": len(mask)})
 
 
 def shuffled(mask: Mapping[str, Tensor], seed: int) -> State:
@@ -351,8 +367,8 @@ def _state(net: nn.Module, bundle: Bundle) -> State:
 # ---------------------------------------------------------------- the report
 
 
-def _figures(tickets: pd.DataFrame, rounds: int) -> tuple[Figure, ...]:
-    """The whole net, and every run of the last round: early stop, and accuracy there."""
+def _figures(tickets: pd.DataFrame, rounds: int, n: int) -> tuple[Figure, ...]:
+    """The whole net, and every run of the last round: early stop, and accuracy there on n samples."""
     named = {"the whole net": tickets.iloc[0]}
     named |= {f"the {row['run']}": row for _, row in tickets[tickets["round"] == rounds].iterrows()}
     density = named["the ticket"]["density"]
@@ -371,16 +387,24 @@ def _figures(tickets: pd.DataFrame, rounds: int) -> tuple[Figure, ...]:
                 float(row["validation accuracy"]),
                 "share",
                 Basis.MEASURED,
-                "share right of the validation samples at the early stop, one run",
+                f"right answers of {n:,} validation samples at the early stop, one run; Wilson 95 % interval",
+                measure.wilson(round(row["validation accuracy"] * n), n),
             ),
         ]
     return tuple(figures)
 
 
-def _notes(bundle: Bundle, data: Data, plan: Plan) -> tuple[str, ...]:
+def _notes(bundle: Bundle, data: Data, plan: Plan, tickets: pd.DataFrame) -> tuple[str, ...]:
+    epochs = f"{plan.epochs} epoch{'s' * (plan.epochs > 1)}"
     notes = [
-        f"Each run: {plan.epochs} epochs over {len(data.train):,} images of {data.name}.",
+        f"Each run: {epochs} over {len(data.train):,} images of {data.name}.",
         "One seed proves little: the order of two runs can change with it.",
     ]
+    open_ = tickets[tickets["early stop"] == tickets["iterations"]]
+    if len(open_):
+        notes.append(
+            f"{len(open_)} of {len(tickets)} runs had their least validation loss at the very end: they were "
+            "still learning, and more epochs would show where they stop."
+        )
     notes += reports.decoded(bundle)
     return tuple(notes)

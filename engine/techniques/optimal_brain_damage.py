@@ -112,7 +112,7 @@ def optimal_brain_damage(
         *_losses(layers, real, len(rise)),
         *_correlations(singles, len(rise)),
     )
-    notes = _notes(bundle, singles, real, len(rise))
+    notes = (*_notes(bundle, singles, real, len(rise)), *reports.emptied(layers))
     after = bundle.become({**bundle.params, **changed})
     return after, Report(figures, {"layers": layers, "predicted": predicted}, notes)
 

@@ -236,7 +236,7 @@ def _notes(
             "Its bias and batch-norm entries go, too: were only its weights zero, a constant would pass on."
         )
     notes += [
-        f"A channel of the stream that {_some(group.layers)} add to goes from all of them."
+        f"One stream passes {_some(group.layers)}: a channel of it goes from all of them."
         for group in removed
         if group.stream
     ]

@@ -91,7 +91,7 @@ def prune_iteratively(
                 "layer": "every layer loses the same share",
             },
         ),
-    ] = "quality",
+    ] = "model",
     learning_rate: Annotated[
         float,
         settings.learning_rate(

@@ -34,6 +34,7 @@ SCALE_COLUMNS = ("layer", "channel", "before", "trained", "kept")
         "balanced": {"sparsity": 0.5},
         "extreme": {"sparsity": 0.7, "epochs": 10, "tuning": 6},
     },
+    possible=lambda bundle: scales_of(bundle),
 )
 def slim(
     bundle: Bundle,
@@ -82,13 +83,13 @@ def slim(
             high=60,
             whole=True,
             unit="epochs",
-            label="Epochs afterwards",
+            label="Tuning",
             help="How often the narrow net sees them, without the penalty; 0 shows what the cut alone does.",
         ),
     ] = 3,
     learning_rate: Annotated[
         float,
-        settings.learning_rate("Where either trainings begins; it falls to zero along a cosine."),
+        settings.learning_rate("Where both trainings begin; it falls to zero along a cosine."),
     ] = 0.02,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Layers that keep all their filters, and have no penalty.")

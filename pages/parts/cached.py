@@ -80,6 +80,10 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     base, reports = after(subject, Recipe(live.steps[:-1]).key)
     step = live.steps[-1]
     if technique.get(step.technique).trains:
+        try:
+            technique.get(step.technique).possible(base)
+        except SlimscopeError as error:
+            raise type(error)(f"step {len(live)} ({step.technique}): {error}") from error
         model, spec = parts(subject)
         found = work.trained(model, live, spec)
         if found is None:

@@ -103,6 +103,9 @@ def box(x: str, y: str, across: tuple[float, float], up: tuple[float, float]) ->
     )
 
 
+PERCENT = {"tickformat": ".1%", "minallowed": -0.02, "maxallowed": 1.02}
+
+
 def lines(
     frame: pd.DataFrame,
     x: str,
@@ -128,7 +131,7 @@ def lines(
             "marker": {"size": 6, "color": colour, "symbol": MARKERS[i % len(MARKERS)]},
         }
         if by is not None:
-            trace["name"] = str(name)
+            trace |= {"name": str(name), "showlegend": True}
         if error:
             trace["error_y"] = {
                 "type": "data",
@@ -139,7 +142,7 @@ def lines(
                 "width": 2,
             }
         traces.append(trace)
-    return chart(traces, *titles, height=height, yaxis={"tickformat": ".1%"} if percent else {})
+    return chart(traces, *titles, height=height, yaxis=dict(PERCENT) if percent else {})
 
 
 def falling(scales: pd.DataFrame, columns: Mapping[str, str], height: int = 280) -> Chart:
@@ -199,8 +202,10 @@ def scatter(frame: pd.DataFrame, x: str, y: str, by: str, titles: tuple[str, str
         }
         for i, (name, part) in enumerate(frame.groupby(by, sort=False))
     ]
-    many = len(points) > len(SERIES)
-    return chart([equal, *points], *titles, **({"showlegend": False} if many else {}))
+    many, powers = len(points) > len(SERIES), {"exponentformat": "e"}
+    return chart(
+        [equal, *points], *titles, xaxis=powers, yaxis=dict(powers), **({"showlegend": False} if many else {})
+    )
 
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")

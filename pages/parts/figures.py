@@ -39,6 +39,8 @@ def text(value: float, unit: str) -> str:
             return f"{value:.1f} dB"
         case "bits":
             return f"{value:.2f} bit"
+        case "iterations":
+            return f"{value:,.0f} iterations"
     whole = float(value).is_integer()
     return f"{value:,.0f}" if whole else f"{value:,.4g}"
 
@@ -69,9 +71,14 @@ def points(figure: Figure) -> str:
     return f"{100 * figure.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})"
 
 
+def is_change(figure: Figure) -> bool:
+    """Whether this is a difference of two shares: it is told in points."""
+    return figure.unit == "share" and "change" in figure.name
+
+
 def said(figure: Figure) -> str:
     """The interval as a note: of a change in points, of anything else in its own unit."""
-    return points(figure) if "change" in figure.name else interval(figure)
+    return points(figure).partition(" points")[2].strip(", ") if is_change(figure) else interval(figure)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,10 @@ class Tile:
                 f'<div class="tile" data-tile="{escape(self.name)}" aria-busy="{str(self.pending).lower()}">'
                 f'<div class="name"><span>{explained(self.name)}</span></div><div class="value">-</div><div class="note">{escape(self.note)}</div></div>'
             )
-        value = escape(text(self.figure.value, self.figure.unit))
+        change = is_change(self.figure)
+        value = (
+            f"{100 * self.figure.value:+.2f} points" if change else text(self.figure.value, self.figure.unit)
+        )
         note = "working it out ..." if self.pending else escape(self.note)
         return (
             f'<div class="tile{" pending" if self.pending else ""}" data-tile="{escape(self.name)}" data-figure="{escape(self.figure.name)}"'

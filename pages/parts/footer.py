@@ -181,6 +181,7 @@ def take_away(subject: str, key: str) -> None:
     bundle = cached.after(subject, key)[0]
     name, held = cached.parts(subject)[0], cached.images(subject)
     scale = (held.test.mean, held.test.std) if held and "@" in session.scaling() else ()
+    steps = session.recipe().live  # a download is served outside of any session
     packed, dense, text = st.columns(3)
     packed.download_button(
         "Packed file (.slim)",
@@ -208,7 +209,7 @@ def take_away(subject: str, key: str) -> None:
     )
     text.download_button(
         "Script (.py)",
-        lambda: script.script(name, session.recipe().live, *scale),
+        lambda: script.script(name, steps, *scale),
         f"{name}.py",
         on_click="ignore",
         icon=":material/code:",
@@ -217,7 +218,7 @@ def take_away(subject: str, key: str) -> None:
     )
     text.caption("Python that makes the same file again.")
     st.markdown("**The same from the command line**:")
-    recipe = session.brief(session.recipe().live).key
+    recipe = session.brief(steps).key
     st.code(
         f"slimscope compress {name} --recipe '{recipe}' --out {name}.slim", language="sh", wrap_lines=True
     )

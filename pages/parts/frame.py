@@ -92,8 +92,7 @@ def workbench(
     @st.fragment
     def rest() -> None:
         """What need not follow at once: drawn again when the browser has all figures of a move."""
-        if st.session_state.pop(knobs.REDRAW, False):
-            st.rerun()
+        redraw()
         with bar:
             strip()
         with foot:
@@ -139,9 +138,14 @@ def header(subject: str) -> None:
 @st.fragment
 def compare_and_recipe() -> None:
     """The recipe by itself, for pages without a technique of their own."""
+    redraw()
+    strip()
+
+
+def redraw() -> None:
+    """Draw the whole page where a control in this part of it asked for that."""
     if st.session_state.pop(knobs.REDRAW, False):
         st.rerun()
-    strip()
 
 
 def strip() -> None:

@@ -25,6 +25,9 @@ ICONS = {
 }
 
 
+RUNS = {"distill": ("distilled", "plain"), "lottery_ticket": ("ticket", "re-init", "random mask")}
+
+
 @st.cache_resource(show_spinner=False)
 def manager() -> Manager:
     """The one queue of this server."""
@@ -123,6 +126,9 @@ def curve(job: Job) -> None:
         st.caption("The curves appear as soon as the first batches are through.")
         return
     by = "run" if "run" in rows else None
+    if by:
+        steps = Recipe.from_key(job.payload["recipe"]).live.steps
+        rows["run"] = [_run(steps[int(row["step"]) - 1].technique, row) for row in job.series]
     left, right = st.columns(2)
     loss = charts.lines(rows, "epoch", "loss", by, titles=("epoch", "training loss"), height=230)
     left.plotly_chart(loss, key=f"loss-{job.id}", config={"displayModeBar": False})
@@ -138,6 +144,12 @@ def curve(job: Job) -> None:
             percent=True,
         )
         right.plotly_chart(accuracy, key=f"accuracy-{job.id}", config={"displayModeBar": False})
+
+
+def _run(name: str, row: Mapping[str, float]) -> str:
+    """What a technique's runs are called: its rows have numbers only."""
+    told = RUNS[name][int(row["run"])]
+    return f"{told}, round {row['round']:g}" if "round" in row else told
 
 
 def reached(subject: str, recipe: Recipe, place: Any = st) -> tuple[Bundle, tuple[Report, ...]] | None:

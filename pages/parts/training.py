@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import streamlit as st
 
-from engine.types import Bundle, Report, SlimscopeError
+from engine import technique
+from engine.types import Report, SlimscopeError
 from pages.parts import cached, charts, figures, jobs, knobs, session
 
 
@@ -48,12 +47,10 @@ def outcome(name: str) -> Report | None:
     return report
 
 
-def section(
-    name: str, title: str, lead: str, possible: Callable[[Bundle], object] | None = None
-) -> Report | None:
+def section(name: str, title: str, lead: str) -> Report | None:
     """Controls on the left, outcome on the right, under a heading of their own; the report, once trained.
 
-    `possible` raises SlimscopeError where the technique cannot work on a net: its words stand there instead.
+    Where the technique cannot work on the net, its words stand there instead.
     """
     st.subheader(title, anchor=False)
     st.caption(lead)
@@ -61,8 +58,7 @@ def section(
         st.caption(session.why_idle())
         return None
     try:
-        if possible is not None:
-            possible(cached.original(session.subject()))
+        technique.get(name).possible(cached.original(session.subject()))
     except SlimscopeError as error:
         st.info(str(error))
         return None
