@@ -1,5 +1,6 @@
 """Tickets: was the small net in the large one from the start?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,6 +9,7 @@ import torch
 
 from engine import papers
 from engine.papers import harness
+from engine.types import Figure
 from pages.parts import cached, charts, figures, frame, jobs, knobs, session, training
 from pages.parts.footer import footer
 from pages.parts.pictures import kept_legend, of_tensor, side_by_side
@@ -89,6 +91,24 @@ def _published() -> str:
     return figures.table(rows, {name: figures.Column(name) for name in rows})
 
 
+def side_by_side_runs(found: Sequence[Figure]) -> None:
+    """A column for each kind of run of the last round: early stop, and accuracy there."""
+    runs = {
+        "the whole net": "Whole net",
+        "the ticket": "Ticket: its own first weights",
+        "the re-init": "Same mask, other first weights",
+        "the random mask": "Own first weights, random mask",
+    }
+    shown = {title: [f for f in found if f.name.endswith(f" of {run}")] for run, title in runs.items()}
+    present = {title: own for title, own in shown.items() if own}
+    for column, (title, own) in zip(st.columns(len(present), gap="small"), present.items(), strict=True):
+        column.markdown(f"**{title}**")
+        names = [f.name.partition(" of ")[0].capitalize() for f in own]
+        notes = [figures.said(f) or f.unit for f in own]
+        tiles = (figures.Tile(*tile) for tile in zip(names, own, notes, strict=True))
+        column.html(figures.tiles(tiles))
+
+
 def looked_at(inputs: pd.DataFrame) -> None:
     """For each round a picture of how much of the first layer is left at each input."""
     held = cached.images(subject)
@@ -126,7 +146,7 @@ def own() -> None:
         report = reached[1][-1]
         against_density(report.tables["tickets"], "own")
         looked_at(report.tables["inputs"])
-        st.html(figures.tiles(figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures))
+        side_by_side_runs(report.figures)
         st.html("".join(map(figures.caption, report.notes)))
 
 

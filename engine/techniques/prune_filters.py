@@ -222,7 +222,8 @@ def _notes(
     layers: pd.DataFrame,
     leave_out: Sequence[str],
 ) -> tuple[str, ...]:
-    notes = [_shares(before, after, layers)]
+    able = layers["layer"].isin({label for group in known.values() for label in group.layers})
+    notes = [_shares(before, after, layers, layers[able])]
     removed = [known[name] for name, channels in gone.items() if channels]
     plain = [f"of {group.name}, that of {_readers(group)}" for group in removed if not group.stream]
     if plain:
@@ -260,13 +261,14 @@ def _notes(
     return tuple(notes)
 
 
-def _shares(before: Bundle, after: Bundle, layers: pd.DataFrame) -> str:
-    filters = layers["removed"].sum() / layers["filters"].sum()
+def _shares(before: Bundle, after: Bundle, layers: pd.DataFrame, able: pd.DataFrame) -> str:
+    """`able` are the rows of layers whose filters can go: the net's answers stay."""
+    filters = able["removed"].sum() / able["filters"].sum()
     numbers = 1 - count.parameters(after).value / count.parameters(before).value
     macs = 1 - layers["macs_after"].sum() / layers["macs_before"].sum()
     return (
-        f"{filters:.1%} of all filters were {numbers:.1%} of the parameters and {macs:.1%} of the "
-        "multiply-adds: a layer loses what it makes and what it reads."
+        f"{filters:.1%} of the filters that can go were {numbers:.1%} of the parameters and {macs:.1%} of "
+        "the multiply-adds: a layer loses what it makes and what it reads."
     )
 
 

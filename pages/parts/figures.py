@@ -39,8 +39,6 @@ def text(value: float, unit: str) -> str:
             return f"{value:.1f} dB"
         case "bits":
             return f"{value:.2f} bit"
-        case "iterations":
-            return f"{value:,.0f} iterations"
     whole = float(value).is_integer()
     return f"{value:,.0f}" if whole else f"{value:,.4g}"
 
