@@ -96,7 +96,7 @@ def _follow(known: dict[str, Job], runners: dict[str, Recipe]) -> None:
                 figure, key="race-chart", alt="Validation accuracy of each pruning while it is fine-tuned"
             )
         for job in now.values():
-            if not job.over:
+            if job.state != "done":
                 jobs.progress(job, "race")
 
     alive()
