@@ -23,7 +23,7 @@ from engine import count, data, measure, packfile, store, technique, whole, wind
 from engine.run import run
 from engine.technique import REGISTRY, Choice
 from engine.types import Progress, Recipe
-from pages.parts import cached, jobs, live, session
+from pages.parts import cached, figures, jobs, live, session
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("framed")
@@ -662,3 +662,18 @@ def test_what_was_trained_is_shown(
     charts = "".join(str(chart.proto.spec) for chart in visit.at.get("plotly_chart"))
     assert words in visit.html + visit.words + charts
     assert_shows_the_truth(visit, model)
+
+
+@pytest.mark.parametrize("page", ["overview", "prune", "channels"])
+def test_a_training_that_cannot_work_on_the_net_is_not_offered(page: str) -> None:
+    visit = Visit(page, m=SMALL, r='[["condense",{}]]')
+    assert "a step does not fit this net" in visit.html
+    assert "no convolution" in visit.html + visit.words
+    assert [button for button in visit.at.button if button.key == "run"] == []
+
+
+def test_a_change_of_accuracy_is_told_in_points() -> None:
+    change = measure.paired_difference(torch.tensor([1, 1, 1, 0]), torch.tensor([1, 0, 0, 0]), torch.ones(4))
+    html = figures.Tile("Change", change, figures.said(change)).html()
+    assert '<div class="value">-50.00 points</div>' in html
+    assert f"({100 * change.spread[0]:+.2f} to {100 * change.spread[1]:+.2f})" in html

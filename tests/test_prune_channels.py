@@ -345,3 +345,13 @@ def test_who_asks_while_another_makes_the_start_waits_for_it() -> None:
     assert len(set(found)) == 3
     assert module._begin.cache_info().misses == 1
     assert nn.Module.__call__ is as_it_was, "tracing has put torch back in order"
+
+
+@pytest.mark.parametrize("settings", [{"kept": 1.0}, {"kept": 0.5, "leave_out": ["fc1"]}, {"kept": 0.5}])
+def test_a_layer_reads_as_many_channels_whatever_the_settings(settings: dict[str, Any]) -> None:
+    before = net("lenet-5-small")
+    rows = (
+        apply(before, step("prune_channels", **settings), of(before))[1].tables["layers"].set_index("layer")
+    )
+    groups = channels.groups(before).values()
+    assert rows.loc["fc1", "channels"] == next(g for g in groups if "conv2" in g.layers).channels
