@@ -222,7 +222,7 @@ def _notes(
     layers: pd.DataFrame,
     leave_out: Sequence[str],
 ) -> tuple[str, ...]:
-    able = layers["layer"].isin({label for group in known.values() for label in group.layers})
+    able = layers["layer"].isin({label for name in gone for label in known[name].layers})
     notes = [_shares(before, after, layers, layers[able])]
     removed = [known[name] for name, channels in gone.items() if channels]
     plain = [f"of {group.name}, that of {_readers(group)}" for group in removed if not group.stream]
@@ -262,8 +262,8 @@ def _notes(
 
 
 def _shares(before: Bundle, after: Bundle, layers: pd.DataFrame, able: pd.DataFrame) -> str:
-    """`able` are the rows of layers whose filters can go: the net's answers stay."""
-    filters = able["removed"].sum() / able["filters"].sum()
+    """`able` are the rows of layers whose filters can go: not the net's answers, nor closed streams."""
+    filters = able["removed"].sum() / max(able["filters"].sum(), 1)
     numbers = 1 - count.parameters(after).value / count.parameters(before).value
     macs = 1 - layers["macs_after"].sum() / layers["macs_before"].sum()
     return (
