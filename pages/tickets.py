@@ -145,7 +145,8 @@ def own() -> None:
             return
         report = reached[1][-1]
         against_density(report.tables["tickets"], "own")
-        looked_at(report.tables["inputs"])
+        if "inputs" in report.tables:  # not in results of earlier versions
+            looked_at(report.tables["inputs"])
         side_by_side_runs(report.figures)
         st.html("".join(map(figures.caption, report.notes)))
 

@@ -20,6 +20,8 @@ from engine.technique import Slider, Toggle, technique
 from engine.train import Plan, fit, learning_from, suited
 from engine.types import Arch, Bundle, Figure, Progress, Report, SlimscopeError
 
+RUNS = ("distilled", "plain")  # what a row of the live series has a number for
+
 
 @technique(
     family="train",
@@ -100,7 +102,7 @@ def distill(
     name = student_of(bundle)
     teacher = zoo.build(bundle)
     seen = data.train.stratified(subset, seed)
-    weight_of_run = {"distilled": alpha, **({"plain": 0.0} if control else {})}
+    weight_of_run = dict(zip(RUNS, (alpha, 0.0) if control else (alpha,), strict=False))
     of = len(weight_of_run)
     students: dict[str, Bundle] = {}
     curves = []
@@ -134,7 +136,7 @@ def student_of(bundle: Bundle) -> str:
 
 
 def _numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:
-    return {**row, "run": float(run)}  # 0 distilled, 1 plain
+    return {**row, "run": float(run)}
 
 
 def compared(

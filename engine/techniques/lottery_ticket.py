@@ -22,6 +22,7 @@ from engine.types import Basis, Bundle, Dense, Figure, Progress, Report, Slimsco
 
 BATCH = 60
 WATCH_EVERY = 100  # iterations between two looks at the validation loss
+RUNS = ("ticket", "re-init", "random mask")  # what a row of the live series has a number for
 State = dict[str, Tensor]
 
 
@@ -127,7 +128,7 @@ def lottery_ticket(
         epochs, learning_rate, optimizer="adam", schedule="constant", batch=BATCH, weight_decay=0.0, seed=seed
     )
     plan = suited(plan, zoo.fork(bundle), data.train)
-    others = [run for run, wanted in (("re-init", re_init), ("random mask", random_mask)) if wanted]
+    others = [run for run, wanted in zip(RUNS[1:], (re_init, random_mask), strict=True) if wanted]
     race = _Race(bundle, data, plan, progress, 1 + rounds * (1 + len(others)))
     theta = _first(bundle, start, seed)
     if rewind:
@@ -279,7 +280,7 @@ class _Race:
         """Train `theta` under a mask and note its early stop."""
         net = self._net(theta, mask)
         name, done = f"{kind.replace(' ', '-')}-{number}", len(self.tickets)
-        which = float(["ticket", "re-init", "random mask"].index(kind))
+        which = float(RUNS.index(kind))
 
         def told(row: Mapping[str, float]) -> dict[str, float]:
             return {**row, "round": float(number), "run": which}

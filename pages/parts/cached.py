@@ -79,21 +79,19 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
         return original(subject), ()
     base, reports = after(subject, Recipe(live.steps[:-1]).key)
     step = live.steps[-1]
-    if technique.get(step.technique).trains:
-        try:
-            technique.get(step.technique).possible(base)
-        except SlimscopeError as error:
-            raise type(error)(f"step {len(live)} ({step.technique}): {error}") from error
-        model, spec = parts(subject)
-        found = work.trained(model, live, spec)
-        if found is None:
-            raise Untrained(live)
-        return found[0], (*reports, found[1])
+    known = technique.get(step.technique)
     try:
-        bundle, report = run.apply(base, step, images(subject))
+        if not known.trains:
+            bundle, report = run.apply(base, step, images(subject))
+            return bundle, (*reports, report)
+        known.possible(base)
     except SlimscopeError as error:
         raise type(error)(f"step {len(live)} ({step.technique}): {error}") from error
-    return bundle, (*reports, report)
+    model, spec = parts(subject)
+    found = work.trained(model, live, spec)
+    if found is None:
+        raise Untrained(live)
+    return found[0], (*reports, found[1])
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

@@ -61,12 +61,16 @@ def interval(figure: Figure) -> str:
 
 def points(figure: Figure) -> str:
     """A difference of shares in points, with its interval: -1.20 points (-1.51 to -0.89)."""
+    margin = _margin(figure)
+    return f"{100 * figure.value:+.2f} points{',' if margin.startswith('a') else ''} {margin}".rstrip()
+
+
+def _margin(figure: Figure) -> str:
+    """The interval of a difference of shares: (-1.51 to -0.89), or a tie (-0.51 to +0.20)."""
     if figure.spread is None:
-        return f"{100 * figure.value:+.2f} points"
+        return ""
     low, high = figure.spread
-    if low <= 0 <= high:
-        return f"{100 * figure.value:+.2f} points, a tie ({100 * low:+.2f} to {100 * high:+.2f})"
-    return f"{100 * figure.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})"
+    return f"{'a tie ' if low <= 0 <= high else ''}({100 * low:+.2f} to {100 * high:+.2f})"
 
 
 def is_change(figure: Figure) -> bool:
@@ -76,7 +80,7 @@ def is_change(figure: Figure) -> bool:
 
 def said(figure: Figure) -> str:
     """The interval as a note: of a change in points, of anything else in its own unit."""
-    return points(figure).partition(" points")[2].strip(", ") if is_change(figure) else interval(figure)
+    return _margin(figure) if is_change(figure) else interval(figure)
 
 
 @dataclass(frozen=True)

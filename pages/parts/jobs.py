@@ -11,6 +11,7 @@ import streamlit as st
 
 from engine import technique, zoo
 from engine.jobs import Job, Manager
+from engine.techniques import distill, lottery_ticket
 from engine.types import Bundle, Recipe, Report, SlimscopeError
 from pages.parts import cached, charts, session
 
@@ -25,7 +26,7 @@ ICONS = {
 }
 
 
-RUNS = {"distill": ("distilled", "plain"), "lottery_ticket": ("ticket", "re-init", "random mask")}
+RUNS = {"distill": distill.RUNS, "lottery_ticket": lottery_ticket.RUNS}
 
 
 @st.cache_resource(show_spinner=False)
@@ -147,7 +148,9 @@ def curve(job: Job) -> None:
 
 
 def _run(name: str, row: Mapping[str, float]) -> str:
-    """What a technique's runs are called: its rows have numbers only."""
+    """What a technique's runs are called, as its rows have numbers only; one that has no runs by its title."""
+    if "run" not in row:
+        return technique.get(name).title
     told = RUNS[name][int(row["run"])]
     return f"{told}, round {row['round']:g}" if "round" in row else told
 

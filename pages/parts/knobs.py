@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -303,13 +304,20 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
     change(owner, **{name: value})
 
 
+def _is_share(knob: Knob) -> bool:
+    return isinstance(knob, Slider) and knob.unit.startswith("share")
+
+
+def written(knob: Knob, value: Any) -> str:
+    """A slider's value as people read it: shares in per cent."""
+    return f"{100 * value:.4g} %" if _is_share(knob) else f"{value:g}"
+
+
 def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: Any, bundle: Bundle) -> None:
     low, high = knob.bounds(bundle)
     inside = min(max(value, low), high)
     stops = _stops(key, knob, value, bundle)
-    percent = knob.unit.startswith("share")
-    write: Callable[[Any], str] = (lambda v: f"{100 * v:.4g} %") if percent else (lambda v: f"{v:g}")
-    unit = f" ({knob.unit})" if knob.unit and not percent and knob.unit != title.lower() else ""
+    unit = f" ({knob.unit})" if knob.unit and not _is_share(knob) and knob.unit != title.lower() else ""
     if len(stops) > MOST_STOPS:
         _show(key, int(inside))
         st.number_input(
@@ -331,7 +339,7 @@ def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: An
             title + unit,
             stops,
             key=key,
-            format_func=write,
+            format_func=partial(written, knob),
             help=knob.help,
             on_change=_take,
             args=(owner, name, key, False),

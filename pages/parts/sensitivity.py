@@ -97,7 +97,6 @@ def allocation(name: str, setting: str, rows: Sequence[Mapping[str, Any]], own: 
         "leave_out": list({row["layer"]: None for row in rows if row["layer"] not in own}),
     }
     now, knob = knobs.current(name).settings, technique.get(name).knobs[setting]
-    percent = isinstance(knob, technique.Slider) and knob.unit.startswith("share")
     st.button(
         "Give each layer what it bears",
         key=f"allocate-{name}",
@@ -107,5 +106,5 @@ def allocation(name: str, setting: str, rows: Sequence[Mapping[str, Any]], own: 
         icon=":material/tune:",
         help="Sets each layer's own value, under Layer by layer; the slider is for layers without one.",
     )
-    words = [f"{layer} {f'{100 * value:g} %' if percent else value}" for layer, value in own.items()]
+    words = [f"{layer} {knobs.written(knob, value)}" for layer, value in own.items()]
     st.caption(", ".join([*words, *(f"{layer} left out" for layer in wanted["leave_out"])]))
