@@ -135,9 +135,12 @@ def _squared(layer: nn.Module, entered: Tensor, back: Tensor) -> Tensor:
     if isinstance(layer, nn.Conv2d):
         assert not isinstance(layer.padding, str)
         patches = F.unfold(entered, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-        of_sample = back.flatten(3).transpose(0, 1).flatten(1, 2)  # (n, draws * outputs, places)
-        each = of_sample @ patches.transpose(1, 2)  # (n, draws * outputs, inputs * kernel)
-        return each.square().sum(0).view(len(back), *layer.weight.shape).sum(0)
+        total, each = torch.zeros(layer.weight.shape).flatten(1), torch.empty(layer.weight.shape).flatten(1)
+        for of_draw in back.flatten(3):  # one at a time: they stay in the processor's cache
+            for pulled, seen in zip(of_draw, patches, strict=True):
+                torch.mm(pulled, seen.T, out=each)  # (outputs, places) @ (places, inputs * kernel)
+                total.addcmul_(each, each)
+        return total.view(layer.weight.shape)
     return back.square().sum(0).T @ entered.square()
 
 

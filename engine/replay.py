@@ -20,7 +20,7 @@ from engine import zoo
 from engine.data import Samples
 from engine.types import Bundle
 
-BATCH = 250  # samples at once: larger ones leave the processor's cache
+BATCH = 196_000  # pixels at once, 250 digits or 63 photos: larger batches leave the processor's cache
 MOST_BYTES = 100e6  # of modules' outputs that are kept
 
 
@@ -57,17 +57,16 @@ def logits(
         for name, values in state.items()
         if last is None or not torch.equal(values, last.state[name])
     }
-    memory = _Memory(net, changed)
-    keep: set[str] = set()
+    memory, batch = _Memory(net, changed), max(1, BATCH // samples.images[0].numel())
     found, given = [], []
     try:
-        for i, start in enumerate(range(0, len(samples), BATCH)):
+        for i, start in enumerate(range(0, len(samples), batch)):
             tell(start / len(samples))
             memory.begin({} if last is None else last.given[i])
-            found.append(net(samples.inputs(slice(start, start + BATCH))))
+            found.append(net(samples.inputs(slice(start, start + batch))))
             if i == 0:
-                keep = _affordable(memory.given, len(samples) / min(BATCH, len(samples)))
-            given.append({name: value for name, value in memory.given.items() if name in keep})
+                memory.keep = _affordable(memory.given, len(samples) / min(batch, len(samples)))
+            given.append({name: value for name, value in memory.given.items() if memory.keeps(name)})
     finally:
         memory.leave()
     return torch.cat(found), Trace(arch, state, samples, given)
@@ -78,6 +77,7 @@ class _Memory:
 
     def __init__(self, net: nn.Module, changed: set[str]) -> None:
         self.changed = changed
+        self.keep: set[str] | None = None  # whose outputs are kept, once their sizes are known
         self.begin({})
         self.own = list(net.named_modules())
         for name, module in self.own:
@@ -87,6 +87,10 @@ class _Memory:
         """A new batch, of which the last run's modules gave `known`."""
         self.known, self.given, self.as_before = known, dict[str, Any](), True
 
+    def keeps(self, name: str) -> bool:
+        """Whether an output is kept: others are let go, so that their memory serves the next layers."""
+        return self.keep is None or name in self.keep
+
     def _guarded(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         inside = f"{name}." if name else ""
         is_same = not any(f"{each}.".startswith(inside) for each in self.changed)
@@ -95,9 +99,11 @@ class _Memory:
             self.as_before = self.as_before and name not in self.changed
             if self.as_before and is_same and name in self.known:
                 self.given |= {n: v for n, v in self.known.items() if n == name or n.startswith(inside)}
-            else:
-                self.given[name] = forward(*inputs)
-            return self.given[name]
+                return self.known[name]
+            value = forward(*inputs)
+            if self.keeps(name):
+                self.given[name] = value
+            return value
 
         return guarded
 
@@ -108,9 +114,13 @@ class _Memory:
 
 
 def _affordable(given: Mapping[str, Any], batches: float) -> set[str]:
-    """As many as MOST_BYTES hold, the latest first: they are the smallest for the work in them."""
+    """As many as MOST_BYTES hold: blocks before what is in them, and the latest first.
+
+    What a block gives spares all that is in it, and the latest are the smallest for the work in them.
+    """
     chosen, seen, left = set[str](), set[int](), MOST_BYTES
-    for name, value in reversed(list(given.items())):
+    latest_first = list(given.items())[::-1]
+    for name, value in sorted(latest_first, key=lambda item: item[0].count(".")):
         values = (value,) if isinstance(value, Tensor) else (value[0], *value[1])
         left -= batches * sum(each.nbytes for each in values if id(each) not in seen)
         seen |= set(map(id, values))

@@ -78,7 +78,7 @@ def test_layers_before_the_first_change_are_not_run(layers_run):
 
 
 def test_a_shortcut_brings_what_was_kept_past_the_layers_that_are_run(layers_run):
-    bundle, samples = zoo.load("resnet-8"), sample("resnet-8", 100)
+    bundle, samples = zoo.load("resnet-8"), sample("resnet-8", 60)
     trace = replay.logits(bundle, samples)[1]
     for last in (trace, replay.logits(bundle, samples, trace)[1]):  # the second was not run at all
         layers_run.clear()
@@ -136,3 +136,11 @@ def test_it_says_how_far_it_is_and_can_be_stopped_between_batches():
     with pytest.raises(InterruptedError):
         replay.logits(bundle, samples, tell=tell)
     assert said == [0, 0.25, 0.5]
+
+
+def test_what_blocks_give_is_kept_before_what_is_in_them(monkeypatch):
+    bundle, samples = zoo.load("resnet-8"), sample("resnet-8", 60)
+    blocks = ["conv1", "bn1", "layer1", "layer1.0", "layer2", "layer2.0", "layer3", "layer3.0", "fc", ""]
+    numbers = (16 + 16 + 16) * 32 * 32 + 32 * 16 * 16 + 64 * 8 * 8 + 10 + 1
+    monkeypatch.setattr(replay, "MOST_BYTES", 60 * 4 * numbers)  # not even one layer inside of a block, too
+    assert sorted(replay.logits(bundle, samples)[1].given[0]) == sorted(blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 import pandas as pd
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine import count, curvature, masks, reports, scores, settings, zoo
+from engine import count, curvature, masks, replay, reports, scores, settings, zoo
 from engine.data import Data, Samples
 from engine.surgery import weight_layers
 from engine.technique import Choice, technique
@@ -21,7 +21,6 @@ from engine.types import Basis, Bundle, Figure, Report
 MOST, LEAST = 200, 24  # single weights that are taken out by turns
 EFFORT = 6e10  # units of work (`count.work`) that may go into them
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)  # of the weights, removed together
-BATCH = 250
 ONE, SALIENCY, MAGNITUDE = "one weight", "lowest saliency", "smallest magnitude"
 LAYER_COLUMNS = (
     "layer",
@@ -90,7 +89,6 @@ def optimal_brain_damage(
     orders = {SALIENCY: saliency, MAGNITUDE: {label: scores.magnitude(w) for label, w in values.items()}}
     chosen = {order: _chosen(values, rated, sparsity, scope) for order, rated in orders.items()}
     kept = chosen[SALIENCY]
-    changed = {names[x]: masks.remove(bundle.params[names[x]], mask) for x, mask in kept.items()}
     layers = pd.DataFrame(
         [
             {
@@ -102,19 +100,19 @@ def optimal_brain_damage(
         ],
         columns=LAYER_COLUMNS,
     )
-    rise = _Rise(bundle, data.train, samples, seed)
-    real = {o: rise.without({names[x]: mask for x, mask in each.items()}) for o, each in chosen.items()}
+    nets = {order: _without(bundle, each) for order, each in chosen.items()}
+    judged = _judged(bundle, data.train, samples, seed)
+    real = {order: judged.rise(net) for order, net in nets.items()}
     singles = _singles(bundle, data.train, samples, seed)
     groups = _groups(bundle, data.train, samples, seed, scope)
     predicted = pd.concat([part for part in (singles, groups) if len(part)], ignore_index=True)
     figures = (
         *reports.removed(layers),
-        *_losses(layers, real, len(rise)),
-        *_correlations(singles, len(rise)),
+        *_losses(layers, real, len(judged)),
+        *_correlations(singles, len(judged)),
     )
-    notes = (*_notes(bundle, singles, real, len(rise)), *reports.emptied(layers))
-    after = bundle.become({**bundle.params, **changed})
-    return after, Report(figures, {"layers": layers, "predicted": predicted}, notes)
+    notes = (*_notes(bundle, singles, real, len(judged)), *reports.emptied(layers))
+    return nets[SALIENCY], Report(figures, {"layers": layers, "predicted": predicted}, notes)
 
 
 def _saliencies(bundle: Bundle, train: Samples, samples: int, seed: int) -> dict[str, Tensor]:
@@ -142,73 +140,54 @@ def _sum_without(parts: Tensor, kept: Tensor) -> float:
 
 
 class _Judged(NamedTuple):
-    """Samples, and the mean cross-entropy of the whole net on them."""
+    """Samples, the whole net's run over them, and its mean cross-entropy there in nat."""
 
-    inputs: list[Tensor]
-    labels: Tensor
+    samples: Samples
+    run: replay.Trace
     loss: float
 
-
-@functools.lru_cache(maxsize=4)
-def _judged(bundle: Bundle, train: Samples, samples: int, seed: int) -> _Judged:
-    chosen = train.stratified(samples, seed)
-    inputs = [chosen.inputs(slice(i, i + BATCH)) for i in range(0, len(chosen), BATCH)]
-    return _Judged(inputs, chosen.labels, _loss(zoo.fork(bundle).eval(), inputs, chosen.labels))
-
-
-@torch.inference_mode()
-def _loss(net: nn.Module, inputs: Sequence[Tensor], labels: Tensor) -> float:
-    # float64 from here on: a single weight of many changes the mean in its last digits
-    return float(F.cross_entropy(torch.cat([net(part) for part in inputs]).double(), labels))
-
-
-class _Rise:
-    """How much the mean cross-entropy on some samples grows when weights become zero, in nat."""
-
-    def __init__(self, bundle: Bundle, train: Samples, samples: int, seed: int) -> None:
-        self.net = zoo.fork(bundle).eval().requires_grad_(False)
-        self.weights = {name: self.net.get_parameter(name) for name in weight_layers(bundle).values()}
-        self.judged = _judged(bundle, train, samples, seed)
+    def rise(self, bundle: Bundle) -> float:
+        """How much more the loss of a changed net is, worked out anew only behind what changed."""
+        return _loss(replay.logits(bundle, self.samples, self.run)[0], self.samples.labels) - self.loss
 
     def __len__(self) -> int:
-        return len(self.judged.labels)
+        return len(self.samples)
 
-    def _now(self) -> float:
-        return _loss(self.net, self.judged.inputs, self.judged.labels) - self.judged.loss
 
-    def without_one(self, name: str, place: int) -> float:
-        """The rise without the weight at one place of the flat parameter."""
-        flat = self.weights[name].view(-1)
-        value = float(flat[place])
-        flat[place] = 0.0
-        try:
-            return self._now()
-        finally:
-            flat[place] = value
+@functools.lru_cache(maxsize=2)  # a run holds up to 100 MB
+def _judged(bundle: Bundle, train: Samples, samples: int, seed: int) -> _Judged:
+    chosen = train.stratified(samples, seed)
+    answers, run = replay.logits(bundle, chosen)
+    return _Judged(chosen, run, _loss(answers, chosen.labels))
 
-    def without(self, kept: Mapping[str, Tensor]) -> float:
-        """The rise without all weights where a mask is False; parameter -> mask."""
-        before = {name: self.weights[name].clone() for name in kept}
-        for name, mask in kept.items():
-            self.weights[name].masked_fill_(~mask, 0.0)
-        try:
-            return self._now()
-        finally:
-            for name, values in before.items():
-                self.weights[name].copy_(values)
+
+def _loss(answers: Tensor, labels: Tensor) -> float:
+    # float64: a single weight of many changes the mean in its last digits
+    return float(F.cross_entropy(answers.double(), labels))
+
+
+def _without(bundle: Bundle, kept: Mapping[str, Tensor]) -> Bundle:
+    """The bundle with zeros where the mask of a layer is False."""
+    names = weight_layers(bundle)
+    changed = {names[x]: masks.remove(bundle.params[names[x]], mask) for x, mask in kept.items()}
+    return bundle.become({**bundle.params, **changed})
 
 
 @functools.lru_cache(maxsize=4)  # they do not hang on the sparsity, which is what moves
 def _singles(bundle: Bundle, train: Samples, samples: int, seed: int) -> pd.DataFrame:
     """Weights picked by chance, each taken out by itself: a row of the table `predicted` for each."""
-    names = weight_layers(bundle)
-    rise = _Rise(bundle, train, samples, seed)
+    names, weights = weight_layers(bundle), dict(count.weights(bundle))
+    judged = _judged(bundle, train, samples, seed)
     saliency = _saliencies(bundle, train, samples, seed)
     slope = curvature.gradient_of(bundle, train, samples, seed)
-    many = min(MOST, max(LEAST, int(EFFORT / (count.work(bundle) * len(rise)))))
+    many = min(MOST, max(LEAST, int(EFFORT / (count.work(bundle) * len(judged)))))
     rows = []
-    for label, place in _picked(dict(count.weights(bundle)), many, seed):
-        weight = float(rise.weights[names[label]].view(-1)[place])
+    for label, place in _picked(weights, many, seed):
+        weight, kept = (
+            float(weights[label].view(-1)[place]),
+            torch.ones_like(weights[label], dtype=torch.bool),
+        )
+        kept.view(-1)[place] = False
         rows.append(
             {
                 "removed": ONE,
@@ -217,7 +196,7 @@ def _singles(bundle: Bundle, train: Samples, samples: int, seed: int) -> pd.Data
                 "magnitude": abs(weight),
                 "predicted": float(saliency[label].view(-1)[place]),
                 "slope": -weight * float(slope[names[label]].view(-1)[place]),
-                "measured": rise.without_one(names[label], place),
+                "measured": judged.rise(_without(bundle, {label: kept})),
             }
         )
     return pd.DataFrame(rows, columns=SINGLE_COLUMNS)
@@ -240,7 +219,7 @@ def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, scope: str)
     """Growing groups of weights, in order of saliency and of magnitude: rows of the table `predicted`."""
     names = weight_layers(bundle)
     values = {label: bundle.params[name].decode() for label, name in names.items()}
-    rise = _Rise(bundle, train, samples, seed)
+    judged = _judged(bundle, train, samples, seed)
     saliency = _saliencies(bundle, train, samples, seed)
     slope = curvature.gradient_of(bundle, train, samples, seed)
     rows = []
@@ -259,7 +238,7 @@ def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, scope: str)
                     "slope": -sum(
                         _sum_without(slope[names[x]] * values[x], mask) for x, mask in kept.items()
                     ),
-                    "measured": rise.without({names[x]: mask for x, mask in kept.items()}),
+                    "measured": judged.rise(_without(bundle, kept)),
                 }
             )
     return pd.DataFrame(rows)
