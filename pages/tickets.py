@@ -8,7 +8,7 @@ import streamlit as st
 import torch
 
 from engine import papers
-from engine.papers import harness
+from engine.papers import frankle, harness
 from engine.types import Figure
 from pages.parts import cached, charts, figures, frame, jobs, knobs, session, training
 from pages.parts.footer import footer
@@ -72,6 +72,16 @@ def stored() -> None:
         "early stop is the least validation loss. Larger nets need to be put back to weights of a little later "
         "(the slider below rewinds)."
     )
+    left = (100 * every.drop_duplicates("round").set_index("round")["density"]).to_dict()
+    number = st.select_slider(
+        "Weights left",
+        list(left)[1:],
+        max(frankle.ROUNDS),
+        format_func=lambda number: f"{left[number]:.1f} %",
+        key="stored-round",
+        help="Which round's ticket stands beside the whole net and its controls.",
+    )
+    side_by_side_runs(frankle.of_round(every, number))
     with st.expander("Published and ours"):
         st.html(_published())
 

@@ -280,18 +280,18 @@ def test_the_verdict_on_han(ratio: float, changes: list[float], after: float, ve
 
 
 def tickets(stops: dict[str, int], right: dict[str, float]) -> pd.DataFrame:
-    """A table as `lottery_ticket` gives it: whole, and ticket and re-init of rounds 7 and 9 alike."""
+    """A table as `lottery_ticket` gives it: whole, ticket and both controls, rounds 7 and 9 alike."""
     rows = [{"round": 0, "run": "ticket", "early stop": stops["whole"], "test accuracy": right["whole"]}]
     rows += [
         {"round": number, "run": run, "early stop": stops[run], "test accuracy": right[run]}
         for number in (7, 9)
-        for run in ("ticket", "re-init")
+        for run in ("ticket", "re-init", "random mask")
     ]
     return pd.DataFrame(rows)
 
 
-STOPS = {"whole": 3000, "ticket": 2000, "re-init": 6000}
-RIGHT = {"whole": 0.98, "ticket": 0.984, "re-init": 0.978}
+STOPS = {"whole": 3000, "ticket": 2000, "re-init": 6000, "random mask": 5000}
+RIGHT = {"whole": 0.98, "ticket": 0.984, "re-init": 0.978, "random mask": 0.975}
 
 
 def test_the_figures_of_a_lottery_by_hand() -> None:
@@ -300,6 +300,8 @@ def test_the_figures_of_a_lottery_by_hand() -> None:
     assert found["accuracy gain over re-init, 13.5 %"] == pytest.approx(0.6)
     assert found["accuracy gain over the whole net, 13.5 %"] == pytest.approx(0.4)
     assert found["latest early stop"] == 6000
+    assert found["early stop, 13.5 % random mask"] == 5000
+    assert found["test accuracy, 21.1 % random mask"] == 97.5
     assert set(found) == {claim.name for claim in frankle.CLAIMS}
 
 
@@ -320,6 +322,16 @@ def test_the_verdict_on_the_lottery(stops: dict[str, int], right: dict[str, floa
     assert frankle.judge({name: [value] * 5 for name, value in found.items()}) == verdict
 
 
+def test_a_round_of_the_lottery_is_told_by_medians_and_range() -> None:
+    rows = pd.concat([tickets(STOPS | {"ticket": stop}, RIGHT) for stop in (1000, 2000, 2600)])
+    told = {figure.name: figure for figure in frankle.of_round(rows, 9)}
+    assert len(told) == 2 * 4
+    assert told["early stop of the ticket"].value == 2000
+    assert told["early stop of the ticket"].spread == (1000, 2600)
+    assert told["test accuracy of the random mask"].value == 0.975
+    assert told["early stop of the whole net"].value == 3000
+
+
 def test_the_lottery_is_played_with_the_declared_settings(
     monkeypatch: pytest.MonkeyPatch, small: Data, tmp_path: Path
 ) -> None:
@@ -327,7 +339,7 @@ def test_the_lottery_is_played_with_the_declared_settings(
     monkeypatch.setitem(frankle.SETTINGS, "epochs", 1)
     outcome = frankle.run(3, Progress(), tmp_path)
     table = outcome.tables["tickets"]
-    assert len(table) == 1 + 9 * 2
+    assert len(table) == 1 + 9 * 3
     density = table.drop_duplicates("round").set_index("round")["density"]
     assert [round(100 * density[number], 1) for number in (7, 9)] == [21.1, 13.5]
     assert list(tmp_path.glob("ticket-9*"))

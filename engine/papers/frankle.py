@@ -11,7 +11,8 @@ import pandas as pd
 from engine import data, technique, zoo
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.run import apply
-from engine.types import Progress
+from engine.techniques.lottery_ticket import RUNS
+from engine.types import Basis, Figure, Progress
 
 NET = "lenet-300-100"
 SETTINGS: dict[str, Any] = {
@@ -21,13 +22,15 @@ SETTINGS: dict[str, Any] = {
     "epochs": 20,
     "learning_rate": 1.2e-3,
     "re_init": True,
+    "random_mask": True,
 }
+TICKET, RE_INIT, _ = RUNS
 ROUNDS = {7: "21.1 %", 9: "13.5 %"}  # after which this share of the weights is left
 STOP, ACCURACY = "early stop", "test accuracy"
 
 
 def run(seed: int, progress: Progress, folder: Path) -> Outcome:
-    """One net from its own Glorot-normal weights through nine rounds, each mask on other weights, too."""
+    """One net from its own Glorot-normal weights through nine rounds, each with both controls."""
     images = data.load("mnist")
     bundle = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))  # only its shape is looked at
     step = technique.step("lottery_ticket", **SETTINGS, seed=seed)
@@ -42,21 +45,37 @@ def figures(tickets: pd.DataFrame) -> dict[str, float]:
     `tickets` is the table of `lottery_ticket`: one row per round and run.
     """
     rows = {(row["round"], row["run"]): row for row in tickets.to_dict("records")}
-    whole = rows[0, "ticket"]
+    whole = rows[0, TICKET]
     found = {f"{STOP}, whole net": whole[STOP], f"{ACCURACY}, whole net": 100 * whole[ACCURACY]}
     for number, density in ROUNDS.items():
-        ticket, other = rows[number, "ticket"], rows[number, "re-init"]
+        for kind in RUNS:
+            found[f"{STOP}, {density} {kind}"] = rows[number, kind][STOP]
+            found[f"{ACCURACY}, {density} {kind}"] = 100 * rows[number, kind][ACCURACY]
+        ticket, other = rows[number, TICKET], rows[number, RE_INIT]
         found |= {
-            f"{STOP}, {density} ticket": ticket[STOP],
-            f"{STOP}, {density} re-init": other[STOP],
-            f"{ACCURACY}, {density} ticket": 100 * ticket[ACCURACY],
-            f"{ACCURACY}, {density} re-init": 100 * other[ACCURACY],
             f"times as fast as re-init, {density}": other[STOP] / ticket[STOP],
             f"accuracy gain over re-init, {density}": 100 * (ticket[ACCURACY] - other[ACCURACY]),
             f"accuracy gain over the whole net, {density}": 100 * (ticket[ACCURACY] - whole[ACCURACY]),
         }
     found["latest early stop"] = float(tickets[STOP].max())
     return {name: float(value) for name, value in found.items()}
+
+
+def of_round(tickets: pd.DataFrame, number: int) -> tuple[Figure, ...]:
+    """Early stop, and accuracy there, of the whole net and of each run of a round: medians over the seeds.
+
+    `tickets` has the rows of all seeds' tables; a figure's spread is from the least seed to the most.
+    """
+    named = {(0, TICKET): "the whole net", **{(number, run): f"the {run}" for run in RUNS}}
+    found = []
+    for (place, run), name in named.items():
+        rows = tickets[(tickets["round"] == place) & (tickets["run"] == run)]
+        for column, unit in ((STOP, "iterations"), (ACCURACY, "share")) if len(rows) else ():
+            how = f"median of {len(rows)} seeds, from the least to the most; stopped early by validation loss"
+            spread = float(rows[column].min()), float(rows[column].max())
+            middle = float(rows[column].median())
+            found.append(Figure(f"{column} of {name}", middle, unit, Basis.MEASURED, how, spread))
+    return tuple(found)
 
 
 def judge(ours: Ours) -> str:
@@ -85,16 +104,10 @@ def _claims() -> tuple[Claim, ...]:
     }
     claims = [Claim(f"{STOP}, whole net", None, "iterations", stops)]
     claims += [
-        Claim(f"{STOP}, {d} {kind}", None, "iterations", stops)
-        for d in ROUNDS.values()
-        for kind in ("ticket", "re-init")
+        Claim(f"{STOP}, {d} {kind}", None, "iterations", stops) for d in ROUNDS.values() for kind in RUNS
     ]
     claims.append(Claim(f"{ACCURACY}, whole net", None, "%", right))
-    claims += [
-        Claim(f"{ACCURACY}, {d} {kind}", None, "%", right)
-        for d in ROUNDS.values()
-        for kind in ("ticket", "re-init")
-    ]
+    claims += [Claim(f"{ACCURACY}, {d} {kind}", None, "%", right) for d in ROUNDS.values() for kind in RUNS]
     for density in ROUNDS.values():
         name = f"times as fast as re-init, {density}"
         claims.append(Claim(name, published.get(name), "times", "early stop of re-init / of the ticket"))
