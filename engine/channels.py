@@ -155,6 +155,28 @@ def goes_with(bundle: Bundle, group: str, index: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def parts_of(bundle: Bundle, group: str) -> list[dict[str, Any]]:
+    """Where all channels of a group lie, a row for each layer that makes or reads them, batch-norm too.
+
+    `layer`, `role` (`makes` or `reads`), `what` of it goes with a channel, `elements` (its numbers); channel
+    c has `block` places from `at[c]` on, of `of` along the axis.
+
+    >>> [(row["layer"], row["what"], row["of"]) for row in parts_of(zoo.initial("lenet-5"), "conv1")]
+    [('conv1', 'filter, bias', 20), ('conv2', 'input slice', 20)]
+    """
+    one = _known(groups(bundle), group)
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for role, parts in (("makes", one.makes), ("reads", one.reads)):
+        for part in parts:
+            found, layer = _slice(bundle, part, role, 0), part.param.rpartition(".")[0]
+            of = bundle.params[part.param].shape[part.axis]
+            fresh = {"layer": layer, "role": role, "what": [], "elements": 0, "of": of}
+            row = rows.setdefault((layer, role), fresh | {"block": part.block, "at": list(part.at)})
+            row["what"].append("batch-norm" if found["what"] in NORMAL.values() else found["what"])
+            row["elements"] += found["elements"]
+    return [{**row, "what": ", ".join(dict.fromkeys(row["what"]))} for row in rows.values()]
+
+
 LAYER_COLUMNS = (
     "layer",
     "weights",

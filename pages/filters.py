@@ -8,7 +8,7 @@ import torch
 from engine import channels
 from engine.channels import Group
 from engine.types import Bundle, SlimscopeError
-from pages.parts import charts, figures, frame, knobs, sensitivity, training
+from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, of_tensor, side_by_side
@@ -43,7 +43,7 @@ def still(look: Look, place: Place) -> None:
     st.html(kept_legend(removed="gone for good"))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
-    explorer(look)
+    coupled.explorer(look, group_of(look))
     slimming()
     training.section(
         "finetune",
@@ -76,40 +76,6 @@ def slimming() -> None:
         "that it can spare; channels right of the line have gone. Where layers lose the same share each, the line is the "
         "number of channels that stay, not one cut through all."
     )
-
-
-@st.fragment
-def explorer(look: Look) -> None:
-    """All slices that one filter has, in this layer and elsewhere."""
-    frame.redraw()
-    group = group_of(look)
-    st.subheader("What must go with one filter", anchor=False)
-    if group.stream:
-        st.caption(
-            f"One residual stream passes {', '.join(group.layers)}: a channel of it goes from all of them at once."
-        )
-    picker, button = st.columns([3, 1], vertical_alignment="bottom")
-    number = picker.number_input(
-        f"Filter of {group.name}",
-        0,
-        group.channels - 1,
-        0,
-        key=f"filter-{look.layer}",
-        help="Every slice in the table has to go with this filter, or shapes no longer fit.",
-    )
-    picked = int(number) in look.step.settings["by_hand"].get(group.name, ())
-    button.button(
-        "Put it back" if picked else "Take it out",
-        key=f"pick-{look.layer}",
-        on_click=knobs.pick,
-        args=("prune_filters", "by_hand", group.name, int(number)),
-        icon=":material/undo:" if picked else ":material/content_cut:",
-        help="By hand, whatever its score. Undo takes it back.",
-        width="stretch",
-    )
-    table = channels.goes_with(look.before, group.name, int(number))
-    st.dataframe(table, hide_index=True, width="stretch", key="goes-with")
-    st.caption(f"{table['elements'].sum():,} numbers in {len(table)} tensors go with this filter.")
 
 
 def removed(ranks: list[int], of: int) -> Marks:
@@ -166,15 +132,15 @@ def maps(look: Look, gone: list[int]) -> str:
     place = next(part for part in group.makes if part.param == f"{look.layer}.weight")
     lost = [channel for channel, at in enumerate(place.at) if at in set(gone)]
     parts = [place, *group.reads]
-    pictures = []
+    drawn = []
     for part in parts[:3]:
         weight = look.before.params[part.param].decode().clone()
         places = torch.tensor([i for channel in lost for i in part.places(channel)], dtype=torch.long)
         label = part.param.removesuffix(".weight")
         words = f"{label}: its filters" if part is place else f"{label} reads them: its input slices"
         picture = charts.kept_map(weight.index_fill_(part.axis, places, 0.0), 400)
-        pictures.append((of_tensor(picture, f"{label}, kept and removed", 300), words))
-    return side_by_side(pictures)
+        drawn.append((of_tensor(picture, f"{label}, kept and removed", 300), words))
+    return side_by_side(drawn)
 
 
 frame.heading(

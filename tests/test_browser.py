@@ -292,6 +292,28 @@ def test_a_scan_tells_what_each_layer_bears_and_a_button_sets_it(tab: Tab) -> No
     tab.until(lambda: tab.recipe == json.loads(PRUNE))
 
 
+def test_a_click_on_a_filter_shows_what_must_go_with_it(tab: Tab) -> None:
+    tab.open("filters", "lenet-5-small", '[["prune_filters",{"sparsity":0.25}]]')
+    number = tab.key("filter-conv1").locator("input")
+    filters = tab.page.locator(".coupled .filters button")
+    filters.nth(2).click()
+    picked = filters.nth(2).get_attribute("title").split(",")[0].removeprefix("filter ")
+    tab.until(lambda: number.input_value() == picked)
+    assert tab.page.locator(".coupled .part").all_text_contents() == [
+        "conv1: filter, bias, 26 numbers",
+        "conv2: input slice, 200 numbers",
+    ]
+    assert tab.page.locator(".coupled svg path").count() == 2
+    filters.nth(2).press("ArrowRight")
+    other = filters.nth(3).get_attribute("title").split(",")[0].removeprefix("filter ")
+    tab.until(lambda: number.input_value() == other)
+    number.fill(picked)
+    number.press("Enter")
+    tab.until(lambda: filters.nth(2).get_attribute("aria-checked") == "true")
+    tab.page.get_by_text(f"226 numbers in 3 tensors go with filter {picked}").wait_for()
+    tab.drawn()
+
+
 def test_a_filter_taken_out_by_hand_goes_and_comes_back(tab: Tab) -> None:
     before = tab.open("filters", "lenet-5-small", '[["prune_filters",{"sparsity":0.25}]]').tiles
     button = tab.page.get_by_role("button", name="Take it out")

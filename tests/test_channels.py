@@ -431,3 +431,19 @@ def test_an_edit_that_fits_no_net_is_refused(name: str, settings: Mapping[str, o
     arch = Arch(name).edit("narrow", **{"outputs": {}, "inputs": {}, "pads": {}, **settings})
     with pytest.raises(SlimscopeError, match=says):
         zoo.skeleton(arch)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_where_channels_lie_agrees_with_what_goes_with_each(name: str) -> None:
+    bundle = net(name)
+    for group in channels.groups(bundle).values():
+        rows = channels.parts_of(bundle, group.name)
+        for channel in (0, group.channels - 1):
+            table = channels.goes_with(bundle, group.name, channel)
+            assert sum(row["elements"] for row in rows) == table["elements"].sum()
+            starts = {
+                (part.rpartition(".")[0], start)
+                for part, start in table[["parameter", "start"]].values.tolist()
+            }
+            assert {(row["layer"], row["at"][channel]) for row in rows} == starts
+        assert all(max(row["at"]) + row["block"] <= row["of"] for row in rows)

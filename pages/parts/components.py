@@ -1,7 +1,8 @@
-"""The two small browser components: what moves with a slider, and hold-to-compare."""
+"""The small browser components: what moves with a slider, hold-to-compare, and what hangs on a filter."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -43,3 +44,30 @@ button[aria-pressed=true] { background: var(--st-primary-color); color: var(--st
 def hold() -> None:
     """A button that shows the original's numbers and pictures while it is held (Space works too)."""
     _component("hold", HOLD, HOLD_STYLE)(key="hold", width="content")
+
+
+COUPLED = """<div class="coupled"></div>"""
+COUPLED_STYLE = """.coupled { position: relative; display: grid; grid-template-columns: 2fr 3fr; gap: 3rem; align-items: start;
+ font-size: .82rem; color: var(--st-text-color); --makes: #d55e00; --reads: #2f8fcf; }
+.side { position: relative; z-index: 1; }
+.coupled p { margin: 0 0 .5rem; opacity: .8; }
+.filters { display: flex; flex-wrap: wrap; gap: 3px; }
+.filters button { width: var(--side); height: var(--side); padding: 0; cursor: pointer; border-radius: 3px; background-size: 100% 100%;
+ image-rendering: pixelated; border: 1px solid color-mix(in srgb, var(--st-text-color) 35%, transparent);
+ background-color: color-mix(in srgb, var(--reads) var(--share, 0%), var(--st-background-color)); }
+.filters button.gone { opacity: .45; border-style: dashed; }
+.filters button[aria-checked=true] { outline: 3px solid var(--makes); outline-offset: 1px; }
+.filters button:focus-visible { outline: 3px solid var(--st-text-color); }
+.part { margin-bottom: .35rem; }
+.part span { display: block; line-height: 1.3; background: var(--st-background-color); width: fit-content; }
+.bar { position: relative; height: 10px; border-radius: 3px; background: color-mix(in srgb, var(--st-text-color) 14%, transparent); }
+.slice { position: absolute; top: -2px; height: 14px; border-radius: 2px; background: var(--reads); }
+.makes .slice { background: var(--makes); }
+svg { position: absolute; inset: 0; width: 100%; height: 100%; pointer-events: none; overflow: visible; }
+path { fill: none; stroke: var(--reads); stroke-width: 1.5; opacity: .7; }
+path.makes { stroke: var(--makes); }"""
+
+
+def coupled(message: dict[str, Any], key: str, on_pick: Callable[[], None]) -> None:
+    """A layer's filters to click, and the slices that go with the one picked; its number is in the key's `picked`."""
+    _component("coupled", COUPLED, COUPLED_STYLE)(data=message, key=key, on_picked_change=on_pick)

@@ -59,6 +59,18 @@ def _coloured(numbers: bytes, size: tuple[int, int], palette: bytes) -> str:
     return _png(image)
 
 
+def of_filters(weights: Tensor) -> list[str]:
+    """A PNG for each of a few kernels (n, 1 or 3, height, width) that look at an image; else none.
+
+    Of colours the mean is drawn, all filters on one scale.
+    """
+    if weights.dim() != 4 or weights.shape[1] not in (1, 3) or len(weights) > 64:
+        return []
+    kernels = weights.mean(1)
+    drawn = (charts.signed_map(kernel, float(kernels.abs().max())) for kernel in kernels)
+    return [_coloured(p.numbers.tobytes(), p.numbers.shape[::-1], p.palette.tobytes()) for p in drawn]
+
+
 def side_by_side(items: Iterable[tuple[str, str]]) -> str:
     """Pictures (HTML) in columns that wrap, each over its caption."""
     cells = "".join(
