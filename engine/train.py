@@ -152,7 +152,7 @@ def augment(inputs: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
 def make_optimizer(net: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     parameters = [p for p in net.parameters() if p.requires_grad]
     if plan.optimizer == "adam":
-        return torch.optim.Adam(parameters, plan.learning_rate, weight_decay=plan.weight_decay)
+        return torch.optim.Adam(parameters, plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     return torch.optim.SGD(
         parameters, plan.learning_rate, momentum=0.9, weight_decay=plan.weight_decay, nesterov=True
     )

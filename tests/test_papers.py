@@ -117,18 +117,27 @@ def test_results_of_another_recipe_do_not_count(tiny: Tiny) -> None:
     assert list(raw(tiny)["seeds"]) == ["1"]
 
 
-def test_one_process_at_a_time_runs_a_paper_and_it_shows(tiny: Tiny) -> None:
+def test_one_process_at_a_time_runs_a_seed_and_it_shows(tiny: Tiny) -> None:
     said = []
 
     def run(seed: int, progress: Progress, folder: Path) -> Outcome:
         said.append(harness.status(tiny.paper))
-        with pytest.raises(SlimscopeError, match="tiny is running in another process"):
-            harness.run(tiny.paper, 1, Progress())
+        with pytest.raises(SlimscopeError, match="tiny-s0 is running in another process"):
+            harness.run(tiny.paper, 0, Progress())
         return tiny.run(seed, progress, folder)
 
     harness.run(replace(tiny.paper, run=run), 0, Progress())
     assert said == ["running (0 of 2 seeds)"]
     assert not harness.is_running(tiny.paper)
+
+
+def test_seeds_that_run_side_by_side_keep_each_others_records(tiny: Tiny) -> None:
+    def run(seed: int, progress: Progress, folder: Path) -> Outcome:
+        harness.run(tiny.paper, 1, Progress())  # it begins later, and is done first
+        return tiny.run(seed, progress, folder)
+
+    harness.run(replace(tiny.paper, run=run), 0, Progress())
+    assert list(harness.results(tiny.paper)) == [0, 1]
 
 
 def test_a_stranger_among_the_seeds_is_refused(tiny: Tiny) -> None:

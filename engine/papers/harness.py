@@ -117,12 +117,12 @@ def _write(paper: Paper, records: Mapping[int, Mapping[str, Any]]) -> None:
 def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
     """The record of one seed, run now unless it was before.
 
-    Raises SlimscopeError for a seed that the paper does not name, or while another process runs the
-    same reproduction, and Cancelled through `progress`.
+    Seeds may run side by side, each in a process of its own. Raises SlimscopeError for a seed that the paper
+    does not name, or that another process runs, and Cancelled through `progress`.
     """
     if seed not in paper.seeds:
         raise SlimscopeError(f"seed {seed} is not one of {paper.name}: allowed are {_listed(paper.seeds)}")
-    with _alone(paper):
+    with _locked(_lock(paper, seed), wait=False):
         known = results(paper)
         if seed in known:
             return known[seed]
@@ -137,36 +137,40 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
             "machine": machine(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         }
-        _write(paper, {**known, seed: record})
+        with _locked(_lock(paper), wait=True):
+            _write(paper, {**results(paper), seed: record})
         shutil.rmtree(folder)
         return record
 
 
 @contextmanager
-def _alone(paper: Paper) -> Iterator[None]:
-    path = _lock(paper)
+def _locked(path: Path, wait: bool) -> Iterator[None]:
+    """Hold a file that one process at a time can hold."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise SlimscopeError(f"{paper.name} is running in another process: wait for it") from None
+            raise SlimscopeError(f"{path.stem} is running in another process: wait for it") from None
         yield
 
 
-def _lock(paper: Paper) -> Path:
-    return datasets.cache_folder() / "papers" / f"{paper.name}.lock"
+def _lock(paper: Paper, seed: int | None = None) -> Path:
+    """The file that is held while a seed runs, or while a record is added to the paper's results."""
+    name = paper.name if seed is None else f"{paper.name}-s{seed}"
+    return datasets.cache_folder() / "papers" / f"{name}.lock"
 
 
 def is_running(paper: Paper) -> bool:
-    """Whether a process on this machine runs it now."""
-    try:
-        with _lock(paper).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
+    """Whether a process on this machine runs a seed of it now."""
+    for seed in paper.seeds:
+        try:
+            with _lock(paper, seed).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            continue
     return False
 
 
