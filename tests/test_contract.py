@@ -28,6 +28,22 @@ ALL = list(REGISTRY)
 # Techniques that train do so for as little as their own knobs allow, unless named here.
 TINY: Mapping[str, Mapping[str, Any]] = {}
 NETS = {"condense": "resnet-8"}  # for techniques that can't work on a perceptron
+SHORT = ("epochs", "rounds", "tuning", "samples")  # settings that say how long it takes
+RECURRENT = ("lstm-mnist", "lstm-32")
+PLAIN = ("lenet-300-100", "lenet-5", "mlp-32", "lenet-5-small")  # without batch-norm
+REFUSED: Mapping[str, tuple[str, ...]] = {
+    "prune_filters": RECURRENT,
+    "prune_channels": RECURRENT,
+    "slim": (*RECURRENT, *PLAIN),
+    "condense": (
+        *RECURRENT,
+        "lenet-300-100",
+        "lenet-5",
+        "mlp-500-300",
+        "mlp-32",
+    ),  # no channels in equal groups
+    "distill": ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32"),  # nobody learns from these
+}
 PURE_NUMBERS = ("learning_rate", "temperature", "seed")
 
 
@@ -103,6 +119,33 @@ def test_the_packed_net_is_rebuilt_with_equal_answers(name: str, results: Mappin
     assert again.arch == after.arch
     ours, theirs = (measure.logits(zoo.build(b), given(name)[1].test) for b in (after, again))
     assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("net", list(zoo.ENTRIES))
+@pytest.mark.parametrize("name", ALL)
+def test_on_every_net_it_works_or_says_in_a_sentence_why_not(name: str, net: str) -> None:
+    bundle, images = fresh(net), few(zoo.entry(net).data)
+    spec = REGISTRY[name]
+    shortest = {k: knob.bounds(None)[0] for k, knob in spec.knobs.items() if k in SHORT}
+    try:
+        after, report = apply(bundle, Step(name, shortest), images)
+    except SlimscopeError as error:
+        assert net in REFUSED.get(name, ())
+        assert len(str(error)) > 40
+        return
+    assert net not in REFUSED.get(name, ())
+    assert report.figures
+    answers = measure.logits(zoo.build(packfile.unpack(packfile.pack(after))), images.test)
+    assert answers.shape == (len(images.test), len(images.classes))
+    assert bool(answers.isfinite().all())
+
+
+@functools.cache
+def few(name: str) -> Data:
+    """So few images that every technique is through at once."""
+    whole = data.load(name)
+    parts = (part.stratified(40) for part in (whole.train, whole.validation, whole.test))
+    return Data(whole.name, *parts, classes=whole.classes)
 
 
 @pytest.mark.parametrize("name", ALL)
