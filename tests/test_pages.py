@@ -520,11 +520,11 @@ def pickled(value: object) -> bytes:
 
 
 BAD = {
-    "cut.safetensors": (lambda: save(weights())[:-100], "cut.safetensors: "),
-    "text.pt": (lambda: b"hello", "text.pt: "),
+    "cut.safetensors": (lambda: save(weights())[:-100], "cut.safetensors "),
+    "text.pt": (lambda: b"hello", "text.pt "),
     "nan.safetensors": (lambda: save({**weights(), "fc1.bias": torch.full((32,), torch.nan)}), "fc1.bias"),
-    "none.pt": (lambda: pickled({"steps": 3}), "none.pt: "),
-    "code.pt": (lambda: pickled(torch.nn.Linear(2, 2)), "code.pt: "),
+    "none.pt": (lambda: pickled({"steps": 3}), "none.pt "),
+    "code.pt": (lambda: pickled(torch.nn.Linear(2, 2)), "code.pt "),
 }
 
 
@@ -535,6 +535,7 @@ def test_a_bad_file_is_refused_and_nothing_is_lost(name: str) -> None:
     link, tiles = visit.link, visit.tiles
     upload(visit, name, make())
     assert said in visit.words
+    assert f"{name}: {name}" not in visit.words
     assert visit.link == link
     assert visit.tiles == tiles
 

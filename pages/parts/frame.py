@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -66,13 +65,8 @@ def workbench(
         )
     slot, foot = top.empty(), st.container()
     slot.html(tiles.header(subject, wait=True))
-    with right, suppress(SlimscopeError):  # the controls say what is wrong
-        with st.spinner("Working it out ...", show_time=True):  # seen only where it takes its time
-            places = _answer(name, subject, layer)["html"]
-        still(
-            live.look(subject, *knobs.shown(name), layer),
-            lambda place: st.html(f'<div data-live="{place}">{places.get(place, "")}</div>'),
-        )
+    with right:
+        _draw(still, name, subject, layer)
 
     def follow(drawn: bool = False) -> None:
         """Send what moves: to a browser that asked already it is a confirmation."""
@@ -107,6 +101,22 @@ def workbench(
         knobs.membership(name)
     slot.html(tiles.header(subject))
     rest()
+
+
+def _draw(still: Callable[[Look, Place], None], name: str, subject: str, layer: str) -> None:
+    """What stays, with the places filled; a section that cannot be drawn says why, below the others."""
+    try:
+        with st.spinner("Working it out ...", show_time=True):  # seen only where it takes its time
+            places = _answer(name, subject, layer)["html"]
+    except SlimscopeError:
+        return  # the controls say what is wrong
+    try:
+        still(
+            live.look(subject, *knobs.shown(name), layer),
+            lambda place: st.html(f'<div data-live="{place}">{places.get(place, "")}</div>'),
+        )
+    except SlimscopeError as error:
+        st.error(str(error), icon=":material/error:")
 
 
 def _answer(name: str, subject: str, layer: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _upload() -> None:
                 session.choose_model(name)
                 state["refused"] = None
             except SlimscopeError as error:
-                state["refused"] = f"{given.name}: {error}"
+                state["refused"] = str(error) if given.name in str(error) else f"{given.name}: {error}"
             state["uploads"] += 1  # an empty uploader, so that the bytes are not kept in memory
             st.rerun()
         if state.get("refused"):
