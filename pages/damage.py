@@ -27,10 +27,15 @@ def still(look: Look, place: Place) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("One weight at a time", anchor=False)
+        slope = st.toggle(
+            "Add the slope",
+            key="slope",
+            help="A weight that goes moves the loss along its slope, too: h w² / 2 - g w. Only at a minimum is g zero.",
+        )
         st.plotly_chart(
             charts.scatter(
                 singles,
-                "predicted",
+                "both" if slope else "predicted",
                 "measured",
                 "layer",
                 ("predicted rise of the loss (nat)", "true rise (nat)"),
@@ -41,6 +46,7 @@ def still(look: Look, place: Place) -> None:
         )
     with right:
         st.subheader("Many at once", anchor=False)
+        st.caption("All of a share go together, by either order.")
         saliency = groups[groups["removed"] == SALIENCY]
         foreseen = saliency.assign(removed=f"{SALIENCY}, as predicted", measured=saliency["predicted"])
         both = pd.concat([groups, foreseen]).assign(share=lambda rows: rows["weights"] / total)

@@ -32,7 +32,7 @@ LAYER_COLUMNS = (
     "energy_kept",
     "predicted",
 )
-SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slope", "measured")
+SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slope", "both", "measured")
 
 
 @technique(
@@ -199,7 +199,7 @@ def _singles(bundle: Bundle, train: Samples, samples: int, seed: int) -> pd.Data
                 "measured": judged.rise(_without(bundle, {label: kept})),
             }
         )
-    return pd.DataFrame(rows, columns=SINGLE_COLUMNS)
+    return _with_both(pd.DataFrame(rows, columns=SINGLE_COLUMNS))
 
 
 def _picked(weights: Mapping[str, Tensor], many: int, seed: int) -> list[tuple[str, int]]:
@@ -241,7 +241,12 @@ def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, scope: str)
                     "measured": judged.rise(_without(bundle, kept)),
                 }
             )
-    return pd.DataFrame(rows)
+    return _with_both(pd.DataFrame(rows))
+
+
+def _with_both(rows: pd.DataFrame) -> pd.DataFrame:
+    """The prediction by curvature and slope together: h w^2 / 2 - g w."""
+    return rows.assign(both=rows["predicted"] + rows["slope"])
 
 
 # ---------------------------------------------------------------- the report
@@ -270,8 +275,7 @@ def _losses(layers: pd.DataFrame, real: Mapping[str, float], n: int) -> tuple[Fi
 
 def _correlations(singles: pd.DataFrame, n: int) -> tuple[Figure, ...]:
     """How well single weights are ranked; nothing where that is not defined, since all are equal."""
-    ranked = singles.assign(both=singles["predicted"] + singles["slope"])
-    against = ranked[["measured", "predicted", "magnitude", "both"]].corr(method="spearman")["measured"]
+    against = singles[["measured", "predicted", "magnitude", "both"]].corr(method="spearman")["measured"]
     how = (
         f"Spearman, against the true rise of the loss without each of {len(singles)} weights "
         f"picked by chance, on the same {n:,} training samples; 95 % interval by Fisher's z"
