@@ -21,6 +21,12 @@ def learning_rate(help: str) -> Slider:
     return Slider(low=1e-4, high=1e-1, scale="log", label="Learning rate", help=help)
 
 
+def weight_decay() -> Slider:
+    """From 1e-6 to 0.01."""
+    help = "How hard each step pulls all weights to zero (L2); the zoo was trained with 1e-4 to 5e-4."
+    return Slider(low=1e-6, high=1e-2, scale="log", label="Weight decay", help=help, rare=True)
+
+
 def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
     """How many training samples derivatives are taken on."""
     unit = "training samples"
@@ -29,7 +35,7 @@ def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
 
 def seed(help: str, when: tuple[When, ...] = ()) -> Slider:
     """From 0 to 9999."""
-    return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when)
+    return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when, rare=True)
 
 
 def leave_out(help: str) -> Layers:

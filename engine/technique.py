@@ -27,12 +27,13 @@ class SettingError(SlimscopeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Knob:
-    """What every control has: help in one sentence, a unit, and where it matters."""
+    """What every control has: help in one sentence, a unit, where it matters; a `rare` one is folded away."""
 
     help: str
     unit: str = ""
     label: str = ""
     when: tuple[When, ...] = ()
+    rare: bool = False
 
     def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
         """The value in its own type, or SettingError. Without a bundle, bounds that need one pass."""

@@ -44,7 +44,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     ),  # no equal groups
     "distill": ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32"),  # nobody learns from these
 }
-PURE_NUMBERS = ("learning_rate", "temperature", "seed")
+PURE_NUMBERS = ("learning_rate", "weight_decay", "temperature", "seed")
 
 
 @functools.cache

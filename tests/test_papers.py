@@ -140,6 +140,23 @@ def test_seeds_that_run_side_by_side_keep_each_others_records(tiny: Tiny) -> Non
     assert list(harness.results(tiny.paper)) == [0, 1]
 
 
+@pytest.mark.parametrize(("recipe", "resumed"), [({"epochs": 3}, True), ({"epochs": 4}, False)])
+def test_what_is_half_done_is_gone_on_with_by_the_same_recipe_only(
+    recipe: dict[str, int], resumed: bool, tiny: Tiny
+) -> None:
+    found = []
+
+    def stops(seed: int, progress: Progress, folder: Path) -> Outcome:
+        found.append((folder / "net.pt").exists())
+        tiny.run(seed, Progress(), folder)
+        raise Cancelled("cancelled")
+
+    for declared in (tiny.paper.recipe, recipe):
+        with pytest.raises(Cancelled):
+            harness.run(replace(tiny.paper, run=stops, recipe=declared), 0, Progress())
+    assert found == [False, resumed]
+
+
 def test_a_stranger_among_the_seeds_is_refused(tiny: Tiny) -> None:
     with pytest.raises(SlimscopeError, match="seed 7 is not one of tiny: allowed are 0, 1"):
         harness.run(tiny.paper, 7, Progress())

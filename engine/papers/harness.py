@@ -126,8 +126,7 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
         known = results(paper)
         if seed in known:
             return known[seed]
-        folder = working_folder(paper, seed)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _prepared(paper, seed)
         with _clock(folder / "seconds", progress) as (timed, seconds):
             outcome = paper.run(seed, timed, folder)
         record = {
@@ -141,6 +140,17 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
             _write(paper, {**results(paper), seed: record})
         shutil.rmtree(folder)
         return record
+
+
+def _prepared(paper: Paper, seed: int) -> Path:
+    """The working folder of a seed, emptied where what lies in it is of another recipe."""
+    folder, recipe = working_folder(paper, seed), json.dumps(dict(paper.recipe))
+    note = folder / "recipe.json"
+    if folder.exists() and (not note.exists() or note.read_text() != recipe):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(recipe)
+    return folder
 
 
 @contextmanager

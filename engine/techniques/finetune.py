@@ -51,8 +51,10 @@ def finetune(
                 "float32": "32 bits",
                 "bfloat16": "16 bits: convolutions train faster where the processor knows the format",
             },
+            rare=True,
         ),
     ] = "float32",
+    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
     seed: Annotated[
         int,
         settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
@@ -61,14 +63,21 @@ def finetune(
 ) -> tuple[Bundle, Report]:
     """Trains the weights that are left, starting from their values; removed weights stay exactly zero.
 
-    Stochastic gradient descent with Nesterov momentum 0.9, batch 128, weight decay 1e-4 and a
-    cosine schedule. Rounded inputs stay rounded (straight-through gradients). The result is 32-bit
+    Stochastic gradient descent with Nesterov momentum 0.9, batch 128, and a cosine schedule.
+    Rounded inputs stay rounded (straight-through gradients). The result is 32-bit
     floats. Raises Cancelled through `progress`.
     """
     net = zoo.fork(bundle)
     before = measure.predictions(bundle, data.validation)
     start = {"epoch": 0.0, "validation accuracy": measure.accuracy_of(before, data.validation.labels).value}
-    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, precision=precision, seed=seed)
+    plan = Plan(
+        epochs,
+        learning_rate,
+        schedule="cosine",
+        weight_decay=weight_decay,
+        precision=precision,
+        seed=seed,
+    )
     rows = fit(
         net,
         data.train,

@@ -98,6 +98,7 @@ def prune_iteratively(
             "A tenth of the first training's is usual; in each round it falls to zero along a cosine."
         ),
     ] = 0.01,
+    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
     leave_out: Annotated[
         Sequence[str],
         settings.leave_out("Layers that are trained, but not pruned."),
@@ -111,16 +112,15 @@ def prune_iteratively(
     """Removes the smallest weights and trains the others from the values they have, in rounds or gradually.
 
     What is removed once stays exactly zero. Biases and normalisation are trained, not pruned.
-    Stochastic gradient descent with Nesterov momentum 0.9, batch 128, weight decay 1e-4; images
-    are moved by up to a pixel, as in the training of the zoo. The result is 32-bit floats.
-    Raises Cancelled through `progress`.
+    Stochastic gradient descent with Nesterov momentum 0.9, batch 128; images are moved by up to a
+    pixel, as in the training of the zoo. The result is 32-bit floats. Raises Cancelled through `progress`.
     """
     net = zoo.fork(bundle)
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
     units, scan = _units(net, names, by, data.validation, progress)
     ranking = _Ranking(names, units)
     plan = suited(
-        Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, seed=seed), net, data.train
+        Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed), net, data.train
     )
     run = _Run(net, data, replace(plan, shift=max(plan.shift, 1)), ranking, progress)
     before = measure.predictions(bundle, data.validation)

@@ -91,6 +91,7 @@ def slim(
         float,
         settings.learning_rate("Where both trainings begin; it falls to zero along a cosine."),
     ] = 0.02,
+    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Layers that keep all their filters, and have no penalty.")
     ] = (),
@@ -105,12 +106,12 @@ def slim(
     The penalty, strength * sum |scale|, makes the net choose between its channels: those that it can spare
     come close to zero, and leave without much harm. Then the narrow net is trained without it. Channels
     that shortcuts pass on stay; at least one channel of each layer does. Zeros stay. Stochastic gradient
-    descent with Nesterov momentum 0.9, batch 128, weight decay 1e-4. The result is 32-bit floats.
+    descent with Nesterov momentum 0.9, batch 128. The result is 32-bit floats.
     Raises SlimscopeError for nets without batch-norm, and Cancelled through `progress`.
     """
     scales = scales_of(bundle, leave_out)
     known = channels.groups(bundle)
-    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, seed=seed)
+    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     share = epochs / (epochs + tuning)
     net = zoo.fork(bundle)
     run = partial(_train, data=data)

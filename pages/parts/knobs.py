@@ -171,7 +171,7 @@ def panel(name: str, bundle: Bundle, follow: Callable[[], None] | None = None) -
     st.session_state.pop(MOVED, None)
     presets(name)
     own = {n: k for n, k in known.knobs.items() if not isinstance(k, Picks)}  # picks are made in a picture
-    main = {n: k for n, k in own.items() if not isinstance(k, Layers | PerLayer) and n != "seed"}
+    main = {n: k for n, k in own.items() if not isinstance(k, Layers | PerLayer) and not k.rare}
     for knob_name, knob in main.items():
         if knob.matters(step.settings):
             if follow is not None and isinstance(knob, Slider):
