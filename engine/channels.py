@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -82,7 +83,7 @@ def groups(bundle: Bundle) -> dict[str, Group]:
     >>> {name: group.channels for name, group in groups(zoo.initial("lenet-5")).items()}
     {'conv1': 20, 'conv2': 50, 'fc1': 500}
     """
-    return _traced(bundle.arch).groups()
+    return dict(_traced(bundle.arch.key).groups)
 
 
 def masked(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
@@ -110,8 +111,8 @@ def keep(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
     the runs of weights that share a scale does a grid become 32-bit floats (`turned_dense`).
     Raises SlimscopeError for a group or channel that is not there, or where none would stay.
     """
-    trace = _traced(bundle.arch)
-    known = trace.groups()
+    trace = _traced(bundle.arch.key)
+    known = trace.groups
     removed = _removed(known, kept)
     if not removed:
         return bundle
@@ -422,7 +423,8 @@ class _Trace:
         self.pads[self.block] = (before, after)
         return _Flow(self, (*before, *x.ids, *after))
 
-    def groups(self) -> dict[str, Group]:
+    @cached_property
+    def groups(self) -> Mapping[str, Group]:
         """Channels with the same slices in the same tensors make up one group."""
         slices: dict[int, dict[_Where, int]] = {}
         for where, ids in self.notes:
@@ -511,7 +513,9 @@ class _Flow:
         return self
 
 
-def _traced(arch: Arch) -> _Trace:
+@lru_cache(maxsize=64)
+def _traced(key: str) -> _Trace:
+    arch = Arch.from_key(key)
     # Rounding what enters a layer moves no channel, and zero stays zero on every grid.
     plain = Arch(arch.name, tuple(edit for edit in arch.edits if edit[0] != "quantize_input"))
     net = zoo.skeleton(plain).eval()

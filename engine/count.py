@@ -6,6 +6,7 @@ activations are not counted, and zeros count as weights: a zero is multiplied li
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -16,7 +17,7 @@ from torchinfo import summary
 
 from engine import zoo
 from engine.surgery import weight_layers
-from engine.types import Basis, Bundle, Figure
+from engine.types import Arch, Basis, Bundle, Figure
 
 INPUT_SHAPES = {"mnist": (1, 1, 28, 28), "cifar10": (1, 3, 32, 32)}
 
@@ -66,10 +67,16 @@ def macs(bundle: Bundle) -> Figure:
 def layer_macs(bundle: Bundle) -> pd.DataFrame:
     """One row per layer that multiplies: layer, type, input, output, macs (batch 1).
 
-    Shapes come from torchinfo, which sends one random input through the net.
+    Shapes come from torchinfo, which sends one random input through the net, once for each architecture.
     """
-    net = zoo.build(bundle)
-    shape = INPUT_SHAPES[zoo.entry(bundle.arch.name).data]
+    return _layer_macs(bundle.arch.key).copy()
+
+
+@functools.lru_cache(maxsize=256)  # a slider comes back to its stops; a table takes about 10 KB
+def _layer_macs(key: str) -> pd.DataFrame:
+    arch = Arch.from_key(key)
+    net = zoo.skeleton(arch).to_empty(device="cpu").eval()
+    shape = INPUT_SHAPES[zoo.entry(arch.name).data]
     rows = [
         {
             "layer": name,

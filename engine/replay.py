@@ -8,7 +8,6 @@ other thread may run a net.)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +46,7 @@ def logits(
     before each batch which share is done; what it raises ends the run. Raises SlimscopeError for
     weights without a known architecture.
     """
-    arch = json.dumps(bundle.arch.data)
+    arch = bundle.arch.key
     net = zoo.build(bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = net.state_dict()
     if last is not None and (last.arch != arch or last.samples is not samples):

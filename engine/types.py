@@ -306,6 +306,15 @@ class Arch:
         """The architecture as JSON-ready data."""
         return [self.name, [[verb, dict(settings)] for verb, settings in self.edits]]
 
+    @property
+    def key(self) -> str:
+        """The architecture as text: equal for equal ones, and what is remembered of one goes by it."""
+        return json.dumps(self.data, sort_keys=True)
+
+    @classmethod
+    def from_key(cls, key: str) -> Arch:
+        return cls.from_data(json.loads(key))
+
     @classmethod
     def from_data(cls, raw: list[Any]) -> Arch:
         name, edits = raw
@@ -353,7 +362,7 @@ class Bundle:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of SHA-256 over architecture, names, kinds, shapes and bytes."""
-        digest = hashlib.sha256(json.dumps(self.arch.data, sort_keys=True).encode())
+        digest = hashlib.sha256(self.arch.key.encode())
         for name in sorted(self.params):
             param = self.params[name]
             digest.update(f"{name}:{type(param).__name__}:{param.shape}".encode())

@@ -53,7 +53,9 @@ def test_a_technique_can_be_read_by_a_student(name: str) -> None:
     for setting, knob in spec.knobs.items():
         assert re.match(r"[A-Z0-9].*\.$", knob.help, re.DOTALL), f"{setting}: one sentence"
         if isinstance(knob, Slider) and not knob.unit:
-            assert setting in ("learning_rate", "weight_decay", "temperature", "seed"), f"{setting} needs a unit"
+            assert setting in ("learning_rate", "weight_decay", "temperature", "seed"), (
+                f"{setting} needs a unit"
+            )
 
 
 # ---------------------------------------------------------------- the README
