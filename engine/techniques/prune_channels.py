@@ -134,17 +134,25 @@ def prune_channels(
     _check_own(per_layer, readers)
     with ALONE:  # torch.fx traces one net at a time; and who comes second finds what the first has made
         start = _begin(_Asked(bundle.fingerprint, by, samples, seed, data.train, bundle))
-    walk = _Walk(zoo.fork(bundle), start.graph, start.batches, start.at)
-    found: list[_Found] = []
+    stays: dict[str, Sequence[int]] = {}
     for label, reader in readers.items():
         total = reader.group.channels
         left = total if label in leave_out else channels_left(total, per_layer.get(label, kept))
-        if left == total:
-            continue
-        stay = start.ranks[label].supports[left]
-        products = _products(walk, label, start.goals[label], start.fitted, reader.columns(stay))
+        if left < total:
+            stays[label] = start.ranks[label].supports[left]
+    walk = _narrow_walk(bundle, start, readers, stays)
+    made = {  # weight -> its rows that some layer still reads
+        part.param: [part.at[channel] for channel in stay]
+        for label, stay in stays.items()
+        for part in readers[label].group.makes
+    }
+    found: list[_Found] = []
+    for label, stay in stays.items():
+        reader = readers[label]
+        products = _products(walk, label, start.goals[label], start.fitted)
         found.append(_prune(reader, bundle.params[reader.weight].decode().flatten(1), products, stay))
-        walk.set_weight(label, found[-1].refitted if refit else found[-1].masked)
+        weight = found[-1].refitted if refit else found[-1].masked
+        walk.set_weight(label, weight[made.get(reader.weight, slice(None))][:, reader.columns(stay)])
     after = _narrowed(bundle, found, refit)
     layers = _layers(bundle, after, found)
     curves = pd.DataFrame([row for rank in start.ranks.values() for row in rank.curve], columns=PATH_COLUMNS)
@@ -246,7 +254,7 @@ class _Walk:
     @torch.no_grad()
     def inputs(self, label: str) -> Iterator[Tensor]:
         """What enters the layer, batch by batch."""
-        node = next(n for n in self.nodes if n.op == "call_module" and n.target == label)
+        node = self._node(label)
         place, rounds = self.nodes.index(node), getattr(self.layer(label), "input_quantizer", None)
         for values in self.batches:
             self.steps.env = values
@@ -258,11 +266,35 @@ class _Walk:
             yield entering if rounds is None else rounds(entering)
         self.at = place
 
+    def _node(self, label: str) -> fx.Node:
+        return cast(fx.Node, next(n for n in self.nodes if n.op == "call_module" and n.target == label))
+
+    def narrow(self, label: str, places: Tensor) -> None:
+        """Leave only these places of what is about to enter the layer: numbers along the channels."""
+        (entering,) = next(
+            n for n in self.nodes if n.op == "call_module" and n.target == label
+        ).all_input_nodes
+        for values in self.batches:
+            values[entering] = values[entering].index_select(1, places)
+
     def set_weight(self, label: str, weight: Tensor) -> None:
         """Give a layer other weights: (outputs, inputs * kernel)."""
         with torch.no_grad():
             own = self.layer(label).weight
             own.copy_(weight.reshape(own.shape))
+
+
+def _narrow_walk(
+    bundle: Bundle, start: _Start, readers: Mapping[str, _Reader], stays: Mapping[str, Sequence[int]]
+) -> _Walk:
+    """A walk through the net without what will go: which channels stay is known ahead, weights are not."""
+    narrow = channels.keep(bundle, {readers[label].group.name: stay for label, stay in stays.items()})
+    walk = _Walk(zoo.fork(narrow), start.graph, start.batches, start.at)
+    first = next(iter(readers), "")
+    if first in stays:  # the batches were brought there with all channels
+        part = readers[first].group.reads[0]
+        walk.narrow(first, torch.tensor([i for channel in stays[first] for i in part.places(channel)]))
+    return walk
 
 
 def _rows(layer: nn.Module, inputs: Tensor, places: Tensor) -> Tensor:
@@ -363,20 +395,20 @@ def _begin(asked: _Asked) -> _Start:
     walk = _Walk(net, graph, batches, at)
     ranks = {}
     for reader in readers:
-        columns = reader.columns(range(reader.group.channels))
-        products = _products(walk, reader.label, goals[reader.label], fitted, columns)
+        products = _products(walk, reader.label, goals[reader.label], fitted)
         weight = bundle.params[reader.weight].decode().flatten(1)
         ranks[reader.label] = _rank(reader, weight, products, asked.by, chance)
     return _Start(graph, at, batches, goals, fitted, images, ranks)
 
 
-def _products(walk: _Walk, label: str, goals: Sequence[_Goal], fitted: int, columns: Tensor) -> _Products:
-    """Bring the batches to a layer, and sum up what enters some of its columns there, in float64."""
-    layer, width = walk.layer(label), len(columns)
-    gram, cross = (torch.zeros(width, n, dtype=torch.float64) for n in (width, len(layer.weight)))
+def _products(walk: _Walk, label: str, goals: Sequence[_Goal], fitted: int) -> _Products:
+    """Bring the batches to a layer, and sum up what enters it there, in float64."""
+    layer = walk.layer(label)
+    width = layer.weight[0].numel()
+    gram, cross = (torch.zeros(width, n, dtype=torch.float64) for n in (width, goals[0].outputs.shape[1]))
     energy, points, checked = 0.0, 0, []
     for number, (inputs, goal) in enumerate(zip(walk.inputs(label), goals, strict=True)):
-        rows = _rows(layer, inputs, goal.places)[:, columns]
+        rows = _rows(layer, inputs, goal.places)
         if number >= fitted:
             checked.append(rows)
             continue
