@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.browser import ROOT, chromium, open_page, serving
 
-PAGES = [path.stem for path in (ROOT / "pages").glob("[a-z]*.py")]
+PAGES = sorted(path.stem for path in (ROOT / "pages").glob("[a-z]*.py"))
 TALLEST = 4500  # pixels
 
 

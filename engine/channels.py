@@ -247,6 +247,9 @@ NORMAL = {
 }
 
 
+STATISTICS = (NORMAL["running_mean"], NORMAL["running_var"])  # numbers that are not trained
+
+
 def _slice(bundle: Bundle, part: Part, role: str, index: int) -> dict[str, Any]:
     shape = bundle.params[part.param].shape
     module, _, leaf = part.param.rpartition(".")

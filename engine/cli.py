@@ -363,7 +363,12 @@ def _papers(given: argparse.Namespace) -> None:
         raise SlimscopeError(f"--run needs a NAME: allowed is one of {', '.join(papers.PAPERS)}")
     for paper in chosen if given.go else ():
         for seed in paper.seeds if given.seed is None else (given.seed,):
-            _reproduce(paper, seed)
+            try:
+                _reproduce(paper, seed)
+            except harness.Busy as busy:
+                if given.seed is not None:
+                    raise
+                print(f"{busy}; going on with the next", file=sys.stderr)
     described = [harness.describe(paper) for paper in chosen]
     if given.json:
         _print_json(described)

@@ -128,7 +128,7 @@ def _from_torch(content: IO[bytes] | Path, file_name: str, limit: int) -> dict[s
 
 def _why_unread(error: Exception) -> str:
     text = str(error)
-    if "Unsupported global" in text or "Unsupported class" in text or "weights_only" in text.lower():
+    if "Unsupported" in text:  # global, class or operand
         return "needs code to be read, which is refused: save net.state_dict() instead of the net"
     return f"is damaged or no PyTorch file: {text.splitlines()[0][:120] if text else type(error).__name__}"
 

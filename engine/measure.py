@@ -33,7 +33,7 @@ def logits(net: nn.Module, samples: Samples, batch: int = 500) -> Tensor:
 
 def predictions(bundle: Bundle, samples: Samples) -> Tensor:
     """The class that the bundle's net gives to each sample: (n,) int64."""
-    return replay.logits(bundle, samples)[0].argmax(1)
+    return replay.logits(bundle, samples, keep=False)[0].argmax(1)
 
 
 def share_right(net: nn.Module, samples: Samples) -> float:

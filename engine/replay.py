@@ -19,7 +19,7 @@ from engine import zoo
 from engine.data import Samples
 from engine.types import Bundle
 
-BATCH = 196_000  # pixels at once, 250 digits or 63 photos: larger batches leave the processor's cache
+BATCH = 196_000  # numbers at once, 250 digits or 63 photos: larger batches leave the processor's cache
 MOST_BYTES = 100e6  # of modules' outputs that are kept
 
 
@@ -39,12 +39,13 @@ def logits(
     samples: Samples,
     last: Trace | None = None,
     tell: Callable[[float], None] = lambda share: None,
+    keep: bool = True,
 ) -> tuple[Tensor, Trace]:
     """The net's outputs (n, classes), and the trace of this run, to be given as `last` to the next.
 
-    `last` may be of any bundle; it helps where architecture and samples are the same. `tell` hears
-    before each batch which share is done; what it raises ends the run. Raises SlimscopeError for
-    weights without a known architecture.
+    Without `keep` the trace is empty, which spares memory. `last` may be of any bundle; it helps where
+    architecture and samples are the same. `tell` hears before each batch which share is done; what it
+    raises ends the run. Raises SlimscopeError for weights without a known architecture.
     """
     arch = bundle.arch.key
     net = zoo.build(bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -57,13 +58,15 @@ def logits(
         if last is None or not torch.equal(values, last.state[name])
     }
     memory, batch = _Memory(net, changed), max(1, BATCH // samples.images[0].numel())
+    if not keep:
+        memory.keep = set()
     found, given = [], []
     try:
         for i, start in enumerate(range(0, len(samples), batch)):
             tell(start / len(samples))
             memory.begin({} if last is None else last.given[i])
             found.append(net(samples.inputs(slice(start, start + batch))))
-            if i == 0:
+            if memory.keep is None:
                 memory.keep = _affordable(memory.given, len(samples) / min(batch, len(samples)))
             given.append({name: value for name, value in memory.given.items() if memory.keeps(name)})
     finally:
@@ -121,8 +124,9 @@ def _affordable(given: Mapping[str, Any], batches: float) -> set[str]:
     latest_first = list(given.items())[::-1]
     for name, value in sorted(latest_first, key=lambda item: item[0].count(".")):
         values = (value,) if isinstance(value, Tensor) else (value[0], *value[1])
-        left -= batches * sum(each.nbytes for each in values if id(each) not in seen)
-        seen |= set(map(id, values))
-        if left > 0:
+        size = batches * sum(each.nbytes for each in values if id(each) not in seen)
+        if size < left:
+            left -= size
+            seen |= set(map(id, values))
             chosen.add(name)
     return chosen

@@ -20,7 +20,8 @@ def apply(
     known = technique.get(step.technique)
     settings = known.check(step.settings, bundle)
     if known.needs_net and (data is None or not bundle.arch.runs):
-        raise SlimscopeError(f"{known.title} must run the net: it needs a known architecture with data")
+        lacks = "the scaling of its inputs is not known" if bundle.arch.runs else "no known architecture fits"
+        raise SlimscopeError(f"{known.title} must run the net, but {lacks}")
     extra = {"progress": progress or Progress()} if known.trains else {}
     after, report = known.function(bundle, data, **settings, **extra)
     done = Step(step.technique, settings)

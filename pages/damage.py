@@ -61,6 +61,7 @@ def still(look: Look, place: Place) -> None:
     place("figures")
     st.subheader("Which ones go", anchor=False)
     place("map")
+    st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
     st.html(kept_legend())
     st.subheader("Layer by layer", anchor=False)
     place("layers")

@@ -24,8 +24,14 @@ def makes_channels(bundle: Bundle, weight: str) -> bool:
     return any(weight == part.param for group in open_to for part in group.makes)
 
 
+def groups_of(look: Look) -> list[Group]:
+    """The groups of the layer's filters, first the one that begins there: a late layer of a stream has several."""
+    known = [group for group in channels.groups(look.before).values() if look.layer in group.layers]
+    return sorted(known, key=lambda group: group.name != look.layer)
+
+
 def group_of(look: Look) -> Group:
-    return next(group for group in channels.groups(look.before).values() if look.layer in group.layers)
+    return groups_of(look)[0]
 
 
 def still(look: Look, place: Place) -> None:
@@ -92,10 +98,11 @@ def removed(ranks: list[int], of: int) -> Marks:
 
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """The band at each stop, where a layer's filters compete among themselves only."""
-    settings, group = look.step.settings, group_of(look)
+    settings, (group, *others) = look.step.settings, groups_of(look)
     own = (*settings["leave_out"], *settings["per_layer"], *settings["by_hand"])
     if (
-        {look.layer, group.name} & set(own)
+        others
+        or {look.layer, group.name} & set(own)
         or settings["allocation"] != "layer"
         or (group.stream and not settings["streams"])
     ):
@@ -128,18 +135,23 @@ def moving(look: Look) -> Moving:
 
 def maps(look: Look, gone: list[int]) -> str:
     """This layer without its removed filters, and the layers that read it without the slices."""
-    group = group_of(look)
-    place = next(part for part in group.makes if part.param == f"{look.layer}.weight")
-    lost = [channel for channel, at in enumerate(place.at) if at in set(gone)]
-    parts = [place, *group.reads]
+    lost: dict[str, list[int]] = {f"{look.layer}.weight": gone}  # weight -> places along its axis
+    for group in groups_of(look):
+        rows = next(part.at for part in group.makes if part.param == f"{look.layer}.weight")
+        channels_gone = [channel for channel, row in enumerate(rows) if row in set(gone)]
+        for part in group.reads:
+            places = [place for channel in channels_gone for place in part.places(channel)]
+            lost[part.param] = [*lost.get(part.param, ()), *places]
     drawn = []
-    for part in parts[:3]:
-        weight = look.before.params[part.param].decode().clone()
-        places = torch.tensor([i for channel in lost for i in part.places(channel)], dtype=torch.long)
-        label = part.param.removesuffix(".weight")
-        words = f"{label}: its filters" if part is place else f"{label} reads them: its input slices"
-        picture = charts.kept_map(weight.index_fill_(part.axis, places, 0.0), 400)
-        drawn.append((of_tensor(picture, f"{label}, kept and removed", 300), words))
+    for axis, (name, places) in zip((0, 1, 1), lost.items(), strict=False):
+        whole, label = look.before.params[name].decode(), name.removesuffix(".weight")
+        words = f"{label} reads them: its input slices" if axis else f"{label}: its filters"
+        left = whole.index_fill(axis, torch.tensor(places, dtype=torch.long), 0.0)
+        alt = f"{label}, kept and removed"
+        pair = of_tensor(charts.kept_map(left, 400), alt, 300) + of_tensor(
+            charts.kept_map(whole, 400), f"{label} before pruning", 300, "was"
+        )
+        drawn.append((pair, words))
     return side_by_side(drawn)
 
 

@@ -102,7 +102,7 @@ def _published() -> str:
 
 
 def side_by_side_runs(found: Sequence[Figure]) -> None:
-    """A column for each kind of run of the last round: early stop, and accuracy there."""
+    """A column for each kind of run of a round: early stop, and accuracy there."""
     runs = {
         "the whole net": "Whole net",
         "the ticket": "Ticket: its own first weights",
@@ -113,8 +113,9 @@ def side_by_side_runs(found: Sequence[Figure]) -> None:
     present = {title: own for title, own in shown.items() if own}
     for column, (title, own) in zip(st.columns(len(present), gap="small"), present.items(), strict=True):
         column.markdown(f"**{title}**")
-        names = [f.name.partition(" of ")[0].capitalize() for f in own]
-        notes = [figures.said(f) or f.unit for f in own]
+        units = ["" if f.unit == "share" else f" ({f.unit})" for f in own]
+        names = [f.name.partition(" of ")[0].capitalize() + unit for f, unit in zip(own, units, strict=True)]
+        notes = [figures.said(f) for f in own]
         tiles = (figures.Tile(*tile) for tile in zip(names, own, notes, strict=True))
         column.html(figures.tiles(tiles))
 

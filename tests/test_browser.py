@@ -311,6 +311,10 @@ def test_a_click_on_a_filter_shows_what_must_go_with_it(tab: Tab) -> None:
     number.press("Enter")
     tab.until(lambda: filters.nth(2).get_attribute("aria-checked") == "true")
     tab.page.get_by_text(f"226 numbers in 3 tensors go with filter {picked}").wait_for()
+    filters.nth(2).click()  # it is picked already
+    number.fill(other)
+    number.press("Enter")
+    tab.until(lambda: filters.nth(3).get_attribute("aria-checked") == "true")
     tab.drawn()
 
 

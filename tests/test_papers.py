@@ -140,6 +140,19 @@ def test_seeds_that_run_side_by_side_keep_each_others_records(tiny: Tiny) -> Non
     assert list(harness.results(tiny.paper)) == [0, 1]
 
 
+def test_an_older_recipe_does_not_replace_the_results_of_a_newer(tiny: Tiny) -> None:
+    newer = replace(tiny.paper, recipe={"epochs": 3, "newer": True})
+
+    def run(seed: int, progress: Progress, folder: Path) -> Outcome:
+        harness.run(newer, 1, Progress())
+        return tiny.run(seed, progress, folder)
+
+    with pytest.raises(SlimscopeError, match="got another recipe meanwhile: seed 0 is not written"):
+        harness.run(replace(tiny.paper, run=run), 0, Progress())
+    assert list(harness.results(newer)) == [1]
+    assert harness.working_folder(tiny.paper, 0).exists()
+
+
 @pytest.mark.parametrize(("recipe", "resumed"), [({"epochs": 3}, True), ({"epochs": 4}, False)])
 def test_what_is_half_done_is_gone_on_with_by_the_same_recipe_only(
     recipe: dict[str, int], resumed: bool, tiny: Tiny
@@ -369,6 +382,18 @@ def test_the_lottery_is_played_with_the_declared_settings(
     density = table.drop_duplicates("round").set_index("round")["density"]
     assert [round(100 * density[number], 1) for number in (7, 9)] == [21.1, 13.5]
     assert list(tmp_path.glob("ticket-9*"))
+
+
+def test_the_command_passes_over_a_seed_that_another_process_runs(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(papers.PAPERS, "tiny", tiny.paper)
+    with harness._locked(harness._lock(tiny.paper, 0), wait=False):
+        cli.main(["papers", "tiny", "--run"])
+        assert list(harness.results(tiny.paper)) == [1]
+        assert "tiny-s0 is running in another process" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            cli.main(["papers", "tiny", "--run", "--seed", "0"])
 
 
 def test_a_processor_has_a_name() -> None:

@@ -61,6 +61,14 @@ def test_the_smallest_go_with_their_biases_and_columns() -> None:
     assert [figure.value for figure in report.figures] == [8, 32 * 794, 24 * 794, 24 * 795 + 10]
 
 
+def test_by_hand_and_by_share_together_leave_the_best_of_the_others() -> None:
+    before = zoo.load("lenet-5-small")
+    norms = before.params["conv1.weight"].decode().abs().sum((1, 2, 3))
+    first, second = norms.argsort(descending=True).tolist()[:2]
+    _, report = pruned(before, sparsity=0.95, by_hand={"conv1": [first]})
+    assert gone(report, "conv1") == sorted({0, 1, 2, 3} - {second})
+
+
 def test_filters_go_by_hand_whatever_their_score() -> None:
     before = zoo.load("lenet-5-small")
     _, alone = pruned(before, sparsity=0.0, by_hand={"conv2": [7, 2, 2]})

@@ -144,3 +144,10 @@ def test_what_blocks_give_is_kept_before_what_is_in_them(monkeypatch):
     numbers = (16 + 16 + 16) * 32 * 32 + 32 * 16 * 16 + 64 * 8 * 8 + 10 + 1
     monkeypatch.setattr(replay, "MOST_BYTES", 60 * 4 * numbers)  # not even one layer inside of a block, too
     assert sorted(replay.logits(bundle, samples)[1].given[0]) == sorted(blocks)
+
+
+def test_what_does_not_fit_leaves_its_room_to_others(monkeypatch):
+    monkeypatch.setattr(replay, "MOST_BYTES", 60 * 4 * (10 + 500 + 1))  # neither convolution
+    bundle, samples = zoo.load("lenet-5"), sample("lenet-5", 60)
+    assert sorted(replay.logits(bundle, samples)[1].given[0]) == ["", "fc1", "fc2"]
+    assert replay.logits(bundle, samples, keep=False)[1].given == [{}]

@@ -30,6 +30,10 @@ RESULTS = datasets.ASSETS / "papers"
 VERDICTS = ("reproduced", "beaten", "not reached")
 
 
+class Busy(SlimscopeError):
+    """Another process runs this seed."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A figure of the paper: its value there (None: not stated), its unit and what is counted."""
@@ -89,9 +93,18 @@ def results(paper: Paper) -> dict[int, dict[str, Any]]:
     if not path.exists():
         return {}
     content = json.loads(path.read_text())
-    if content["recipe"] != json.loads(json.dumps(dict(paper.recipe))):
+    if content["recipe"] != _as_json(paper.recipe):
         return {}
     return {seed: content["seeds"][str(seed)] for seed in paper.seeds if str(seed) in content["seeds"]}
+
+
+def _recipe_on_disk(paper: Paper) -> Any:
+    path = results_path(paper)
+    return json.loads(path.read_text())["recipe"] if path.exists() else None
+
+
+def _as_json(recipe: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(dict(recipe)))
 
 
 def _write(paper: Paper, records: Mapping[int, Mapping[str, Any]]) -> None:
@@ -118,7 +131,8 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
     """The record of one seed, run now unless it was before.
 
     Seeds may run side by side, each in a process of its own. Raises SlimscopeError for a seed that the paper
-    does not name, or that another process runs, and Cancelled through `progress`.
+    does not name, or where another recipe's results have come meanwhile, Busy for one that another process
+    runs, and Cancelled through `progress`.
     """
     if seed not in paper.seeds:
         raise SlimscopeError(f"seed {seed} is not one of {paper.name}: allowed are {_listed(paper.seeds)}")
@@ -126,7 +140,7 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
         known = results(paper)
         if seed in known:
             return known[seed]
-        folder = _prepared(paper, seed)
+        folder, before = _prepared(paper, seed), _recipe_on_disk(paper)
         with _clock(folder / "seconds", progress) as (timed, seconds):
             outcome = paper.run(seed, timed, folder)
         record = {
@@ -137,6 +151,9 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         }
         with _locked(_lock(paper), wait=True):
+            if _recipe_on_disk(paper) not in (before, _as_json(paper.recipe)):
+                path = results_path(paper)
+                raise SlimscopeError(f"{path} got another recipe meanwhile: seed {seed} is not written")
             _write(paper, {**results(paper), seed: record})
         shutil.rmtree(folder)
         return record
@@ -161,7 +178,7 @@ def _locked(path: Path, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise SlimscopeError(f"{path.stem} is running in another process: wait for it") from None
+            raise Busy(f"{path.stem} is running in another process: wait for it") from None
         yield
 
 

@@ -134,4 +134,4 @@ def least_harm(
 
 def loss(bundle: Bundle, samples: Samples) -> float:
     """Mean cross-entropy of the net's answers, in nats."""
-    return float(F.cross_entropy(replay.logits(bundle, samples)[0], samples.labels))
+    return float(F.cross_entropy(replay.logits(bundle, samples, keep=False)[0], samples.labels))

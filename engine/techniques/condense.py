@@ -71,6 +71,7 @@ def condense(
     learning_rate: Annotated[
         float, settings.learning_rate("Where the training begins; it falls to zero along a cosine.")
     ] = 0.02,
+    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Convolutions that go on reading all their channels.")
     ] = (),
@@ -86,13 +87,13 @@ def condense(
     sum of its weights' sizes is least. What is left becomes a gather, a convolution in groups and a
     shuffle, with the same answers. Filters are dealt out in turns: filter i is in group i mod groups.
     Convolutions whose channels are no multiple of factor, or whose filters are none of groups, stay
-    whole. Stochastic gradient descent with Nesterov momentum 0.9, batch 128, weight decay 1e-4. The result is
+    whole. Stochastic gradient descent with Nesterov momentum 0.9, batch 128. The result is
     32-bit floats. Raises SlimscopeError where no layer fits, and Cancelled through `progress`.
     """
     net = zoo.fork(bundle)
     labels, unfit = fitting(bundle, groups, factor, leave_out)
     plan = suited(
-        Plan(epochs, learning_rate, schedule="cosine", weight_decay=1e-4, seed=seed), net, data.train
+        Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed), net, data.train
     )
     before = measure.predictions(bundle, data.validation)
     steps = epochs * math.ceil(len(data.train) / plan.batch)

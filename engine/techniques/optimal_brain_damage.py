@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -32,7 +33,7 @@ LAYER_COLUMNS = (
     "energy_kept",
     "predicted",
 )
-SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slope", "both", "measured")
+SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slope", "measured")
 
 
 @technique(
@@ -139,7 +140,8 @@ def _sum_without(parts: Tensor, kept: Tensor) -> float:
 # ---------------------------------------------------------------- what the loss really does
 
 
-class _Judged(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Judged:
     """Samples, the whole net's run over them, and its mean cross-entropy there in nat."""
 
     samples: Samples
@@ -148,7 +150,8 @@ class _Judged(NamedTuple):
 
     def rise(self, bundle: Bundle) -> float:
         """How much more the loss of a changed net is, worked out anew only behind what changed."""
-        return _loss(replay.logits(bundle, self.samples, self.run)[0], self.samples.labels) - self.loss
+        answers, _ = replay.logits(bundle, self.samples, self.run, keep=False)
+        return _loss(answers, self.samples.labels) - self.loss
 
     def __len__(self) -> int:
         return len(self.samples)

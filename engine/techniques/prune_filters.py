@@ -131,6 +131,8 @@ def prune_filters(
                 f"by_hand[{name}] names filter {max(picked)}: allowed is 0 to {known[name].channels - 1}"
             )
         gone[name] = gone.get(name, set()) | set(picked)
+        if len(gone[name]) == known[name].channels > len(set(picked)):  # one stays: the best of the others
+            gone[name].remove(max(gone[name] - set(picked), key=scores[name].__getitem__))
     after = channels.keep(bundle, channels.kept_of(known, gone))
     layers = channels.layer_table(bundle, after)
     filters = _filters(known, scores, gone)

@@ -1,6 +1,6 @@
 // A layer's filters as tiles, the smallest first, and lines to every slice that must go with the one picked.
 const SVG = "http://www.w3.org/2000/svg"
-const memory = new WeakMap() // element -> { data, picked, told }
+const memory = new WeakMap() // element -> what it shows: data, picked, turn (clicks so far), its parts
 
 const make = (tag, properties, parent) => {
   const node = Object.assign(document.createElement(tag), properties)
@@ -10,12 +10,11 @@ const make = (tag, properties, parent) => {
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".coupled")
-  const mine = memory.get(root) ?? { told: data.picked }
+  const mine = memory.get(root) ?? { turn: data.turn }
   memory.set(root, mine)
-  // What the server says of the pick counts where it changed: an answer to an older click does not undo a newer one.
-  if (mine.picked === undefined || mine.data?.group !== data.group || (mine.told !== data.picked && !mine.waits)) mine.picked = data.picked
-  if (mine.picked === data.picked) mine.waits = false
-  Object.assign(mine, { data, told: data.picked, tell: number => setTriggerValue("picked", number) })
+  // An answer from before the last click does not undo it.
+  if (data.turn >= mine.turn || mine.data?.group !== data.group) mine.picked = data.picked
+  Object.assign(mine, { data, tell: () => setTriggerValue("picked", { number: mine.picked, turn: mine.turn }) })
   build(root, mine)
 }
 
@@ -35,16 +34,26 @@ function build(root, mine) {
     if (data.hand.includes(number)) tile.classList.add("gone")
     if (data.pictures.length) tile.style.backgroundImage = `url(${data.pictures[rank]})`
     else tile.style.setProperty("--share", `${Math.round(100 * data.scores[rank] / (data.scores.at(-1) || 1))}%`)
-    tile.onclick = () => pick(root, mine, rank)
+    tile.onclick = () => pick(root, mine, rank, 0)
     return tile
   })
+  mine.fade?.()
+  const fade = ({ detail } = { detail: data.chart }) => {
+    if (!data.chart || detail !== data.chart) return
+    const bands = window.slimscopeStage?.marks[data.chart] || []
+    mine.tiles.forEach((tile, i) => tile.classList.toggle("gone",
+      data.hand.includes(data.order[i]) || bands.some(({ from, to }) => i + 1 > from && i + 1 < to)))
+  }
+  document.addEventListener("slimscope-marks", fade)
+  mine.fade = () => document.removeEventListener("slimscope-marks", fade)
+  fade()
   tiles.onkeydown = event => {
     const across = Math.max(1, mine.tiles.findIndex((tile, i) => i && tile.offsetTop > mine.tiles[0].offsetTop))
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across }[event.key]
-    const to = data.order.indexOf(mine.picked) + (step ?? 0)
-    if (!step || !mine.tiles[to]) return
+    const at = data.order.indexOf(mine.picked), last = mine.tiles.length - 1
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - across, ArrowDown: at + across, Home: 0, End: last }[event.key]
+    if (!mine.tiles[to]) return
     event.preventDefault()
-    pick(root, mine, to)
+    pick(root, mine, to, 150) // keys held down are told once
     mine.tiles[to].focus()
   }
   make("p", { textContent: "what must go with it" }, right)
@@ -63,12 +72,12 @@ function build(root, mine) {
   if (held) mine.tiles[data.order.indexOf(mine.picked)]?.focus()
 }
 
-function pick(root, mine, rank) {
+function pick(root, mine, rank, pause) {
   mine.picked = mine.data.order[rank]
-  mine.waits = true
+  mine.turn++
   draw(root, mine)
   clearTimeout(mine.timer)
-  mine.timer = setTimeout(() => mine.tell(mine.picked), 150) // keys held down are told once
+  mine.timer = setTimeout(() => mine.tell(), pause)
 }
 
 function draw(root, mine) {

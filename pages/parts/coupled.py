@@ -12,6 +12,10 @@ from engine.channels import Group
 from pages.parts import components, frame, knobs, pictures
 from pages.parts.live import Look
 
+STEP = "prune_filters"
+COLOURS = "Darker is a larger score; filters that look at the image are drawn, orange below zero, blue above."
+TURN = "coupled-turn"  # clicks that the server has heard of: an answer to an older one undoes no newer one
+
 
 @st.fragment
 def explorer(look: Look, group: Group) -> None:
@@ -24,10 +28,12 @@ def explorer(look: Look, group: Group) -> None:
         if group.stream
         else "Click a filter: the lines lead to every slice, in this layer and in others, that has to go with it."
     )
-    number = int(st.session_state.setdefault(key, 0))
+    number = min(int(st.session_state.get(key, 0)), group.channels - 1)  # the net may have become narrower
+    st.session_state[key] = number
     components.coupled(
         _message(look, group, number), f"coupled-{look.layer}", partial(_clicked, look.layer, key)
     )
+    st.caption("Framed: picked. Faded: gone, by the slider or by hand. " + COLOURS)
     picker, button = st.columns([3, 1], vertical_alignment="bottom")
     picker.number_input(
         f"Filter of {group.name}",
@@ -36,23 +42,36 @@ def explorer(look: Look, group: Group) -> None:
         key=key,
         help="Every slice in the table has to go with this filter, or shapes no longer fit.",
     )
-    picked = number in look.step.settings["by_hand"].get(group.name, ())
+    by_hand = look.step.settings["by_hand"].get(group.name, ())
+    picked = number in by_hand
     button.button(
         "Put it back" if picked else "Take it out",
         key=f"pick-{look.layer}",
-        on_click=knobs.pick,
-        args=("prune_filters", "by_hand", group.name, number),
+        on_click=_cut,
+        args=(group.name, key),
+        disabled=not picked and len(by_hand) + 1 >= group.channels,
         icon=":material/undo:" if picked else ":material/content_cut:",
-        help="By hand, whatever its score. Undo takes it back.",
+        help="By hand, whatever its score and the slider; at least one filter stays. Undo takes it back.",
         width="stretch",
     )
     table = channels.goes_with(look.before, group.name, number)
-    with st.expander(f"{table['elements'].sum():,} numbers in {len(table)} tensors go with filter {number}"):
+    statistics = table.loc[table["what"].isin(channels.STATISTICS), "elements"].sum()
+    words = f"{table['elements'].sum():,} numbers in {len(table)} tensors go with filter {number}"
+    with st.expander(words + (f"; {statistics:,} are statistics, not parameters" if statistics else "")):
         st.dataframe(table, hide_index=True, width="stretch", key="goes-with")
+        st.caption("Counted in the net as it enters this step: slices that two filters share go once.")
 
 
 def _clicked(layer: str, key: str) -> None:
-    st.session_state[key] = int(st.session_state[f"coupled-{layer}"]["picked"])
+    picked = st.session_state[f"coupled-{layer}"]["picked"]
+    st.session_state[key], st.session_state[TURN] = int(picked["number"]), int(picked["turn"])
+
+
+def _cut(group: str, key: str) -> None:
+    """The filter that is picked by now goes, or comes back; where there is no step yet, it goes alone."""
+    if knobs.find(STEP) is None:
+        knobs.change(STEP, sparsity=0.0)
+    knobs.pick(STEP, "by_hand", group, st.session_state[key])
 
 
 def _message(look: Look, group: Group, picked: int) -> dict[str, Any]:
@@ -64,12 +83,16 @@ def _message(look: Look, group: Group, picked: int) -> dict[str, Any]:
     channel = {
         row: number for part in group.makes if part.param == weight for number, row in enumerate(part.at)
     }
+    known = channels.groups(look.before).values()
+    reads = any(part.param == weight for other in known for part in other.reads)  # else it looks at the image
     return {
         "group": group.name,
         "picked": picked,
+        "turn": st.session_state.get(TURN, 0),
         "order": [channel[row] for row in rows],
         "scores": own["score"].tolist(),
         "hand": list(look.step.settings["by_hand"].get(group.name, ())),
-        "pictures": pictures.of_filters(look.before.params[weight].decode()[rows]),
+        "chart": "ranking" if len(rows) == group.channels else "",  # whose bands say which ranks go
+        "pictures": [] if reads else pictures.of_filters(look.before.params[weight].decode()[rows]),
         "parts": channels.parts_of(look.before, group.name),
     }

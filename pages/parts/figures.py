@@ -142,7 +142,7 @@ def ledger(figures: Iterable[Figure], reference: float) -> str:
     """Figures as a table: name, value, ratio to `reference`, basis and how."""
     rows = "".join(
         f"<tr><td>{explained(f.name)}</td><td>{escape(text(f.value, f.unit))}</td>"
-        f"<td>{f'{reference / f.value:.2f}x' if f.unit == 'bytes' and f.value else ''}</td>"
+        f"<td>{f'{reference / f.value:.2f}x' if f.unit == 'B' and f.value else ''}</td>"
         f'<td>{badge(f)}</td><td class="text">{escape(f.how)}</td></tr>'
         for f in figures
     )

@@ -15,7 +15,7 @@ import streamlit as st
 from engine import technique
 from engine.surgery import weight_layers
 from engine.types import Bundle, Recipe, SlimscopeError, Step
-from pages.parts import jobs, knobs, live, session, tiles
+from pages.parts import cached, jobs, knobs, live, session, tiles
 from pages.parts.components import hold, settled, stage
 from pages.parts.footer import footer
 from pages.parts.live import Look
@@ -53,8 +53,15 @@ def workbench(
     if base is None or not labels:
         with bar:
             header(subject)
-        if base is not None:
-            right.info("This net has no layer that this technique applies to.")
+        if base is None:
+            with left:
+                _untrained(subject, knobs.before(name))
+        else:
+            right.info(
+                "This net has no layer that this technique applies to."
+                if base.arch.runs
+                else "No known architecture fits these weights: how their layers are connected is not known."
+            )
         return
     with left:
         layer = st.selectbox(
@@ -73,6 +80,12 @@ def workbench(
         try:
             answer = _answer(name, subject, layer)
         except SlimscopeError as error:
+            if not drawn:
+                st.rerun()  # nothing of what the page shows holds any more
+            stage(
+                {"key": "", "marks": {}, "html": {"notes": ""}, "tiles": {}, "pending": [], "drawn": True},
+                "stage-drawn",
+            )
             st.error(str(error))
             return
         question = _question(name, base, subject, layer)
@@ -117,6 +130,19 @@ def _draw(still: Callable[[Look, Place], None], name: str, subject: str, layer: 
         )
     except SlimscopeError as error:
         st.error(str(error), icon=":material/error:")
+
+
+def _untrained(subject: str, recipe: Recipe) -> None:
+    """The controls of the step that a recipe waits for: they can be set before it is trained."""
+    try:
+        cached.after(subject, recipe.key)
+    except cached.Untrained as missing:
+        step = missing.recipe.steps[-1].technique
+        st.markdown(f"**{technique.get(step).title}**")
+        knobs.panel(step, cached.original(subject))
+        knobs.membership(step)
+    except SlimscopeError:
+        return  # said beside it
 
 
 def _answer(name: str, subject: str, layer: str) -> dict[str, Any]:

@@ -179,12 +179,14 @@ def panel(name: str, bundle: Bundle, follow: Callable[[], None] | None = None) -
             else:
                 control(name, knob_name, knob, step.settings[knob_name], bundle)
     rest = {n: k for n, k in own.items() if n not in main and k.matters(step.settings)}
-    if rest:
-        layered = any(isinstance(knob, Layers) for knob in rest.values())
-        more = st.expander("Layer by layer" if layered else "More", key=f"more-{name}", on_change="rerun")
-        if more.open:
-            with more:
-                for knob_name, knob in rest.items():
+    for title, key, rare in (("Layer by layer", "layers", False), ("More", "more", True)):
+        folded = {n: k for n, k in rest.items() if k.rare is rare}
+        if not folded:
+            continue
+        fold = st.expander(title, key=f"{key}-{name}", on_change="rerun")
+        if fold.open:
+            with fold:
+                for knob_name, knob in folded.items():
                     control(name, knob_name, knob, step.settings[knob_name], bundle)
     return step
 

@@ -51,24 +51,26 @@ def of_tensor(picture: charts.Picture, alt: str, tall: int = 420, kind: str = "n
     return f'<img class="picture {kind}" alt="{escape(alt)}" src="{url}" style="{style}">'
 
 
-@lru_cache(maxsize=32)
-def _coloured(numbers: bytes, size: tuple[int, int], palette: bytes) -> str:
-    """A picture with a palette as a PNG; remembered, since what a step starts from stays while it changes."""
+def _painted(numbers: bytes, size: tuple[int, int], palette: bytes) -> str:
+    """A picture with a palette as a PNG."""
     image = Image.frombytes("P", size, numbers)
     image.putpalette(palette)
     return _png(image)
 
 
-def of_filters(weights: Tensor) -> list[str]:
-    """A PNG for each of a few kernels (n, 1 or 3, height, width) that look at an image; else none.
+_coloured = lru_cache(maxsize=32)(_painted)  # what a step starts from stays while it changes
 
-    Of colours the mean is drawn, all filters on one scale.
+
+def of_filters(weights: Tensor) -> list[str]:
+    """A PNG for each of a few kernels (n, colours, height, width) that look at an image; none for matrices.
+
+    The mean of the colours is drawn, all filters on one scale.
     """
-    if weights.dim() != 4 or weights.shape[1] not in (1, 3) or len(weights) > 64:
+    if weights.dim() != 4 or len(weights) > 64:
         return []
     kernels = weights.mean(1)
     drawn = (charts.signed_map(kernel, float(kernels.abs().max())) for kernel in kernels)
-    return [_coloured(p.numbers.tobytes(), p.numbers.shape[::-1], p.palette.tobytes()) for p in drawn]
+    return [_painted(p.numbers.tobytes(), p.numbers.shape[::-1], p.palette.tobytes()) for p in drawn]
 
 
 def side_by_side(items: Iterable[tuple[str, str]]) -> str:

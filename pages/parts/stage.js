@@ -19,6 +19,7 @@ const make = (tag, attributes, parent) => {
 const plotOf = chart => document.querySelector(`.st-key-${chart} .js-plotly-plot`)
 
 function draw(chart) {
+  document.dispatchEvent(new CustomEvent("slimscope-marks", { detail: chart }))
   const plot = plotOf(chart)
   const layout = plot && plot._fullLayout
   if (!layout || !layout._size || !layout.xaxis) return false
@@ -225,7 +226,7 @@ function learn(ask) {
 
 function accept(message) {
   learn(message.ask)
-  if (!message.key) return
+  if (!("key" in message)) return
   if (message.drawn) Object.assign(stage, { drawn: message.key, deaf: false })
   show(message)
   soon()

@@ -94,14 +94,17 @@ def file_size(subject: str, key: str) -> Tile:
     """Bytes of the real file, and how many times smaller it is than the original's dense file."""
     size, dense = cached.size(subject, key), cached.dense_bytes(subject)
     ratio = f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'B')} dense"
-    return Tile("Compressed file", size, ratio, dense)
+    return Tile("Compressed file", size, ratio, cached.size(subject, "[]"))
 
 
 def accuracy(owner: str, subject: str, key: str) -> Tile:
     """Accuracy on the whole test set where it is known; else on a sample, while the whole follows."""
     held = cached.images(subject)
     if held is None:
-        return Tile("Accuracy", None, "needs a known architecture")
+        known = cached.original(subject).arch.runs
+        return Tile(
+            "Accuracy", None, "say beside how inputs were scaled" if known else "needs a known architecture"
+        )
     n, whole, origin = len(held.test), cached.full_accuracy(subject, key), cached.origin_accuracy(subject)
     more = ""
     if key == "[]" and origin is not None:
