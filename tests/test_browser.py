@@ -527,6 +527,6 @@ def test_a_bad_file_is_refused_and_nothing_is_lost(tab: Tab, tmp_path: Path) -> 
     path = tmp_path / "broken.safetensors"
     path.write_bytes(b"this is no file of weights")
     give(tab, path)
-    tab.until(lambda: "broken.safetensors: " in tab.page.inner_text("[data-testid=stSidebar]"))
+    tab.until(lambda: "broken.safetensors is damaged" in tab.page.inner_text("[data-testid=stSidebar]"))
     assert tab.drawn().tiles == before
     assert tab.page.url == link
