@@ -107,7 +107,7 @@ def side_by_side_runs(found: Sequence[Figure]) -> None:
         "the whole net": "Whole net",
         "the ticket": "Ticket: its own first weights",
         "the re-init": "Same mask, other first weights",
-        "the random mask": "Own first weights, random mask",
+        "the random mask": "Random mask, own first weights",
     }
     shown = {title: [f for f in found if f.name.endswith(f" of {run}")] for run, title in runs.items()}
     present = {title: own for title, own in shown.items() if own}
