@@ -271,9 +271,7 @@ class _Walk:
 
     def narrow(self, label: str, places: Tensor) -> None:
         """Leave only these places of what is about to enter the layer: numbers along the channels."""
-        (entering,) = next(
-            n for n in self.nodes if n.op == "call_module" and n.target == label
-        ).all_input_nodes
+        (entering,) = self._node(label).all_input_nodes
         for values in self.batches:
             values[entering] = values[entering].index_select(1, places)
 
