@@ -278,6 +278,35 @@ def test_the_dot_on_a_curve_of_channels_moves_at_once_and_the_server_confirms(ta
     tab.until(lambda: label.text_content() == "9 of 20 channels: 4.73 % off")
 
 
+ERRORS = """() => ({label: document.querySelector('.st-key-path svg.marks text').textContent,
+    table: document.querySelector('[data-live=layers]').innerText})"""
+
+
+def kept_of(request: Any) -> list[float]:
+    """The share of channels that a question from the page is about."""
+    if not urlsplit(request.url).path.endswith("/live"):
+        return []
+    recipe = json.loads(request.post_data).get("recipe")
+    return [recipe[0][1]["kept"]] if recipe else []
+
+
+def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab) -> None:
+    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
+    asked: list[float] = []
+    tab.page.on("request", lambda request: asked.extend(kept_of(request)))
+    tab.key("prune_channels-kept").locator("input[type=range]").focus()
+    tab.until(lambda: asked == [0.51, 0.49])
+    tab.page.wait_for_timeout(1000)
+    tab.page.route("**/live", lambda route: None)  # from here on the server hears nothing
+    tab.page.keyboard.press("ArrowLeft")
+    at_once = tab.page.evaluate(ERRORS)
+    assert at_once["label"].startswith("10 of 20 channels: "), "exact, without the sign of a guess"
+    tab.page.unroute_all()
+    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.49})
+    assert tab.drawn().page.evaluate(ERRORS) == at_once
+    assert asked.count(0.49) == 1, "nothing was asked for twice"
+
+
 def test_a_scan_tells_what_each_layer_bears_and_a_button_sets_it(tab: Tab) -> None:
     tab.open("prune", SMALL, PRUNE)
     tab.key("scan-prune_weights").locator("button").first.click()

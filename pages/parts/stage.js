@@ -5,7 +5,10 @@
 const SVG = "http://www.w3.org/2000/svg"
 const REST = 30 // ms without a move, before what takes longer is asked for
 const PATIENCE = 1500 // ms after the last move in which an answer about another recipe has to wait
-const stage = (window.slimscopeStage ??= { ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [] })
+const KNOWN = 8 // answers that are kept
+const stage = (window.slimscopeStage ??= {
+  ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [], known: new Map(), way: 1,
+})
 
 // ---------------------------------------------------------------- marks over charts
 
@@ -248,6 +251,7 @@ function slid(input) {
   const settings = stage.ask.recipe[stage.ask.at][1]
   const value = stops[Number(input.value)]
   if (value === undefined || settings[setting] === value) return
+  stage.way = Number(input.value) < stops.indexOf(settings[setting]) ? -1 : 1
   settings[setting] = value
   foresee(ahead, Number(input.value))
   if (stage.deaf) return
@@ -267,6 +271,17 @@ const post = question => new Promise(resolve => {
   request.onloadend = () => resolve({ status: request.status, message: request.status === 200 && JSON.parse(request.responseText) })
   request.send(JSON.stringify(question))
 })
+
+// A question about a step always has the same answer: the last ones are kept, also those still on their way.
+async function answered(question) {
+  const text = JSON.stringify(question), answer = stage.known.get(text) ?? post(question)
+  stage.known.delete(text)
+  stage.known.set(text, answer)
+  if (stage.known.size > KNOWN) stage.known.delete(stage.known.keys().next().value)
+  const { message } = await answer
+  if (!message) stage.known.delete(text)
+  return answer
+}
 
 // Whether nobody answers questions here, or not now: then Streamlit's own run does.
 const noDoor = status => {
@@ -290,7 +305,7 @@ async function ask() {
     stage.again = false
     const moved = stage.moved
     const { controls, ...question } = stage.ask
-    const { status, message } = await post(question)
+    const { status, message } = await answered(question)
     noDoor(status)
     if (!message) {
       caughtUp()
@@ -313,6 +328,7 @@ function soon() {
 async function finish() {
   if (!stage.ask || stage.down || stage.asking || stage.measuring) return
   const key = stage.key
+  lookAround()
   stage.measuring = true
   while (stage.pending.length && !stage.deaf && stage.key === key) { // accuracy first, then the file
     const name = stage.pending[0]
@@ -330,6 +346,21 @@ async function finish() {
   }
 }
 
+// Whoever goes on by keys finds the exact answer here: both neighbours of the slider that has the focus.
+async function lookAround() {
+  const { controls, ...question } = stage.ask
+  const name = Object.keys(controls).find(key => document.activeElement?.closest(`.st-key-${key}`))
+  if (!name || !question.recipe || stage.deaf) return
+  const { setting, stops } = controls[name], { key, way } = stage
+  const at = stops.indexOf(question.recipe[question.at][1][setting])
+  for (const next of at < 0 ? [] : [at + way, at - way]) {
+    if (stage.key !== key || stage.asking || !(next in stops)) continue
+    const recipe = structuredClone(question.recipe)
+    recipe[question.at][1][setting] = stops[next]
+    await answered({ ...question, recipe })
+  }
+}
+
 for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])
   if (!stage.watching) document.addEventListener(event, () => { stage.down = down; if (!down) soon() }, true)
 
@@ -338,6 +369,7 @@ if (!stage.watching) {
     for (const { target } of list) if (target.matches("input[type=range]")) slid(target)
   })
   stage.watching.observe(document.documentElement, { subtree: true, attributes: true, attributeFilter: ["value"] })
+  document.addEventListener("focusin", soon)
 }
 
 export default function (component) {
