@@ -295,10 +295,8 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
     if key != slider and st.session_state.get(MOVED) == slider:
         return  # the slider moves faster than answers arrive: its number field still has an old value
     last, st.session_state[f"{slider}-heard"] = st.session_state.get(f"{slider}-heard"), value
-    if st.session_state.get(session.OVERRULED):
-        return  # undone, reset or set by a preset in the same request: that came last
-    if value == last and session.just_overruled():
-        _show(key, current(owner).settings[name])  # a move from before the button, reported once more
+    if session.just_overruled() and (value == last or st.session_state.get(session.OVERRULED)):
+        _show(key, current(owner).settings[name])  # a move from before the button, which came last
         return
     st.session_state[MOVED] = st.session_state[TOUCHED] = key
     if redraw:

@@ -36,7 +36,7 @@ OVERRULED = "overruled"  # set by a button that changes the recipe, until the pa
 def start() -> None:
     """Take over what the URL says, unless the URL is what this session wrote itself."""
     state, url = st.session_state, st.query_params
-    state["by button"] = state.pop(OVERRULED, False)
+    state["by button"] = state.get(OVERRULED, False)
     state["drawn"] = set()
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
     state.setdefault("files", store.get(f"files-{state['owner']}") or {})
@@ -61,6 +61,7 @@ def start() -> None:
 def finish() -> None:
     """The page was drawn to its end: what is on it has reached the browser."""
     st.session_state["shown"] = st.session_state["drawn"]
+    st.session_state.pop(OVERRULED, None)
 
 
 def has_shown(key: str) -> bool:
