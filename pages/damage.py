@@ -32,18 +32,20 @@ def still(look: Look, place: Place) -> None:
             key="slope",
             help="A weight that goes moves the loss along its slope, too: h w² / 2 - g w. Only at a minimum is g zero.",
         )
+        column = "both" if slope else "predicted"
         st.plotly_chart(
-            charts.scatter(
+            charts.sizes(
                 singles,
-                "both" if slope else "predicted",
+                column,
                 "measured",
                 "layer",
-                ("predicted rise of the loss (nat)", "true rise (nat)"),
+                ("predicted change of the loss (nat)", "true change (nat)"),
             ),
             key="singles",
             config=QUIET,
-            alt="True rise of the loss without one weight against the predicted one, for weights picked by chance",
+            alt="True change of the loss without one weight against the predicted one, for weights picked by chance",
         )
+        st.caption(said_of(singles, column))
     with right:
         st.subheader("Many at once", anchor=False)
         st.caption("All of a share go together, by either order.")
@@ -70,6 +72,13 @@ def still(look: Look, place: Place) -> None:
         "Win accuracy back",
         "LeCun removes a little, trains, and works the curvature out anew: nothing else keeps the prediction true.",
     )
+
+
+def said_of(singles: pd.DataFrame, column: str) -> str:
+    """How to read the picture of single weights, and how many it leaves out."""
+    undrawn = int(((singles[column] == 0) | (singles["measured"] == 0)).sum())
+    left_out = f" {undrawn} of {len(singles)} weights change nothing and are not drawn." if undrawn else ""
+    return f"Sizes, without sign: where a point is hollow, the loss fell and should have risen, or the other way round.{left_out}"
 
 
 def here(sparsity: float) -> Marks:

@@ -27,8 +27,8 @@ subject = session.subject()
 frame.header(subject)
 
 
-def against_density(tickets: pd.DataFrame, name: str) -> None:
-    """Accuracy and early stop against what is left, a line for each kind of run."""
+def against_density(tickets: pd.DataFrame, name: str, at: float | None = None) -> None:
+    """Accuracy and early stop against what is left (%), a line for each kind of run, and one at `at`."""
     shown = tickets.assign(left=100 * tickets["density"])
     for column, (title, percent, key) in zip(
         st.columns(2, gap="medium"),
@@ -45,6 +45,7 @@ def against_density(tickets: pd.DataFrame, name: str) -> None:
             error=(f"{title}, least", f"{title}, most") if f"{title}, least" in shown else None,
             percent=percent,
             height=280,
+            at=at,
         )
         column.plotly_chart(
             chart,
@@ -66,7 +67,7 @@ def stored() -> None:
     every = pd.DataFrame(rows)
     groups = every.groupby(["round", "run"], sort=False)[["density", "test accuracy", "early stop"]]
     middle = groups.median().join(groups.min().add_suffix(", least")).join(groups.max().add_suffix(", most"))
-    against_density(middle.reset_index(), "stored")
+    pictures = st.container()
     st.caption(
         f"Medians over {len(records)} seeds, and from the least to the most of them. Test was only reported: the "
         "early stop is the least validation loss. Larger nets need to be put back to weights of a little later "
@@ -81,6 +82,8 @@ def stored() -> None:
         key="stored-round",
         help="Which round's ticket stands beside the whole net and its controls.",
     )
+    with pictures:
+        against_density(middle.reset_index(), "stored", left[number])
     side_by_side_runs(frankle.of_round(every, number))
     with st.expander("Published and ours"):
         st.html(_published())
@@ -105,9 +108,9 @@ def side_by_side_runs(found: Sequence[Figure]) -> None:
     """A column for each kind of run of a round: early stop, and accuracy there."""
     runs = {
         "the whole net": "Whole net",
-        "the ticket": "Ticket: its own first weights",
-        "the re-init": "Same mask, other first weights",
-        "the random mask": "Random mask, own first weights",
+        "the ticket": "Ticket, its own weights",
+        "the re-init": "Same mask, other weights",
+        "the random mask": "Random mask, own weights",
     }
     shown = {title: [f for f in found if f.name.endswith(f" of {run}")] for run, title in runs.items()}
     present = {title: own for title, own in shown.items() if own}

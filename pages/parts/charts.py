@@ -116,8 +116,12 @@ def lines(
     error: tuple[str, str] | None = None,
     height: int = 280,
     percent: bool = False,
+    at: float | None = None,
 ) -> Chart:
-    """One line per value of `by`, with markers; `error` names the low and high columns of an interval."""
+    """One line per value of `by`, with markers; `error` names the low and high columns of an interval.
+
+    `at` is a place on the x axis with a line across.
+    """
     groups = [("", frame)] if by is None else list(frame.groupby(by, sort=False))
     traces: list[Chart] = []
     for i, (name, part) in enumerate(groups):
@@ -142,7 +146,16 @@ def lines(
                 "width": 2,
             }
         traces.append(trace)
-    return chart(traces, *titles, height=height, yaxis=dict(PERCENT) if percent else {})
+    drawn = chart(traces, *titles, height=height, yaxis=dict(PERCENT) if percent else {})
+    if at is not None:
+        drawn["layout"]["shapes"] = [upright(at, CHANGED)]
+    return drawn
+
+
+def upright(at: float, colour: str) -> Chart:
+    """A dotted line from the bottom of a chart to its top."""
+    line = {"color": colour, "width": 2, "dash": "dot"}
+    return {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}
 
 
 def falling(scales: pd.DataFrame, columns: Mapping[str, str], height: int = 280) -> Chart:
@@ -160,9 +173,7 @@ def falling(scales: pd.DataFrame, columns: Mapping[str, str], height: int = 280)
         for i, (column, name) in enumerate(columns.items())
     ]
     drawn = chart(traces, "channels, by rank", "size of the scale", height=height)
-    kept = int(scales["kept"].sum()) + 0.5
-    line = {"type": "line", "x0": kept, "x1": kept, "y0": 0, "y1": 1, "yref": "paper"}
-    drawn["layout"]["shapes"] = [{**line, "line": {"color": REMOVED, "width": 2, "dash": "dot"}}]
+    drawn["layout"]["shapes"] = [upright(int(scales["kept"].sum()) + 0.5, REMOVED)]
     return drawn
 
 
@@ -179,9 +190,14 @@ def ranking(scores: list[float], names: list[int], x: str, y: str) -> Chart:
     return chart([bars], x, y, xaxis={"range": [0.4, len(scores) + 0.6]}, yaxis={"rangemode": "tozero"})
 
 
-def scatter(frame: pd.DataFrame, x: str, y: str, by: str, titles: tuple[str, str]) -> Chart:
-    """Points, one colour for each value of `by`, and the thin line on which both are equal."""
-    ends = [float(min(frame[x].min(), 0.0)), float(max(frame[x].max(), 0.0))]
+def sizes(frame: pd.DataFrame, x: str, y: str, by: str, titles: tuple[str, str]) -> Chart:
+    """|y| against |x| on logarithmic axes, one colour for each value of `by`, and the line of equal size.
+
+    Points whose two signs differ are hollow; a zero has no place on such axes, and its point is left out.
+    """
+    frame = frame[(frame[x] != 0) & (frame[y] != 0)]
+    both = frame[[x, y]].abs()
+    ends = [float(both.min(axis=None)), float(both.max(axis=None))] if len(both) else []
     equal = {
         "type": "scatter",
         "mode": "lines",
@@ -191,21 +207,29 @@ def scatter(frame: pd.DataFrame, x: str, y: str, by: str, titles: tuple[str, str
         "name": "equal",
         "hoverinfo": "skip",
     }
-    points = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": part[x].tolist(),
-            "y": part[y].tolist(),
-            "marker": {"size": 6, "color": SERIES[i % len(SERIES)], "symbol": MARKERS[i % len(MARKERS)]},
-            "name": str(name),
-        }
-        for i, (name, part) in enumerate(frame.groupby(by, sort=False))
-    ]
-    many, powers = len(points) > len(SERIES), {"exponentformat": "e"}
-    return chart(
-        [equal, *points], *titles, xaxis=powers, yaxis=dict(powers), **({"showlegend": False} if many else {})
-    )
+    points = []
+    for i, (name, part) in enumerate(frame.groupby(by, sort=False)):
+        symbol = MARKERS[i % len(MARKERS)]
+        signs = (part[x] > 0) == (part[y] > 0)
+        points.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": part[x].abs().tolist(),
+                "y": part[y].abs().tolist(),
+                "customdata": part[[x, y]].to_numpy().tolist(),
+                "hovertemplate": f"{name}: %{{customdata[1]:.3g}} against %{{customdata[0]:.3g}}<extra></extra>",
+                "marker": {
+                    "size": 6,
+                    "color": SERIES[i % len(SERIES)],
+                    "symbol": [symbol if same else f"{symbol}-open" for same in signs],
+                },
+                "name": str(name),
+            }
+        )
+    axis = {"type": "log", "exponentformat": "e", "dtick": 2}
+    many = {"showlegend": False} if len(points) > len(SERIES) else {}
+    return chart([equal, *points], *titles, xaxis=axis, yaxis=dict(axis), **many)
 
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
