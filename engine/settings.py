@@ -22,9 +22,9 @@ def learning_rate(help: str) -> Slider:
 
 
 def weight_decay() -> Slider:
-    """From 1e-6 to 0.01."""
+    """None, or up to 0.01."""
     help = "How hard each step pulls all weights to zero (L2); most of the zoo was trained with 1e-4 or 5e-4."
-    return Slider(low=1e-6, high=1e-2, scale="log", label="Weight decay", help=help, rare=True)
+    return Slider(low=0.0, high=1e-2, scale="log", label="Weight decay", help=help, rare=True)
 
 
 def samples(help: str, when: tuple[When, ...] = ()) -> Slider:

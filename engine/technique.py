@@ -46,7 +46,10 @@ class Knob:
 
 @dataclass(frozen=True, kw_only=True)
 class Slider(Knob):
-    """A number from `low` to `high`; `scale` is `linear`, `log` or `fine` (finer towards the top)."""
+    """A number from `low` to `high`; `scale` is `linear`, `log` or `fine` (finer towards the top).
+
+    On a `log` scale that begins at zero, the next stop is a ten-thousandth of `high`.
+    """
 
     low: Bound
     high: Bound
@@ -74,7 +77,8 @@ class Slider(Knob):
             count = round((high - low) / step)
             values = [low + i * step for i in range(count + 1)]
         elif self.scale == "log":
-            values = [low * (high / low) ** (i / 120) for i in range(121)]
+            first = low or high / 1e4
+            values = [first * (high / first) ** (i / 120) for i in range(121)]
         elif self.scale == "fine":
             values = [v for v in FINE if low <= v <= high]
         else:
