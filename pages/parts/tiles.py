@@ -106,7 +106,7 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
             "Accuracy", None, "say beside how inputs were scaled" if known else "needs a known architecture"
         )
     n, whole, origin = len(held.test), cached.full_accuracy(subject, key), cached.origin_accuracy(subject)
-    more = ""
+    basis = f", n = {n:,}"
     if key == "[]" and origin is not None:
         now, change, base = origin, origin, origin
     elif whole is not None:
@@ -116,10 +116,11 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
         n = cached.sample_size(subject)
         now, change = cached.accuracy(subject, key, n)
         base = cached.accuracy(subject, "[]", n)[0]
+        basis = f", n = {n:,}"
         if n < len(held.test):
-            more = f"; all {len(held.test):,} follow"
+            basis = f" on {n:,} samples; all {len(held.test):,} follow"
             jobs.measure_all(owner, subject, key)
             if origin is not None:
                 now, base = measure.carried(origin, change), origin
     note = figures.interval(now) if key == "[]" else figures.points(change)
-    return Tile("Accuracy", now, f"{note}, n = {n:,}{more}", base)
+    return Tile("Accuracy", now, f"{note}{basis}", base)
