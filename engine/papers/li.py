@@ -11,7 +11,7 @@ from engine.papers import narrow
 from engine.papers.harness import Claim, Paper
 from engine.types import Bundle
 
-EIGHTHS, SIXTEENTHS = (tuple(i / n for i in range(1, 3 * n // 4 + 1)) for n in (8, 16))  # of a layer removed
+SHARES = tuple(i / 16 for i in range(1, 13))  # of a layer removed
 PRUNING: dict[str, Any] = {"score": "l1", "allocation": "layer", "sparsity": 0.0, "seed": 0}
 TUNING: dict[str, Any] = {"epochs": 12, "learning_rate": 0.02, "precision": "bfloat16"}
 BEARABLE = 0.3  # points
@@ -27,7 +27,6 @@ def declared(
     net: str,
     like: str,
     published: tuple[float, float, float, float],
-    shares: Sequence[float] = EIGHTHS,
     **chosen: str,
 ) -> Paper:
     """The declaration for one net; `published` is multiply-adds and parameters removed, errors, in %.
@@ -52,7 +51,7 @@ def declared(
         recipe={
             "net": net,
             "prune_filters": PRUNING,
-            "shares": list(shares),
+            "shares": list(SHARES),
             "shares chosen by": f"cross-entropy of {narrow.SCANNED} validation images, layer by layer",
             "at least": macs,
             "finetune": TUNING,
@@ -71,7 +70,7 @@ def declared(
             "prune_filters",
             PRUNING,
             _free,
-            shares,
+            SHARES,
             macs / 100,
             TUNING,
             True,
@@ -83,8 +82,15 @@ VGG = declared(
     "vgg-small",
     "VGG-16",
     (34.2, 64.0, 6.75, 6.60),
-    SIXTEENTHS,
     steps_of_shares_chosen_by="validation accuracy of the cut net: 68.6 %, with steps of an eighth 57.8 %",
     chosen_after="three seeds with steps of an eighth, whose test error grew by 0.36 points in the median",
 )
-RESNET = declared("resnet-20", "ResNet-56", (27.6, 13.7, 6.96, 6.94))
+RESNET = declared(
+    "resnet-20",
+    "ResNet-56",
+    (27.6, 13.7, 6.96, 6.94),
+    steps_of_shares_chosen_by="validation accuracy of the cut net: 83.1 %, with steps of an eighth 79.0 %",
+    learning_rate_chosen_by="validation accuracy of a seed of its own: "
+    "90.9 %, at 0.05 with a weight decay of 0.0005 90.5 %",
+    chosen_after="three seeds with steps of an eighth, whose test error grew by 0.46 points in the median",
+)
