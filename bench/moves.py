@@ -1,4 +1,4 @@
-"""Slider moves in a real browser, committed and under the finger, over the floor page, for three sizes."""
+"""Slider moves in a real browser, by keys and under the finger, over the floor page, for three sizes."""
 
 from __future__ import annotations
 
@@ -83,13 +83,22 @@ ROUNDS = 3  # of the floor and a page, which take turns
 
 
 class Hand:
-    """Presses ArrowRight on the slider of a page: each value is a new one to the server.
+    """Presses a key on the slider of a page: each value is a new one.
 
-    The page is still before each key; `pause` is the least number of seconds from key to key.
+    ArrowRight goes to the next stop, which the browser has asked for ahead; PageUp jumps to one ten stops
+    away, of which neither it nor the server has heard. The page is still before each key; `pause` is the
+    least number of seconds from key to key.
     """
 
-    def __init__(self, page: Any, slider: str, parts: tuple[str, ...] = PARTS, pause: float = 0.0) -> None:
-        self.page, self.parts, self.pause = page, parts, pause
+    def __init__(
+        self,
+        page: Any,
+        slider: str,
+        parts: tuple[str, ...] = PARTS,
+        pause: float = 0.0,
+        key: str = "ArrowRight",
+    ) -> None:
+        self.page, self.parts, self.pause, self.key = page, parts, pause, key
         self.handle = page.locator(f"{slider} [role=slider], {slider} input[type=range]").first
         page.evaluate(WATCH)
 
@@ -106,7 +115,7 @@ class Hand:
         return [move for move in found if move]
 
     def _press(self) -> dict[str, float]:
-        self.page.keyboard.press("ArrowRight")
+        self.page.keyboard.press(self.key)
         self.page.wait_for_timeout(max(150, 1e3 * self.pause - 350))
         self.page.wait_for_selector(SETTLED)
         self.page.wait_for_timeout(350)
@@ -173,6 +182,7 @@ def measure(count: int = 30) -> list[dict[str, Any]]:
                 )
                 for page in CUT
             ]
+            rows += [_jumps(browser, floor, address, page, count) for page in CUT]
             rows += _drag(browser, address, LENET, LENET)
         for size in SIZES:
             with served(size) as address:
@@ -200,10 +210,29 @@ def _committed(
         base += floor.block(count // ROUNDS)
         found += hand.block(count // ROUNDS)
     page.context.close()
+    return _told(f"slider move, {name}: {setting}, {size}", base, found)
+
+
+def _jumps(browser: Any, floor: Hand, address: str, shown: Any, count: int) -> dict[str, Any]:
+    """Ten stops at once; each round begins three stops further on: no place and no neighbour comes twice."""
+    name, setting, [[technique, settings]] = shown
+    base, found = [], []
+    for number in range(ROUNDS):
+        start = {**settings, setting: round(settings[setting] + 0.03 * number, 2)}
+        page = open_page(browser, link(address, name, [[technique, start]], CONVOLUTIONS))
+        page.wait_for_function(QUIET)
+        base += floor.block(count // ROUNDS)
+        hand = Hand(page, f".st-key-{technique}-{setting}", ("tiles", "html"), key="PageUp")
+        found += hand.block(min(count // ROUNDS, 4))
+        page.context.close()
+    return _told(f"slider jump, {name}: {setting}, {CONVOLUTIONS}", base, found)
+
+
+def _told(what: str, base: list[dict[str, float]], found: list[dict[str, float]]) -> dict[str, Any]:
     repaint, local, whole = ([move[k] for move in found] for k in ("repaint", "local", "all"))
     below = p95([move["repaint"] for move in base])
     return {
-        "what": f"slider move, {name}: {setting}, {size}",
+        "what": what,
         "baseline": f"a page with one slider and one number, p95 {below:.0f} ms",
         "p50 ms": round(statistics.median(repaint), 1),
         "p95 ms": round(p95(repaint), 1),

@@ -45,8 +45,9 @@ class User:
     def __init__(self, address: str, number: int, stack: ExitStack) -> None:
         host = address.removeprefix("http://")
         self.spent: list[float] = []
-        self.door = http.client.HTTPConnection(host, timeout=PATIENCE)
+        self.door, self.side = (http.client.HTTPConnection(host, timeout=PATIENCE) for _ in range(2))
         stack.callback(self.door.close)
+        stack.callback(self.side.close)
         self.door.request("GET", "/")
         answer = self.door.getresponse()
         answer.read()
@@ -70,10 +71,12 @@ class User:
         self.ask = json.loads(self.elements["stage-drawn"].json)["ask"]
         self.stops = self.ask.pop("controls")[SLIDER]["stops"]
         self.at = self.stops.index(0.3)
+        self.known: Any = None  # the answer at the next stop, where the server had time for it
 
     def live(self, start: float) -> None:
         """MOVES moves, one every PERIOD seconds from `start` on the clock `time.monotonic`."""
-        self.door.close()  # the server has, after seconds without a question; the next one opens it again
+        for door in (self.door, self.side):
+            door.close()  # the server has, after seconds without a question; the next one opens it again
         for i in range(MOVES):
             time.sleep(max(0.0, start + i * PERIOD - time.monotonic()))
             self.move()
@@ -81,28 +84,40 @@ class User:
     def move(self) -> None:
         """The slider goes one stop to the right; returns when the page would be at rest."""
         self.at += 1
-        self.ask["recipe"][self.ask["at"]][1][SETTING] = self.stops[self.at]
-        begun = time.perf_counter()
-        self._question(self.ask)
+        begun, answer = time.perf_counter(), self.known
+        if answer is None:
+            self._question(self.door, self._of_stop(self.at))
         self._send(SLIDER)
-        answer = self._answer()
+        if answer is None:
+            answer = self._answer(self.door)
         self.spent.append(time.perf_counter() - begun)
         self._heard()
         time.sleep(REST)
+        self._question(self.side, self._of_stop(self.at + 1), "/live?ahead")
         for tile in answer["pending"]:
-            self._question({"subject": self.ask["subject"], "measured": answer["key"], "tile": tile})
-            self._answer()
+            self._question(
+                self.door, {"subject": self.ask["subject"], "measured": answer["key"], "tile": tile}
+            )
+            self._answer(self.door)
         self._send("settled", answer["key"])
         self._heard()
         for key in ("stage-moved", "settled"):
             if json.loads(self.elements[key].json)["key"] != answer["key"]:
                 raise RuntimeError(f"Streamlit's own run says something else in {key}")
+        self.known = self._answer(self.side)
 
-    def _question(self, question: dict[str, Any]) -> None:
-        self.door.request("POST", "/live", json.dumps(question), self.headers)
+    def _of_stop(self, at: int) -> dict[str, Any]:
+        """The question about a stop of the slider."""
+        self.ask["recipe"][self.ask["at"]][1][SETTING] = self.stops[at]
+        return self.ask
 
-    def _answer(self) -> Any:
-        answer = self.door.getresponse()
+    def _question(
+        self, door: http.client.HTTPConnection, question: dict[str, Any], path: str = "/live"
+    ) -> None:
+        door.request("POST", path, json.dumps(question), self.headers)
+
+    def _answer(self, door: http.client.HTTPConnection) -> Any:
+        answer = door.getresponse()
         text = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"/live answered {answer.status}: {text[:200]!r}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 import torch
+from starlette.requests import Request
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine import count, measure, packfile, store, technique, zoo
 from engine.data import load
 from engine.run import run
 from engine.types import Arch, Bundle, Dense, Recipe, SlimscopeError
-from pages.parts import figures, live
+from pages.parts import figures, live, serve
 from pages.parts.live import Look, Moving
 
 MODEL = "mlp-32"
@@ -125,3 +127,21 @@ def test_weights_are_answered_for_their_owner_only_and_names_in_them_are_text() 
     for stranger in ("", "berta"):
         with pytest.raises(SlimscopeError, match="not known here"):
             ask(stranger, subject=f"{model}|", layer=name)
+
+
+@pytest.mark.parametrize(
+    ("at_work", "query", "is_answered"), [(0, b"ahead", True), (1, b"ahead", False), (1, b"", True)]
+)
+def test_who_asks_ahead_does_not_keep_others_waiting(
+    at_work: int, query: bytes, is_answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "at_work", at_work)
+    question = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1", "in_recipe": True}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(question).encode()}
+
+    scope = {"type": "http", "method": "POST", "headers": [], "query_string": query}
+    answer = json.loads(bytes(asyncio.run(serve.ask(Request(scope, receive))).body))
+    assert answer == (ask() if is_answered else None)
+    assert serve.at_work == at_work

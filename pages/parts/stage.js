@@ -251,7 +251,7 @@ function slid(input) {
   const settings = stage.ask.recipe[stage.ask.at][1]
   const value = stops[Number(input.value)]
   if (value === undefined || settings[setting] === value) return
-  stage.way = Number(input.value) < stops.indexOf(settings[setting]) ? -1 : 1
+  stage.way = Number(input.value) - stops.indexOf(settings[setting])
   settings[setting] = value
   foresee(ahead, Number(input.value))
   if (stage.deaf) return
@@ -264,22 +264,24 @@ function slid(input) {
 
 // XMLHttpRequest, not fetch: its answer takes one turn of the event loop, where fetch takes two,
 // and turns are dear while React draws. Resolves to {status, message}; status 0 is no answer.
-const post = question => new Promise(resolve => {
+const post = (question, door = "live") => new Promise(resolve => {
   const request = new XMLHttpRequest()
-  request.open("POST", new URL("live", document.baseURI))
+  request.open("POST", new URL(door, document.baseURI))
   request.setRequestHeader("Content-Type", "application/json")
   request.onloadend = () => resolve({ status: request.status, message: request.status === 200 && JSON.parse(request.responseText) })
   request.send(JSON.stringify(question))
 })
 
 // A question about a step always has the same answer: the last ones are kept, also those still on their way.
-async function answered(question) {
-  const text = JSON.stringify(question), answer = stage.known.get(text) ?? post(question)
+// Who asks `ahead` gets none while the server is at work for others.
+async function answered(question, ahead = false) {
+  const text = JSON.stringify(question), kept = stage.known.get(text)
+  if (kept && (ahead || (await kept).message)) return kept
+  const answer = post(question, ahead ? "live?ahead" : "live")
   stage.known.delete(text)
   stage.known.set(text, answer)
   if (stage.known.size > KNOWN) stage.known.delete(stage.known.keys().next().value)
-  const { message } = await answer
-  if (!message) stage.known.delete(text)
+  if (!(await answer).message) stage.known.delete(text)
   return answer
 }
 
@@ -346,18 +348,18 @@ async function finish() {
   }
 }
 
-// Whoever goes on by keys finds the exact answer here: both neighbours of the slider that has the focus.
+// Whoever goes from stop to stop finds the exact answer here: both neighbours of the slider that has the focus.
 async function lookAround() {
   const { controls, ...question } = stage.ask
   const name = Object.keys(controls).find(key => document.activeElement?.closest(`.st-key-${key}`))
-  if (!name || !question.recipe || stage.deaf) return
+  if (!name || !question.recipe || stage.deaf || Math.abs(stage.way) !== 1) return
   const { setting, stops } = controls[name], { key, way } = stage
   const at = stops.indexOf(question.recipe[question.at][1][setting])
   for (const next of at < 0 ? [] : [at + way, at - way]) {
     if (stage.key !== key || stage.asking || !(next in stops)) continue
     const recipe = structuredClone(question.recipe)
     recipe[question.at][1][setting] = stops[next]
-    await answered({ ...question, recipe })
+    await answered({ ...question, recipe }, true)
   }
 }
 
@@ -369,7 +371,7 @@ if (!stage.watching) {
     for (const { target } of list) if (target.matches("input[type=range]")) slid(target)
   })
   stage.watching.observe(document.documentElement, { subtree: true, attributes: true, attributeFilter: ["value"] })
-  document.addEventListener("focusin", soon)
+  document.addEventListener("focusin", () => { stage.way = 1; soon() })
 }
 
 export default function (component) {
