@@ -79,15 +79,14 @@ def workbench(
         """Send what moves: to a browser that asked already it is a confirmation."""
         try:
             answer = _answer(name, subject, layer)
-        except SlimscopeError as error:
+        except SlimscopeError:
             if not drawn:
                 st.rerun()  # nothing of what the page shows holds any more
             stage(
                 {"key": "", "marks": {}, "html": {"notes": ""}, "tiles": {}, "pending": [], "drawn": True},
                 "stage-drawn",
             )
-            st.error(str(error))
-            return
+            return  # said where the pictures would be
         question = _question(name, base, subject, layer)
         if drawn:
             seen = live.look(subject, *knobs.shown(name), layer)
@@ -121,8 +120,13 @@ def _draw(still: Callable[[Look, Place], None], name: str, subject: str, layer: 
     try:
         with st.spinner("Working it out ...", show_time=True):  # seen only where it takes its time
             places = _answer(name, subject, layer)["html"]
-    except SlimscopeError:
-        return  # the controls say what is wrong
+    except SlimscopeError as error:
+        st.error(
+            f"{error}. There is nothing to draw: change the setting, press a preset, or take the step out (in its "
+            "menu above).",
+            icon=":material/error:",
+        )
+        return
     try:
         still(
             live.look(subject, *knobs.shown(name), layer),
