@@ -48,7 +48,7 @@ class Knob:
 class Slider(Knob):
     """A number from `low` to `high`; `scale` is `linear`, `log` or `fine` (finer towards the top).
 
-    On a `log` scale that begins at zero, the next stop is a ten-thousandth of `high`.
+    On a `log` scale that begins at zero, the second stop is a ten-thousandth of `high`.
     """
 
     low: Bound

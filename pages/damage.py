@@ -39,7 +39,7 @@ def still(look: Look, place: Place) -> None:
                 column,
                 "measured",
                 "layer",
-                ("predicted change of the loss (nat)", "true change (nat)"),
+                ("size of the predicted change (nat)", "size of the true change (nat)"),
             ),
             key="singles",
             config=QUIET,
@@ -78,7 +78,7 @@ def said_of(singles: pd.DataFrame, column: str) -> str:
     """How to read the picture of single weights, and how many it leaves out."""
     undrawn = int(((singles[column] == 0) | (singles["measured"] == 0)).sum())
     left_out = f" {undrawn} of {len(singles)} weights change nothing and are not drawn." if undrawn else ""
-    return f"Sizes, without sign: where a point is hollow, the loss fell and should have risen, or the other way round.{left_out}"
+    return f"Where a point is hollow, the loss fell and should have risen, or the other way round.{left_out}"
 
 
 def here(sparsity: float) -> Marks:

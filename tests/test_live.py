@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from starlette.requests import Request
+from starlette.responses import Response
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine import count, measure, packfile, store, technique, zoo
@@ -129,6 +130,17 @@ def test_weights_are_answered_for_their_owner_only_and_names_in_them_are_text() 
             ask(stranger, subject=f"{model}|", layer=name)
 
 
+def post(query: bytes) -> Response:
+    """What the server says to the question of `ask`, sent over HTTP."""
+    question = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1", "in_recipe": True}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(question).encode()}
+
+    scope = {"type": "http", "method": "POST", "headers": [], "query_string": query}
+    return asyncio.run(serve.ask(Request(scope, receive)))
+
+
 @pytest.mark.parametrize(
     ("at_work", "query", "is_answered"), [(0, b"ahead", True), (1, b"ahead", False), (1, b"", True)]
 )
@@ -136,12 +148,21 @@ def test_who_asks_ahead_does_not_keep_others_waiting(
     at_work: int, query: bytes, is_answered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve, "at_work", at_work)
-    question = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1", "in_recipe": True}
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": json.dumps(question).encode()}
-
-    scope = {"type": "http", "method": "POST", "headers": [], "query_string": query}
-    answer = json.loads(bytes(asyncio.run(serve.ask(Request(scope, receive))).body))
+    answer = json.loads(bytes(post(query).body))
     assert answer == (ask() if is_answered else None)
     assert serve.at_work == at_work
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_question_counts_while_it_is_answered(wrong: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def asked(owner: str, body: bytes) -> dict[str, Any]:
+        seen.append(serve.at_work)
+        if wrong:
+            raise SlimscopeError("no")
+        return {}
+
+    monkeypatch.setattr(live, "asked", asked)
+    assert post(b"").status_code == (422 if wrong else 200)
+    assert (seen, serve.at_work) == ([1], 0)

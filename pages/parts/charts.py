@@ -120,7 +120,7 @@ def lines(
 ) -> Chart:
     """One line per value of `by`, with markers; `error` names the low and high columns of an interval.
 
-    `at` is a place on the x axis with a line across.
+    `at` is a place on the x axis with an upright line.
     """
     groups = [("", frame)] if by is None else list(frame.groupby(by, sort=False))
     traces: list[Chart] = []
@@ -218,7 +218,7 @@ def sizes(frame: pd.DataFrame, x: str, y: str, by: str, titles: tuple[str, str])
                 "x": part[x].abs().tolist(),
                 "y": part[y].abs().tolist(),
                 "customdata": part[[x, y]].to_numpy().tolist(),
-                "hovertemplate": f"{name}: %{{customdata[1]:.3g}} against %{{customdata[0]:.3g}}<extra></extra>",
+                "hovertemplate": f"{name}: %{{customdata[1]:.3g}}, predicted %{{customdata[0]:.3g}}<extra></extra>",
                 "marker": {
                     "size": 6,
                     "color": SERIES[i % len(SERIES)],
@@ -227,7 +227,7 @@ def sizes(frame: pd.DataFrame, x: str, y: str, by: str, titles: tuple[str, str])
                 "name": str(name),
             }
         )
-    axis = {"type": "log", "exponentformat": "e", "dtick": 2}
+    axis = {"type": "log", "exponentformat": "e"}
     many = {"showlegend": False} if len(points) > len(SERIES) else {}
     return chart([equal, *points], *titles, xaxis=axis, yaxis=dict(axis), **many)
 

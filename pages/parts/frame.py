@@ -92,7 +92,9 @@ def workbench(
             seen = live.look(subject, *knobs.shown(name), layer)
             for control in question["controls"].values():
                 control["ahead"] = live.foreseen(seen, ahead, control["setting"], control["stops"])
-        message = {**answer, "ask": question, "drawn": drawn, "overrules": drawn and session.by_button()}
+        dropped = st.session_state.pop(knobs.DROPPED, False)
+        overrules = dropped or (drawn and session.by_button())
+        message = {**answer, "ask": question, "drawn": drawn, "overrules": overrules}
         stage(message, "stage-drawn" if drawn else "stage-moved")
 
     @st.fragment
@@ -154,14 +156,19 @@ def _answer(name: str, subject: str, layer: str) -> dict[str, Any]:
 
 
 def _question(name: str, base: Bundle, subject: str, layer: str) -> dict[str, Any]:
-    """What the browser asks while a slider of this page moves: it writes the slider's value into the recipe."""
+    """What the browser asks while a slider of this page moves: it writes the slider's value into the recipe.
+
+    A slider that moves adds the step, or switches it on.
+    """
     whole, at = knobs.shown(name)
+    step = whole.steps[at]
+    moved = Recipe((*whole.steps[:at], Step(step.technique, step.settings), *whole.steps[at + 1 :]))
     return {
         "subject": subject,
         "layer": layer,
-        "recipe": json.loads(whole.key),
+        "recipe": json.loads(moved.key),
         "at": at,
-        "in_recipe": True,  # a moved slider adds the step
+        "in_recipe": True,
         "controls": knobs.sliders(name, base),
     }
 

@@ -37,6 +37,7 @@ ORDER = (
 MOST_STOPS = 500  # a slider with more is a number field
 MOVED = "moved"  # the control that this request is about
 TOUCHED = "touched"  # the control that moved last
+DROPPED = "dropped"  # set where a move does not count: the browser must not wait for it
 REDRAW = "redraw"  # set where a change alters the charts that are drawn once
 
 
@@ -296,7 +297,8 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
         return  # the slider moves faster than answers arrive: its number field still has an old value
     last, st.session_state[f"{slider}-heard"] = st.session_state.get(f"{slider}-heard"), value
     if session.just_overruled() and (value == last or st.session_state.get(session.OVERRULED)):
-        _show(key, current(owner).settings[name])  # a move from before the button, which came last
+        _show(key, current(owner).settings[name])  # a move from before the button, or too soon after it
+        st.session_state[DROPPED] = True
         return
     st.session_state[MOVED] = st.session_state[TOUCHED] = key
     if redraw:

@@ -37,7 +37,7 @@ from engine.types import SlimscopeError
 COOKIE = "slimscope"
 LONGEST = 1_000_000  # bytes of a question
 YEAR = 365 * 24 * 3600
-at_work = 0  # questions that are being answered
+at_work = 0  # questions to /live that are being answered
 
 
 class Visitor:
@@ -101,13 +101,13 @@ async def ask(request: Request) -> Response:
     from pages.parts import live
 
     global at_work
-    if "ahead" in request.query_params and at_work:
-        return JSONResponse(None)
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > LONGEST:
             return JSONResponse({"error": f"a question has at most {LONGEST} bytes"}, 413)
+    if "ahead" in request.query_params and at_work:
+        return JSONResponse(None)
     at_work += 1
     try:
         answer = await run_in_threadpool(live.asked, request.cookies.get(COOKIE, ""), body)

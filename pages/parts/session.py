@@ -42,7 +42,7 @@ def start() -> None:
     state.setdefault("files", store.get(f"files-{state['owner']}") or {})
     known = "model" in state
     said = (url.get("m"), url.get("r"))
-    if known and (said == (None, None) or said == state.get("written")):
+    if known and (said == (None, None) or said == state.get("written") or _is_late(said)):
         return _write()
     state["problem"] = None
     try:
@@ -223,10 +223,21 @@ def _write() -> None:
     text = brief(recipe()).key
     if len(text) > PLAIN:
         text = "z" + base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
-    written = (model(), text)
-    st.session_state["written"] = written
-    if (st.query_params.get("m"), st.query_params.get("r")) != written:
+    state, written = st.session_state, (model(), text)
+    before, state["written"] = state.get("written"), written
+    if (
+        before != written
+    ):  # also where this request says the same: the browser may be about to hear of another
+        state.setdefault("left", {})[before] = time.monotonic()
+    if before != written or (st.query_params.get("m"), st.query_params.get("r")) != written:
         st.query_params.from_dict({"m": written[0], "r": written[1]})
+
+
+def _is_late(said: tuple[str | None, str | None]) -> bool:
+    """Whether a request says what was our own link until just now: its browser had not heard of the new one."""
+    left = {link: at for link, at in st.session_state.get("left", {}).items() if time.monotonic() - at < LATE}
+    st.session_state["left"] = left
+    return said in left
 
 
 def _read(text: str) -> Recipe:

@@ -198,14 +198,14 @@ function thumbnail(small, stop) {
 
 // Until Streamlit has caught up with the slider, what it says about other positions has to wait; the newest is kept.
 function heard(message) {
-  if (message.overrules) rest() // a button changed the recipe after the slider did
+  if (message.overrules) rest() // a button changed the recipe after the slider did, or its move came too late
   if (!stage.moved || !message.key) return accept(message)
   if (message.key !== stage.moved.key) {
     if (message.marks) stage.held = message
   } else if (message.marks) {
     const shown = stage.key === message.key
     rest()
-    if (!shown) return accept(message)
+    if (!shown || message.drawn) return accept(message)
     learn(message.ask)
     soon()
   } else show(message)
@@ -272,16 +272,13 @@ const post = (question, door = "live") => new Promise(resolve => {
   request.send(JSON.stringify(question))
 })
 
-// A question about a step always has the same answer: the last ones are kept, also those still on their way.
-// Who asks `ahead` gets none while the server is at work for others.
+// The last answers about steps are kept. Who asks `ahead` gets none while the server is at work for others.
 async function answered(question, ahead = false) {
-  const text = JSON.stringify(question), kept = stage.known.get(text)
-  if (kept && (ahead || (await kept).message)) return kept
-  const answer = post(question, ahead ? "live?ahead" : "live")
-  stage.known.delete(text)
-  stage.known.set(text, answer)
+  const text = JSON.stringify(question), known = stage.known.get(text)
+  if (known) return { status: 200, message: known }
+  const answer = await post(question, ahead ? "live?ahead" : "live")
+  if (answer.message) stage.known.set(text, answer.message)
   if (stage.known.size > KNOWN) stage.known.delete(stage.known.keys().next().value)
-  if (!(await answer).message) stage.known.delete(text)
   return answer
 }
 
@@ -349,6 +346,7 @@ async function finish() {
 }
 
 // Whoever goes from stop to stop finds the exact answer here: both neighbours of the slider that has the focus.
+// A jump says nothing about where the next one goes.
 async function lookAround() {
   const { controls, ...question } = stage.ask
   const name = Object.keys(controls).find(key => document.activeElement?.closest(`.st-key-${key}`))

@@ -115,10 +115,9 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
     else:
         n = cached.sample_size(subject)
         now, change = cached.accuracy(subject, key, n)
-        base = cached.accuracy(subject, "[]", n)[0]
-        basis = f", n = {n:,}"
+        base, basis = cached.accuracy(subject, "[]", n)[0], f", n = {n:,}"
         if n < len(held.test):
-            basis = f" on {n:,} samples; all {len(held.test):,} follow"
+            basis = f", on {n:,} samples; all {len(held.test):,} follow"
             jobs.measure_all(owner, subject, key)
             if origin is not None:
                 now, base = measure.carried(origin, change), origin
