@@ -32,7 +32,7 @@ TILES = """() => {
     }
   }).observe(document.body, {subtree: true, childList: true, attributes: true})
 }"""
-STAND = "() => stands.Accuracy && stands['Compressed file']"
+STAND = "() => stands.Accuracy && stands['Compressed file'] && {...stands}"
 NOTE = "document.querySelector('.st-key-tiles [data-tile=Accuracy] .note')?.firstChild.textContent"
 WHOLE = f"() => {NOTE} && !{NOTE}.includes('follow')"  # no job is at work any more
 
@@ -118,8 +118,7 @@ def accuracies(browser: Any, count: int = 12) -> list[dict[str, Any]]:
                 base += [move["repaint"] for move in floor.block(count // ROUNDS)]
                 for _ in range(count // ROUNDS):
                     page.keyboard.press("ArrowRight")
-                    page.wait_for_function(STAND)
-                    seen = page.evaluate("stands")
+                    seen = page.wait_for_function(STAND).json_value()
                     accuracy.append(seen["Accuracy"] - seen["key"])
                     file.append(seen["Compressed file"] - seen["key"])
                     note = page.evaluate(NOTE)

@@ -182,7 +182,8 @@ def measure(count: int = 30) -> list[dict[str, Any]]:
                 )
                 for page in CUT
             ]
-            rows += [_jumps(browser, floor, address, page, count) for page in CUT]
+            rows += [_jumps(browser, floor, address, LENET, PRUNE, count)]
+            rows += [_jumps(browser, floor, address, CONVOLUTIONS, page, count) for page in CUT]
             rows += _drag(browser, address, LENET, LENET)
         for size in SIZES:
             with served(size) as address:
@@ -213,19 +214,19 @@ def _committed(
     return _told(f"slider move, {name}: {setting}, {size}", base, found)
 
 
-def _jumps(browser: Any, floor: Hand, address: str, shown: Any, count: int) -> dict[str, Any]:
+def _jumps(browser: Any, floor: Hand, address: str, model: str, shown: Any, count: int) -> dict[str, Any]:
     """Ten stops at once; each round begins three stops further on: no place and no neighbour comes twice."""
-    name, setting, [[technique, settings]] = shown
+    name, setting, [(technique, settings), *rest] = shown
     base, found = [], []
     for number in range(ROUNDS):
         start = {**settings, setting: round(settings[setting] + 0.03 * number, 2)}
-        page = open_page(browser, link(address, name, [[technique, start]], CONVOLUTIONS))
+        page = open_page(browser, link(address, name, [[technique, start], *rest], model))
         page.wait_for_function(QUIET)
         base += floor.block(count // ROUNDS)
         hand = Hand(page, f".st-key-{technique}-{setting}", ("tiles", "html"), key="PageUp")
         found += hand.block(min(count // ROUNDS, 4))
         page.context.close()
-    return _told(f"slider jump, {name}: {setting}, {CONVOLUTIONS}", base, found)
+    return _told(f"slider jump, {name}: {setting}, {model}", base, found)
 
 
 def _told(what: str, base: list[dict[str, float]], found: list[dict[str, float]]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class User:
         self.spent.append(time.perf_counter() - begun)
         self._heard()
         time.sleep(REST)
-        self._question(self.side, self._of_stop(self.at + 1), "/live?ahead")
+        self._question(self.side, self._of_stop(self.at + 1), "/live/ahead")
         for tile in answer["pending"]:
             self._question(
                 self.door, {"subject": self.ask["subject"], "measured": answer["key"], "tile": tile}

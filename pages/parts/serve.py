@@ -97,7 +97,7 @@ async def ready(request: Request) -> Response:
 
 
 async def ask(request: Request) -> Response:
-    """Exact answers while a slider moves, without a run of the page; nothing to who asks ahead where others wait."""
+    """Exact answers while a slider moves, without a run of the page."""
     from pages.parts import live
 
     global at_work
@@ -106,8 +106,6 @@ async def ask(request: Request) -> Response:
         body += part
         if len(body) > LONGEST:
             return JSONResponse({"error": f"a question has at most {LONGEST} bytes"}, 413)
-    if "ahead" in request.query_params and at_work:
-        return JSONResponse(None)
     at_work += 1
     try:
         answer = await run_in_threadpool(live.asked, request.cookies.get(COOKIE, ""), body)
@@ -118,9 +116,18 @@ async def ask(request: Request) -> Response:
     return JSONResponse(answer)
 
 
+async def ask_ahead(request: Request) -> Response:
+    """The same, before it moves; nothing while others wait for an answer."""
+    return JSONResponse(None) if at_work else await ask(request)
+
+
 app = st.App(
     ROOT / "app.py",
     lifespan=lifespan,
     middleware=[Middleware(Visitor)],
-    routes=[Route("/ready", ready), Route("/live", ask, methods=["POST"])],
+    routes=[
+        Route("/ready", ready),
+        Route("/live", ask, methods=["POST"]),
+        Route("/live/ahead", ask_ahead, methods=["POST"]),
+    ],
 )

@@ -203,9 +203,9 @@ function heard(message) {
   if (message.key !== stage.moved.key) {
     if (message.marks) stage.held = message
   } else if (message.marks) {
-    const shown = stage.key === message.key
+    const shown = stage.key === message.key && stage.ask.layer === message.ask.layer
     rest()
-    if (!shown || message.drawn) return accept(message)
+    if (!shown) return accept(message)
     learn(message.ask)
     soon()
   } else show(message)
@@ -276,7 +276,7 @@ const post = (question, door = "live") => new Promise(resolve => {
 async function answered(question, ahead = false) {
   const text = JSON.stringify(question), known = stage.known.get(text)
   if (known) return { status: 200, message: known }
-  const answer = await post(question, ahead ? "live?ahead" : "live")
+  const answer = await post(question, ahead ? "live/ahead" : "live")
   if (answer.message) stage.known.set(text, answer.message)
   if (stage.known.size > KNOWN) stage.known.delete(stage.known.keys().next().value)
   return answer
