@@ -77,7 +77,11 @@ def still(look: Look, place: Place) -> None:
 def said_of(singles: pd.DataFrame, column: str) -> str:
     """How to read the picture of single weights, and how many it leaves out."""
     undrawn = int(((singles[column] == 0) | (singles["measured"] == 0)).sum())
-    left_out = f" {undrawn} of {len(singles)} weights change nothing and are not drawn." if undrawn else ""
+    left_out = (
+        f" Not drawn: {undrawn} of {len(singles)} with a change of zero, predicted or true."
+        if undrawn
+        else ""
+    )
     return f"Where a point is hollow, the loss fell and should have risen, or the other way round.{left_out}"
 
 

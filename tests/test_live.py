@@ -24,6 +24,7 @@ from pages.parts.live import Look, Moving
 MODEL = "mlp-32"
 SUBJECT = f"{MODEL}|{zoo.entry(MODEL).data}"
 STEP: list[Any] = ["prune_weights", {"sparsity": 0.75}]
+QUESTION = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1", "in_recipe": True}
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +40,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(owner: str = "", **changes: Any) -> dict[str, Any]:
-    question = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1", "in_recipe": True}
-    return live.asked(owner, json.dumps({**question, **changes}).encode())
+    return live.asked(owner, json.dumps({**QUESTION, **changes}).encode())
 
 
 def truth(recipe: str) -> Bundle:
@@ -134,10 +134,9 @@ def test_weights_are_answered_for_their_owner_only_and_names_in_them_are_text() 
 
 def post(door: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
     """What the server says to the question of `ask`, sent over HTTP."""
-    question = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1", "in_recipe": True}
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": json.dumps(question).encode()}
+        return {"type": "http.request", "body": json.dumps(QUESTION).encode()}
 
     answer = door(Request({"type": "http", "method": "POST", "headers": []}, receive))
     with ThreadPoolExecutor() as aside:  # this thread may have a loop of events of its own

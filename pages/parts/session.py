@@ -225,19 +225,18 @@ def _write() -> None:
         text = "z" + base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
     state, written = st.session_state, (model(), text)
     before, state["written"] = state.get("written"), written
-    if (
-        before != written
-    ):  # also where this request says the same: the browser may be about to hear of another
-        state.setdefault("left", {})[before] = time.monotonic()
-    if before != written or (st.query_params.get("m"), st.query_params.get("r")) != written:
-        st.query_params.from_dict({"m": written[0], "r": written[1]})
+    if before != written:
+        now, left = time.monotonic(), state.get("left", {})
+        state["left"] = {link: at for link, at in left.items() if now - at < LATE} | {before: now}
+    elif (st.query_params.get("m"), st.query_params.get("r")) == written:
+        return
+    # Told also where a new link is what this request says: the browser may be about to hear of another.
+    st.query_params.from_dict({"m": written[0], "r": written[1]})
 
 
 def _is_late(said: tuple[str | None, str | None]) -> bool:
     """Whether a request says what was our own link until just now: its browser had not heard of the new one."""
-    left = {link: at for link, at in st.session_state.get("left", {}).items() if time.monotonic() - at < LATE}
-    st.session_state["left"] = left
-    return said in left
+    return time.monotonic() - st.session_state.get("left", {}).get(said, -math.inf) < LATE
 
 
 def _read(text: str) -> Recipe:

@@ -106,7 +106,7 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
             "Accuracy", None, "say beside how inputs were scaled" if known else "needs a known architecture"
         )
     n, whole, origin = len(held.test), cached.full_accuracy(subject, key), cached.origin_accuracy(subject)
-    basis = f", n = {n:,}"
+    more = ""
     if key == "[]" and origin is not None:
         now, change, base = origin, origin, origin
     elif whole is not None:
@@ -115,11 +115,12 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
     else:
         n = cached.sample_size(subject)
         now, change = cached.accuracy(subject, key, n)
-        base, basis = cached.accuracy(subject, "[]", n)[0], f", n = {n:,}"
+        base = cached.accuracy(subject, "[]", n)[0]
         if n < len(held.test):
-            basis = f", on {n:,} samples; all {len(held.test):,} follow"
+            more = f"; all {len(held.test):,} follow"
             jobs.measure_all(owner, subject, key)
             if origin is not None:
                 now, base = measure.carried(origin, change), origin
     note = figures.interval(now) if key == "[]" else figures.points(change)
-    return Tile("Accuracy", now, f"{note}{basis}", base)
+    basis = f"on {n:,} samples{more}" if more else f"n = {n:,}"
+    return Tile("Accuracy", now, f"{note}, {basis}", base)
