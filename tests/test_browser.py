@@ -328,10 +328,12 @@ def test_a_slider_of_a_step_that_is_off_switches_it_on(tab: Tab) -> None:
     tab.page.expose_function("seen", lambda value: shown.append(value))
     tab.page.evaluate("""() => {
       const row = document.querySelector(".st-key-tiles")
-      new MutationObserver(() => {
+      const watch = new MutationObserver(() => {
         const tile = row.querySelector("[data-figure=sparsity]")
         if (!tile.matches("[aria-busy=true]")) seen(tile.dataset.value)
-      }).observe(row, {subtree: true, childList: true, attributes: true})
+      })
+      const begin = () => watch.observe(row, {subtree: true, childList: true, attributes: true})
+      addEventListener("keydown", begin, {capture: true, once: true})
     }""")
     move(tab, "prune_weights-sparsity", 1)
     tab.until(lambda: tab.recipe[0] == ["prune_weights", {"sparsity": 0.89}])
@@ -339,6 +341,24 @@ def test_a_slider_of_a_step_that_is_off_switches_it_on(tab: Tab) -> None:
     assert {round(float(value), 2) for value in shown} == {0.89}, (
         "no figure of another recipe, not for a moment"
     )
+
+
+def test_a_figure_that_comes_after_the_next_move_is_not_shown(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    late: list[Any] = []
+    tab.page.route(
+        re.compile("/live$"),
+        lambda route: route.continue_() if "measured" not in route.request.post_data else late.append(route),
+    )
+    move(tab, "prune_weights-sparsity", 1)
+    tab.until(lambda: bool(late))
+    tab.page.route(re.compile("/live"), lambda route: None)  # from here on the server hears nothing
+    tab.page.keyboard.press("PageUp")
+    tab.page.wait_for_selector("[data-tile='Zero weights'][aria-busy=true]")
+    with tab.page.expect_response(re.compile("/live$")):
+        late[0].continue_()
+    tab.page.wait_for_timeout(100)
+    assert tab.page.locator(".st-key-tiles [aria-busy=true]").count() == 4
 
 
 def test_a_scan_tells_what_each_layer_bears_and_a_button_sets_it(tab: Tab) -> None:

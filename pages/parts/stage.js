@@ -139,7 +139,7 @@ function paint(jobs) {
 
 function show(message) {
   const whole = Boolean(message.marks) // without marks it is what was still missing of an answer
-  if (!whole && message.key !== stage.key) return
+  if (!whole && message.key !== (stage.moved ?? stage).key) return // of where the slider was before
   if (whole) Object.assign(stage, { key: message.key, marks: { ...stage.marks, ...message.marks } })
   stage.html = { ...(whole ? {} : stage.html), ...message.html }
   stage.pending = whole ? message.pending : stage.pending.filter(name => !(name in message.tiles))
