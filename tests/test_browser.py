@@ -567,7 +567,7 @@ def test_a_sweep_runs_to_its_end_and_only_its_owner_sees_it(tab: Tab, browser: A
 
 
 def test_a_sweep_survives_a_reload_and_is_cancelled(tab: Tab) -> None:
-    tab.open("tradeoffs", "lenet-5", PRUNE)
+    tab.open("tradeoffs", "resnet-8", PRUNE)  # slow enough to be still at work after a reload
     sweep(tab, 40)
     cancel = tab.page.locator("[data-testid=stMain] button:has-text('Cancel')")
     cancel.first.wait_for()
