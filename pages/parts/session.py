@@ -50,7 +50,7 @@ def start() -> None:
     except SlimscopeError as error:
         state["problem"] = f"The recipe in this link could not be read: {error}"
         recipe = Recipe()
-    state["history"] = []
+    state["history"], state["written"] = [], said  # the browser has this one
     state["model"], state["recipe"] = said[0] or next(iter(cached.given()), DEFAULT_MODEL), recipe
     if state["model"] not in zoo.trained() and not state["model"].startswith("file-"):
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
