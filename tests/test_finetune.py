@@ -186,7 +186,7 @@ def test_it_can_be_cancelled_and_reports_as_it_goes(small: Data) -> None:
 @pytest.mark.parametrize(
     ("settings_", "text"),
     [
-        ({"epochs": 0}, "epochs is 0: allowed is a whole number from 1 to 30"),
+        ({"epochs": 0}, "epochs is 0: allowed is a whole number from 1 to 60"),
         ({"epochs": 2.5}, "epochs is 2.5"),
         ({"learning_rate": 1.0}, "learning_rate is 1.0: allowed is a number from 0.0001 to 0.1"),
     ],

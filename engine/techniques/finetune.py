@@ -34,7 +34,9 @@ def finetune(
     *,
     epochs: Annotated[
         int,
-        settings.epochs("How often the net sees all training images; a few are enough after gentle pruning."),
+        settings.epochs(
+            "How often the net sees all training images; a few are enough after gentle pruning.", high=60
+        ),
     ] = 3,
     learning_rate: Annotated[
         float,
