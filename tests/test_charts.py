@@ -31,3 +31,19 @@ def test_lines_carry_an_upright_line_where_one_is_asked_for() -> None:
     assert "shapes" not in charts.lines(frame, "x", "y", titles=("x", "y"))["layout"]
     (line,) = charts.lines(frame, "x", "y", titles=("x", "y"), at=1.5)["layout"]["shapes"]
     assert (line["x0"], line["x1"], line["yref"]) == (1.5, 1.5, "paper")
+
+
+def test_every_byte_is_in_the_treemap_and_every_tile_below_its_root() -> None:
+    frame = pd.DataFrame(
+        {"layer": ["", "a", "a", "b"], "part": ["header", "codes", "scales", ""], "bytes": [5, 30, 3, 2]}
+    )
+    (trace,) = charts.treemap(frame)["data"]
+    root, *tiles = zip(trace["ids"], trace["parents"], trace["values"], strict=True)
+    assert root == (charts.ROOT, "", 40)
+    assert tiles == [
+        ("file header", charts.ROOT, 5),
+        ("a", charts.ROOT, 33),
+        ("b", charts.ROOT, 2),
+        ("a/codes", "a", 30),
+        ("a/scales", "a", 3),
+    ]

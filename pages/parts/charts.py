@@ -240,7 +240,14 @@ ROOT = "(the file)"
 
 
 def treemap(frame: pd.DataFrame) -> Chart:
-    """Where the bytes are: one tile per tensor, grouped by layer; columns layer, part, bytes."""
+    """Where the bytes are: one tile per tensor, grouped by layer; columns layer, part, bytes.
+
+    Bytes of no layer are a tile of their own: without a name of its own Plotly takes it for the root's parent.
+    """
+    nameless = frame["layer"] == ""
+    frame = frame.assign(
+        layer=frame["layer"].mask(nameless, "file " + frame["part"]), part=frame["part"].mask(nameless, "")
+    )
     layers = frame.groupby("layer", sort=False)["bytes"].sum()
     leaves = frame[frame["part"] != ""]
     ids = [ROOT, *layers.index, *(f"{r.layer}/{r.part}" for r in leaves.itertuples())]
