@@ -116,18 +116,18 @@ def learning_from(teacher: nn.Module, temperature: float, alpha: float) -> Loss:
     return loss
 
 
-def suited(plan: Plan, net: nn.Module, samples: Samples) -> Plan:
+def suited(plan: Plan, net: nn.Module, samples: Samples, digits: int = 1) -> Plan:
     """The plan with what this net and these images need.
 
-    Recurrent nets get their gradients clipped (they explode over 28 steps now and then), colour
-    photos are shifted by up to 4 pixels and mirrored; digits are neither.
+    Recurrent nets get their gradients clipped (they explode over 28 steps now and then). Colour photos are
+    shifted by up to 4 pixels and mirrored, digits shifted by up to `digits`: the zoo was trained with one.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in net.modules())
     photos = samples.images.shape[1] == 3
     return replace(
         plan,
         clip_norm=1.0 if recurrent else None,
-        shift=4 if photos else 0,
+        shift=4 if photos else digits,
         flip=photos,
         channels_last=photos,
     )

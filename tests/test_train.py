@@ -212,7 +212,7 @@ def test_augmented_images_are_shifted_copies(photos: Samples) -> None:
 
 def test_plans_suit_nets_and_images(digits: Samples, photos: Samples) -> None:
     plan = Plan(1, 0.1)
-    assert suited(plan, zoo.seeded("mlp-32", 0), digits) == plan
-    assert suited(plan, zoo.seeded("lstm-32", 0), digits) == replace(plan, clip_norm=1.0)
+    assert suited(plan, zoo.seeded("mlp-32", 0), digits) == replace(plan, shift=1)
+    assert suited(plan, zoo.seeded("lstm-32", 0), digits, digits=0) == replace(plan, clip_norm=1.0)
     colour = suited(plan, zoo.seeded("resnet-8", 0), photos)
     assert (colour.shift, colour.flip, colour.channels_last, colour.clip_norm) == (4, True, True, None)

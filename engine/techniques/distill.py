@@ -112,7 +112,7 @@ def distill(
         rows = fit(
             net,
             seen,
-            suited(plan, net, seen),
+            suited(plan, net, seen, digits=0),
             loss=learning_from(teacher, temperature, weight),
             watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
             progress=progress.part(number / of, (number + 1) / of, partial(_numbered, number)),

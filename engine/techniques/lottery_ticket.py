@@ -127,7 +127,7 @@ def lottery_ticket(
     plan = Plan(
         epochs, learning_rate, optimizer="adam", schedule="constant", batch=BATCH, weight_decay=0.0, seed=seed
     )
-    plan = suited(plan, zoo.fork(bundle), data.train)
+    plan = suited(plan, zoo.fork(bundle), data.train, digits=0)
     others = [run for run, wanted in zip(RUNS[1:], (re_init, random_mask), strict=True) if wanted]
     race = _Race(bundle, data, plan, progress, 1 + rounds * (1 + len(others)))
     theta = _first(bundle, start, seed)

@@ -112,8 +112,8 @@ def prune_iteratively(
     """Removes the smallest weights and trains the others from the values they have, in rounds or gradually.
 
     What is removed once stays exactly zero. Biases and normalisation are trained, not pruned.
-    Stochastic gradient descent with Nesterov momentum 0.9, batch 128; images are moved by up to a
-    pixel, as in the training of the zoo. The result is 32-bit floats. Raises Cancelled through `progress`.
+    Stochastic gradient descent with Nesterov momentum 0.9, batch 128. The result is 32-bit floats.
+    Raises Cancelled through `progress`.
     """
     net = zoo.fork(bundle)
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
@@ -122,7 +122,7 @@ def prune_iteratively(
     plan = suited(
         Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed), net, data.train
     )
-    run = _Run(net, data, replace(plan, shift=max(plan.shift, 1)), ranking, progress)
+    run = _Run(net, data, plan, ranking, progress)
     before = measure.predictions(bundle, data.validation)
     if schedule == "gradual":
         tables = {"curve": _gradually(run, sparsity)}
