@@ -18,8 +18,16 @@ AFTER = "test error after"
 CHANGE = "test error change"
 PUBLISHED = {SHARE: 84.4, BEFORE: 1.43, AFTER: 1.49, CHANGE: 0.06}
 BEARABLE = 0.1  # points
-TRAINING: dict[str, Any] = {"epochs": 20, "learning_rate": 0.1}
-SLIM: dict[str, Any] = {**TRAINING, "sparsity": 0.8, "allocation": "layer", "strength": 1e-3, "tuning": 20}
+RATE = 0.1
+EPOCHS = (20, 20, 60)  # the first training; with the penalty; of the narrow net
+SLIM: dict[str, Any] = {
+    "epochs": EPOCHS[1],
+    "tuning": EPOCHS[2],
+    "learning_rate": RATE,
+    "sparsity": 0.8,
+    "allocation": "layer",
+    "strength": 1e-3,
+}
 
 
 def run(seed: int, progress: Progress, folder: Path) -> Outcome:
@@ -27,8 +35,8 @@ def run(seed: int, progress: Progress, folder: Path) -> Outcome:
     images = data.load("mnist")
     net = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))
     trained = []
-    for number in range(3):
-        step = technique.step("finetune", **TRAINING, seed=3 * seed + number)
+    for number, epochs in enumerate(EPOCHS):
+        step = technique.step("finetune", epochs=epochs, learning_rate=RATE, seed=3 * seed + number)
         part = progress.part(0.2 * number, 0.2 * (number + 1), folder=folder / f"whole-{number}")
         net, _ = apply(net, step, images, part)
         trained.append(net)
@@ -73,10 +81,13 @@ SLIMMING = Paper(
     ),
     recipe={
         "net": NET,
-        "finetune": TRAINING,
+        "finetune": {"epochs": EPOCHS[0], "learning_rate": RATE},
         "slim, after it": SLIM,
-        "before": "the same trained net, fine-tuned twice more: for as many epochs",
-        "chosen by": "validation accuracy of seed 0",
+        "before": "the same trained net, fine-tuned twice more, for as many epochs as slim has",
+        "images": "moved by up to a pixel in all trainings, as in the training of the zoo's nets",
+        "chosen by": "validation accuracy of a seed of its own",
+        "chosen after": "five seeds without moved images and with 20 epochs for the narrow net, "
+        "whose test error grew by 0.28 points in the median",
     },
     seeds=(0, 1, 2, 3, 4),
     rule="At least 84 % fewer parameters, and the median over the seeds of how much the error grew "
