@@ -526,7 +526,7 @@ def why_csr(
     elif threshold.value <= SHARES[0]:
         gain = f"already at {_share(SHARES[0])} zeros"
     else:
-        gain = f"only above about {threshold.value:.0%} zeros".replace("%", " %")
+        gain = f"only above about {_share(threshold.value)} zeros"
     rule = f"a layer of {layer}'s size gains {gain}, and {layer} has {_share(zeros)}"
     wins = threshold is not None and zeros > threshold.value
     if found is Pace.FASTER:

@@ -287,7 +287,9 @@ def error(values: Tensor, grid: Grid, symmetric: bool) -> Error:
 
 
 def _clipped(values: Tensor, grid: Grid, symmetric: bool) -> int:
-    """How many values would need a code beyond the grid's ends."""
+    """How many values would need a code beyond the grid's ends; of signs, a third level beyond."""
+    if symmetric and grid.bits == 1:  # levels -s and s: the next one would begin at 2 s
+        return int((_in_steps(values, grid).abs() > 2).count_nonzero())
     free = _free_codes(_matrix(values, grid), grid.scale, grid.zero, grid.group)
     bottom, top = code_range(grid.bits, symmetric)
     low, high = free.aminmax()
@@ -446,17 +448,23 @@ def affine_example(low: float, high: float, bits: int, value: float, decimals: i
     return AffineExample(scale, zero, codes[0], rounded, codes[1])
 
 
-def errors_in_steps(values: Tensor, grid: Grid) -> Tensor:
+def errors_in_steps(values: Tensor, grid: Grid, symmetric: bool = True) -> Tensor:
     """Rounding errors (value minus reconstruction) in units of each weight's own step, flat.
 
-    Exact zeros are left out: they are the mask, and cost nothing. Within the range the errors lie
-    in -0.5..0.5; what is clipped lies beyond.
+    A step is the distance of two levels: the scale, and for one symmetric bit twice the scale. Exact
+    zeros are left out: they are the mask, and cost nothing. Within the range the errors lie in
+    -0.5..0.5; what is clipped lies beyond.
 
     >>> w = torch.tensor([0.0, 0.25, 1.0])
     >>> errors_in_steps(w, quantize(w, 2)).tolist()
     [0.25, 0.0]
     """
-    matrix = _matrix(values.detach(), grid)
-    steps = spread_over(grid.scale, grid.rows, matrix.shape[1], grid.group)
-    lost = (matrix - _matrix(grid.decode(), grid)) / steps
-    return lost[matrix != 0].flatten()
+    values = values.detach()
+    lost = _in_steps(values - grid.decode(), grid) / (2 if symmetric and grid.bits == 1 else 1)
+    return lost[_matrix(values, grid) != 0].flatten()
+
+
+def _in_steps(values: Tensor, grid: Grid) -> Tensor:
+    """Values over the scale of their place: (rows of the grid, columns)."""
+    matrix = _matrix(values, grid)
+    return matrix / spread_over(grid.scale, grid.rows, matrix.shape[1], grid.group)

@@ -82,19 +82,21 @@ def carried(whole: Figure, change: Figure) -> Figure:
 
 
 def paired_difference(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
-    """Accuracy after minus before on the same samples, with McNemar's interval.
+    """Accuracy after minus before on the same samples, with Agresti and Min's 95 % interval.
 
     Only samples that one of the two got right and the other wrong say anything: with b lost
-    and c won of n, the difference is (c - b) / n and its standard error
-    sqrt(b + c - (b - c)^2 / n) / n.
+    and c won of n, the difference is (c - b) / n. Its interval is Wald's after half a sample was
+    added to each of the four cells, so that it has a width where nothing was lost or won.
+    (Agresti, Min 2005, Statistics in Medicine 24, 729)
     """
     lost = int(((before == labels) & (after != labels)).sum())
     won = int(((before != labels) & (after == labels)).sum())
     n = len(labels)
-    half = Z95 * math.sqrt(max(lost + won - (lost - won) ** 2 / n, 0.0)) / n
-    value = (won - lost) / n
-    how = f"{won} won, {lost} lost of the same {n} samples; McNemar 95 % interval"
-    return Figure("accuracy change", value, "share", Basis.MEASURED, how, (value - half, value + half))
+    middle, spread = (won - lost) / (n + 2), lost + won + 1 - (lost - won) ** 2 / (n + 2)
+    half = Z95 * math.sqrt(spread) / (n + 2)
+    interval = max(middle - half, -1.0), min(middle + half, 1.0)
+    how = f"{won} won, {lost} lost of the same {n} samples; Agresti-Min 95 % interval"
+    return Figure("accuracy change", (won - lost) / n, "share", Basis.MEASURED, how, interval)
 
 
 def before_and_after(before: Tensor, after: Tensor, labels: Tensor) -> tuple[Figure, Figure, Figure]:

@@ -64,7 +64,7 @@ def still(look: Look, place: Place) -> None:
     st.subheader("Which ones go", anchor=False)
     place("map")
     st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
-    st.html(kept_legend())
+    st.html(kept_legend(of=look.weight))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(
@@ -85,13 +85,17 @@ def said_of(singles: pd.DataFrame, column: str) -> str:
     return f"Where a point is hollow, the loss fell and should have risen, or the other way round.{left_out}"
 
 
-def here(sparsity: float) -> Marks:
-    words = f"{100 * sparsity:.4g} % removed"
-    return {"groups": [{"kind": "line", "at": sparsity, "colour": charts.REMOVED, "text": words}]}
+def here(zeros: float) -> Marks:
+    words = f"{100 * zeros:.4g} % zero"
+    return {"groups": [{"kind": "line", "at": zeros, "colour": charts.REMOVED, "text": words}]}
 
 
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
-    return Ahead([here(stop) for stop in stops]) if setting == "sparsity" else None
+    if setting != "sparsity":
+        return None
+    weights = [weight for _, weight in count.weights(look.before)]
+    already = 1 - sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
+    return Ahead([here(max(stop, already)) for stop in stops])
 
 
 def moving(look: Look) -> Moving:
@@ -108,9 +112,10 @@ def moving(look: Look) -> Moving:
         },
         look.layer,
     )
+    layers = look.report.tables["layers"]
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures[1:])
     return Moving(
-        here(float(look.step.settings["sparsity"])),
+        here(1 - float(layers["kept"].sum()) / float(layers["weights"].sum())),
         {
             "figures": figures.tiles(row),
             "map": of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights"),

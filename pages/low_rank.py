@@ -59,7 +59,8 @@ def still(look: Look, place: Place) -> None:
 def rank_marks(look: Look, rank: int) -> Marks:
     shape, kind = tuple(look.weight.shape), form(look)
     values, even = factors.decompose(look.weight, kind).values, factors.break_even(shape, kind)
-    smaller = rank < even
+    saves = factors.weights_at(shape, kind, rank) < look.weight.numel()
+    words = "smaller" if saves else "no smaller, so it is not split"
     kept = f"rank {rank}: {100 * factors.energy(values, rank):.2f} % of the energy"
     beyond = {"kind": "band", "from": rank + 0.5, "to": len(values) + 2, "colour": charts.REMOVED}
     cut = {"kind": "line", "at": rank + 0.5, "colour": charts.REMOVED, "text": kept, "top": 32}
@@ -68,8 +69,8 @@ def rank_marks(look: Look, rank: int) -> Marks:
         "kind": "dot",
         "x": rank,
         "y": factors.weights_at(shape, kind, rank),
-        "colour": charts.KEPT if smaller else charts.REMOVED,
-        "text": f"rank {rank}: {'smaller' if smaller else 'bigger, so it is not split'}",
+        "colour": charts.KEPT if saves else charts.REMOVED,
+        "text": f"rank {rank}: {words}",
     }
     return {"spectrum": [beyond, cut], "cost": [{**limit, "text": f"break-even at {even:.1f}"}, here]}
 
@@ -88,7 +89,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
 def moving(look: Look) -> Moving:
     row, kind = look.row, form(look)
     table = layers(look)
-    if not row or row["rank"] != row["rank"]:
+    if not row or row["rank"] != row["rank"] or look.layer in look.step.settings["leave_out"]:
         words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
         return Moving({"spectrum": [], "cost": []}, {"pictures": "", "layers": figures.notice(words) + table})
     rank, parts = int(row["rank"]), factors.decompose(look.weight, kind)
@@ -104,8 +105,11 @@ def moving(look: Look) -> Moving:
 
 
 def layers(look: Look) -> str:
+    rows = look.report.tables["layers"]
     return figures.table(
-        look.report.tables["layers"],
+        rows.assign(
+            energy_kept=rows["energy_kept"].where(rows["applied"])
+        ),  # of the others, what it would be
         {
             "layer": figures.Column("layer"),
             "full_rank": figures.Column("full rank"),

@@ -45,7 +45,11 @@ st.dataframe(
     key="layers",
     column_config={
         "sparsity": st.column_config.ProgressColumn("zeros", format="percent", min_value=0.0, max_value=1.0),
-        "parameters": st.column_config.NumberColumn("parameters", format="localized"),
+        "weights": st.column_config.NumberColumn(
+            "weights",
+            format="localized",
+            help="Of the matrix or the kernels; biases and batch-norm are not in this table",
+        ),
         "macs": st.column_config.NumberColumn(
             "MACs", format="localized", help="Multiply-adds for one input, batch 1"
         ),

@@ -21,7 +21,7 @@ def still(look: Look, place: Place) -> None:
     st.subheader("Which ones go", anchor=False)
     place("map")
     st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
-    st.html(kept_legend())
+    st.html(kept_legend(of=look.weight))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(
@@ -83,7 +83,7 @@ def iterating() -> None:
 
 def band(threshold: float, sparsity: float) -> Marks:
     removed = {"kind": "band", "from": -threshold, "to": threshold, "colour": charts.REMOVED}
-    return {"weights": [{**removed, "text": f"{100 * sparsity:.4g} % removed"}]}
+    return {"weights": [{**removed, "text": f"{figures.text(sparsity, 'share')} removed"}]}
 
 
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
@@ -100,7 +100,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     marks = [band(row.threshold, row.sparsity) for row in table.itertuples()]
     if len(stops) > ahead.MOST_STOPS:
         return Ahead(marks)
-    small = charts.shrink(charts.as_picture(look.weight), 256)
+    small = charts.as_picture(look.weight, 256)
     goes = ahead.stop_of_removal(np.abs(small), table["cut"].tolist())
     return Ahead(marks, Thumbnail("map", charts.kept_map(look.weight, 256), goes))
 
@@ -126,7 +126,9 @@ def moving(look: Look) -> Moving:
         },
         look.layer,
     )
-    marks = band(row.get("threshold", 0.0), row.get("sparsity", 0.0)) if by_size else {"weights": []}
+    if not row:
+        table = figures.notice(f"{look.layer} is left out: it stays as it is.") + table
+    marks = band(row["threshold"], row["sparsity"]) if row and by_size else {"weights": []}
     return Moving(marks, {"map": picture, "layers": table})
 
 

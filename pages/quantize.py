@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine import grids
@@ -19,7 +20,7 @@ from pages.parts.pictures import corner
 MOST_LEVELS = 256  # drawn
 MOST_AHEAD = 2_000_000  # weights of a layer that is rounded to every bit width before the slider moves
 CURVE = ("granularity", "group", "range", "percentile")
-LEAST_DECIBELS, MOST_DECIBELS = -4, 108  # what 1 to 16 bits can reach
+LEAST_DECIBELS, MOST_DECIBELS = -4, 108  # what 1 to 16 bits usually reach
 
 
 def symmetric(look: Look) -> bool:
@@ -58,7 +59,8 @@ def still(look: Look, place: Place) -> None:
     with curve:
         st.subheader("Error against bits", anchor=False)
         empty = charts.plane("bits", "signal to noise, dB", (0.5, 16.5))
-        empty["layout"]["yaxis"] |= {"range": [LEAST_DECIBELS, MOST_DECIBELS]}
+        top = max([MOST_DECIBELS, *(noise + 4 for noise in curve_of(look)["ys"])])
+        empty["layout"]["yaxis"] |= {"range": [LEAST_DECIBELS, top]}
         st.plotly_chart(empty, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
         place("curve")
     with small:
@@ -99,8 +101,8 @@ def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
     return {"stairs": [{**path, "colour": charts.CHANGED}]}
 
 
-def curve_marks(look: Look, bits: int, noise: float) -> Marks:
-    """The path through all bit widths, which stays where only the bits move, and where we are on it."""
+def curve_of(look: Look) -> dict[str, Any]:
+    """Signal to noise at all bit widths, which stays where only the bits move; where nothing is lost, no point."""
     chosen = {name: look.step.settings[name] for name in CURVE}
 
     def work() -> dict[str, Any]:
@@ -110,7 +112,13 @@ def curve_marks(look: Look, bits: int, noise: float) -> Marks:
         return {"xs": rows["bits"].tolist(), "ys": rows["sqnr_db"].tolist(), "texts": texts}
 
     path = cached.answer(f"curve {look.subject} {look.key} {look.layer} {symmetric(look)} {chosen}", work)
-    marks: list[dict[str, Any]] = [{"kind": "path", **(path or {}), "colour": charts.KEPT}]
+    assert path is not None
+    return path
+
+
+def curve_marks(look: Look, bits: int, noise: float) -> Marks:
+    """The path through all bit widths, and where we are on it."""
+    marks: list[dict[str, Any]] = [{"kind": "path", **curve_of(look), "colour": charts.KEPT}]
     if np.isfinite(noise):
         here = {"kind": "dot", "x": bits, "y": noise, "text": f"{bits} bit: {noise:.1f} dB"}
         marks.append({**here, "below": True, "colour": charts.CHANGED})
@@ -148,7 +156,8 @@ def moving(look: Look) -> Moving:
     rounded = symmetric(look)
     widest = int(param.scale.argmax())
     table = level_table(param, rounded, widest)
-    lost = grids.errors_in_steps(look.weight, param).numpy()
+    lost = grids.errors_in_steps(look.weight, param, rounded).numpy()
+    masked = bool((look.weight == 0).any())
     errors, edges = np.histogram(np.clip(lost, -1, 1), 40, (-1.0, 1.0))
     shares = errors / max(errors.sum(), 1)
     histogram = {
@@ -159,7 +168,7 @@ def moving(look: Look) -> Moving:
         "fill": True,
     }
     marks = {
-        **level_marks(table, masked=bool((look.weight == 0).any())),
+        **level_marks(table, masked),
         **stair_marks(param, rounded, widest),
         **curve_marks(look, look.row["bits"], look.row["sqnr_db"]),
         "errors": [histogram],
@@ -167,23 +176,11 @@ def moving(look: Look) -> Moving:
     at = grids.busiest(look.weight)
     before, codes, after = grids.corner(look.weight, param, at=at)
     limit = reach(before)
-    whose = (
-        "the whole layer"
-        if len(param.scale) == 1
-        else f"scale {widest + 1} of {len(param.scale):,}, the widest"
-    )
-    beyond = float((np.abs(lost) > 0.5 + 1e-6).mean()) if len(lost) else 0.0
     return Moving(
         marks,
         {
-            "levels": caption(
-                f"{len(table):,} levels for {whose}; {int((table['weights'] > 0).sum()):,} are used. Step {float(param.scale[widest]):.4g}, "
-                f"zero point {int(param.zero[widest])}. Sticks: how many of its weights land on each level, to scale "
-                "with the tallest." + (" Too many levels to draw." if len(table) > MOST_LEVELS else "")
-            ),
-            "errors": caption(
-                f"The tallest bar holds {100 * shares.max():.1f} % of the weights; {100 * beyond:.2f} % were clipped."
-            ),
+            "levels": caption(said_of_levels(look, param, table, masked)),
+            "errors": caption(said_of_errors(look, lost, float(shares.max()), masked)),
             "curve": caption("Each bit brings about 6 dB: half the error."),
             "corner": caption(
                 "Around the largest weight."
@@ -198,13 +195,49 @@ def moving(look: Look) -> Moving:
     )
 
 
+def said_of_levels(look: Look, grid: Grid, table: pd.DataFrame, masked: bool) -> str:
+    """Whose levels they are, how far apart, and what the sticks leave out."""
+    widest, scales = int(grid.scale.argmax()), len(grid.scale)
+    scale = float(grid.scale[widest])
+    if scales == 1:
+        whose = "the whole layer"
+    else:
+        whose = (
+            f"the widest of {scales:,} scales"
+            if look.large
+            else f"scale {widest + 1} of {scales:,}, the widest"
+        )
+    apart = (
+        f"They are -{scale:.4g} and {scale:.4g}."
+        if symmetric(look) and grid.bits == 1
+        else f"Step {scale:.4g}, zero point {int(grid.zero[widest])}."
+    )
+    sticks = "Sticks: how many of its weights land on each level, to scale with the tallest"
+    return (
+        f"{len(table):,} levels for {whose}; {int((table['weights'] > 0).sum()):,} are used. {apart} {sticks}"
+        f"{'; exact zeros are not drawn' if masked else ''}."
+        + (" Too many levels to draw." if len(table) > MOST_LEVELS else "")
+    )
+
+
+def said_of_errors(look: Look, lost: NDArray[np.floating[Any]], tallest: float, masked: bool) -> str:
+    """How high the bars are, what the two at the ends stand for, and how much was clipped."""
+    of = "the weights that are not zero" if masked else "the weights"
+    outside = float((np.abs(lost) > 1).mean()) if len(lost) else 0.0
+    ends = f" {figures.text(outside, 'share')} are off by more than a step: they are in the bars at the ends."
+    return (
+        f"The tallest bar holds {100 * tallest:.1f} % of {of}.{ends if outside else ''} "
+        f"Clipped: {figures.text(look.row['clipped'], 'share')} of all."
+    )
+
+
 def layers(look: Look) -> str:
     """What the step did to each layer, and what rounding the inputs of layers costs, where it does that."""
     table = figures.table(
         look.report.tables["layers"],
         {
             "layer": figures.Column("layer"),
-            "weights": figures.Column("weights"),
+            **({} if look.large else {"weights": figures.Column("weights")}),
             "bits": figures.Column("bits"),
             "bits_per_weight": figures.Column("with scales", "bits"),
             "sqnr_db": figures.Column("signal to noise", "dB"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+import pytest
+import torch
 
-from pages.parts import charts
+from engine.types import Basis, Figure
+from pages.parts import charts, figures, pictures
 
 
 def test_sizes_leave_zeros_out_and_are_hollow_where_signs_differ() -> None:
@@ -47,3 +51,34 @@ def test_every_byte_is_in_the_treemap_and_every_tile_below_its_root() -> None:
         ("a/codes", "a", 30),
         ("a/scales", "a", 3),
     ]
+
+
+def test_a_histogram_of_nothing_has_no_bar() -> None:
+    (trace,) = charts.histogram(torch.zeros(3, 4), "fc1")["data"]
+    assert trace["y"].sum() == 0
+
+
+def test_a_picture_of_large_kernels_has_whole_kernels_only() -> None:
+    weight = torch.arange(300 * 200 * 9, dtype=torch.float32).reshape(300, 200, 3, 3)
+    down, across = charts.strides(weight)
+    assert (down, across) == (2, 2)  # 1,200 x 800 pixels with the gaps, of which 600 are drawn
+    picture = charts.as_picture(weight)
+    assert max(picture.shape) <= 600
+    for row, column in ((0, 0), (3, 5), (149, 99)):
+        tile = picture[4 * row : 4 * row + 3, 4 * column : 4 * column + 3]
+        np.testing.assert_array_equal(tile, weight[down * row, across * column])
+    assert "1 of 2 rows and 1 of 2 columns of kernels" in pictures.kept_legend(of=weight)
+    assert "Too large" not in pictures.kept_legend(of=weight[:100, :100])
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "0.00 %"), (1e-6, "<0.01 %"), (1 / 3, "33.33 %"), (1 - 1e-6, ">99.99 %"), (1.0, "100.00 %")],
+)
+def test_a_share_is_not_rounded_to_none_or_all(share: float, said: str) -> None:
+    assert figures.text(share, "share") == said
+
+
+def test_a_gain_is_told_in_points() -> None:
+    gain = Figure("gain over the plain student", 0.012, "share", Basis.MEASURED, "by hand", (0.005, 0.019))
+    assert '<div class="value">+1.20 points</div>' in figures.Tile("Gain", gain, figures.said(gain)).html()

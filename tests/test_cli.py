@@ -53,7 +53,7 @@ def test_techniques_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> N
             json.dumps(dict(known.defaults))
         )
         assert all(s["help"] and s["allowed"] for s in listed[name]["settings"])
-    assert "epochs = 3  (a whole number from 1 to 30)" in call(capsys, "techniques")
+    assert "epochs = 3  (a whole number from 1 to 60)" in call(capsys, "techniques")
 
 
 def test_compress_writes_decodes_and_measures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

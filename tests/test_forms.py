@@ -425,7 +425,7 @@ def test_noise_is_given_no_reason() -> None:
 
 def test_why_of_the_sparse_form() -> None:
     at = Figure("CSR break-even", 0.925, "share", Basis.MEASURED, "by hand", (0.9, 0.95))
-    rule = "a layer of fc1's size gains only above about 92 % zeros, and fc1 has"
+    rule = "a layer of fc1's size gains only above about 92.5 % zeros, and fc1 has"
     assert forms.why_csr(*FASTER, "fc1", 0.97, at) == f"2.00 times as fast: zeros are skipped; {rule} 97 %."
     slow = forms.why_csr(*SLOWER, "fc1", 0.5, at)
     assert slow.startswith("2.00 times the time: each kept weight brings its index")

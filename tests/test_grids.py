@@ -272,6 +272,15 @@ def test_clipped_counts_what_is_beyond_the_ends() -> None:
     assert grids.error(values, grids.quantize(values, 8), True).clipped == 0.0
 
 
+def test_a_step_of_one_symmetric_bit_is_the_distance_of_its_two_levels() -> None:
+    values = torch.tensor([-1.0, 0.5, 1.5, 5.0, -2.0, 2.0])  # mean size 2: levels -2 and 2, clipped beyond 4
+    grid = grids.quantize(values, 1)
+    assert grid.scale.item() == 2.0
+    lost = grids.errors_in_steps(values, grid)
+    torch.testing.assert_close(lost, torch.tensor([0.25, -0.375, -0.125, 0.75, 0.0, 0.0]))
+    assert grids.error(values, grid, True).clipped == pytest.approx(1 / 6)
+
+
 def test_levels_count_every_weight_of_the_row_once() -> None:
     values = normal(3, 10)
     grid = grids.quantize(values, 3, False, "group", 4)

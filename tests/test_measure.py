@@ -45,16 +45,24 @@ def test_half_widths_at_98_5_percent() -> None:
 
 
 def test_paired_difference_by_hand() -> None:
-    # 100 samples of class 0; 6 lost, 2 won: change -0.04, error sqrt(8 - 16 / 100) / 100 = 0.028
+    # 100 samples of class 0; 6 lost, 2 won: change -0.04; with half a sample more in each of the four cells
+    # -4 / 102 = -0.03922, error sqrt(9 - 16 / 102) / 102 = 0.029154
     labels = torch.zeros(100, dtype=torch.int64)
     before, after = torch.zeros_like(labels), torch.zeros_like(labels)
     after[:6] = 1
     before[6:8] = 1
     figure = measure.paired_difference(before, after, labels)
     assert figure.value == pytest.approx(-0.04)
-    assert figure.spread == pytest.approx((-0.04 - 1.96 * 0.028, -0.04 + 1.96 * 0.028), abs=1e-5)
+    assert figure.spread == pytest.approx((-0.03922 - 1.96 * 0.029154, -0.03922 + 1.96 * 0.029154), abs=1e-5)
     assert figure.basis is Basis.MEASURED
     assert "2 won, 6 lost of the same 100" in figure.how
+
+
+def test_a_paired_difference_of_nothing_is_not_certain() -> None:
+    labels = torch.zeros(100, dtype=torch.int64)
+    figure = measure.paired_difference(labels, labels, labels)
+    assert figure.value == 0.0
+    assert figure.spread == pytest.approx((-1.96 / 102, 1.96 / 102), abs=1e-5)
 
 
 @given(triples)
@@ -63,8 +71,9 @@ def test_paired_figures_agree_with_the_accuracies(rows: list[tuple[int, int, int
     one, two = measure.accuracy_of(before, labels), measure.accuracy_of(after, labels)
     change = measure.paired_difference(before, after, labels)
     assert change.value == pytest.approx(two.value - one.value)
-    assert one.spread is not None
-    assert one.spread[0] <= one.value <= one.spread[1]
+    for figure in (one, change):
+        assert figure.spread is not None
+        assert figure.spread[0] <= figure.value <= figure.spread[1]
 
 
 def test_accuracy_runs_the_net_and_leaves_its_mode() -> None:

@@ -700,6 +700,62 @@ def test_a_training_that_cannot_work_on_the_net_is_not_offered(page: str) -> Non
     assert [button for button in visit.at.button if button.key == "run"] == []
 
 
+@pytest.mark.parametrize(
+    ("page", "recipe", "model", "said"),
+    [
+        (
+            "low_rank",
+            '[["low_rank",{"by":"rank","rank":75,"leave_out":["fc1"]}]]',
+            "lenet-300-100",
+            "left out",
+        ),
+        (
+            "prune",
+            '[["prune_weights",{"sparsity":0.9,"leave_out":["fc1"]}]]',
+            SMALL,
+            "is left out: it stays as it is",
+        ),
+        (
+            "quantize",
+            '[["prune_weights",{"sparsity":0.8}],["quantize",{"bits":1}]]',
+            SMALL,
+            "exact zeros are not drawn",
+        ),
+    ],
+)
+def test_what_is_left_out_of_a_picture_is_said(page: str, recipe: str, model: str, said: str) -> None:
+    visit = Visit(page, m=model, r=recipe)
+    assert said in visit.html + visit.words
+
+
+def test_a_share_that_was_clipped_is_the_same_in_words_and_table() -> None:
+    recipe = (
+        '[["prune_weights",{"sparsity":0.9}],["quantize",{"bits":4,"range":"percentile","percentile":99}]]'
+    )
+    visit = Visit("quantize", m=SMALL, r=recipe)
+    spoken = re.search(r"Clipped: ([<>\d.]+ %) of all", unescape(visit.html))
+    assert spoken is not None
+    assert f"{spoken[1]}</td>" in unescape(visit.html)
+
+
+def test_the_layers_of_a_recurrent_net_share_all_its_multiply_adds() -> None:
+    table = cached.layers(cached.subject("lstm-32", zoo.entry("lstm-32").data), "[]")
+    assert table["macs"].sum() == count.macs(zoo.load("lstm-32")).value
+    assert (table["macs"] > 0).all()
+
+
+def test_damage_says_how_many_are_zero_where_more_are_than_it_was_asked_for() -> None:
+    recipe = '[["prune_weights",{"sparsity":0.8}],["optimal_brain_damage",{"sparsity":0.6}]]'
+    answer = live.answer(
+        cached.subject(SMALL, zoo.entry(SMALL).data),
+        technique.complete(Recipe.from_key(recipe)),
+        1,
+        "fc1",
+        True,
+    )
+    assert answer["marks"]["groups"][0]["text"] == "80 % zero"
+
+
 def test_a_change_of_accuracy_is_told_in_points() -> None:
     change = measure.paired_difference(torch.tensor([1, 1, 1, 0]), torch.tensor([1, 0, 0, 0]), torch.ones(4))
     html = figures.Tile("Change", change, figures.said(change)).html()

@@ -203,12 +203,13 @@ def _row(label: str, values: Tensor, grid: Grid, symmetric: bool) -> dict[str, A
     scales, weights = grid.scale.numel(), values.numel()
     # Each scale is a 32-bit float; a zero point is a code.
     overhead = scales * (32 + (0 if symmetric else grid.bits))
+    third = symmetric and grid.bits == 1 and bool((grid.codes == 0).any())  # a symbol for pruned zeros
     return {
         "layer": label,
         "weights": weights,
         "bits": grid.bits,
         "scales": scales,
-        "bits_per_weight": grid.bits + overhead / weights,
+        "bits_per_weight": grid.bits + third + overhead / weights,
         **vars(error),
         "range_low": float(((bottom - grid.zero) * grid.scale).min()),
         "range_high": float(((top - grid.zero) * grid.scale).max()),
@@ -226,7 +227,8 @@ def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
             mean_bits,
             "bits",
             Basis.MODELLED,
-            "code width + 32 bits per scale + a code per zero point, over the weights of this step's layers",
+            "code width (2 bits for the three symbols of pruned signs) + 32 bits per scale + a code per zero "
+            "point, over the weights of this step's layers",
         ),
         Figure(
             "mean squared error",

@@ -272,9 +272,9 @@ def where(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
-    """One row per layer with a weight: shape, parameters, MACs, zeros, dense and packed bytes.
+    """One row per weight: layer, shape, how many, zeros, dense and packed bytes, type, output, MACs.
 
-    Of a large net: the original's, and packed bytes where its file is written.
+    The matrices of an LSTM share its MACs by their sizes: each is used once a step. Of a large net: the original's, and packed bytes where its file is written.
     """
     if is_large(subject):
         bundle, found = original(subject), written(subject, key) if is_written else None
@@ -289,17 +289,20 @@ def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
             {
                 "layer": label,
                 "shape": " x ".join(map(str, weight.shape)),
-                "parameters": weight.numel(),
+                "weights": weight.numel(),
                 "sparsity": 1 - int(weight.count_nonzero()) / weight.numel(),
                 "dense bytes": 4 * weight.numel(),
                 "packed bytes": packed.get(name),
+                "module": name.rpartition(".")[0],
             }
         )
     table = pd.DataFrame(rows)
     if not bundle.arch.runs:
-        return table
-    macs = count.layer_macs(bundle)[["layer", "type", "output", "macs"]]
-    return table.merge(macs, on="layer", how="left")
+        return table.drop(columns="module")
+    macs = count.layer_macs(bundle).rename(columns={"layer": "module"})[["module", "type", "output", "macs"]]
+    table = table.merge(macs, on="module", how="left")
+    shares = table["weights"] / table.groupby("module")["weights"].transform("sum")
+    return table.assign(macs=(shares * table["macs"]).round().astype(int)).drop(columns="module")
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -43,9 +43,7 @@ def histogram(values: Tensor, name: str, bins: int = 160) -> Chart:
     """Weights over their value, exact zeros aside; zero is in the middle, so that a band around it fits."""
     flat = values.detach().flatten().numpy()
     flat = flat[flat != 0]
-    if not len(flat):
-        flat = np.zeros(1, np.float32)
-    reach = float(np.abs(flat).max()) or 1.0
+    reach = float(np.abs(flat).max(initial=0.0)) or 1.0
     counts, edges = np.histogram(flat, bins, (-reach, reach))
     centres = (edges[:-1] + edges[1:]) / 2
     trace = {
@@ -390,9 +388,38 @@ def tradeoff(frame: pd.DataFrame, hover: list[str]) -> Chart:
 # ---------------------------------------------------------------- pictures of tensors
 
 
-def as_picture(weight: Tensor) -> NDArray[np.float32]:
-    """A weight as a 2-D array: matrices as they are, kernels as tiles (outputs down, inputs across)."""
-    values = weight.detach().float().numpy()
+MOST_PIXELS = 600  # of a side of a picture
+
+
+def as_picture(weight: Tensor, most: int = MOST_PIXELS) -> NDArray[np.float32]:
+    """A weight as a 2-D array: matrices as they are, kernels as tiles (outputs down, inputs across).
+
+    Where a side would pass `most` pixels, every k-th row, column or kernel is in it; a kernel is never cut.
+    """
+    values = _in_rows(weight)
+    down, across = strides(weight, most)
+    values = values[::down, ::across]
+    if values.ndim == 2:
+        return values
+    outputs, inputs, height, width = values.shape
+    tiles = np.full((outputs, height + 1, inputs, width + 1), np.nan, np.float32)
+    tiles[:, :height, :, :width] = values.transpose(0, 2, 1, 3)
+    return tiles.reshape(outputs * (height + 1), inputs * (width + 1))[:-1, :-1]
+
+
+def strides(weight: Tensor, most: int = MOST_PIXELS) -> tuple[int, int]:
+    """Every how many-th row and column (of a matrix, or of kernels) is in its picture."""
+    values = _in_rows(weight)
+    tile = [side + 1 for side in values.shape[2:]] or [1, 1]
+    down, across = (
+        max(1, -(-count // (most // side))) for count, side in zip(values.shape[:2], tile, strict=True)
+    )
+    return down, across
+
+
+def _in_rows(weight: Tensor) -> NDArray[np.float32]:
+    """A matrix, or kernels (down, across, height, width): where inputs are few they run on as text does."""
+    values: NDArray[np.float32] = weight.detach().float().numpy()
     if values.ndim <= 2:
         return np.atleast_2d(values)
     outputs, inputs, height, width = values.shape
@@ -403,16 +430,7 @@ def as_picture(weight: Tensor) -> NDArray[np.float32]:
             [values.reshape(-1, 1, height, width), np.full((spare, 1, height, width), np.nan)]
         )
         values = flat.reshape(-1, across, height, width)
-        outputs, inputs = values.shape[:2]
-    tiles = np.full((outputs, height + 1, inputs, width + 1), np.nan, np.float32)
-    tiles[:, :height, :, :width] = values.transpose(0, 2, 1, 3)
-    return tiles.reshape(outputs * (height + 1), inputs * (width + 1))[:-1, :-1]
-
-
-def shrink(picture: NDArray[Any], most: int = 600) -> NDArray[Any]:
-    """Every k-th row and column of a large picture, so that neither side passes `most` pixels."""
-    steps = [max(1, -(-side // most)) for side in picture.shape[:2]]
-    return picture[:: steps[0], :: steps[1]]
+    return values
 
 
 def _ramp(low: str, high: str, steps: int) -> Rgb:
@@ -436,9 +454,9 @@ SIGNED_COLOURS = np.concatenate(
 ).astype(np.uint8)
 
 
-def kept_map(weight: Tensor, most: int = 600) -> Picture:
+def kept_map(weight: Tensor, most: int = MOST_PIXELS) -> Picture:
     """Kept weights in blue, the stronger the darker; removed ones in pale orange; gaps in grey."""
-    picture = shrink(as_picture(weight), most)
+    picture = as_picture(weight, most)
     strength = np.abs(picture)
     top = float(np.nanmax(strength)) or 1.0
     with np.errstate(invalid="ignore"):
@@ -447,9 +465,9 @@ def kept_map(weight: Tensor, most: int = 600) -> Picture:
     return Picture(numbers.astype(np.uint8), KEPT_COLOURS)
 
 
-def signed_map(weight: Tensor, reach: float, most: int = 600) -> Picture:
+def signed_map(weight: Tensor, reach: float, most: int = MOST_PIXELS) -> Picture:
     """Values from -reach to reach: orange below zero, white at zero, blue above; gaps in grey."""
-    picture = shrink(as_picture(weight), most)
+    picture = as_picture(weight, most)
     numbers = np.rint(31 + 31 * np.clip(np.nan_to_num(picture) / (reach or 1), -1, 1))
     numbers[np.isnan(picture)] = len(SIGNED_COLOURS) - 1
     return Picture(numbers.astype(np.uint8), SIGNED_COLOURS)

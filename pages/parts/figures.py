@@ -15,14 +15,18 @@ from pages.parts.glossary import explained
 def text(value: float, unit: str) -> str:
     """A value in the unit that people read: bytes as KB (1000 B), shares as per cent.
 
-    >>> text(1066440, "bytes"), text(0.9821, "share"), text(2.5e-4, "seconds")
-    ('1,066.4 KB', '98.21 %', '0.250 ms')
+    A share is not rounded to none or all.
+
+    >>> text(1066440, "bytes"), text(0.9821, "share"), text(0.999999, "share"), text(2.5e-4, "seconds")
+    ('1,066.4 KB', '98.21 %', '>99.99 %', '0.250 ms')
     """
     match unit:
         case "bytes" | "B":
             return _scaled(value, (("MB", 1e6), ("KB", 1e3), ("B", 1)), 1)
         case "share":
-            return f"{100 * value:.2f} %"
+            if 0 < abs(value) < 5e-5:
+                return f"{'<' if value > 0 else '>-'}0.01 %"
+            return ">99.99 %" if 0.99995 <= value < 1 else f"{100 * value:.2f} %"
         case "seconds":
             return f"{1e3 * value:.3f} ms" if value < 1 else f"{value:.2f} s"
         case "MAC":
@@ -75,7 +79,7 @@ def _margin(figure: Figure) -> str:
 
 def is_change(figure: Figure) -> bool:
     """Whether this is a difference of two shares: it is told in points."""
-    return figure.unit == "share" and "change" in figure.name
+    return figure.unit == "share" and any(word in figure.name for word in ("change", "gain"))
 
 
 def said(figure: Figure) -> str:

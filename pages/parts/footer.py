@@ -8,7 +8,7 @@ from html import escape
 import streamlit as st
 from safetensors.torch import save as save_tensors
 
-from engine import forms, measure, packfile, script
+from engine import forms, measure, packfile, script, theory, zoo
 from engine.types import Figure, SlimscopeError
 from pages.parts import cached, figures, glossary, session, whole
 from pages.parts.pictures import gallery, picture_of
@@ -204,9 +204,8 @@ def take_away(subject: str, key: str) -> None:
         width="stretch",
         key="get-dense",
     )
-    dense.caption(
-        "The decoded 32-bit weights, for any PyTorch code: zeros are stored, so this file is not smaller."
-    )
+    size = figures.text(theory.dense_file(bundle).value, "B")
+    dense.caption(f"{size}: the decoded 32-bit weights, for any PyTorch code. A zero takes 4 bytes, too.")
     text.download_button(
         "Script (.py)",
         lambda: script.script(name, steps, *scale),
@@ -219,6 +218,7 @@ def take_away(subject: str, key: str) -> None:
     text.caption("Python that makes the same file again.")
     st.markdown("**The same from the command line**:")
     recipe = session.brief(steps).key
+    source = name if name in zoo.ENTRIES else "FILE"
     st.code(
-        f"slimscope compress {name} --recipe '{recipe}' --out {name}.slim", language="sh", wrap_lines=True
+        f"slimscope compress {source} --recipe '{recipe}' --out {name}.slim", language="sh", wrap_lines=True
     )

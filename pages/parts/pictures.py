@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pages.parts import charts
+from pages.parts import charts, figures
 
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
@@ -90,9 +90,16 @@ def legend(*entries: tuple[str, str]) -> str:
     return f'<div class="legend">{items}</div>'
 
 
-def kept_legend(kept: str = "kept (darker is larger)", removed: str = "removed") -> str:
-    """What the colours of `charts.kept_map` mean."""
-    return legend((charts.KEPT, kept), ("#fad6b8", removed))
+def kept_legend(
+    kept: str = "kept (darker is larger)", removed: str = "removed", of: Tensor | None = None
+) -> str:
+    """What the colours of `charts.kept_map` mean, and what of a large weight `of` is in it."""
+    colours = legend((charts.KEPT, kept), ("#fad6b8", removed))
+    down, across = (1, 1) if of is None else charts.strides(of)
+    if of is None or down * across == 1:
+        return colours
+    words = f"Too large to draw whole: 1 of {down} rows and 1 of {across} columns"
+    return colours + figures.caption(f"{words}{' of kernels' if of.dim() > 2 else ''}.")
 
 
 def corner(title: str, cells: Tensor, digits: int, reach: float = 0.0) -> str:
