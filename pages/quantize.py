@@ -181,7 +181,7 @@ def moving(look: Look) -> Moving:
         {
             "levels": caption(said_of_levels(look, param, table, masked)),
             "errors": caption(said_of_errors(look, lost, float(shares.max()), masked)),
-            "curve": caption("Each bit brings about 6 dB: half the error."),
+            "curve": caption("From 2 bits on, each bit brings about 6 dB: half the error."),
             "corner": caption(
                 "Around the largest weight."
                 if look.large
@@ -208,7 +208,7 @@ def said_of_levels(look: Look, grid: Grid, table: pd.DataFrame, masked: bool) ->
             else f"scale {widest + 1} of {scales:,}, the widest"
         )
     apart = (
-        f"They are -{scale:.4g} and {scale:.4g}."
+        f"They are -{scale:.4g}{', 0' if len(table) > 2 else ''} and {scale:.4g}."
         if symmetric(look) and grid.bits == 1
         else f"Step {scale:.4g}, zero point {int(grid.zero[widest])}."
     )
