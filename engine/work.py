@@ -38,7 +38,7 @@ SAMPLES = 1000  # validation samples that sweeps and scans look at unless told
 PART = 1000  # test samples whose answers are kept at once
 
 ACCURACY_HOW = "share right of n fixed, stratified validation samples; Wilson 95 % interval low..high"
-CHANGE_HOW = "accuracy minus that of the start on the same samples; McNemar 95 % interval"
+CHANGE_HOW = "accuracy minus that of the start on the same samples; Agresti-Min 95 % interval"
 BYTES_HOW = "bytes of the compressed file, written and counted, with header, scales and biases"
 
 

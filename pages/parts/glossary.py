@@ -24,7 +24,7 @@ TERMS = {
     "logit": "A net's raw score of a class, before softmax turns scores into shares.",
     "low rank": "A matrix written as a tall one times a wide one, which is smaller below the break-even rank.",
     "MAC": "One multiplication with its addition; the usual measure of a net's work.",
-    "McNemar interval": "The 95 % interval of a difference, from the samples on which two nets disagree.",
+    "Agresti-Min interval": "The 95 % interval of a difference, from the samples on which two nets disagree.",
     "parameters": "All trained numbers of the net: weights, biases and those of batch-norm.",
     "Pareto front": "The settings that nothing beats: nothing else is as small and as accurate, and better in one.",
     "pruning": "Setting weights to zero. It saves bytes only in a format that does not store zeros.",
