@@ -9,6 +9,7 @@ import streamlit as st
 
 TERMS = {
     "accuracy": "The share of samples that the net classifies right, measured by running it.",
+    "Agresti-Min interval": "The 95 % interval of a difference, from the samples on which two nets disagree.",
     "basis": "Where a number comes from: counted (exact), modelled (a formula) or measured (observed).",
     "bit width": "How many bits one stored weight takes; b bits can tell 2^b values apart.",
     "break-even": "The rank above which two thin layers hold more weights than the layer they replace.",
@@ -24,7 +25,6 @@ TERMS = {
     "logit": "A net's raw score of a class, before softmax turns scores into shares.",
     "low rank": "A matrix written as a tall one times a wide one, which is smaller below the break-even rank.",
     "MAC": "One multiplication with its addition; the usual measure of a net's work.",
-    "Agresti-Min interval": "The 95 % interval of a difference, from the samples on which two nets disagree.",
     "parameters": "All trained numbers of the net: weights, biases and those of batch-norm.",
     "Pareto front": "The settings that nothing beats: nothing else is as small and as accurate, and better in one.",
     "pruning": "Setting weights to zero. It saves bytes only in a format that does not store zeros.",
