@@ -33,7 +33,7 @@ from engine.data import Data, Samples
 from engine.surgery import weight_layers
 from engine.types import Bundle, Cancelled, Progress, Recipe, Report, SlimscopeError, Step
 
-VERSION = 1  # raised when equal recipes would give other numbers than before
+VERSION = 2  # raised when equal recipes would give other numbers than before
 SAMPLES = 1000  # validation samples that sweeps and scans look at unless told
 PART = 1000  # test samples whose answers are kept at once
 

@@ -94,8 +94,14 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     if setting != "sparsity":
         return None
     weights = [weight for _, weight in count.weights(look.before)]
-    already = 1 - sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
-    return Ahead([here(max(stop, already)) for stop in stops])
+    sizes, zeros = [w.numel() for w in weights], [int((w == 0).sum()) for w in weights]
+    if look.step.settings["scope"] == "model":
+        sizes, zeros = [sum(sizes)], [sum(zeros)]
+
+    def at(stop: float) -> float:  # what is zero already stays so
+        return sum(max(stop * n, z) for n, z in zip(sizes, zeros, strict=True)) / sum(sizes)
+
+    return Ahead([here(at(stop)) for stop in stops])
 
 
 def moving(look: Look) -> Moving:

@@ -11,7 +11,9 @@ from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import kept_legend, of_tensor, side_by_side
+from pages.parts.pictures import kept_legend, of_tensor, sampled, side_by_side
+
+PIXELS = 400  # of a side of a picture, at most
 
 
 def makes_channels(bundle: Bundle, weight: str) -> bool:
@@ -148,10 +150,10 @@ def maps(look: Look, gone: list[int]) -> str:
         words = f"{label} reads them: its input slices" if axis else f"{label}: its filters"
         left = whole.index_fill(axis, torch.tensor(places, dtype=torch.long), 0.0)
         alt = f"{label}, kept and removed"
-        pair = of_tensor(charts.kept_map(left, 400), alt, 300) + of_tensor(
-            charts.kept_map(whole, 400), f"{label} before pruning", 300, "was"
+        pair = of_tensor(charts.kept_map(left, PIXELS), alt, 300) + of_tensor(
+            charts.kept_map(whole, PIXELS), f"{label} before pruning", 300, "was"
         )
-        drawn.append((pair, words))
+        drawn.append((pair, f"{words}. {sampled(whole, PIXELS)}"))
     return side_by_side(drawn)
 
 

@@ -9,7 +9,9 @@ from engine.types import Bundle
 from pages.parts import charts, figures, frame
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import legend, of_tensor, side_by_side
+from pages.parts.pictures import legend, of_tensor, sampled, side_by_side
+
+PIXELS = 300  # of a side of a picture, at most
 
 
 def form(look: Look) -> str:
@@ -51,7 +53,8 @@ def still(look: Look, place: Place) -> None:
         )
     st.subheader("The matrix, its approximation and what is missing", anchor=False)
     place("pictures")
-    st.html(legend(("#08519c", "positive"), ("#b35806", "negative")))
+    drawn = figures.caption(sampled(factors.matrix(look.weight, form(look)), PIXELS))
+    st.html(legend(("#08519c", "positive"), ("#b35806", "negative")) + drawn)
     st.subheader("Layer by layer", anchor=False)
     place("layers")
 
@@ -89,7 +92,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
 def moving(look: Look) -> Moving:
     row, kind = look.row, form(look)
     table = layers(look)
-    if not row or row["rank"] != row["rank"] or look.layer in look.step.settings["leave_out"]:
+    if not row or row["rank"] != row["rank"]:
         words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
         return Moving({"spectrum": [], "cost": []}, {"pictures": "", "layers": figures.notice(words) + table})
     rank, parts = int(row["rank"]), factors.decompose(look.weight, kind)
@@ -98,7 +101,7 @@ def moving(look: Look) -> Moving:
     reach = scale(whole)
     titles = ("original", f"rank {rank}", "difference")
     pictures = side_by_side(
-        (of_tensor(charts.signed_map(part, reach, 300), f"{look.layer}, {title}", 260, "both"), title)
+        (of_tensor(charts.signed_map(part, reach, PIXELS), f"{look.layer}, {title}", 260, "both"), title)
         for title, part in zip(titles, (whole, thin, whole - thin), strict=True)
     )
     return Moving(rank_marks(look, rank), {"pictures": pictures, "layers": table})
@@ -106,10 +109,9 @@ def moving(look: Look) -> Moving:
 
 def layers(look: Look) -> str:
     rows = look.report.tables["layers"]
+    split = rows.assign(energy_kept=rows["energy_kept"].where(rows["applied"]))  # others keep all they have
     return figures.table(
-        rows.assign(
-            energy_kept=rows["energy_kept"].where(rows["applied"])
-        ),  # of the others, what it would be
+        split,
         {
             "layer": figures.Column("layer"),
             "full_rank": figures.Column("full rank"),

@@ -215,7 +215,7 @@ def said_of_levels(look: Look, grid: Grid, table: pd.DataFrame, masked: bool) ->
     sticks = "Sticks: how many of its weights land on each level, to scale with the tallest"
     return (
         f"{len(table):,} levels for {whose}; {int((table['weights'] > 0).sum()):,} are used. {apart} {sticks}"
-        f"{'; exact zeros are not drawn' if masked else ''}."
+        f"{'; that of zero is not drawn' if masked else ''}."
         + (" Too many levels to draw." if len(table) > MOST_LEVELS else "")
     )
 

@@ -82,3 +82,10 @@ def test_a_share_is_not_rounded_to_none_or_all(share: float, said: str) -> None:
 def test_a_gain_is_told_in_points() -> None:
     gain = Figure("gain over the plain student", 0.012, "share", Basis.MEASURED, "by hand", (0.005, 0.019))
     assert '<div class="value">+1.20 points</div>' in figures.Tile("Gain", gain, figures.said(gain)).html()
+
+
+@pytest.mark.parametrize(
+    ("shape", "picture"), [((1, 1, 700, 700), (700, 700)), ((4, 5, 3), (7, 19)), ((6,), (1, 6))]
+)
+def test_a_weight_of_any_shape_has_a_picture(shape: tuple[int, ...], picture: tuple[int, int]) -> None:
+    assert charts.as_picture(torch.ones(shape)).shape == picture

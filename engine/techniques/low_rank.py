@@ -222,7 +222,7 @@ def _untouched(label: str, shape: tuple[int, ...], form: str, why: str) -> dict[
         "layer": label,
         "form": form,
         "full_rank": full,
-        "rank": full,
+        "rank": None,
         "break_even": factors.break_even(shape, form) if form else None,
         "energy_kept": 1.0,
         "error": 0.0,

@@ -298,7 +298,7 @@ def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows)
     if not bundle.arch.runs:
-        return table.drop(columns="module")
+        return table.drop(columns="module", errors="ignore")
     macs = count.layer_macs(bundle).rename(columns={"layer": "module"})[["module", "type", "output", "macs"]]
     table = table.merge(macs, on="module", how="left")
     shares = table["weights"] / table.groupby("module")["weights"].transform("sum")

@@ -394,10 +394,11 @@ MOST_PIXELS = 600  # of a side of a picture
 def as_picture(weight: Tensor, most: int = MOST_PIXELS) -> NDArray[np.float32]:
     """A weight as a 2-D array: matrices as they are, kernels as tiles (outputs down, inputs across).
 
-    Where a side would pass `most` pixels, every k-th row, column or kernel is in it; a kernel is never cut.
+    Where a side would pass `most` pixels, every k-th row, column or kernel is in it; a kernel is never cut,
+    not even one that is larger by itself.
     """
     values = _in_rows(weight)
-    down, across = strides(weight, most)
+    down, across = _strides(values, most)
     values = values[::down, ::across]
     if values.ndim == 2:
         return values
@@ -409,10 +410,13 @@ def as_picture(weight: Tensor, most: int = MOST_PIXELS) -> NDArray[np.float32]:
 
 def strides(weight: Tensor, most: int = MOST_PIXELS) -> tuple[int, int]:
     """Every how many-th row and column (of a matrix, or of kernels) is in its picture."""
-    values = _in_rows(weight)
+    return _strides(_in_rows(weight), most)
+
+
+def _strides(values: NDArray[np.float32], most: int) -> tuple[int, int]:
     tile = [side + 1 for side in values.shape[2:]] or [1, 1]
     down, across = (
-        max(1, -(-count // (most // side))) for count, side in zip(values.shape[:2], tile, strict=True)
+        -(-count // max(1, most // side)) for count, side in zip(values.shape[:2], tile, strict=True)
     )
     return down, across
 
@@ -422,6 +426,8 @@ def _in_rows(weight: Tensor) -> NDArray[np.float32]:
     values: NDArray[np.float32] = weight.detach().float().numpy()
     if values.ndim <= 2:
         return np.atleast_2d(values)
+    if values.ndim != 4:  # kernels along a line, or in space: each as one row
+        values = values.reshape(*values.shape[:2], 1, -1)
     outputs, inputs, height, width = values.shape
     if outputs * height > 3 * inputs * width:  # few inputs: the kernels in rows, as text runs
         across = min(outputs * inputs, max(1, round((outputs * inputs * height / width / 3) ** 0.5)) * 3)

@@ -112,7 +112,7 @@ class Tile:
             f'<div class="tile{" pending" if self.pending else ""}" data-tile="{escape(self.name)}" data-figure="{escape(self.figure.name)}"'
             f' data-value="{self.figure.value!r}" aria-busy="{str(self.pending).lower()}">'
             f'<div class="name"><span>{explained(self.name)}</span>{badge(self.figure)}</div>'
-            f'<div class="value">{self._pair(value, self.was and text(self.was.value, self.was.unit))}</div>'
+            f'<div class="value">{self._pair(escape(value), self.was and text(self.was.value, self.was.unit))}</div>'
             f'<div class="note">{self._pair(note, self.was and "original")}</div></div>'
         )
 
@@ -133,7 +133,9 @@ def notice(words: str, kind: str = "note") -> str:
 
 
 def caption(words: str) -> str:
-    """A sentence in small letters."""
+    """A sentence in small letters; nothing without one."""
+    if not words:
+        return ""
     return f'<p class="caption">{escape(words)}</p>'
 
 

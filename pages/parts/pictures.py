@@ -95,11 +95,16 @@ def kept_legend(
 ) -> str:
     """What the colours of `charts.kept_map` mean, and what of a large weight `of` is in it."""
     colours = legend((charts.KEPT, kept), ("#fad6b8", removed))
-    down, across = (1, 1) if of is None else charts.strides(of)
-    if of is None or down * across == 1:
-        return colours
-    words = f"Too large to draw whole: 1 of {down} rows and 1 of {across} columns"
-    return colours + figures.caption(f"{words}{' of kernels' if of.dim() > 2 else ''}.")
+    return colours if of is None else colours + figures.caption(sampled(of, charts.MOST_PIXELS))
+
+
+def sampled(weight: Tensor, most: int) -> str:
+    """That a picture of at most so many pixels a side does not show the whole weight; nothing where it does."""
+    down, across = charts.strides(weight, most)
+    if (down, across) == (1, 1):
+        return ""
+    what = " of kernels" if weight.dim() > 2 else ""
+    return f"Too large to draw whole: 1 of {down} rows and 1 of {across} columns{what}."
 
 
 def corner(title: str, cells: Tensor, digits: int, reach: float = 0.0) -> str:
