@@ -448,7 +448,7 @@ def affine_example(low: float, high: float, bits: int, value: float, decimals: i
     return AffineExample(scale, zero, codes[0], rounded, codes[1])
 
 
-def errors_in_steps(values: Tensor, grid: Grid, symmetric: bool = True) -> Tensor:
+def errors_in_steps(values: Tensor, grid: Grid, symmetric: bool) -> Tensor:
     """Rounding errors (value minus reconstruction) in units of each weight's own step, flat.
 
     A step is the distance of two levels: the scale, and for one symmetric bit twice the scale. Exact
@@ -456,7 +456,7 @@ def errors_in_steps(values: Tensor, grid: Grid, symmetric: bool = True) -> Tenso
     -0.5..0.5; what is clipped lies beyond.
 
     >>> w = torch.tensor([0.0, 0.25, 1.0])
-    >>> errors_in_steps(w, quantize(w, 2)).tolist()
+    >>> errors_in_steps(w, quantize(w, 2), True).tolist()
     [0.25, 0.0]
     """
     values = values.detach()

@@ -127,7 +127,7 @@ def moving(look: Look) -> Moving:
         look.layer,
     )
     if not row:
-        table = figures.notice(f"{look.layer} is left out: it stays as it is.") + table
+        table = figures.left_out(look.layer) + table
     marks = band(row["threshold"], row["sparsity"]) if row and by_size else {"weights": []}
     return Moving(marks, {"map": picture, "layers": table})
 

@@ -151,8 +151,7 @@ def moving(look: Look) -> Moving:
     if not isinstance(param, Grid):
         blank = {chart: [] for chart in ("levels", "stairs", "errors", "curve")}
         empty = dict.fromkeys(("levels", "errors", "curve", "corner"), "")
-        left_out = figures.notice(f"{look.layer} is left out: it stays as it is.")
-        return Moving(blank, {**empty, "layers": left_out + layers(look)})
+        return Moving(blank, {**empty, "layers": figures.left_out(look.layer) + layers(look)})
     rounded = symmetric(look)
     widest = int(param.scale.argmax())
     table = level_table(param, rounded, widest)

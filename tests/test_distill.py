@@ -125,6 +125,8 @@ def test_with_alpha_zero_the_plain_student_is_the_same(small: Data) -> None:
     gain = next(f for f in report.figures if f.name == "gain over the plain student")
     assert gain.value == 0
     assert gain.how.startswith("0 won, 0 lost")
+    half = measure.Z95 / (len(small.validation) + 2)
+    assert gain.spread == pytest.approx((-half, half))
 
 
 def test_the_control_changes_nothing_but_the_report(small: Data) -> None:

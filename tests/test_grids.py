@@ -276,7 +276,7 @@ def test_a_step_of_one_symmetric_bit_is_the_distance_of_its_two_levels() -> None
     values = torch.tensor([-1.0, 0.5, 1.5, 5.0, -2.0, 2.0])  # mean size 2: levels -2 and 2, clipped beyond 4
     grid = grids.quantize(values, 1)
     assert grid.scale.item() == 2.0
-    lost = grids.errors_in_steps(values, grid)
+    lost = grids.errors_in_steps(values, grid, True)
     torch.testing.assert_close(lost, torch.tensor([0.25, -0.375, -0.125, 0.75, 0.0, 0.0]))
     assert grids.error(values, grid, True).clipped == pytest.approx(1 / 6)
 

@@ -187,6 +187,8 @@ def test_accuracy_of_a_recipe_keeps_that_of_the_original_too():
     assert accuracy == measure.accuracy(zoo.load(MODEL), work.read_data(spec).test)
     assert change.value == 0.0
     assert change.how.startswith("0 won, 0 lost of the same")
+    half = measure.Z95 / (len(work.read_data(spec).test) + 2)
+    assert change.spread == pytest.approx((-half, half))
     assert kept == work.perform("accuracy", {**task(), "data": spec}, Watch(until=0).progress)
 
 

@@ -274,7 +274,8 @@ def where(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
 def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
     """One row per weight: layer, shape, how many, zeros, dense and packed bytes, type, output, MACs.
 
-    The matrices of an LSTM share its MACs by their sizes: each is used once a step. Of a large net: the original's, and packed bytes where its file is written.
+    The matrices of an LSTM share its MACs by their sizes: each is used once a step. Of a large net:
+    the original's, and packed bytes where its file is written.
     """
     if is_large(subject):
         bundle, found = original(subject), written(subject, key) if is_written else None
@@ -293,12 +294,12 @@ def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
                 "sparsity": 1 - int(weight.count_nonzero()) / weight.numel(),
                 "dense bytes": 4 * weight.numel(),
                 "packed bytes": packed.get(name),
-                "module": name.rpartition(".")[0],
             }
         )
     table = pd.DataFrame(rows)
     if not bundle.arch.runs:
-        return table.drop(columns="module", errors="ignore")
+        return table
+    table["module"] = [name.rpartition(".")[0] for name in weight_layers(bundle).values()]
     macs = count.layer_macs(bundle).rename(columns={"layer": "module"})[["module", "type", "output", "macs"]]
     table = table.merge(macs, on="module", how="left")
     shares = table["weights"] / table.groupby("module")["weights"].transform("sum")

@@ -132,6 +132,11 @@ def notice(words: str, kind: str = "note") -> str:
     return f'<div class="notice {kind}" role="{kind}">{escape(words)}</div>'
 
 
+def left_out(layer: str) -> str:
+    """That a step does not touch this layer, in a box."""
+    return notice(f"{layer} is left out: it stays as it is.")
+
+
 def caption(words: str) -> str:
     """A sentence in small letters; nothing without one."""
     if not words:

@@ -205,7 +205,9 @@ def take_away(subject: str, key: str) -> None:
         key="get-dense",
     )
     size = figures.text(theory.dense_file(bundle).value, "B")
-    dense.caption(f"{size}: the decoded 32-bit weights, for any PyTorch code. A zero takes 4 bytes, too.")
+    dense.caption(
+        f"{size}, counted: the decoded 32-bit weights, for any PyTorch code. A zero takes 4 bytes, too."
+    )
     text.download_button(
         "Script (.py)",
         lambda: script.script(name, steps, *scale),
