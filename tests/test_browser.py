@@ -290,13 +290,16 @@ def kept_of(request: Any) -> list[float]:
     return [recipe[0][1]["kept"]] if recipe else []
 
 
+KNOWN = """() => Promise.all([...window.slimscopeStage.known].map(async ([question, answer]) =>
+    (await answer).message && JSON.parse(question).recipe[0][1].kept))"""
+
+
 def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab) -> None:
     tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
     asked: list[float] = []
     tab.page.on("request", lambda request: asked.extend(kept_of(request)))
     tab.key("prune_channels-kept").locator("input[type=range]").focus()
-    tab.until(lambda: {0.51, 0.49} <= set(asked))
-    tab.page.wait_for_timeout(1000)
+    tab.until(lambda: {0.51, 0.49} <= set(tab.page.evaluate(KNOWN)))
     times = asked.count(0.49)
     tab.page.route(re.compile("/live"), lambda route: None)  # from here on the server hears nothing
     tab.page.keyboard.press("ArrowLeft")
@@ -306,6 +309,38 @@ def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab)
     tab.until(lambda: tab.recipe[0][1] == {"kept": 0.49})
     assert tab.drawn().page.evaluate(ERRORS) == at_once
     assert asked.count(0.49) == times, "what is known is not asked for"
+
+
+def test_what_the_server_says_late_of_before_a_move_is_not_shown(tab: Tab) -> None:
+    late: list[tuple[Any, Any]] = []  # what the server said, and the browser does not get to hear yet
+    is_slow: list[bool] = []
+
+    def between(browser: Any) -> None:
+        server = browser.connect_to_server()
+        server.on_message(
+            lambda said: late.append((browser, said)) if is_slow else browser.send(said),
+        )
+
+    tab.page.route_web_socket(re.compile("_stcore/stream"), between)
+    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
+    is_slow.append(True)
+    tab.key("more-prune_channels").locator("summary").click()  # the whole page is drawn again
+    tab.until(lambda: bool(late))
+    tab.page.wait_for_timeout(1000)
+    before = len(late)
+    move(tab, "prune_channels-kept", 5)
+    tab.until(lambda: "\t2,250" in tab.page.evaluate(ERRORS)["table"])
+    now = tab.page.evaluate(ERRORS)
+    tab.page.wait_for_timeout(2000)  # longer than Streamlit's word is waited for
+    for browser, said in late[:before]:
+        browser.send(said)
+    tab.page.wait_for_timeout(2000)
+    assert tab.page.evaluate(ERRORS) == now
+    is_slow.clear()
+    for browser, said in late[before:]:
+        browser.send(said)
+    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.45})
+    assert tab.drawn().page.evaluate(ERRORS) == now
 
 
 @pytest.mark.parametrize("pause", [30, 60])

@@ -5,6 +5,7 @@
 const SVG = "http://www.w3.org/2000/svg"
 const REST = 30 // ms without a move, before what takes longer is asked for
 const PATIENCE = 1500 // ms after the last move in which an answer about another recipe has to wait
+const BUSY = 100 // ms until a server that was busy is asked ahead again
 const KNOWN = 8 // answers that are kept
 const stage = (window.slimscopeStage ??= {
   ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [], known: new Map(), way: 1,
@@ -198,7 +199,8 @@ function thumbnail(small, stop) {
 
 // Until Streamlit has caught up with the slider, what it says about other positions has to wait; the newest is kept.
 function heard(message) {
-  if (message.overrules) rest() // a button changed the recipe after the slider did, or its move came too late
+  // A button changed the recipe after the slider did, or its move came too late, or its page is gone.
+  if (message.overrules || stage.moved?.input.isConnected === false) rest()
   if (!stage.moved || !message.key) return accept(message)
   if (message.key !== stage.moved.key) {
     if (message.marks) stage.held = message
@@ -209,6 +211,12 @@ function heard(message) {
     learn(message.ask)
     soon()
   } else show(message)
+}
+
+// Streamlit has not heard of the slider's place yet: what it says may be of long before, on a busy machine.
+function isPast({ ask }) {
+  const { input, name } = stage.moved, control = ask?.recipe && ask.controls[name]
+  return control && ask.recipe[ask.at][1][control.setting] !== control.stops[Number(input.value)]
 }
 
 // The slider is no longer ahead of what Streamlit says.
@@ -242,6 +250,11 @@ function caughtUp() {
   soon()
 }
 
+function late() {
+  if (stage.held && !isPast(stage.held)) caughtUp()
+  else stage.timer = setTimeout(late, PATIENCE)
+}
+
 function slid(input) {
   if (document.activeElement !== input || !stage.ask) return
   const name = Object.keys(stage.ask.controls).find(key => input.closest(`.st-key-${key}`))
@@ -256,8 +269,8 @@ function slid(input) {
   foresee(ahead, Number(input.value))
   if (stage.deaf) return
   clearTimeout(stage.timer)
-  stage.timer = setTimeout(caughtUp, PATIENCE)
-  stage.moved = { key: null, ahead }
+  stage.timer = setTimeout(late, PATIENCE)
+  stage.moved = { key: null, ahead, input, name }
   stage.held = null
   ask()
 }
@@ -272,13 +285,16 @@ const post = (question, door = "live") => new Promise(resolve => {
   request.send(JSON.stringify(question))
 })
 
-// The last answers about steps are kept. Who asks `ahead` gets none while the server is at work for others.
+// The last answers about steps are kept, those still to come too: nothing is asked twice.
+// Who asks `ahead` gets none while the server is at work for others.
 async function answered(question, ahead = false) {
-  const text = JSON.stringify(question), known = stage.known.get(text)
-  if (known) return { status: 200, message: known }
-  const answer = await post(question, ahead ? "live/ahead" : "live")
-  if (answer.message) stage.known.set(text, answer.message)
+  const text = JSON.stringify(question), found = await stage.known.get(text)
+  if (found && (found.message || ahead)) return found
+  const coming = post(question, ahead ? "live/ahead" : "live")
+  stage.known.set(text, coming)
   if (stage.known.size > KNOWN) stage.known.delete(stage.known.keys().next().value)
+  const answer = await coming
+  if (!answer.message && stage.known.get(text) === coming) stage.known.delete(text)
   return answer
 }
 
@@ -325,9 +341,10 @@ function soon() {
 }
 
 async function finish() {
-  if (!stage.ask || stage.down || stage.asking || stage.measuring) return
-  const key = stage.key
+  if (!stage.ask || stage.down || stage.asking) return
   lookAround()
+  if (stage.measuring) return
+  const key = stage.key
   stage.measuring = true
   while (stage.pending.length && !stage.deaf && stage.key === key) { // accuracy first, then the file
     const name = stage.pending[0]
@@ -348,16 +365,19 @@ async function finish() {
 // Whoever goes from stop to stop finds the exact answer here: both neighbours of the slider that has the focus.
 // A jump says nothing about where the next one goes.
 async function lookAround() {
-  const { controls, ...question } = stage.ask
+  const { controls, ...question } = stage.ask, looking = stage.looking = {}
   const name = Object.keys(controls).find(key => document.activeElement?.closest(`.st-key-${key}`))
   if (!name || !question.recipe || stage.deaf || Math.abs(stage.way) !== 1) return
   const { setting, stops } = controls[name], { key, way } = stage
   const at = stops.indexOf(question.recipe[question.at][1][setting])
-  for (const next of at < 0 ? [] : [at + way, at - way]) {
-    if (stage.key !== key || stage.asking || !(next in stops)) continue
+  for (const next of at < 0 ? [] : [at + way, at - way].filter(place => place in stops)) {
     const recipe = structuredClone(question.recipe)
     recipe[question.at][1][setting] = stops[next]
-    await answered({ ...question, recipe }, true)
+    while (stage.looking === looking && stage.key === key && !stage.asking) {
+      const { status, message } = await answered({ ...question, recipe }, true)
+      if (message || status !== 200) break
+      await new Promise(resolve => setTimeout(resolve, BUSY))
+    }
   }
 }
 
