@@ -34,15 +34,18 @@ def run(seed: int, progress: Progress, folder: Path) -> Outcome:
     """From the same trained net: one that is trained on as long as the other is slimmed and trained again."""
     images = data.load("mnist")
     net = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))
-    trained = []
+    trained, total = [], sum(EPOCHS) + sum(EPOCHS[1:])
     for number, epochs in enumerate(EPOCHS):
         step = technique.step("finetune", epochs=epochs, learning_rate=RATE, seed=3 * seed + number)
-        part = progress.part(0.2 * number, 0.2 * (number + 1), folder=folder / f"whole-{number}")
+        done = sum(EPOCHS[:number])
+        part = progress.part(done / total, (done + epochs) / total, folder=folder / f"whole-{number}")
         net, _ = apply(net, step, images, part)
         trained.append(net)
     whole = trained[-1]
     step = technique.step("slim", **SLIM, seed=2 * seed)
-    slimmed, report = apply(trained[0], step, images, progress.part(0.6, 1.0, folder=folder / "slim"))
+    slimmed, report = apply(
+        trained[0], step, images, progress.part(sum(EPOCHS) / total, 1.0, folder=folder / "slim")
+    )
     lost = [100 * (1 - measure.accuracy(bundle, images.test).value) for bundle in (whole, slimmed)]
     sizes = [count.parameters(bundle).value for bundle in (whole, slimmed)]
     figures = {

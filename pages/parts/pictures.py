@@ -100,11 +100,10 @@ def kept_legend(
 
 def sampled(weight: Tensor, most: int) -> str:
     """That a picture of at most so many pixels a side does not show the whole weight; nothing where it does."""
-    down, across = charts.strides(weight, most)
-    if (down, across) == (1, 1):
-        return ""
+    sides = zip(charts.strides(weight, most), ("rows", "columns"), strict=True)
+    drawn = " and ".join(f"1 of {step} {side}" for step, side in sides if step > 1)
     what = " of kernels" if weight.dim() > 2 else ""
-    return f"Too large to draw whole: 1 of {down} rows and 1 of {across} columns{what}."
+    return f"Too large to draw whole: {drawn}{what}." if drawn else ""
 
 
 def corner(title: str, cells: Tensor, digits: int, reach: float = 0.0) -> str:
