@@ -278,7 +278,7 @@ def test_the_dot_on_a_curve_of_channels_moves_at_once_and_the_server_confirms(ta
     tab.until(lambda: label.text_content() == "9 of 20 channels: 4.73 % off")
 
 
-ERRORS = """() => ({label: document.querySelector('.st-key-path svg.marks text').textContent,
+ERRORS = """() => ({label: document.querySelector('.st-key-path svg.marks text')?.textContent,
     table: document.querySelector('[data-live=layers]').innerText})"""
 
 
@@ -354,6 +354,7 @@ def test_a_stop_there_and_back_leaves_the_link_where_the_slider_is(pause: int, t
         tab.page.keyboard.press("ArrowLeft")
         tab.page.wait_for_timeout(2500)  # longer than a late answer is waited for
         assert tab.drawn().recipe[0][1]["rank"] == 12
+        assert not tab.page.evaluate("window.slimscopeStage.moved"), "nobody is waited for any more"
         assert float(tab.key("low_rank-rank-exact").locator("input").input_value()) == 12
 
 

@@ -4,7 +4,7 @@
 // the newest first. What Streamlit's own run says afterwards confirms it or, if nobody answered, replaces it.
 const SVG = "http://www.w3.org/2000/svg"
 const REST = 30 // ms without a move, before what takes longer is asked for
-const PATIENCE = 1500 // ms after the last move in which an answer about another recipe has to wait
+const PATIENCE = 1500 // ms after the last move in which what Streamlit says of another recipe has to wait at least
 const BUSY = 100 // ms until a server that was busy is asked ahead again
 const KNOWN = 8 // answers that are kept
 const stage = (window.slimscopeStage ??= {
@@ -201,6 +201,7 @@ function thumbnail(small, stop) {
 function heard(message) {
   // A button changed the recipe after the slider did, or its move came too late, or its page is gone.
   if (message.overrules || stage.moved?.input.isConnected === false) rest()
+  if (message.marks) stage.said = message
   if (!stage.moved || !message.key) return accept(message)
   if (message.key !== stage.moved.key) {
     if (message.marks) stage.held = message
@@ -211,12 +212,6 @@ function heard(message) {
     learn(message.ask)
     soon()
   } else show(message)
-}
-
-// Streamlit has not heard of the slider's place yet: what it says may be of long before, on a busy machine.
-function isPast({ ask }) {
-  const { input, name } = stage.moved, control = ask?.recipe && ask.controls[name]
-  return control && ask.recipe[ask.at][1][control.setting] !== control.stops[Number(input.value)]
 }
 
 // The slider is no longer ahead of what Streamlit says.
@@ -250,8 +245,10 @@ function caughtUp() {
   soon()
 }
 
+// On a busy machine Streamlit may still speak of before the move: it is waited for until it knows of the slider's place.
 function late() {
-  if (stage.held && !isPast(stage.held)) caughtUp()
+  const { input, name } = stage.moved, { ask } = stage.said, control = ask?.recipe && ask.controls[name]
+  if (!control || ask.recipe[ask.at][1][control.setting] === control.stops[Number(input.value)]) caughtUp()
   else stage.timer = setTimeout(late, PATIENCE)
 }
 
@@ -261,11 +258,12 @@ function slid(input) {
   if (!name) return
   const { setting, stops, ahead } = stage.ask.controls[name]
   if (!stage.ask.recipe) return foresee(ahead, Number(input.value)) // Streamlit's own run answers
-  const settings = stage.ask.recipe[stage.ask.at][1]
+  const recipe = structuredClone(stage.ask.recipe), settings = recipe[stage.ask.at][1]
   const value = stops[Number(input.value)]
   if (value === undefined || settings[setting] === value) return
   stage.way = Number(input.value) - stops.indexOf(settings[setting])
   settings[setting] = value
+  stage.ask = { ...stage.ask, recipe }
   foresee(ahead, Number(input.value))
   if (stage.deaf) return
   clearTimeout(stage.timer)
