@@ -87,7 +87,7 @@ def alone(look: Look) -> pd.DataFrame:
 
 
 def curves(look: Look, *dots: tuple[int, float, str]) -> Marks:
-    """Error against channels kept, with and without refit, and a dot: channels kept, error, words."""
+    """Error against channels kept, with and without refit, and a dot under its words: channels kept, error, words."""
     own = alone(look)
     marks = [
         {"kind": "path", "xs": own["kept"].tolist(), "ys": own[column].tolist(), "colour": colour}
@@ -95,7 +95,8 @@ def curves(look: Look, *dots: tuple[int, float, str]) -> Marks:
         if len(own)
     ]
     for kept, error, words in dots:
-        marks.append({"kind": "dot", "x": kept, "y": error, "colour": charts.CHANGED, "text": words})
+        marks.append({"kind": "line", "at": kept, "colour": charts.CHANGED, "dash": "2 4", "text": words})
+        marks.append({"kind": "dot", "x": kept, "y": error, "colour": charts.CHANGED})
     return {"path": marks}
 
 
