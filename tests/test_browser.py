@@ -311,36 +311,79 @@ def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab)
     assert asked.count(0.49) == times, "what is known is not asked for"
 
 
+class Slow:
+    """Between a tab and its server: what the server says waits while `on` is set."""
+
+    def __init__(self, tab: Tab) -> None:
+        self.on = False
+        self.waiting: list[tuple[Any, Any]] = []
+        tab.page.route_web_socket(re.compile("_stcore/stream"), self._between)
+
+    def _between(self, browser: Any) -> None:
+        browser.connect_to_server().on_message(lambda said: self._hear(browser, said))
+
+    def _hear(self, browser: Any, said: Any) -> None:
+        if self.on:
+            self.waiting.append((browser, said))
+        else:
+            browser.send(said)
+
+    def has_said(self, word: bytes) -> bool:
+        return any(word in said for _, said in self.waiting)
+
+    def release(self, count: int | None = None) -> None:
+        """Let the first `count` through, or all: then nothing waits any more."""
+        self.on = count is not None
+        first, self.waiting = self.waiting[:count], self.waiting[len(self.waiting[:count]) :]
+        for browser, said in first:
+            browser.send(said)
+
+
+def at_half(tab: Tab) -> None:
+    """Channels of LeNet-5 at a half, come there by the slider, with all images measured and no job left."""
+    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.55}]]')
+    move(tab, "prune_channels-kept", 5)
+    tab.until(lambda: tab.recipe == [["prune_channels", {}]])
+    tab.until(lambda: "n = 10,000" in tab.page.inner_text(".tiles"))
+    tab.page.wait_for_timeout(2000)
+    tab.drawn()
+
+
 def test_what_the_server_says_late_of_before_a_move_is_not_shown(tab: Tab) -> None:
-    late: list[tuple[Any, Any]] = []  # what the server said, and the browser does not get to hear yet
-    is_slow: list[bool] = []
-
-    def between(browser: Any) -> None:
-        server = browser.connect_to_server()
-        server.on_message(
-            lambda said: late.append((browser, said)) if is_slow else browser.send(said),
-        )
-
-    tab.page.route_web_socket(re.compile("_stcore/stream"), between)
-    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
-    is_slow.append(True)
+    slow = Slow(tab)
+    at_half(tab)
+    slow.on = True
     tab.key("more-prune_channels").locator("summary").click()  # the whole page is drawn again
-    tab.until(lambda: bool(late))
+    tab.until(lambda: slow.has_said(b"stage-drawn"))
     tab.page.wait_for_timeout(1000)
-    before = len(late)
+    before = len(slow.waiting)
     move(tab, "prune_channels-kept", 5)
     tab.until(lambda: "\t2,250" in tab.page.evaluate(ERRORS)["table"])
     now = tab.page.evaluate(ERRORS)
     tab.page.wait_for_timeout(2000)  # longer than Streamlit's word is waited for
-    for browser, said in late[:before]:
-        browser.send(said)
+    slow.release(before)
     tab.page.wait_for_timeout(2000)
     assert tab.page.evaluate(ERRORS) == now
-    is_slow.clear()
-    for browser, said in late[before:]:
-        browser.send(said)
+    slow.release()
     tab.until(lambda: tab.recipe[0][1] == {"kept": 0.45})
     assert tab.drawn().page.evaluate(ERRORS) == now
+
+
+def test_a_request_that_still_tells_a_field_of_before_does_not_undo_the_move(tab: Tab) -> None:
+    slow = Slow(tab)
+    at_half(tab)
+    slow.on = True
+    move(tab, "prune_channels-kept", 5)
+    tab.until(
+        lambda: slow.has_said(b"stage-moved")
+    )  # and the field's new value, which the browser can't know
+    tab.key("more-prune_channels").locator("summary").click()
+    tab.until(lambda: slow.has_said(b"stage-drawn"))
+    slow.release()
+    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.45})
+    tab.page.wait_for_timeout(1000)
+    assert tab.drawn().recipe[0][1] == {"kept": 0.45}
+    assert float(tab.key("prune_channels-kept-exact").locator("input").input_value()) == 0.45
 
 
 @pytest.mark.parametrize("pause", [30, 60])
@@ -354,7 +397,9 @@ def test_a_stop_there_and_back_leaves_the_link_where_the_slider_is(pause: int, t
         tab.page.keyboard.press("ArrowLeft")
         tab.page.wait_for_timeout(2500)  # longer than a late answer is waited for
         assert tab.drawn().recipe[0][1]["rank"] == 12
-        assert not tab.page.evaluate("window.slimscopeStage.moved"), "nobody is waited for any more"
+        tab.until(
+            lambda: not tab.page.evaluate("window.slimscopeStage.moved")
+        )  # nobody is waited for any more
         assert float(tab.key("low_rank-rank-exact").locator("input").input_value()) == 12
 
 

@@ -24,13 +24,13 @@ def stage(message: dict[str, Any], key: str) -> None:
     _component("stage", "<span></span>")(data={**message, "sent": next(SENT)}, key=key, height=1)
 
 
-def settled(message: dict[str, Any]) -> None:
+def settled(message: dict[str, Any], on_settled: Callable[[], None]) -> None:
     """Run this fragment again when the browser shows all figures of another recipe than `key`."""
     _component("stage", "<span></span>")(
         data={**message, "rest": True, "sent": next(SENT)},
         key="settled",
         height=1,
-        on_settled_change=lambda: None,
+        on_settled_change=on_settled,
     )
 
 

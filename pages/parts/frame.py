@@ -105,7 +105,7 @@ def workbench(
             strip()
         with foot:
             footer(subject)
-        settled(live.late(session.owner(), subject, session.recipe().live.key))
+        settled(live.late(session.owner(), subject, session.recipe().live.key), knobs.heard)
         jobs.wake()
 
     with left:

@@ -39,6 +39,7 @@ MOVED = "moved"  # the control that this request is about
 TOUCHED = "touched"  # the control that moved last
 DROPPED = "dropped"  # set where a move does not count: the browser must not wait for it
 REDRAW = "redraw"  # set where a change alters the charts that are drawn once
+ECHOES = "echoes"  # (control, value, when): what was in it when it was set, and may still be reported
 
 
 def find(name: str) -> int | None:
@@ -239,12 +240,28 @@ def _show(key: str, value: Any) -> None:
     """
     state, told = st.session_state, f"{key}-told"
     if state.get(key) != value or not session.has_shown(key):
-        state[key], state[told] = value, time.monotonic()
+        now = time.monotonic()
+        recent = [echo for echo in state.get(ECHOES, ()) if now - echo[2] < session.LATE]
+        state[ECHOES] = [*recent, (key, state.get(key), now)]
+        state[key], state[told] = value, now
     elif (
         _is_beside(key, state.get(TOUCHED, ""))
         and time.monotonic() - state.get(told, -math.inf) < session.LATE
     ):
         state[key] = value
+
+
+def _is_echo(key: str, value: Any) -> bool:
+    """Whether a control reports what was in it before it was set: its browser has not heard of that yet."""
+    return any(
+        key == name and value == old and time.monotonic() - then < session.LATE
+        for name, old, then in st.session_state.get(ECHOES, ())
+    )
+
+
+def heard() -> None:
+    """The browser has heard of all that was set: what it reports from here on counts."""
+    st.session_state.pop(ECHOES, None)
 
 
 def _is_beside(key: str, moved: str) -> bool:
@@ -299,6 +316,9 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
     if session.just_overruled() and (value == last or st.session_state.get(session.OVERRULED)):
         _show(key, current(owner).settings[name])  # a move from before the button, or too soon after it
         st.session_state[DROPPED] = True
+        return
+    if _is_echo(key, value):  # any request may bring one: of the watch over jobs, of a button
+        _show(key, current(owner).settings[name])
         return
     st.session_state[MOVED] = st.session_state[TOUCHED] = key
     if redraw:

@@ -152,6 +152,15 @@ function show(message) {
   ])
 }
 
+// A run of the page that began before the move has drawn old things over the new ones.
+function repaint() {
+  paint([
+    ...Object.keys(stage.marks).filter(plotOf).map(chart => () => draw(chart)),
+    ...Object.keys(stage.html).map(place => () => fill(place)),
+    ...Object.keys(stage.tiles).map(name => () => tile(name)),
+  ])
+}
+
 // ---------------------------------------------------------------- what the browser knows by itself
 
 // Marks and a small picture for this stop of the slider, at once; "≈" until the server has answered.
@@ -205,8 +214,11 @@ function heard(message) {
   if (!stage.moved || !message.key) return accept(message)
   if (message.key !== stage.moved.key) {
     if (message.marks) stage.held = message
+    if (stage.moved.key) repaint()
+    if (stage.moved.isLate) late()
   } else if (message.marks) {
-    const shown = stage.key === message.key && stage.ask.layer === message.ask.layer
+    const { subject, layer } = message.ask
+    const shown = stage.key === message.key && stage.ask.layer === layer && stage.ask.subject === subject
     rest()
     if (!shown) return accept(message)
     learn(message.ask)
@@ -247,9 +259,11 @@ function caughtUp() {
 
 // On a busy machine Streamlit may still speak of before the move: it is waited for until it knows of the slider's place.
 function late() {
-  const { input, name } = stage.moved, { ask } = stage.said, control = ask?.recipe && ask.controls[name]
-  if (!control || ask.recipe[ask.at][1][control.setting] === control.stops[Number(input.value)]) caughtUp()
-  else stage.timer = setTimeout(late, PATIENCE)
+  clearTimeout(stage.timer)
+  const { input, name } = stage.moved, { ask } = stage.said, control = input.isConnected && ask?.recipe && ask.controls[name]
+  if (!control || ask.recipe[ask.at][1][control.setting] === control.stops[Number(input.value)]) return caughtUp()
+  stage.moved.isLate = true
+  stage.timer = setTimeout(late, PATIENCE)
 }
 
 function slid(input) {
@@ -286,7 +300,7 @@ const post = (question, door = "live") => new Promise(resolve => {
 // The last answers about steps are kept, those still to come too: nothing is asked twice.
 // Who asks `ahead` gets none while the server is at work for others.
 async function answered(question, ahead = false) {
-  const text = JSON.stringify(question), found = await stage.known.get(text)
+  const text = JSON.stringify(question), found = stage.known.has(text) && await stage.known.get(text)
   if (found && (found.message || ahead)) return found
   const coming = post(question, ahead ? "live/ahead" : "live")
   stage.known.set(text, coming)
@@ -342,17 +356,19 @@ async function finish() {
   if (!stage.ask || stage.down || stage.asking) return
   lookAround()
   if (stage.measuring) return
-  const key = stage.key
+  const { key, ask: { subject } } = stage
+  const isHere = () => stage.key === key && stage.ask.subject === subject
   stage.measuring = true
-  while (stage.pending.length && !stage.deaf && stage.key === key) { // accuracy first, then the file
+  while (stage.pending.length && !stage.deaf && isHere()) { // accuracy first, then the file
     const name = stage.pending[0]
-    const { status, message } = await post({ subject: stage.ask.subject, measured: key, tile: name })
+    const { status, message } = await post({ subject, measured: key, tile: name })
+    if (!isHere()) break
     if (message) show(message)
     else if (noDoor(status)) stage.drawn = stage.settled = null // Streamlit's own run brings it
     if (stage.pending[0] === name) break
   }
   stage.measuring = false
-  if (stage.key !== key) return soon()
+  if (!isHere()) return soon()
   // Not before Streamlit has caught up: another run would bring back a number field's old value.
   if (stage.drawn !== stage.key && stage.settled !== stage.key && !stage.moved) {
     stage.settled = stage.key
@@ -371,10 +387,10 @@ async function lookAround() {
   for (const next of at < 0 ? [] : [at + way, at - way].filter(place => place in stops)) {
     const recipe = structuredClone(question.recipe)
     recipe[question.at][1][setting] = stops[next]
-    while (stage.looking === looking && stage.key === key && !stage.asking) {
+    for (let pause = BUSY; stage.looking === looking && stage.key === key && !stage.asking; pause *= 2) {
       const { status, message } = await answered({ ...question, recipe }, true)
       if (message || status !== 200) break
-      await new Promise(resolve => setTimeout(resolve, BUSY))
+      await new Promise(resolve => setTimeout(resolve, pause))
     }
   }
 }
