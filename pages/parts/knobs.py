@@ -242,7 +242,7 @@ def _show(key: str, value: Any) -> None:
     if state.get(key) != value or not session.has_shown(key):
         now = time.monotonic()
         recent = [echo for echo in state.get(ECHOES, ()) if now - echo[2] < session.LATE]
-        state[ECHOES] = [*recent, (key, state.get(key), now)]
+        state[ECHOES] = [*recent, (key, state.get(key), now)] if state.get(key) != value else recent
         state[key], state[told] = value, now
     elif (
         _is_beside(key, state.get(TOUCHED, ""))
