@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.browser import PATIENCE, chromium, open_page, serving
 from bench.moves import ROUNDS, Hand, link, p95
-from engine import zoo
+from engine.net import zoo
 
 PICTURE = """(() => {
   const look = () => {

@@ -1,4 +1,4 @@
-"""Is it faster? Every physical form of a net over the same net dense, in turns: `engine.forms.latency`.
+"""Is it faster? Every physical form of a net over the same net dense, in turns: `engine.figures.latency`.
 
 The nets are the zoo's, cut and not trained again: where their zeros are follows from what they learned.
 """
@@ -9,9 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import engine.techniques  # noqa: F401
-from engine import data, forms, technique, zoo
-from engine.run import apply
-from engine.techniques import condense
+from engine.data import sets
+from engine.figures import latency
+from engine.net import zoo
+from engine.recipe import technique
+from engine.recipe.run import apply
+from engine.techniques.prune import condense
 from engine.types import Bundle
 
 
@@ -19,7 +22,7 @@ def pruned(how: str, **settings: Any) -> Callable[[Bundle], Bundle]:
     """A technique without training as a function of the net."""
 
     def after(bundle: Bundle) -> Bundle:
-        images = data.load(zoo.entry(bundle.arch.name).data)
+        images = sets.load(zoo.entry(bundle.arch.name).data)
         return apply(bundle, technique.step(how, **settings), images)[0]
 
     return after
@@ -62,6 +65,6 @@ def measure() -> list[dict[str, Any]]:
         }
         for net, what, after, batch in CASES
         for whole in (zoo.load(net),)
-        for row in forms.latency(whole, after(whole), batch)
+        for row in latency.latency(whole, after(whole), batch)
         if row.time is not None and row.speed_up is not None
     ]

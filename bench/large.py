@@ -15,8 +15,9 @@ from bench.browser import QUIET, chromium, open_page, serving
 from bench.moves import PRUNE, SIZES, Hand, link, transformer
 from bench.sweeps import home
 from bench.tensors import row
-from engine import intake, store
-from engine.surgery import weight_layers
+from engine.file import intake
+from engine.jobs import store
+from engine.types import weight_layers
 
 SIZE = "100M"
 ROUNDS = 5

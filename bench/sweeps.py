@@ -17,9 +17,13 @@ from torch.nn.utils import prune
 
 import engine.techniques  # noqa: F401
 from bench.tensors import row
-from engine import jobs, packfile, run, store, technique, work, zoo
-from engine import measure as measured
-from engine.data import Samples
+from engine.data.sets import Samples
+from engine.figures import measure as measured
+from engine.file import packfile
+from engine.jobs import store, tasks
+from engine.jobs.manager import Manager
+from engine.net import zoo
+from engine.recipe import run, technique
 from engine.types import Bundle, Dense, Progress, Recipe, SlimscopeError
 
 MODEL, DATA = "lenet-300-100", "mnist"
@@ -58,9 +62,9 @@ def measure() -> list[dict[str, Any]]:
 
 
 def one_process() -> list[dict[str, Any]]:
-    bundle, data = zoo.load(MODEL), work.read_data(DATA)
+    bundle, data = zoo.load(MODEL), tasks.read_data(DATA)
     assert data is not None
-    sample, net = data.validation.stratified(work.SAMPLES), zoo.build(bundle)
+    sample, net = data.validation.stratified(tasks.SAMPLES), zoo.build(bundle)
     ways: dict[str, Callable[[], Any]] = {
         "sweep": lambda: swept(bundle),
         "bare": lambda: [bare(bundle, sample, value) for value in grid()],
@@ -86,7 +90,7 @@ def one_process() -> list[dict[str, Any]]:
 def swept(bundle: Bundle) -> None:
     """As a job does it, with a store that knows nothing yet."""
     with home():
-        work.perform("sweep", payload(store.put_model(bundle), grid()), Progress())
+        tasks.perform("sweep", payload(store.put_model(bundle), grid()), Progress())
 
 
 def bare(bundle: Bundle, sample: Samples, sparsity: float) -> tuple[float, float]:
@@ -144,7 +148,7 @@ def in_jobs(workers: int) -> float:
     """Seconds from handing in to the last row, with as many warm workers."""
     with home():
         model = store.put_model(zoo.load(MODEL))
-        manager = jobs.Manager(workers)
+        manager = Manager(workers)
         try:
             _finish(manager, [payload(model, [0.2 + i / 100]) for i in range(workers)])
             if len(manager._spare) != workers:
@@ -156,7 +160,7 @@ def in_jobs(workers: int) -> float:
             manager.close()
 
 
-def _finish(manager: jobs.Manager, payloads: Sequence[dict[str, Any]]) -> None:
+def _finish(manager: Manager, payloads: Sequence[dict[str, Any]]) -> None:
     ids = [manager.submit("bench", "sweep", each, "a sweep") for each in payloads]
     while any(manager.get("bench", job).open for job in ids):
         time.sleep(0.005)

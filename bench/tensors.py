@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import engine.techniques  # noqa: F401
-from engine import masks, packfile, run, technique, zoo
-from engine.coarse import EXACT, CoarseIndex
-from engine.index import TensorIndex
-from engine.kmeans import kmeans
+from engine.file import packfile
+from engine.net import zoo
+from engine.recipe import run, technique
+from engine.tensor import masks
+from engine.tensor.histogram import EXACT, CoarseIndex
+from engine.tensor.index import TensorIndex
+from engine.tensor.kmeans import kmeans
 from engine.types import Recipe
 
 WEIGHTS = 10_000_000

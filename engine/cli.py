@@ -21,12 +21,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine import count, intake, measure, packfile, papers, run, technique, zoo
-from engine import data as datasets
-from engine.data import Data
+from engine import papers
+from engine.data import sets as datasets
+from engine.data.sets import Data
+from engine.figures import count, measure
+from engine.file import intake, packfile
+from engine.net import zoo
 from engine.papers import harness
 from engine.papers.harness import Paper
-from engine.technique import Choice, Knob, Layers, PerLayer, Picks, Slider, Technique, Toggle
+from engine.recipe import run, technique
+from engine.recipe.technique import Choice, Knob, Layers, PerLayer, Picks, Slider, Technique, Toggle
 from engine.types import Basis, Bundle, Figure, Progress, Recipe, SlimscopeError
 
 ROOT = Path(__file__).resolve().parent.parent

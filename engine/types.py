@@ -1,8 +1,8 @@
 """The nouns of slimscope: figures, recipes, and a net as frozen data.
 
-Everything here is a value. Nothing here knows how a net is built (`engine.zoo`),
+Everything here is a value. Nothing here knows how a net is built (`engine.net.zoo`),
 what a technique does (`engine.techniques`) or how a figure is obtained
-(`engine.count`, `engine.theory`, `engine.measure`).
+(`engine.figures.count`, `engine.figures.theory`, `engine.figures.measure`).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Step:
 class Recipe:
     """Steps in the order in which they are applied; the empty recipe is the original net.
 
-    `engine.technique.complete` writes every default into the steps, so that the key of
+    `engine.recipe.technique.complete` writes every default into the steps, so that the key of
     a recipe does not depend on what was left unsaid.
 
     >>> r = Recipe((Step("prune_weights", {"sparsity": 0.9}),))
@@ -284,7 +284,7 @@ Param = Dense | Grid | Book
 
 @dataclass(frozen=True)
 class Arch:
-    """A net's shape as data: a name in the zoo and JSON edits from `engine.surgery.EDITS`.
+    """A net's shape as data: a name in the zoo and JSON edits from `engine.net.surgery.EDITS`.
 
     The name `bare` is for weights without a known architecture: they can be looked at,
     compressed and packed, but not run.
@@ -332,7 +332,7 @@ class Bundle:
     """A net as data: architecture plus parameters. One source of truth for size and behaviour.
 
     `params` maps every state_dict name to how it is stored; the net is derived
-    (`engine.zoo.build`) and never kept. `origin` is the uncompressed bundle that this one
+    (`engine.net.zoo.build`) and never kept. `origin` is the uncompressed bundle that this one
     was made from (`None`: it is itself the original); `lineage` is the recipe that made it.
     """
 
@@ -356,7 +356,7 @@ class Bundle:
         return {name: param.decode() for name, param in self.params.items()}
 
     def become(self, params: Mapping[str, Param], arch: Arch | None = None) -> Bundle:
-        """This bundle with other parameters; `engine.run.apply` adds the step to its lineage."""
+        """This bundle with other parameters; `engine.recipe.run.apply` adds the step to its lineage."""
         return Bundle(arch or self.arch, params, self.origin, self.lineage)
 
     @cached_property
@@ -371,6 +371,21 @@ class Bundle:
         return digest.hexdigest()[:16]
 
 
+def weight_layers(bundle: Bundle) -> dict[str, str]:
+    """Layer label -> name of its weight: every parameter of two or more dimensions.
+
+    A label is the parameter's name without `.weight`; an LSTM's matrices keep their full
+    names, because each is compressed by itself.
+
+    >>> from engine.net import zoo
+    >>> list(weight_layers(zoo.initial("lenet-300-100")))
+    ['fc1', 'fc2', 'fc3']
+    """
+    return {
+        name.removesuffix(".weight"): name for name, param in bundle.params.items() if len(param.shape) >= 2
+    }
+
+
 @dataclass(frozen=True)
 class Report:
     """What a technique has to say: figures, and tables that the pictures are drawn from."""
@@ -378,7 +393,7 @@ class Report:
     figures: tuple[Figure, ...] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    step: Step | None = None  # set by engine.run.apply
+    step: Step | None = None  # set by engine.recipe.run.apply
 
 
 @dataclass

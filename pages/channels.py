@@ -5,8 +5,8 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from engine import channels
-from engine.techniques.prune_channels import channels_left, prunable
+from engine.net import channels
+from engine.techniques.prune.prune_channels import channels_left, prunable
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place

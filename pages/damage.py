@@ -4,8 +4,8 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from engine import count
-from engine.techniques.optimal_brain_damage import SALIENCY
+from engine.figures import count
+from engine.techniques.prune.optimal_brain_damage import SALIENCY
 from engine.types import Bundle
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place

@@ -5,7 +5,8 @@ from contextlib import suppress
 import streamlit as st
 import torch
 
-from engine import measure, train, zoo
+from engine.figures import measure
+from engine.net import train, zoo
 from engine.types import Bundle
 from pages.parts import cached, figures, frame, jobs, knobs, session, training
 from pages.parts.footer import footer

@@ -5,8 +5,8 @@ from itertools import groupby
 import streamlit as st
 import torch
 
-from engine import channels
-from engine.channels import Group
+from engine.net import channels
+from engine.net.channels import Group
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, training
 from pages.parts.frame import Place

@@ -4,7 +4,8 @@ import numpy as np
 import streamlit as st
 from torch import Tensor, nn
 
-from engine import ahead, factors, zoo
+from engine.net import zoo
+from engine.tensor import factors, precompute
 from engine.types import Bundle
 from pages.parts import charts, figures, frame
 from pages.parts.frame import Place
@@ -84,7 +85,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     if look.layer in (*settings["leave_out"], *settings["per_layer"]) or look.row["rank"] != look.row["rank"]:
         return None
     values = factors.decompose(look.weight, form(look)).values
-    found = ahead.ranks(values, tuple(look.weight.shape), form(look), setting, stops)
+    found = precompute.ranks(values, tuple(look.weight.shape), form(look), setting, stops)
     marks = {rank: rank_marks(look, rank) for rank in set(found)}
     return Ahead([marks[rank] for rank in found])
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from engine import count
+from engine.figures import count
 from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
 from pages.parts.pictures import gallery, picture_of

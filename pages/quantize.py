@@ -8,9 +8,8 @@ import streamlit as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine import grids
-from engine.surgery import weight_layers
-from engine.types import Grid
+from engine.tensor import grids
+from engine.types import Grid, weight_layers
 from pages.parts import cached, charts, figures, frame, sensitivity
 from pages.parts.figures import caption
 from pages.parts.frame import Place

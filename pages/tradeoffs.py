@@ -3,8 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from engine import sweep, technique
-from engine.technique import Choice, Slider
+from engine.recipe import sweep, technique
+from engine.recipe.technique import Choice, Slider
 from engine.types import Recipe
 from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer

@@ -23,8 +23,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from engine.data import Data
-from engine.run import apply
+from engine.data.sets import Data
+from engine.recipe.run import apply
 from engine.types import Bundle, Cancelled, Progress, Step
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,8 +8,13 @@ import torch
 from safetensors.torch import save_file
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine import cli, data, measure, packfile, technique, zoo
-from engine.run import run
+from engine import cli
+from engine.data import sets
+from engine.figures import measure
+from engine.file import packfile
+from engine.net import zoo
+from engine.recipe import technique
+from engine.recipe.run import run
 from engine.types import Recipe
 
 RECIPE = '[["prune_weights",{"sparsity":0.9}],["quantize",{"bits":5,"granularity":"channel"}]]'
@@ -62,7 +67,7 @@ def test_compress_writes_decodes_and_measures(capsys: pytest.CaptureFixture[str]
     figures = {f["name"]: f for f in printed["figures"]}
     original = zoo.load("mlp-32")
     bundle, _ = run(original, Recipe.from_key(RECIPE), None)
-    test = data.load("mnist").test
+    test = sets.load("mnist").test
     expected = measure.accuracy(packfile.unpack(path.read_bytes()), test)
     before, after = measure.predictions(original, test), measure.predictions(bundle, test)
     assert path.read_bytes() == packfile.pack(bundle)
@@ -119,7 +124,7 @@ def test_answers_depend_on_the_scaling(capsys: pytest.CaptureFixture[str]) -> No
     plain = json.loads(call(capsys, "inspect", "mlp-32", "--answers", "--json"))["answers"]
     scaled = ("--mean", "0", "--std", "1")
     other = json.loads(call(capsys, "inspect", "mlp-32", "--answers", "--json", *scaled))["answers"]
-    test = data.load("mnist").test
+    test = sets.load("mnist").test
     assert plain == measure.predictions(zoo.load("mlp-32"), test).tolist()
     assert len(other) == len(plain)
     assert other != plain

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine import data, measure, packfile, zoo
-from engine.data import Data
-from engine.run import apply
-from engine.technique import (
+from engine.data import sets
+from engine.data.sets import Data
+from engine.figures import measure
+from engine.file import packfile
+from engine.net import zoo
+from engine.recipe.run import apply
+from engine.recipe.technique import (
     REGISTRY,
     Choice,
     Knob,
@@ -51,7 +54,7 @@ PURE_NUMBERS = ("learning_rate", "weight_decay", "temperature", "seed")
 def given(technique: str) -> tuple[Bundle, Data]:
     """A fresh net that the technique can work on, and a few of its images."""
     net = NETS.get(technique, "mlp-500-300")
-    whole = data.load(zoo.entry(net).data)
+    whole = sets.load(zoo.entry(net).data)
     parts = (part.stratified(300) for part in (whole.train, whole.validation, whole.test))
     return fresh(net), Data(whole.name, *parts, classes=whole.classes)
 
@@ -141,7 +144,7 @@ def test_on_every_net_it_works_or_says_in_a_sentence_why_not(name: str, net: str
 @functools.cache
 def few(name: str) -> Data:
     """So few images that every technique is through at once."""
-    whole = data.load(name)
+    whole = sets.load(name)
     parts = (part.stratified(40) for part in (whole.train, whole.validation, whole.test))
     return Data(whole.name, *parts, classes=whole.classes)
 

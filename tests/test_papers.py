@@ -12,12 +12,15 @@ import pytest
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine import cli, count, data, measure, papers, zoo
-from engine.data import Data
+from engine import cli, papers
+from engine.data import sets
+from engine.data.sets import Data
+from engine.figures import count, measure
+from engine.net import zoo
+from engine.net.train import Plan, fit
 from engine.papers import frankle, han, harness, li, narrow
 from engine.papers.harness import Claim, Ours, Outcome, Paper
-from engine.techniques import prune_channels
-from engine.train import Plan, fit
+from engine.techniques.prune import prune_channels
 from engine.types import Basis, Bundle, Cancelled, Dense, Figure, Progress, SlimscopeError
 
 PAPERS = list(papers.PAPERS.values())
@@ -25,7 +28,7 @@ PAPERS = list(papers.PAPERS.values())
 
 @pytest.fixture
 def small() -> Data:
-    whole = data.load("mnist")
+    whole = sets.load("mnist")
     parts = (
         part.stratified(n) for part, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100))
     )
@@ -257,7 +260,7 @@ def test_every_paper_is_complete(paper: Paper) -> None:
 def test_results_on_disk_have_every_figure_and_name_no_place(
     paper: Paper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness, "RESULTS", data.ASSETS / "papers")
+    monkeypatch.setattr(harness, "RESULTS", sets.ASSETS / "papers")
     for seed, record in harness.results(paper).items():
         assert seed in paper.seeds
         assert {claim.name for claim in paper.claims} <= set(record["figures"])
@@ -278,7 +281,7 @@ def test_han_counts_every_bias_as_kept() -> None:
 def test_han_trains_prunes_and_reports_on_test(
     monkeypatch: pytest.MonkeyPatch, small: Data, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(data, "load", lambda name: small)
+    monkeypatch.setattr(sets, "load", lambda name: small)
     settings = {"sparsity": 0.9, "rounds": 2, "epochs": 1}
     shares: list[float] = []
     progress = Progress(lambda share, _: shares.append(share))
@@ -374,7 +377,7 @@ def test_a_round_of_the_lottery_is_told_by_medians_and_range() -> None:
 def test_the_lottery_is_played_with_the_declared_settings(
     monkeypatch: pytest.MonkeyPatch, small: Data, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(data, "load", lambda name: small)
+    monkeypatch.setattr(sets, "load", lambda name: small)
     monkeypatch.setitem(frankle.SETTINGS, "epochs", 1)
     outcome = frankle.run(3, Progress(), tmp_path)
     table = outcome.tables["tickets"]
@@ -446,7 +449,7 @@ def test_layers_give_what_costs_least_until_the_target_is_reached(
 def test_a_narrower_net_is_fine_tuned_and_compared(
     how: str, control: bool, monkeypatch: pytest.MonkeyPatch, small: Data, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(data, "load_full", lambda name: small)
+    monkeypatch.setattr(sets, "load_full", lambda name: small)
     layers, fixed, shares, target = {
         "prune_filters": (li._free, {"sparsity": 0.0}, (0.25, 0.5), 0.3),
         "prune_channels": (prune_channels.prunable, {"kept": 1.0}, (0.75, 0.5), 0.3),

@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from engine import data, technique, zoo
+from engine.data import sets
+from engine.net import zoo
 from engine.papers.harness import Claim, Ours, Outcome, Paper
-from engine.run import apply
-from engine.techniques.lottery_ticket import RUNS
+from engine.recipe import technique
+from engine.recipe.run import apply
+from engine.techniques.prune.lottery_ticket import RUNS
 from engine.types import Basis, Figure, Progress
 
 NET = "lenet-300-100"
@@ -31,7 +33,7 @@ STOP, ACCURACY = "early stop", "test accuracy"
 
 def run(seed: int, progress: Progress, folder: Path) -> Outcome:
     """One net from its own Glorot-normal weights through nine rounds, each with both controls."""
-    images = data.load("mnist")
+    images = sets.load("mnist")
     bundle = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))  # only its shape is looked at
     step = technique.step("lottery_ticket", **SETTINGS, seed=seed)
     _, report = apply(bundle, step, images, progress.part(0.0, 1.0, folder=folder))

@@ -8,10 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine import count, data, measure, technique, zoo
+from engine.data import sets
+from engine.figures import count, measure
+from engine.net import zoo
+from engine.net.train import Plan, fit
 from engine.papers.harness import Claim, Ours, Outcome, Paper
-from engine.run import apply
-from engine.train import Plan, fit
+from engine.recipe import technique
+from engine.recipe.run import apply
 from engine.types import Bundle, Progress
 
 RATIO = "times fewer parameters"
@@ -33,7 +36,7 @@ def run(
 
     `training` are the fields of the first training's `Plan`; `share` is its part of the time.
     """
-    images = data.load(zoo.entry(net).data)
+    images = sets.load(zoo.entry(net).data)
     begun = zoo.seeded(net, seed)
     fit(
         begun,

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from engine import data as datasets
+from engine.data import sets as datasets
 from engine.types import Progress, SlimscopeError
 
 RESULTS = datasets.ASSETS / "papers"

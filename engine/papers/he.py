@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from engine import zoo
+from engine.net import zoo
 from engine.papers import narrow
 from engine.papers.harness import Claim, Paper
-from engine.techniques.prune_channels import prunable
+from engine.techniques.prune.prune_channels import prunable
 
 NET = "resnet-20"
 SHARES = tuple(i / 16 for i in range(13, 2, -1))  # of the channels that a layer reads, kept

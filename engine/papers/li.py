@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from engine import channels, zoo
+from engine.net import channels, zoo
 from engine.papers import narrow
 from engine.papers.harness import Claim, Paper
 from engine.types import Bundle

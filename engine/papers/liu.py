@@ -6,9 +6,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from engine import count, data, measure, technique, zoo
+from engine.data import sets
+from engine.figures import count, measure
+from engine.net import zoo
 from engine.papers.harness import Claim, Ours, Outcome, Paper
-from engine.run import apply
+from engine.recipe import technique
+from engine.recipe.run import apply
 from engine.types import Progress
 
 NET = "mlp-500-300"
@@ -32,7 +35,7 @@ SLIM: dict[str, Any] = {
 
 def run(seed: int, progress: Progress, folder: Path) -> Outcome:
     """From the same trained net: one that is trained on as long as the other is slimmed and trained again."""
-    images = data.load("mnist")
+    images = sets.load("mnist")
     net = zoo.bundle_of(NET, dict(zoo.seeded(NET, seed).state_dict()))
     trained, total = [], sum(EPOCHS) + sum(EPOCHS[1:])
     for number, epochs in enumerate(EPOCHS):

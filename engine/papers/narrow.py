@@ -10,10 +10,13 @@ from typing import Any
 import pandas as pd
 from torch.nn import functional as F
 
-from engine import count, data, measure, replay, technique, zoo
-from engine.data import Samples
+from engine.data import sets
+from engine.data.sets import Samples
+from engine.figures import count, measure
+from engine.net import incremental, zoo
 from engine.papers.harness import Ours, Outcome
-from engine.run import apply
+from engine.recipe import technique
+from engine.recipe.run import apply
 from engine.types import Bundle, Progress
 
 MACS = "multiply-adds removed"
@@ -45,7 +48,7 @@ def compare(
 
     `control`: the whole net is fine-tuned as long, and is what the error is compared with.
     """
-    images = data.load_full(zoo.entry(net).data)
+    images = sets.load_full(zoo.entry(net).data)
     whole = zoo.load(net)
 
     def prune(own: Mapping[str, float]) -> Bundle:
@@ -134,4 +137,4 @@ def least_harm(
 
 def loss(bundle: Bundle, samples: Samples) -> float:
     """Mean cross-entropy of the net's answers, in nats."""
-    return float(F.cross_entropy(replay.logits(bundle, samples, keep=False)[0], samples.labels))
+    return float(F.cross_entropy(incremental.logits(bundle, samples, keep=False)[0], samples.labels))

@@ -5,15 +5,15 @@ Adding one is a file here and a line below.
 
 # The order is the order of the menu, so it is not sorted.
 # isort: off
-from engine.techniques import prune_weights as prune_weights
-from engine.techniques import optimal_brain_damage as optimal_brain_damage
-from engine.techniques import prune_filters as prune_filters
-from engine.techniques import prune_channels as prune_channels
-from engine.techniques import slim as slim
-from engine.techniques import condense as condense
-from engine.techniques import finetune as finetune
-from engine.techniques import prune_iteratively as prune_iteratively
-from engine.techniques import lottery_ticket as lottery_ticket
-from engine.techniques import quantize as quantize
-from engine.techniques import low_rank as low_rank
-from engine.techniques import distill as distill
+from engine.techniques.prune import prune_weights as prune_weights
+from engine.techniques.prune import optimal_brain_damage as optimal_brain_damage
+from engine.techniques.prune import prune_filters as prune_filters
+from engine.techniques.prune import prune_channels as prune_channels
+from engine.techniques.prune import slim as slim
+from engine.techniques.prune import condense as condense
+from engine.techniques.distill import finetune as finetune
+from engine.techniques.prune import prune_iteratively as prune_iteratively
+from engine.techniques.prune import lottery_ticket as lottery_ticket
+from engine.techniques.quantize import quantize as quantize
+from engine.techniques.factor import low_rank as low_rank
+from engine.techniques.distill import distill as distill

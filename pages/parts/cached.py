@@ -13,27 +13,16 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from engine import (
-    count,
-    forms,
-    intake,
-    measure,
-    packfile,
-    replay,
-    run,
-    store,
-    technique,
-    theory,
-    whole,
-    window,
-    work,
-    zoo,
-)
-from engine.coarse import CoarseIndex, index_of
-from engine.data import Data, Samples
-from engine.index import Index
-from engine.surgery import weight_layers
-from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError
+from engine.data.sets import Data, Samples
+from engine.figures import count, measure, theory
+from engine.figures import latency as variants
+from engine.file import intake, packfile
+from engine.jobs import layerwise, store, streaming, tasks
+from engine.net import incremental, kinds, zoo
+from engine.recipe import run, technique
+from engine.tensor.histogram import CoarseIndex, index_of
+from engine.tensor.index import Index
+from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError, weight_layers
 
 
 class Untrained(SlimscopeError):
@@ -65,7 +54,7 @@ def original(subject: str) -> Bundle:
 @st.cache_resource(max_entries=4, show_spinner="Reading the data ...")
 def images(subject: str) -> Data | None:
     """The data that the net is judged by; None for weights without an architecture."""
-    return work.read_data(parts(subject)[1])
+    return tasks.read_data(parts(subject)[1])
 
 
 @st.cache_resource(max_entries=96, show_spinner=False)
@@ -88,7 +77,7 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     except SlimscopeError as error:
         raise type(error)(f"step {len(live)} ({step.technique}): {error}") from error
     model, spec = parts(subject)
-    found = work.trained(model, live, spec)
+    found = tasks.trained(model, live, spec)
     if found is None:
         raise Untrained(live)
     return found[0], (*reports, found[1])
@@ -118,8 +107,8 @@ def given() -> dict[str, dict[str, Any]]:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def is_large(subject: str) -> bool:
-    """Whether pages look at one layer at a time (`engine.window`)."""
-    return window.is_large(original(subject))
+    """Whether pages look at one layer at a time (`engine.jobs.layerwise`)."""
+    return layerwise.is_large(original(subject))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Indexing the weights, once ...")
@@ -138,13 +127,13 @@ def seen(subject: str, key: str, layer: str, whole: bool) -> tuple[Bundle, tuple
     """As `after`, of one layer of a large net: of all its rows, or of some that stand for them."""
     live = Recipe.from_key(key).live
     if not live.steps:
-        return window.of_layer(original(subject), layer, None if whole else window.SHOWN), ()
+        return layerwise.of_layer(original(subject), layer, None if whole else layerwise.SHOWN), ()
     before = Recipe(live.steps[:-1]).key
     base, reports = seen(subject, before, layer, whole)
     labels = list(weight_layers(original(subject)))
     try:
-        ranked = window.alone(base) if before != "[]" else functools.partial(pool, subject)
-        bundle, report = window.apply(base, live.steps[-1], labels, ranked)
+        ranked = layerwise.alone(base) if before != "[]" else functools.partial(pool, subject)
+        bundle, report = layerwise.apply(base, live.steps[-1], labels, ranked)
     except SlimscopeError as error:
         raise type(error)(f"step {len(live)} ({live.steps[-1].technique}): {error}") from error
     return bundle, (*reports, report)
@@ -158,7 +147,7 @@ def answer(question: str, _work: Callable[[], dict[str, Any] | None]) -> dict[st
 
 def written(subject: str, key: str) -> tuple[tuple[Figure, ...], dict[str, int], Path] | None:
     """(file size, sparsity, non-zeros), bytes of each tensor, and the file of a large net, once a job wrote it."""
-    return whole.written(parts(subject)[0], Recipe.from_key(key))
+    return streaming.written(parts(subject)[0], Recipe.from_key(key))
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
@@ -193,7 +182,7 @@ def sample_size(subject: str) -> int:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _sample(subject: str, n: int) -> tuple[Samples, list[replay.Trace]]:
+def _sample(subject: str, n: int) -> tuple[Samples, list[incremental.Trace]]:
     """The sample, and the latest run over it."""
     held = images(subject)
     assert held is not None
@@ -209,7 +198,7 @@ def sample(subject: str, n: int) -> Samples:
 def answers(subject: str, key: str, n: int) -> Tensor:
     """Predicted classes (n,) on the sample: layers before the first that differs are not run again."""
     looked_at, latest = _sample(subject, n)
-    found, trace = replay.logits(after(subject, key)[0], looked_at, *latest[:1])
+    found, trace = incremental.logits(after(subject, key)[0], looked_at, *latest[:1])
     latest[:] = [trace]
     return found.argmax(1)
 
@@ -226,15 +215,15 @@ def accuracy(subject: str, key: str, n: int) -> tuple[Figure, Figure]:
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def latency(subject: str, key: str, batch: int) -> tuple[forms.Row, ...]:
+def latency(subject: str, key: str, batch: int) -> tuple[variants.Row, ...]:
     """The original and every form of this net, timed side by side on this machine."""
-    return forms.latency(original(subject), after(subject, key)[0], batch)
+    return variants.latency(original(subject), after(subject, key)[0], batch)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def latency_takes(subject: str, key: str, batch: int) -> Figure:
     """About how many seconds `latency` needs."""
-    return forms.seconds(original(subject), after(subject, key)[0], batch)
+    return variants.seconds(original(subject), after(subject, key)[0], batch)
 
 
 def card(model: str) -> dict[str, object]:
@@ -300,7 +289,7 @@ def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
     if not bundle.arch.runs:
         return table
     table["module"] = [name.rpartition(".")[0] for name in weight_layers(bundle).values()]
-    macs = count.layer_macs(bundle).rename(columns={"layer": "module"})[["module", "type", "output", "macs"]]
+    macs = kinds.layer_macs(bundle).rename(columns={"layer": "module"})[["module", "type", "output", "macs"]]
     table = table.merge(macs, on="module", how="left")
     shares = table["weights"] / table.groupby("module")["weights"].transform("sum")
     return table.assign(macs=(shares * table["macs"]).round().astype(int)).drop(columns="module")
@@ -318,7 +307,7 @@ def least_certain(subject: str, among: int = 500) -> list[int]:
 def full_accuracy(subject: str, key: str) -> tuple[Figure, Figure] | None:
     """(accuracy, paired difference) on the whole test set, once a job has measured it."""
     model, spec = parts(subject)
-    found = work.full_accuracy(model, Recipe.from_key(key), spec)
+    found = tasks.full_accuracy(model, Recipe.from_key(key), spec)
     if found is None:
         return None
     now, change = (store.figure_of(figure) for figure in found["figures"])
@@ -337,5 +326,5 @@ def origin_accuracy(subject: str) -> Figure | None:
 def answers_of_all(subject: str, key: str) -> tuple[Tensor, Tensor] | None:
     """Predicted classes of the original and of this net on the whole test set, once a job has measured them."""
     model, spec = parts(subject)
-    found = [work.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
+    found = [tasks.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
     return None if found[0] is None or found[1] is None else (found[0], found[1])

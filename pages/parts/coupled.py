@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from engine import channels
-from engine.channels import Group
+from engine.net import channels
+from engine.net.channels import Group
 from pages.parts import components, frame, knobs, pictures
 from pages.parts.live import Look
 

@@ -8,7 +8,10 @@ from html import escape
 import streamlit as st
 from safetensors.torch import save as save_tensors
 
-from engine import forms, measure, packfile, script, theory, zoo
+from engine.figures import latency, measure, theory
+from engine.file import packfile
+from engine.net import zoo
+from engine.recipe import script
 from engine.types import Figure, SlimscopeError
 from pages.parts import cached, figures, glossary, session, whole
 from pages.parts.pictures import gallery, picture_of
@@ -94,7 +97,7 @@ BATCHES = (1, 32)
 AT_ONCE = 2.0  # seconds that a measurement may take without being asked for
 # Of the seven columns: bars begin on one line, numbers are not broken, and the reason belongs to its form.
 STYLES = ["border-bottom:0;text-align:left"] * 3 + ["border-bottom:0;white-space:nowrap"] * 4
-COLOURS = {forms.TORCH: "#2f8fcf", forms.ONNX: "#009e73"}
+COLOURS = {latency.TORCH: "#2f8fcf", latency.ONNX: "#009e73"}
 
 
 def faster(subject: str, key: str) -> None:
@@ -130,7 +133,7 @@ def _want(*wanted: object) -> None:
     st.session_state["latency-wanted"] = wanted
 
 
-def _forms(rows: Sequence[forms.Row]) -> str:
+def _forms(rows: Sequence[latency.Row]) -> str:
     """Two table rows for each form: its numbers with a bar for the time, and the reason."""
     longest = max(row.time.value for row in rows if row.time)
     titles = ("form", "runtime", "", "time", "quartiles in ms", "times as fast", "size")
@@ -141,7 +144,7 @@ def _forms(rows: Sequence[forms.Row]) -> str:
     return f'<div class="scroll"><table class="slim-table"><tr>{head}</tr>{body}</table></div>'
 
 
-def _form(row: forms.Row, longest: float) -> str:
+def _form(row: latency.Row, longest: float) -> str:
     if row.time is None:
         cells, mark = ["", "not timed", "", "", ""], ""
     else:

@@ -12,9 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from engine import technique
-from engine.surgery import weight_layers
-from engine.types import Bundle, Recipe, SlimscopeError, Step
+from engine.recipe import technique
+from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
 from pages.parts import cached, jobs, knobs, live, session, tiles
 from pages.parts.components import hold, settled, stage
 from pages.parts.footer import footer

@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine import technique, zoo
-from engine.jobs import Job, Manager
-from engine.techniques import distill, lottery_ticket
+from engine.jobs.manager import Job, Manager
+from engine.net import zoo
+from engine.recipe import technique
+from engine.techniques.distill import distill
+from engine.techniques.prune import lottery_ticket
 from engine.types import Bundle, Recipe, Report, SlimscopeError
 from pages.parts import cached, charts, session
 

@@ -12,10 +12,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine import technique
-from engine.surgery import weight_layers
-from engine.technique import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
-from engine.types import Bundle, Recipe, SlimscopeError, Step
+from engine.recipe import technique
+from engine.recipe.technique import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
+from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
 from pages.parts import session
 from pages.parts.components import stage
 

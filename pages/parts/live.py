@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine import count, store, technique, window, zoo
-from engine.index import Index
-from engine.surgery import weight_layers
-from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
+from engine.figures import count
+from engine.jobs import layerwise, store
+from engine.net import zoo
+from engine.recipe import technique
+from engine.tensor.index import Index
+from engine.types import Bundle, Recipe, Report, SlimscopeError, Step, weight_layers
 from pages.parts import cached, tiles
 from pages.parts.charts import Picture
 from pages.parts.figures import caption
@@ -51,7 +53,7 @@ class Look:
         """The index of these layers together, as they enter the step."""
         if not self.large:
             return cached.index(self.subject, self.key, layers)
-        return window.alone(self.before)(layers) if self.key != "[]" else cached.pool(self.subject, layers)
+        return layerwise.alone(self.before)(layers) if self.key != "[]" else cached.pool(self.subject, layers)
 
     @cached_property
     def weight(self) -> Tensor:
@@ -131,7 +133,7 @@ def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
         return Look(
             subject, before.key, step, cached.after(subject, before.key)[0], after, reports[-1], layer
         )
-    rows = any(each.technique in window.WHOLE for each in through)
+    rows = any(each.technique in layerwise.WHOLE for each in through)
     base = cached.seen(subject, before.key, layer, rows)[0]
     after, reports = cached.seen(subject, through.key, layer, rows)
     inside = weight_layers(base)  # a step before may have split the layer
@@ -139,7 +141,7 @@ def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
     report = replace(reports[-1], notes=(*reports[-1].notes, *_large(subject, layer, base)))
     if step.technique == "prune_weights" and not before.steps:
         labels = list(weight_layers(cached.original(subject)))
-        table = window.removals(dict(step.settings), labels, partial(cached.pool, subject))
+        table = layerwise.removals(dict(step.settings), labels, partial(cached.pool, subject))
         report = replace(report, tables={"layers": table})
     return Look(subject, before.key, step, base, after, report, shown, True)
 

@@ -7,8 +7,9 @@ from contextlib import suppress
 import pandas as pd
 import streamlit as st
 
-from engine import masks, technique
-from engine.jobs import Job
+from engine.jobs.manager import Job
+from engine.recipe import technique
+from engine.tensor import masks
 from engine.types import Recipe, SlimscopeError, Step
 from pages.parts import cached, charts, jobs, knobs, session
 

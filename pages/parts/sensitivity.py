@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine import sweep, technique
+from engine.recipe import sweep, technique
 from pages.parts import charts, jobs, knobs, session
 
 BEARABLE = (0.005, 0.01, 0.02, 0.05)  # of accuracy

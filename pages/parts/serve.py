@@ -67,10 +67,12 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     # A pages/ folder beside app.py makes Streamlit run a page without its frame on a cold deep link.
     PagesManager.uses_pages_directory = False
     import engine.techniques  # noqa: F401
-    from engine import data, measure, zoo
+    from engine.data import sets
+    from engine.figures import measure
+    from engine.net import zoo
 
     bundle = zoo.load("lenet-300-100")
-    measure.predictions(bundle, data.load("mnist").test.take(slice(0, 500)))
+    measure.predictions(bundle, sets.load("mnist").test.take(slice(0, 500)))
     _open_given()
     gc.collect()
     gc.freeze()
@@ -79,7 +81,7 @@ async def lifespan(app: object) -> AsyncIterator[None]:
 
 def _open_given() -> None:
     """Open the weights that the server was started with; a large net is indexed while the first page is drawn."""
-    from engine.surgery import weight_layers
+    from engine.types import weight_layers
     from pages.parts import cached
 
     def index(subject: str) -> None:

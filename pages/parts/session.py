@@ -15,7 +15,9 @@ import zlib
 
 import streamlit as st
 
-from engine import store, technique, zoo
+from engine.jobs import store
+from engine.net import zoo
+from engine.recipe import technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step
 from pages.parts import cached
 

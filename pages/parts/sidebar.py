@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine import data, intake, store, work, zoo
+from engine.data import sets
+from engine.file import intake
+from engine.jobs import store, tasks
+from engine.net import zoo
 from engine.types import SlimscopeError
 from pages.parts import figures, jobs, session
 
@@ -90,11 +93,11 @@ def _about() -> None:
 
 def _scaling(arch: str) -> None:
     name = zoo.entry(arch).data
-    held = data.load(name).test
+    held = sets.load(name).test
     st.markdown(f"These weights fit **{zoo.entry(arch).title}**. How were its inputs scaled?")
     options = {
-        work.data_spec(name): f"standardised as usual for {name}",
-        work.data_spec(name, (0.0,) * len(held.mean), (1.0,) * len(held.mean)): "from 0 to 1",
+        tasks.data_spec(name): f"standardised as usual for {name}",
+        tasks.data_spec(name, (0.0,) * len(held.mean), (1.0,) * len(held.mean)): "from 0 to 1",
         "own": "by a mean and deviation of my own",
     }
     said = session.scaling()
@@ -110,7 +113,7 @@ def _scaling(arch: str) -> None:
     if picked == "own":
         mean = st.number_input("Mean", 0.0, 1.0, float(held.mean[0]), format="%.4f")
         std = st.number_input("Standard deviation", 0.001, 1.0, float(held.std[0]), format="%.4f")
-        picked = work.data_spec(name, (mean,) * len(held.mean), (std,) * len(held.mean))
+        picked = tasks.data_spec(name, (mean,) * len(held.mean), (std,) * len(held.mean))
     if picked is None:
         st.caption("Accuracy is measured as soon as this is said.")
     elif picked != said:

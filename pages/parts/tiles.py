@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from engine import measure
+from engine.figures import measure
 from engine.types import SlimscopeError
 from pages.parts import cached, figures, jobs, session
 from pages.parts.figures import Tile

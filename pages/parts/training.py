@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine import technique
+from engine.recipe import technique
 from engine.types import Report, SlimscopeError
 from pages.parts import cached, charts, figures, jobs, knobs, session
 

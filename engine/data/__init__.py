@@ -1,0 +1,1 @@
+"""Data sets, how they are split, and how they are fetched."""

@@ -1,0 +1,1 @@
+"""Figures about a model, one module for each basis: counted, modelled, measured."""

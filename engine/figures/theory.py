@@ -1,0 +1,256 @@
+"""Modelled figures: what formulas say about size and speed under stated assumptions.
+
+The ledger sets them beside the files that were really written (`engine.file.packfile`). Nothing here
+runs a net or times anything. Bytes are bytes; KB = 1000 B.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from engine.figures import count
+from engine.file import codes, packfile
+from engine.net import kinds
+from engine.types import Basis, Book, Bundle, Dense, Figure, Grid, Param
+
+FLOAT = 32  # bits of a stored real number
+REST = "biases, batch-norm and all else with 4 B a number; no header"
+
+
+def ledger(bundle: Bundle) -> list[Figure]:
+    """The size of a net in every currency, in reading order: from the original's file to its own.
+
+    All in bytes. Measured rows are lengths of files that were made; modelled rows are
+    formulas over the same tensors, each with biases and batch-norm in it.
+    """
+    state = bundle.state()
+    dense = save({name: tensor.contiguous() for name, tensor in state.items()})
+    return [
+        _measured("dense file of the original", _dense_length(bundle.origin), "safetensors, 4 B a number"),
+        _measured("dense file", len(dense), "this net, decoded, as safetensors: 4 B a number, zeros too"),
+        _measured("gzip of the dense file", len(gzip.compress(dense, 6, mtime=0)), "gzip level 6"),
+        _decoded("bitmask + values", state, bitmask_bits, "1 bit a weight + 4 B a non-zero weight"),
+        _decoded(
+            "CSR",
+            state,
+            csr_bits,
+            "(4 B value + 4 B int32 column) a non-zero weight + 4 B int32 pointer a row and one more",
+        ),
+        _decoded(
+            "zero rows and columns cut out",
+            state,
+            cut_bits,
+            "4 B x kept rows x kept columns, each layer by itself: outputs and inputs whose weights are all "
+            "zero go, zeros elsewhere stay; whether the neighbouring layers allow it is not checked",
+        ),
+        _stored(
+            "packed bits + scales",
+            bundle,
+            fixed_bits,
+            "bits of the grid x weights, up to whole bytes for each tensor, + 4 B a scale + the bits of the "
+            "grid a zero point where any is not 0; a shared-value tensor: ceil(log2 k) bits an index + 4 B a "
+            "value; other tensors 4 B a number",
+        ),
+        _decoded(
+            "codebook + indices",
+            state,
+            codebook_bits,
+            "4 B for each of the k different values of a tensor + ceil(log2 k) bits a weight, up to whole "
+            "bytes; 4 B a weight where that is less",
+        ),
+        _stored(
+            "Huffman",
+            bundle,
+            huffman_bits,
+            "each code at the length of its Huffman code + for each used symbol its fixed-width name and "
+            "1 B of length, + scales, zero points and values as in packed bits; a tensor of floats as the "
+            "smaller of 4 B a number and bitmask + values",
+        ),
+        entropy_bound(bundle),
+        packfile.size(bundle),
+    ]
+
+
+def entropy_bound(bundle: Bundle) -> Figure:
+    """Bytes below which no order-0 coder of the .slim file's symbol streams can go (Shannon 1948).
+
+    For each tensor the stream with the smallest entropy among those that the file may hold;
+    floats are taken as 32 bits that cannot be shortened. A coder that looks at neighbours
+    (rows, columns, the bits before) may go below it.
+    """
+    how = (
+        "sum of -log2 of each symbol's own frequency in its stream (codes, zero points, positions or gaps) "
+        "+ 32 bits a scale, table value and float; left out: names, shapes, frequency tables"
+    )
+    return _stored("entropy bound", bundle, entropy_bits, how, whole=False)
+
+
+def ideal_speedup(bundle: Bundle) -> Figure:
+    """How much less there would be to multiply, against the original, if zeros were free.
+
+    Infinite where no weight is left. Raises SlimscopeError where the architecture is unknown.
+    """
+    dense, left = count.macs(bundle.origin).value, _nonzero_macs(bundle)
+    how = (
+        f"{dense:.0f} MAC of the original / {left:.0f} MAC of the non-zero weights, batch 1; no promise: in "
+        "a dense tensor a zero is multiplied like any other weight; memory traffic, the cost of a sparse "
+        "format, biases and activations are left out"
+    )
+    return Figure("ideal speed-up", dense / left if left else math.inf, "x", Basis.MODELLED, how)
+
+
+def _nonzero_macs(bundle: Bundle) -> float:
+    weights = dict(count.weights(bundle))
+    total = 0.0
+    for layer, macs in kinds.layer_macs(bundle)[["layer", "macs"]].itertuples(index=False):
+        # A layer's weight is labelled by the layer's name; an LSTM's matrices go on after a dot.
+        own = [w for label, w in weights.items() if label == layer or label.startswith(f"{layer}.")]
+        total += macs * sum(int((w != 0).sum()) for w in own) / max(sum(w.numel() for w in own), 1)
+    return total
+
+
+# ---------------------------------------------------------------- figures
+
+
+def _measured(name: str, length: int, how: str) -> Figure:
+    return Figure(name, length, "B", Basis.MEASURED, f"length of the serialised file: {how}")
+
+
+def dense_file(bundle: Bundle) -> Figure:
+    """Bytes of the net as a dense 32-bit safetensors file, without making it.
+
+    >>> from engine.types import Arch
+    >>> dense_file(Bundle(Arch("bare"), {"w": Dense(torch.zeros(2, 3))})).value
+    96
+    """
+    header, end = {}, 0
+    for name, param in sorted(bundle.params.items()):
+        start, end = end, end + 4 * math.prod(param.shape)
+        header[name] = {"dtype": "F32", "shape": param.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    how = "4 B a number and the header that safetensors writes"
+    return Figure("dense file", 8 + -(-len(text) // 8) * 8 + end, "B", Basis.COUNTED, how)
+
+
+def _dense_length(bundle: Bundle) -> int:
+    return len(save({name: tensor.contiguous() for name, tensor in bundle.state().items()}))
+
+
+def _decoded(name: str, state: dict[str, Tensor], bits: Callable[[Tensor], int], how: str) -> Figure:
+    """A formula over the decoded matrices; all else is 32 bits a number."""
+    total = sum(bits(tensor) if tensor.dim() >= 2 else FLOAT * tensor.numel() for tensor in state.values())
+    return Figure(name, total // 8, "B", Basis.MODELLED, f"{how}; {REST}")
+
+
+def _stored(
+    name: str, bundle: Bundle, bits: Callable[[Param], float], how: str, *, whole: bool = True
+) -> Figure:
+    """A formula over the parameters as they are stored."""
+    total = sum(bits(param) for param in bundle.params.values()) / 8
+    return Figure(name, int(total) if whole else total, "B", Basis.MODELLED, f"{how}; {REST}")
+
+
+def _whole_bytes(bits: int) -> int:
+    return -(-bits // 8) * 8
+
+
+# ---------------------------------------------------------------- bits of one tensor, decoded
+
+
+def bitmask_bits(weight: Tensor) -> int:
+    """One bit a weight, up to whole bytes, and 32 a non-zero one.
+
+    >>> bitmask_bits(torch.tensor([[0.0, 1.0, 0.0]]))
+    40
+    """
+    return _whole_bytes(weight.numel()) + FLOAT * int((weight != 0).sum())
+
+
+def csr_bits(weight: Tensor) -> int:
+    """Compressed sparse rows of (rows, everything else): values, int32 columns, int32 row pointers."""
+    return 2 * FLOAT * int((weight != 0).sum()) + FLOAT * (weight.shape[0] + 1)
+
+
+def cut_bits(weight: Tensor) -> int:
+    """What is left of (outputs, inputs, kernel...) without outputs and inputs that are zero throughout."""
+    used = (weight != 0).unsqueeze(-1).flatten(2).any(2)  # (outputs, inputs)
+    kernel = math.prod(weight.shape[2:])
+    return FLOAT * int(used.any(1).sum()) * int(used.any(0).sum()) * kernel
+
+
+def codebook_bits(weight: Tensor) -> int:
+    """A table of the different values and an index for each weight, or the weights if that is less."""
+    k = len(torch.unique(weight))
+    return min(FLOAT * k + _whole_bytes(weight.numel() * codes.width(k)), FLOAT * weight.numel())
+
+
+# ---------------------------------------------------------------- bits of one parameter, as stored
+
+
+def fixed_bits(param: Param) -> int:
+    """Codes at fixed width with their scales or table; a grid too narrow for its codes is widened."""
+    match param:
+        case Dense():
+            return FLOAT * param.values.numel()
+        case Grid():
+            return _whole_bytes(param.codes.numel() * _grid_width(param)) + _grid_rest(param)
+        case Book():
+            width = codes.width(len(param.table))
+            return _whole_bytes(param.codes.numel() * width) + FLOAT * len(param.table)
+
+
+def _grid_width(grid: Grid) -> int:
+    """The grid's bits; one more where sign x scale (codes -1 and 1) also has pruned zeros."""
+    return max(grid.bits, codes.width(len(torch.unique(grid.codes))))
+
+
+def _grid_rest(grid: Grid) -> int:
+    points = _whole_bytes(grid.zero.numel() * grid.bits) if bool((grid.zero != 0).any()) else 0
+    return FLOAT * grid.scale.numel() + points
+
+
+def huffman_bits(param: Param) -> int:
+    """Codes at the length of their Huffman codes, and the table that says which is which."""
+    match param:
+        case Dense():
+            values = param.values
+            return (
+                min(FLOAT * values.numel(), bitmask_bits(values)) if values.dim() >= 2 else fixed_bits(param)
+            )
+        case Grid():
+            return huffman_stream_bits(param.codes, _grid_width(param)) + _grid_rest(param)
+        case Book():
+            width = codes.width(len(param.table))
+            return huffman_stream_bits(param.codes, width) + FLOAT * len(param.table)
+
+
+def huffman_stream_bits(symbols: Tensor, width: int) -> int:
+    """A stream of codes under Huffman, and width + 8 bits of table for each symbol that occurs."""
+    counts = codes.counted(symbols.reshape(-1).numpy()).counts
+    body = int((counts * codes.huffman_lengths(counts)).sum())
+    return _whole_bytes(body) + _whole_bytes(len(counts) * (width + 8))
+
+
+def entropy_bits(param: Param) -> float:
+    """Order-0 entropy of the best symbol streams of a parameter and 32 bits for each float."""
+    match param:
+        case Dense():
+            values = param.values.detach().contiguous().reshape(-1).numpy()
+            raw = FLOAT * len(values)
+            if param.values.dim() < 2 or np.count_nonzero(values) == len(values):
+                return raw
+            marks = packfile.zero_marks(values)
+            return min(raw, codes.ideal_bits(marks) + FLOAT * int((marks == 1).sum()))
+        case Grid():
+            best = min(codes.ideal_bits(stream) for stream in packfile.grid_streams(param).values())
+            return best + codes.ideal_bits(param.zero.numpy()) + FLOAT * param.scale.numel()
+        case Book():
+            return codes.ideal_bits(param.codes.reshape(-1).numpy()) + FLOAT * len(param.table)

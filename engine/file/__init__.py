@@ -1,0 +1,1 @@
+"""Models as bytes: coders, the packed file, and files that users bring."""

@@ -1,0 +1,170 @@
+"""First and second derivatives of the loss by each weight, exact, for scores that need them.
+
+The loss is the mean cross-entropy over samples. Only weights (two axes or more) are looked at; the net
+answers in eval mode. What is made of the numbers is for `engine.tensor.scores`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.data.sets import Samples
+from engine.net import zoo
+from engine.net.surgery import InputQuantizer
+from engine.types import Bundle, SlimscopeError
+
+BATCH = 20  # samples at once: of convolutions, all patches of all layers are held
+
+# logits (n, classes), labels (n,) -> derivatives by the logits (draws, n, classes): the sum of the squares
+# of what each draw gives at a weight is what one sample adds to the diagonal
+Pull = Callable[[Tensor, Tensor], Tensor]
+
+
+def _gauss_newton(logits: Tensor, labels: Tensor) -> Tensor:
+    """sqrt(p_c) (e_c - p) for each class c: their outer products add up to diag(p) - p p^T."""
+    p = logits.softmax(1)
+    classes = torch.eye(p.shape[1], dtype=p.dtype)
+    return p.sqrt().T.unsqueeze(2) * (classes.unsqueeze(1) - p)
+
+
+def _fisher(logits: Tensor, labels: Tensor) -> Tensor:
+    """p - y: the gradient of each sample's loss."""
+    return (logits.softmax(1) - F.one_hot(labels, logits.shape[1])).unsqueeze(0)
+
+
+KINDS: Mapping[str, Pull] = {"gauss-newton": _gauss_newton, "fisher": _fisher}
+
+
+def gradient(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
+    """The gradient of the mean cross-entropy: weight's name -> its shape, float32. `net` is a fork."""
+    weights, total = _start(net)
+    for inputs, labels in _batches(samples):
+        loss = F.cross_entropy(net(inputs), labels, reduction="sum")
+        for name, part in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+            total[name] += part
+    return {name: (value / len(samples)).float() for name, value in total.items()}
+
+
+def diagonal(net: nn.Module, samples: Samples, kind: str = "gauss-newton") -> dict[str, Tensor]:
+    """The diagonal of a curvature matrix of the mean cross-entropy: weight's name -> its shape, float32.
+
+    `gauss-newton`: J^T (diag(p) - p p^T) J per sample, J the derivatives of the logits. It is never negative,
+    and it is the Fisher information. Where logits are piecewise linear in each single weight, it is the
+    diagonal of the Hessian itself, at every point that is not on a kink: so in feed-forward nets of linear
+    and convolutional layers, each used once, with ReLU, pooling and batch-norm in eval mode. In recurrent
+    nets it is not. `fisher`: the empirical Fisher, the mean of squared gradients of single samples, with
+    the labels that they have; near the Gauss-Newton matrix only where the net is as sure as it is right.
+
+    Exact for these samples. Linear layers and convolutions take one backward pass per class for a
+    whole batch; weights of all others one per class and sample. Inputs that are rounded pass
+    derivatives straight through. `net` is a fork. Raises SlimscopeError for another kind.
+    (LeCun 1989; Schraudolph 2002)
+    """
+    if kind not in KINDS:
+        raise SlimscopeError(f"kind is {kind!r}: allowed is one of {', '.join(KINDS)}")
+    weights, total = _start(net)
+    layers = {f"{name}.weight": module for name, module in net.named_modules() if _is_plain(module)}
+    for inputs, labels in _batches(samples):
+        seen = _squares(net, layers, inputs, labels, KINDS[kind])
+        rest = {name: weight for name, weight in weights.items() if name not in seen}
+        for name, part in (*seen.items(), *_one_by_one(net, rest, inputs, labels, KINDS[kind])):
+            total[name] += part
+    return {name: (value / len(samples)).float() for name, value in total.items()}
+
+
+def _start(net: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
+    """The weights of a net that is made to answer as in use, and a sum for each, float64."""
+    net.eval()
+    for module in net.modules():
+        if isinstance(module, InputQuantizer):
+            module.train()  # the same values; in eval mode rounding has derivative zero
+    weights = {name: p for name, p in net.named_parameters() if p.dim() >= 2}
+    return weights, {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in weights.items()}
+
+
+def _batches(samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(samples), BATCH):
+        rows = slice(start, start + BATCH)
+        yield samples.inputs(rows), samples.labels[rows]
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a weight's derivative is a sum of products of what enters the layer and what comes back."""
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1 and not isinstance(module.padding, str) and module.padding_mode == "zeros"
+    return isinstance(module, nn.Linear)
+
+
+def _squares(
+    net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor, labels: Tensor, pull: Pull
+) -> dict[str, Tensor]:
+    """For each layer used once: squared derivatives, summed over samples and draws, in its weight's shape."""
+    used: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda module, args, output: used[name].append((args[0].detach(), output))
+
+    hooks = [module.register_forward_hook(note(name)) for name, module in layers.items()]
+    try:
+        logits = net(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    once = {name: uses[0] for name, uses in used.items() if len(uses) == 1 and uses[0][0].dim() in (2, 4)}
+    if not once:
+        return {}
+    outputs = [output for _, output in once.values()]
+    draws = [
+        torch.autograd.grad(logits, outputs, back, retain_graph=True)
+        for back in pull(logits.detach(), labels)
+    ]
+    return {
+        name: _squared(layers[name], entered, torch.stack(back))
+        for (name, (entered, _)), back in zip(once.items(), zip(*draws, strict=True), strict=True)
+    }
+
+
+def _squared(layer: nn.Module, entered: Tensor, back: Tensor) -> Tensor:
+    """Sum of squares over samples and draws, from layer inputs (n, ...) and derivatives (draws, n, ...)."""
+    if isinstance(layer, nn.Conv2d):
+        assert not isinstance(layer.padding, str)
+        patches = F.unfold(entered, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+        total, each = torch.zeros(layer.weight.shape).flatten(1), torch.empty(layer.weight.shape).flatten(1)
+        for of_draw in back.flatten(3):  # one at a time: they stay in the processor's cache
+            for pulled, seen in zip(of_draw, patches, strict=True):
+                torch.mm(pulled, seen.T, out=each)  # (outputs, places) @ (places, inputs * kernel)
+                total.addcmul_(each, each)
+        return total.view(layer.weight.shape)
+    return back.square().sum(0).T @ entered.square()
+
+
+def _one_by_one(
+    net: nn.Module, weights: Mapping[str, nn.Parameter], inputs: Tensor, labels: Tensor, pull: Pull
+) -> Iterator[tuple[str, Tensor]]:
+    """The same for any weight: squared derivatives of each sample and draw."""
+    for i in range(len(inputs) if weights else 0):
+        logits = net(inputs[i : i + 1])
+        for back in pull(logits.detach(), labels[i : i + 1]):
+            parts = torch.autograd.grad(logits, list(weights.values()), back, retain_graph=True)
+            yield from zip(weights, (part.square() for part in parts), strict=True)
+
+
+# ---------------------------------------------------------------- of a bundle, remembered
+
+
+@functools.lru_cache(maxsize=4)  # a slider moves many times over the same net
+def gradient_of(bundle: Bundle, samples: Samples, count: int, seed: int) -> Mapping[str, Tensor]:
+    """`gradient` of a bundle's net on `count` of the samples, picked by the seed, each class in its share."""
+    return MappingProxyType(gradient(zoo.fork(bundle), samples.stratified(count, seed)))
+
+
+@functools.lru_cache(maxsize=4)
+def diagonal_of(bundle: Bundle, samples: Samples, count: int, seed: int) -> Mapping[str, Tensor]:
+    """`diagonal` (Gauss-Newton) of a bundle's net on the same choice of samples."""
+    return MappingProxyType(diagonal(zoo.fork(bundle), samples.stratified(count, seed)))

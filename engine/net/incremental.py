@@ -1,0 +1,132 @@
+"""What a net answers to samples, working out anew only what lies behind the layers that changed.
+
+What each module gave is kept from the last time. One that is called before the first layer that changed
+gives it again; batches, operations and their order are those of a whole run, so the answers are the
+same to the last bit. (torch.fx would spare the operations between layers too, but while it traces, no
+other thread may run a net.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.data.sets import Samples
+from engine.net import zoo
+from engine.types import Bundle
+
+BATCH = 196_000  # numbers at once, 250 digits or 63 photos: larger batches leave the processor's cache
+MOST_BYTES = 100e6  # of modules' outputs that are kept
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A run: the net's numbers, and for each batch what its modules gave, by their names."""
+
+    arch: str
+    state: Mapping[str, Tensor]
+    samples: Samples
+    given: list[dict[str, Any]]
+
+
+@torch.inference_mode()
+def logits(
+    bundle: Bundle,
+    samples: Samples,
+    last: Trace | None = None,
+    tell: Callable[[float], None] = lambda share: None,
+    keep: bool = True,
+) -> tuple[Tensor, Trace]:
+    """The net's outputs (n, classes), and the trace of this run, to be given as `last` to the next.
+
+    Without `keep` the trace is empty, which spares memory. `last` may be of any bundle; it helps where
+    architecture and samples are the same. `tell` hears before each batch which share is done; what it
+    raises ends the run. Raises SlimscopeError for weights without a known architecture.
+    """
+    arch = bundle.arch.key
+    net = zoo.build(bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = net.state_dict()
+    if last is not None and (last.arch != arch or last.samples is not samples):
+        last = None
+    changed = {
+        name.rpartition(".")[0]
+        for name, values in state.items()
+        if last is None or not torch.equal(values, last.state[name])
+    }
+    memory, batch = _Memory(net, changed), max(1, BATCH // samples.images[0].numel())
+    if not keep:
+        memory.keep = set()
+    found, given = [], []
+    try:
+        for i, start in enumerate(range(0, len(samples), batch)):
+            tell(start / len(samples))
+            memory.begin({} if last is None else last.given[i])
+            found.append(net(samples.inputs(slice(start, start + batch))))
+            if memory.keep is None:
+                memory.keep = _affordable(memory.given, len(samples) / min(batch, len(samples)))
+            given.append({name: value for name, value in memory.given.items() if memory.keeps(name)})
+    finally:
+        memory.leave()
+    return torch.cat(found), Trace(arch, state, samples, given)
+
+
+class _Memory:
+    """Stands in the way of every module of a net, blocks of layers and the net itself among them."""
+
+    def __init__(self, net: nn.Module, changed: set[str]) -> None:
+        self.changed = changed
+        self.keep: set[str] | None = None  # whose outputs are kept, once their sizes are known
+        self.begin({})
+        self.own = list(net.named_modules())
+        for name, module in self.own:
+            module.forward = self._guarded(name, module.forward)
+
+    def begin(self, known: Mapping[str, Any]) -> None:
+        """A new batch, of which the last run's modules gave `known`."""
+        self.known, self.given, self.as_before = known, dict[str, Any](), True
+
+    def keeps(self, name: str) -> bool:
+        """Whether an output is kept: others are let go, so that their memory serves the next layers."""
+        return self.keep is None or name in self.keep
+
+    def _guarded(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        inside = f"{name}." if name else ""
+        is_same = not any(f"{each}.".startswith(inside) for each in self.changed)
+
+        def guarded(*inputs: Any) -> Any:
+            self.as_before = self.as_before and name not in self.changed
+            if self.as_before and is_same and name in self.known:
+                self.given |= {n: v for n, v in self.known.items() if n == name or n.startswith(inside)}
+                return self.known[name]
+            value = forward(*inputs)
+            if self.keeps(name):
+                self.given[name] = value
+            return value
+
+        return guarded
+
+    def leave(self) -> None:
+        """Modules that hold functions that hold modules would stay in memory for long."""
+        for _, module in self.own:
+            del module.forward
+
+
+def _affordable(given: Mapping[str, Any], batches: float) -> set[str]:
+    """As many as MOST_BYTES hold: blocks before what is in them, and the latest first.
+
+    What a block gives spares all that is in it, and the latest are the smallest for the work in them.
+    """
+    chosen, seen, left = set[str](), set[int](), MOST_BYTES
+    latest_first = list(given.items())[::-1]
+    for name, value in sorted(latest_first, key=lambda item: item[0].count(".")):
+        values = (value,) if isinstance(value, Tensor) else (value[0], *value[1])
+        size = batches * sum(each.nbytes for each in values if id(each) not in seen)
+        if size < left:
+            left -= size
+            seen |= set(map(id, values))
+            chosen.add(name)
+    return chosen

@@ -1,0 +1,216 @@
+"""Find and replace layers. An architecture is a zoo name plus edits from one closed table.
+
+An edit is JSON (`["split", {"layer": "fc1", "rank": 8, "form": "linear"}]`), so that a packed
+file rebuilds what surgery changed. Edits change the shape of a net; the numbers that go
+into it always come from the bundle's parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.tensor.affine import affine_from_range, code_range, round_through
+from engine.types import Arch, SlimscopeError
+
+
+def get_layer(net: nn.Module, name: str) -> nn.Module:
+    """The submodule called `name`. Raises SlimscopeError where there is none."""
+    try:
+        return net.get_submodule(name)
+    except AttributeError:
+        known = ", ".join(n for n, m in net.named_modules() if n and not list(m.children()))
+        raise SlimscopeError(f"layer {name!r} is not in this net; there are {known}") from None
+
+
+def replace_layer(net: nn.Module, name: str, new: nn.Module) -> None:
+    """Put `new` where `name` was; its parameters keep the old name as a prefix."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(get_layer(net, parent) if parent else net, leaf, new)
+
+
+# ---------------------------------------------------------------- the edits
+
+
+def split(net: nn.Module, *, layer: str, rank: int, form: str) -> None:
+    """Replace a layer by two thin ones in a row: first `layer.0`, then `layer.1` (with the bias)."""
+    old = get_layer(net, layer)
+    match old, form:
+        case nn.Linear(), "linear":
+            pair: list[nn.Module] = [
+                nn.Linear(old.in_features, rank, bias=False),
+                nn.Linear(rank, old.out_features, bias=old.bias is not None),
+            ]
+        case nn.Conv2d(groups=1), "channel":
+            same: dict[str, Any] = {"stride": old.stride, "padding": old.padding, "dilation": old.dilation}
+            pair = [
+                nn.Conv2d(old.in_channels, rank, old.kernel_size, bias=False, **same),  # type: ignore[arg-type]
+                nn.Conv2d(rank, old.out_channels, 1, bias=old.bias is not None),
+            ]
+        case nn.Conv2d(groups=1), "spatial":
+            (kh, kw), (sh, sw), (dh, dw) = old.kernel_size, old.stride, old.dilation
+            if isinstance(old.padding, str):
+                raise SlimscopeError(f"layer {layer!r} pads by {old.padding!r}: only numbers can be split")
+            ph, pw = old.padding
+            pair = [
+                nn.Conv2d(old.in_channels, rank, (kh, 1), (sh, 1), (ph, 0), (dh, 1), bias=False),
+                nn.Conv2d(
+                    rank, old.out_channels, (1, kw), (1, sw), (0, pw), (1, dw), bias=old.bias is not None
+                ),
+            ]
+        case _:
+            raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) has no {form!r} split")
+    replace_layer(net, layer, nn.Sequential(*pair))
+
+
+class InputQuantizer(nn.Module):
+    """Rounds what enters a layer to an affine grid: `scale * (code - zero)`, codes from low to high.
+
+    Static: scale and zero are parameters of the bundle, found by calibration. Dynamic: they
+    are taken from the smallest and largest value of each batch at run time.
+    """
+
+    scale: Tensor
+    zero: Tensor
+
+    def __init__(self, bits: int, symmetric: bool, dynamic: bool) -> None:
+        super().__init__()
+        self.bits, self.symmetric, self.dynamic = bits, symmetric, dynamic
+        if not dynamic:
+            self.register_buffer("scale", torch.ones(1))
+            self.register_buffer("zero", torch.zeros(1))
+
+    def extra_repr(self) -> str:
+        kind = "dynamic" if self.dynamic else "static"
+        return f"bits={self.bits}, {'symmetric' if self.symmetric else 'asymmetric'}, {kind}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, high = code_range(self.bits, self.symmetric)
+        scale, zero = (
+            affine_from_range(x.detach().min(), x.detach().max(), self.bits, self.symmetric)
+            if self.dynamic
+            else (self.scale, self.zero)
+        )
+        whole = round_through(x / scale) if self.training else torch.round(x / scale)
+        return (torch.clamp(whole + zero, low, high) - zero) * scale
+
+
+def _quantize_argument(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (layer.input_quantizer(args[0]), *args[1:])  # type: ignore[operator]
+
+
+def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dynamic: bool) -> None:
+    """Round what enters `layer`; the layer's own parameters keep their names."""
+    target = get_layer(net, layer)
+    if hasattr(target, "input_quantizer"):
+        raise SlimscopeError(
+            f"the input of layer {layer!r} is quantized already; remove one of the two steps"
+        )
+    target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic))
+    target.register_forward_pre_hook(_quantize_argument)
+
+
+def narrow(
+    net: nn.Module,
+    *,
+    outputs: Mapping[str, int],
+    inputs: Mapping[str, int],
+    pads: Mapping[str, list[int]],
+) -> None:
+    """Give the named layers fewer outputs (batch-norm: channels) and inputs; names stay.
+
+    `pads` says how many zero channels a block's shortcut gets before and after its input's own.
+    """
+    for layer in dict.fromkeys([*outputs, *inputs]):
+        old = get_layer(net, layer)
+        match old:
+            case nn.Linear():
+                names: tuple[str, ...] = ("out_features", "in_features")
+            case nn.Conv2d(groups=1):
+                names = ("out_channels", "in_channels")
+            case nn.BatchNorm1d() | nn.BatchNorm2d():
+                names = ("num_features",)
+            case _:
+                raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be made narrower")
+        for name, widths in zip(names, (outputs, inputs), strict=False):
+            now = getattr(old, name)
+            if not 1 <= widths.get(layer, now) <= now:
+                raise SlimscopeError(f"{name} of {layer!r} is {widths[layer]}: allowed is 1 to {now}")
+            setattr(old, name, widths.get(layer, now))
+        cut = tuple(slice(getattr(old, name)) for name in names)
+        for key, weight in old.named_parameters(recurse=False):
+            setattr(old, key, nn.Parameter(weight[cut[: weight.dim()]], weight.requires_grad))
+        for key, statistic in old.named_buffers(recurse=False):
+            if statistic.dim():  # not the counter of batches
+                setattr(old, key, statistic[cut[0]])
+    for block, zeros in pads.items():
+        padded = get_layer(net, block)
+        if not hasattr(padded, "pad") or len(zeros) != 2 or min(zeros) < 0:
+            raise SlimscopeError(f"the shortcut of {block!r} can't be padded by {zeros}")
+        padded.pad = tuple(zeros)  # type: ignore[assignment]
+
+
+class CondensedConv2d(nn.Conv2d):
+    """A convolution in groups that each read their own choice of the input channels.
+
+    What enters is gathered, group by group, and convolved in groups; what comes out is shuffled, so
+    that filter j of group g is output channel `j * groups + g` (Huang 2018, arXiv 1711.09224).
+    """
+
+    def __init__(self, old: nn.Conv2d, reads: list[list[int]]) -> None:
+        super().__init__(
+            sum(map(len, reads)),
+            old.out_channels,
+            old.kernel_size,  # type: ignore[arg-type]
+            old.stride,  # type: ignore[arg-type]
+            old.padding,  # type: ignore[arg-type]
+            old.dilation,  # type: ignore[arg-type]
+            len(reads),
+            old.bias is not None,
+        )
+        # Not a number of the net but its wiring: it lies in the edit, also while numbers have no memory.
+        self.gather = torch.tensor([channel for group in reads for channel in group], device="cpu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(torch.index_select(x, 1, self.gather.to(self.weight.device)))
+        n, filters, height, width = y.shape
+        y = y.view(n, self.groups, filters // self.groups, height, width)
+        return y.transpose(1, 2).reshape(n, filters, height, width)
+
+
+def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
+    """Replace a convolution by one in groups; `reads` has the input channels of each group, in order."""
+    old = get_layer(net, layer)
+    if not isinstance(old, nn.Conv2d) or old.groups != 1 or old.padding_mode != "zeros":
+        raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be condensed")
+    widths = {len(group) for group in reads}
+    if len(reads) < 2 or old.out_channels % len(reads) or len(widths) != 1 or 0 in widths:
+        raise SlimscopeError(
+            f"{layer!r} has {old.out_channels} filters: they can't be in {len(reads)} groups of equal "
+            "size, each with equally many inputs"
+        )
+    for channel in (channel for group in reads for channel in group):
+        if type(channel) is not int or not 0 <= channel < old.in_channels:
+            top = old.in_channels - 1
+            raise SlimscopeError(f"{layer!r} reads no channel {channel!r}: allowed is 0 to {top}")
+    replace_layer(net, layer, CondensedConv2d(old, reads))
+
+
+EDITS: Mapping[str, Callable[..., None]] = {
+    "split": split,
+    "quantize_input": quantize_input,
+    "narrow": narrow,
+    "condense": condense,
+}
+
+
+def edit(net: nn.Module, arch: Arch) -> nn.Module:
+    """Apply the architecture's edits, in order, to a net fresh from the zoo."""
+    for verb, settings in arch.edits:
+        if verb not in EDITS:
+            raise SlimscopeError(f"edit {verb!r} is unknown; there are {', '.join(EDITS)}")
+        EDITS[verb](net, **settings)
+    return net

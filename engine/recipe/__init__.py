@@ -1,0 +1,1 @@
+"""Techniques as declared functions, their settings, and recipes of them."""

@@ -1,0 +1,70 @@
+"""A recipe as a Python script that makes the same file again; it knows nothing of pages or files."""
+
+from __future__ import annotations
+
+import json
+from pprint import pformat
+
+from engine.net import zoo
+from engine.recipe import technique
+from engine.types import Recipe
+
+TEMPLATE = '''"""Makes a .slim file again, byte for byte, and measures it. Needs slimscope installed."""
+
+import os
+{system}
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch starts: training depends on the number of threads
+
+from pathlib import Path
+
+import torch
+
+import engine.techniques
+from engine import data, intake, measure, packfile, run, zoo
+from engine.types import Recipe, Step
+
+{model}
+FILE = {file}
+RECIPE = {recipe}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    original, notes = intake.find(MODEL)
+    samples = {samples}
+    recipe = Recipe(tuple(Step(*step) for step in RECIPE))
+    bundle, reports = run.run(original, recipe, samples)
+    Path(FILE).write_bytes(packfile.pack(bundle))
+    decoded = packfile.unpack(Path(FILE).read_bytes())
+    print(FILE, Path(FILE).stat().st_size, "bytes")
+    if samples is not None:
+        accuracy = measure.accuracy(decoded, samples.test)
+        print("test accuracy", accuracy.value, "95 % interval", accuracy.spread)
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+def script(model_id: str, recipe: Recipe, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> str:
+    """Python text that applies `recipe` to the model, writes a .slim file and prints its accuracy.
+
+    `model_id` is a name in the zoo; for any other the script takes the path of a weights file as
+    its argument. `mean` and `std` standardise the images for weights that were trained with
+    others than the zoo's. Every default is written out, so that a later default changes nothing.
+    """
+    known = model_id in zoo.ENTRIES
+    return TEMPLATE.format(
+        system="" if known else "import sys\n",
+        model=f"MODEL = {json.dumps(model_id)}" if known else "MODEL = sys.argv[1]  # the weights file",
+        file=json.dumps(f"{model_id}.slim" if known else "compressed.slim"),
+        recipe=pformat([step.data for step in technique.complete(recipe.live)], width=100, sort_dicts=False),
+        samples=_samples(mean, std),
+    )
+
+
+def _samples(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+    named = "data.load(zoo.entry(original.arch.name).data)"
+    scaled = f".standardised({mean!r}, {std!r})" if mean else ""
+    return f"{named}{scaled} if original.arch.runs else None"

@@ -1,0 +1,43 @@
+"""Settings that many techniques have: their ranges once, and the sentence that each technique adds."""
+
+from __future__ import annotations
+
+from engine.recipe.technique import Layers, Slider, When
+
+
+def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ()) -> Slider:
+    """A share of weights from 0 to 0.999, finer towards the top."""
+    unit = "share of weights removed"
+    return Slider(low=0.0, high=0.999, scale="fine", unit=unit, label=label, help=help, when=when)
+
+
+def epochs(help: str, high: int = 30) -> Slider:
+    """How long a net is trained."""
+    return Slider(low=1, high=high, whole=True, unit="epochs", label="Epochs", help=help)
+
+
+def learning_rate(help: str) -> Slider:
+    """From 1e-4 to 0.1."""
+    return Slider(low=1e-4, high=1e-1, scale="log", label="Learning rate", help=help)
+
+
+def weight_decay() -> Slider:
+    """None, or up to 0.01."""
+    help = "How hard each step pulls all weights to zero (L2); most of the zoo was trained with 1e-4 or 5e-4."
+    return Slider(low=0.0, high=1e-2, scale="log", label="Weight decay", help=help, rare=True)
+
+
+def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
+    """How many training samples derivatives are taken on."""
+    unit = "training samples"
+    return Slider(low=50, high=2000, step=50, whole=True, unit=unit, label="Samples", help=help, when=when)
+
+
+def seed(help: str, when: tuple[When, ...] = ()) -> Slider:
+    """From 0 to 9999."""
+    return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when, rare=True)
+
+
+def leave_out(help: str) -> Layers:
+    """Layers that a technique passes by."""
+    return Layers(unit="layers", label="Leave out", help=help)

@@ -1,0 +1,1 @@
+"""Techniques that train: fine-tuning and learning from a teacher."""

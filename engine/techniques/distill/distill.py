@@ -1,0 +1,166 @@
+"""Distill: a small student from the zoo learns from the answers of the net so far, the teacher.
+
+The teacher may be compressed: it only answers. The student starts from its seeded random
+weights; with the control on, a plain student learns from the labels alone, all else equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Annotated
+
+import pandas as pd
+import torch
+
+from engine.data.sets import Data, Samples
+from engine.figures import measure
+from engine.net import zoo
+from engine.net.train import Plan, fit, learning_from, suited
+from engine.recipe import settings
+from engine.recipe.technique import Slider, Toggle, technique
+from engine.types import Arch, Bundle, Figure, Progress, Report, SlimscopeError
+
+RUNS = ("distilled", "plain")  # what a row of the live series has a number for
+
+
+@technique(
+    family="train",
+    title="Distill",
+    reference="Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network, arXiv 1503.02531",
+    page="distill",
+    pictures=("curve",),
+    presets={
+        "gentle": {"temperature": 2.0, "alpha": 0.5},
+        "balanced": {"temperature": 4.0, "alpha": 0.7},
+        "extreme": {"temperature": 10.0, "alpha": 0.95},
+    },
+)
+def distill(
+    bundle: Bundle,
+    data: Data,
+    *,
+    temperature: Annotated[
+        float,
+        Slider(
+            low=0.5,
+            high=20.0,
+            step=0.5,
+            label="Temperature",
+            help="Softens the teacher's answers: the higher, the more they say about the wrong classes.",
+        ),
+    ] = 4.0,
+    alpha: Annotated[
+        float,
+        Slider(
+            low=0.0,
+            high=1.0,
+            step=0.05,
+            unit="share of the loss",
+            label="Weight of the teacher",
+            help="0 learns from the labels alone, 1 from the teacher alone.",
+        ),
+    ] = 0.7,
+    epochs: Annotated[
+        int,
+        settings.epochs("How often the student sees the chosen training images."),
+    ] = 10,
+    learning_rate: Annotated[
+        float,
+        settings.learning_rate("How far Adam moves the weights at most; it warms up, then falls to zero."),
+    ] = 0.01,
+    subset: Annotated[
+        int,
+        Slider(
+            low=500,
+            high=55_000,
+            step=500,
+            whole=True,
+            unit="images",
+            label="Training images",
+            help="How many training images the student sees; all of them where there are fewer.",
+        ),
+    ] = 10_000,
+    seed: Annotated[
+        int,
+        settings.seed("Fixes the student's first weights, the chosen images and their order."),
+    ] = 0,
+    control: Annotated[
+        bool,
+        Toggle(
+            label="Plain student",
+            help="Also trains the same student on the labels alone, to show what the teacher adds.",
+        ),
+    ] = True,
+    progress: Progress,
+) -> tuple[Bundle, Report]:
+    """Replaces the net by a smaller one that was trained to give the same softened answers.
+
+    The loss is alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy; Adam, batch 128,
+    one-cycle schedule, no weight decay. Raises SlimscopeError where the zoo has no student for
+    this net, and Cancelled through `progress`.
+    """
+    name = student_of(bundle)
+    teacher = zoo.build(bundle)
+    seen = data.train.stratified(subset, seed)
+    weight_of_run = dict(zip(RUNS, (alpha, 0.0) if control else (alpha,), strict=False))
+    of = len(weight_of_run)
+    students: dict[str, Bundle] = {}
+    curves = []
+    for number, (run, weight) in enumerate(weight_of_run.items()):
+        net = zoo.seeded(name, seed)
+        plan = Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
+        rows = fit(
+            net,
+            seen,
+            suited(plan, net, seen, digits=0),
+            loss=learning_from(teacher, temperature, weight),
+            watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
+            progress=progress.part(number / of, (number + 1) / of, partial(_numbered, number)),
+            checkpoint=progress.checkpoint(run),
+        )
+        students[run] = zoo.bundle_of(name, net.state_dict())
+        curves.append(pd.DataFrame(rows).astype({"epoch": int}).assign(run=run))
+    after = bundle.become(students["distilled"].params, Arch(name))
+    figures = compared(teacher, students, data.validation)
+    note = f"{zoo.entry(name).title} learned from {len(seen):,} images of {data.name}"
+    return after, Report(figures, {"curve": pd.concat(curves, ignore_index=True)}, (note,))
+
+
+def student_of(bundle: Bundle) -> str:
+    """The zoo's student for a teacher. Raises SlimscopeError where there is none."""
+    student = zoo.entry(bundle.arch.name).student
+    if student is None:
+        teachers = ", ".join(name for name, entry in zoo.ENTRIES.items() if entry.student)
+        raise SlimscopeError(f"the zoo has no student for {bundle.arch.name}: teachers are {teachers}")
+    return student
+
+
+def _numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:
+    return {**row, "run": float(run)}
+
+
+def compared(
+    teacher: torch.nn.Module, students: Mapping[str, Bundle], samples: Samples
+) -> tuple[Figure, ...]:
+    """Teacher, student and (with the control) plain student on the same validation samples."""
+    expert, labels = measure.logits(teacher, samples), samples.labels
+    answers = {run: measure.logits(zoo.build(student), samples) for run, student in students.items()}
+    own = answers["distilled"]
+    figures = [
+        *measure.before_and_after(expert.argmax(1), own.argmax(1), labels),
+        measure.kl(expert, own),
+    ]
+    if "plain" in answers:
+        plain = answers["plain"]
+        figures += [
+            replace(
+                measure.accuracy_of(plain.argmax(1), labels), name="validation accuracy of the plain student"
+            ),
+            replace(
+                measure.paired_difference(plain.argmax(1), own.argmax(1), labels),
+                name="gain over the plain student",
+            ),
+        ]
+    return tuple(figures)

@@ -1,0 +1,101 @@
+"""Fine-tune: train what compression left over, from the values it has, zeros kept.
+
+It knows nothing of how the zeros came about: every exact zero of a weight matrix stays one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pandas as pd
+
+from engine.data.sets import Data
+from engine.figures import measure, reports
+from engine.net import zoo
+from engine.net.train import Plan, fit, suited, zero_masks
+from engine.recipe import settings
+from engine.recipe.technique import Choice, technique
+from engine.types import Bundle, Dense, Progress, Report
+
+
+@technique(
+    family="train",
+    title="Fine-tune",
+    reference="Han et al. 2015, Learning both Weights and Connections, arXiv 1506.02626, section 3.3",
+    page="prune",
+    pictures=("curve",),
+    presets={
+        "gentle": {"epochs": 1, "learning_rate": 0.003},
+        "balanced": {"epochs": 3, "learning_rate": 0.01},
+        "extreme": {"epochs": 10, "learning_rate": 0.03},
+    },
+)
+def finetune(
+    bundle: Bundle,
+    data: Data,
+    *,
+    epochs: Annotated[
+        int,
+        settings.epochs(
+            "How often the net sees all training images; a few are enough after gentle pruning.", high=60
+        ),
+    ] = 3,
+    learning_rate: Annotated[
+        float,
+        settings.learning_rate(
+            "How far a step moves the weights at the start; it falls to zero along a cosine."
+        ),
+    ] = 0.01,
+    precision: Annotated[
+        str,
+        Choice(
+            label="Precision",
+            help="In how many bits the net multiplies while it trains; its weights are kept in 32.",
+            options={
+                "float32": "32 bits",
+                "bfloat16": "16 bits: convolutions train faster where the processor knows the format",
+            },
+            rare=True,
+        ),
+    ] = "float32",
+    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    seed: Annotated[
+        int,
+        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
+    ] = 0,
+    progress: Progress,
+) -> tuple[Bundle, Report]:
+    """Trains the weights that are left, starting from their values; removed weights stay exactly zero.
+
+    Stochastic gradient descent with Nesterov momentum 0.9, batch 128, and a cosine schedule. Images are
+    moved by a few pixels (digits: one), and photos mirrored, as in the training of the zoo.
+    Rounded inputs stay rounded (straight-through gradients). The result is 32-bit
+    floats. Raises Cancelled through `progress`.
+    """
+    net = zoo.fork(bundle)
+    before = measure.predictions(bundle, data.validation)
+    start = {"epoch": 0.0, "validation accuracy": measure.accuracy_of(before, data.validation.labels).value}
+    plan = Plan(
+        epochs,
+        learning_rate,
+        schedule="cosine",
+        weight_decay=weight_decay,
+        precision=precision,
+        seed=seed,
+    )
+    rows = fit(
+        net,
+        data.train,
+        suited(plan, net, data.train),
+        masks=zero_masks(net),
+        watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
+        progress=progress,
+        checkpoint=progress.checkpoint("net"),
+    )
+    state = net.state_dict()
+    after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
+    answers = measure.predictions(after, data.validation)
+    figures = measure.before_and_after(before, answers, data.validation.labels)
+    curve = pd.DataFrame([start, *rows], columns=list(rows[0])).astype({"epoch": int})
+    note = f"trained on {len(data.train):,} images of {data.name}"
+    return after, Report(figures, {"curve": curve}, (note, *reports.decoded(bundle, "fine-tune")))

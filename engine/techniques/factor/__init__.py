@@ -1,0 +1,1 @@
+"""Techniques that write a matrix as a product of thinner ones."""

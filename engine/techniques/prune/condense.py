@@ -1,0 +1,265 @@
+"""Condense: each group of filters learns, while the net trains, which few input channels it reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from engine.data.sets import Data
+from engine.figures import measure, reports
+from engine.net import kinds, zoo
+from engine.net.train import Plan, fit, suited, zero_masks
+from engine.recipe import settings
+from engine.recipe.technique import Slider, technique
+from engine.types import Bundle, Dense, Figure, Progress, Report, SlimscopeError, weight_layers
+
+LAYER_COLUMNS = ("layer", "weights", "weights_after", "groups", "inputs", "read", "macs_before", "macs_after")
+READ_COLUMNS = ("layer", "group", "channel", "size", "kept")
+Reads = Mapping[str, list[list[int]]]  # layer -> the input channels of each group, in order
+
+
+@technique(
+    family="prune",
+    title="Condense",
+    reference="Huang et al. 2018, CondenseNet: An Efficient DenseNet using Learned Group Convolutions, "
+    "arXiv 1711.09224",
+    page="channels",
+    pictures=("curve", "reads"),
+    presets={
+        "gentle": {"groups": 2, "factor": 2},
+        "balanced": {"groups": 4, "factor": 4},
+        "extreme": {"groups": 8, "factor": 8, "epochs": 12},
+    },
+    possible=lambda bundle: fitting(bundle, 2, 2),
+)
+def condense(
+    bundle: Bundle,
+    data: Data,
+    *,
+    groups: Annotated[
+        int,
+        Slider(
+            low=2,
+            high=16,
+            whole=True,
+            unit="groups of filters",
+            label="Groups",
+            help="Into how many groups a layer's filters are dealt out; each reads its own channels.",
+        ),
+    ] = 4,
+    factor: Annotated[
+        int,
+        Slider(
+            low=2,
+            high=16,
+            whole=True,
+            unit="times fewer inputs",
+            label="Condensation",
+            help="Each group keeps one in so many of the channels that enter the layer.",
+        ),
+    ] = 4,
+    epochs: Annotated[
+        int,
+        settings.epochs(
+            "How often the net sees all training images: channels are dropped in the first half.", high=60
+        ),
+    ] = 6,
+    learning_rate: Annotated[
+        float, settings.learning_rate("Where the training begins; it falls to zero along a cosine.")
+    ] = 0.02,
+    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    leave_out: Annotated[
+        Sequence[str], settings.leave_out("Convolutions that go on reading all their channels.")
+    ] = (),
+    seed: Annotated[
+        int,
+        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
+    ] = 0,
+    progress: Progress,
+) -> tuple[Bundle, Report]:
+    """Trains until each group of filters reads only a few channels of its own choice, then cuts the rest out.
+
+    In factor - 1 stages over the first half of the training, each group drops the channels on which the
+    sum of its weights' sizes is least. What is left becomes a gather, a convolution in groups and a
+    shuffle, with the same answers. Filters are dealt out in turns: filter i is in group i mod groups.
+    Convolutions whose channels are no multiple of factor, or whose filters are none of groups, stay
+    whole. Stochastic gradient descent with Nesterov momentum 0.9, batch 128. The result is
+    32-bit floats. Raises SlimscopeError where no layer fits, and Cancelled through `progress`.
+    """
+    net = zoo.fork(bundle)
+    labels, unfit = fitting(bundle, groups, factor, leave_out)
+    plan = suited(
+        Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed), net, data.train
+    )
+    before = measure.predictions(bundle, data.validation)
+    steps = epochs * math.ceil(len(data.train) / plan.batch)
+    stages = _stages(steps, factor)
+
+    def prune(net: nn.Module, batches: int) -> dict[str, Tensor] | None:
+        if batches not in stages:
+            return None
+        share = stages[batches] / factor
+        kept = zero_masks(net)
+        for name in (f"{label}.weight" for label in labels):
+            weight = net.get_parameter(name).detach()
+            kept[name] = (mask(weight, groups, share) & (weight != 0)).to(weight.dtype)
+        return kept
+
+    learned = fit(
+        net,
+        data.train,
+        plan,
+        masks=zero_masks(net),
+        prune=prune,
+        watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
+        progress=progress,
+        checkpoint=progress.checkpoint("net"),
+    )
+    state = net.state_dict()
+    masked = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
+    reads = {label: _read_by(masked.params[f"{label}.weight"].decode(), groups, factor) for label in labels}
+    after = converted(masked, reads)
+    tables = {
+        "curve": pd.DataFrame(learned).astype({"epoch": int}),
+        "reads": _reads_table(masked, reads),
+        "layers": _layers(bundle, after, reads),
+    }
+    answers = measure.predictions(after, data.validation)
+    figures = _figures(bundle, after, before, answers, data)
+    return after, Report(figures, tables, _notes(bundle, data, unfit, leave_out))
+
+
+# ---------------------------------------------------------------- which channels a group reads
+
+
+def fitting(
+    bundle: Bundle, groups: int, factor: int, leave_out: Sequence[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """Convolutions that can be condensed, and why the others can't. Raises SlimscopeError where none can."""
+    modules = dict(zoo.skeleton(bundle.arch).named_modules())
+    fit_, unfit = [], {}
+    for label in weight_layers(bundle):
+        layer = modules.get(label)
+        if not isinstance(layer, nn.Conv2d) or label in leave_out:
+            continue
+        if layer.groups != 1:
+            unfit[label] = "it is in groups already"
+        elif layer.in_channels % factor:
+            unfit[label] = f"its {layer.in_channels} inputs are no multiple of {factor}"
+        elif layer.out_channels % groups:
+            unfit[label] = f"its {layer.out_channels} filters are no multiple of {groups}"
+        else:
+            fit_.append(label)
+    if not fit_:
+        if not unfit:
+            raise SlimscopeError(f"{bundle.arch.name} has no convolution to condense")
+        why = "; ".join(f"{label}: {reason}" for label, reason in unfit.items())
+        raise SlimscopeError(
+            f"no convolution of {bundle.arch.name} can be condensed with groups = {groups} and factor = "
+            f"{factor} ({why})"
+        )
+    return fit_, unfit
+
+
+def _stages(steps: int, factor: int) -> dict[int, int]:
+    """Batch -> stage that begins before it: 1 .. factor - 1, evenly over the first half of the batches."""
+    return {
+        min(math.ceil(steps * stage / (2 * (factor - 1))), steps - 1): stage for stage in range(1, factor)
+    }
+
+
+def mask(weight: Tensor, groups: int, share: float) -> Tensor:
+    """Which weights (outputs, inputs, h, w) stay when each group drops the share of its inputs it uses least.
+
+    Filter i is in group i mod groups; what an input is worth to a group is the sum of the sizes of its
+    weights there. Of equals the first go.
+
+    >>> mask(torch.tensor([[3.0, 1.0], [1.0, 3.0]]).view(2, 2, 1, 1), 2, 0.5).flatten().tolist()
+    [True, False, False, True]
+    """
+    inputs = weight.shape[1]
+    order = _worth(weight, groups).argsort(dim=1, stable=True)
+    kept = torch.ones(groups, inputs, dtype=torch.bool).scatter_(1, order[:, : round(share * inputs)], False)
+    return kept[torch.arange(len(weight)) % groups][..., None, None].expand(weight.shape)
+
+
+def _worth(weight: Tensor, groups: int) -> Tensor:
+    """Sum of sizes for each group and input: (groups, inputs), float64."""
+    sizes = weight.detach().double().abs().sum((2, 3))
+    return torch.stack([sizes[group::groups].sum(0) for group in range(groups)])
+
+
+def _read_by(weight: Tensor, groups: int, factor: int) -> list[list[int]]:
+    """The input channels that each group still reads, ascending."""
+    top = _worth(weight, groups).argsort(dim=1, stable=True)[:, -(weight.shape[1] // factor) :]
+    return [sorted(channels) for channels in top.tolist()]
+
+
+# ---------------------------------------------------------------- gather, convolve in groups, shuffle
+
+
+def converted(bundle: Bundle, reads: Reads) -> Bundle:
+    """The net in which each group of a layer's filters has only the weights on the channels that it reads.
+
+    It answers as the bundle does where all other weights are zero. Filters are sorted by group, so
+    biases are, too.
+    """
+    params, arch = dict(bundle.params), bundle.arch
+    for label, groups in reads.items():
+        weight = params[f"{label}.weight"].decode()
+        own = [weight[number :: len(groups), channels] for number, channels in enumerate(groups)]
+        params[f"{label}.weight"] = Dense(torch.cat(own).contiguous())
+        if f"{label}.bias" in params:
+            bias = params[f"{label}.bias"].decode()
+            params[f"{label}.bias"] = Dense(torch.cat([bias[n :: len(groups)] for n in range(len(groups))]))
+        arch = arch.edit("condense", layer=label, reads=groups)
+    return bundle.become(params, arch)
+
+
+# ---------------------------------------------------------------- the report
+
+
+def _reads_table(masked: Bundle, reads: Reads) -> pd.DataFrame:
+    """One row for each layer, group and channel: the sum of the group's weights' sizes, and if it is read."""
+    rows: list[tuple[Any, ...]] = []
+    for label, groups in reads.items():
+        worth = _worth(masked.params[f"{label}.weight"].decode(), len(groups)).tolist()
+        for group, (sizes, channels) in enumerate(zip(worth, groups, strict=True)):
+            rows += [(label, group, c, size, c in set(channels)) for c, size in enumerate(sizes)]
+    return pd.DataFrame(rows, columns=READ_COLUMNS)
+
+
+def _layers(before: Bundle, after: Bundle, reads: Reads) -> pd.DataFrame:
+    """Every layer, so that columns add up to the net's."""
+    macs = [kinds.macs_by_layer(bundle) for bundle in (before, after)]
+    rows: list[tuple[Any, ...]] = []
+    for label, name in weight_layers(before).items():
+        shape, left = (torch.Size(bundle.params[name].shape) for bundle in (before, after))
+        wiring = (len(reads[label]), shape[1], left[1]) if label in reads else (1, shape[1], shape[1])
+        rows.append((label, shape.numel(), left.numel(), *wiring, *(table[label] for table in macs)))
+    return pd.DataFrame(rows, columns=LAYER_COLUMNS)
+
+
+def _figures(before: Bundle, after: Bundle, first: Tensor, answers: Tensor, data: Data) -> tuple[Figure, ...]:
+    return (
+        *measure.before_and_after(first, answers, data.validation.labels),
+        *reports.costs(before, after),
+    )
+
+
+def _notes(bundle: Bundle, data: Data, unfit: Mapping[str, str], leave_out: Sequence[str]) -> tuple[str, ...]:
+    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
+    if unfit:
+        why = "; ".join(f"{label}, {reason}" for label, reason in unfit.items())
+        notes.append(f"Left whole: {why}.")
+    if leave_out:
+        notes.append(f"Left out: {', '.join(leave_out)}.")
+    notes.append(
+        "Channels that no group reads are still made: steps that take channels out can't follow a gather."
+    )
+    return (*notes, *reports.decoded(bundle))

@@ -1,0 +1,310 @@
+"""Prune iteratively: remove the smallest weights, train the others from their values, and again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from engine.data.sets import Data, Samples
+from engine.figures import measure, reports
+from engine.net import zoo
+from engine.net.train import Plan, fit, suited, zero_masks
+from engine.recipe import settings
+from engine.recipe.technique import Choice, Slider, technique
+from engine.tensor import masks, schedules
+from engine.types import Bundle, Dense, Progress, Report, weight_layers
+
+INTERVAL = 100  # batches between two prunings while the net trains
+OVER = 0.75  # share of a gradual training after which no more weights are removed
+BEARABLE = 0.01  # accuracy that a layer may lose when it is pruned alone
+SCANNED = 1000  # validation samples of the sensitivity scan
+SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
+LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
+
+
+@technique(
+    family="prune",
+    title="Prune iteratively",
+    reference="Han et al. 2015, Learning both Weights and Connections, arXiv 1506.02626; "
+    "Zhu, Gupta 2017, arXiv 1710.01878",
+    page="prune",
+    pictures=("curve",),
+    presets={
+        "gentle": {"sparsity": 0.8, "rounds": 3},
+        "balanced": {"sparsity": 0.92, "rounds": 5},
+        "extreme": {"sparsity": 0.98, "rounds": 10},
+    },
+)
+def prune_iteratively(
+    bundle: Bundle,
+    data: Data,
+    *,
+    sparsity: Annotated[
+        float,
+        settings.sparsity(
+            "How many of the weights are zero at the end: 0.92 leaves one in twelve.", label="Final sparsity"
+        ),
+    ] = 0.92,
+    schedule: Annotated[
+        str,
+        Choice(
+            label="Schedule",
+            help="When weights are removed.",
+            options={
+                "rounds": "prune, train, prune again: each round removes the same share of what is left",
+                "gradual": "while the net trains: many at first, then fewer and fewer",
+            },
+        ),
+    ] = "rounds",
+    rounds: Annotated[
+        int,
+        Slider(
+            low=1,
+            high=20,
+            whole=True,
+            unit="rounds",
+            label="Rounds",
+            help="How often the net is pruned and trained again; one round prunes all at once.",
+            when=(("schedule", ("rounds",)),),
+        ),
+    ] = 5,
+    epochs: Annotated[
+        int,
+        settings.epochs(
+            "How often the net sees all training images: in each round, or in all where it is gradual.",
+            high=60,
+        ),
+    ] = 2,
+    by: Annotated[
+        str,
+        Choice(
+            label="Remove by",
+            help="Where weights compete for survival, and in which unit their size is taken.",
+            options={
+                "quality": "Han's rule: a layer's threshold is the same multiple of its standard deviation",
+                "sensitivity": "each layer's threshold in proportion to the largest that it bears alone",
+                "model": "one ranking over all layers: layers of small weights lose more",
+                "layer": "every layer loses the same share",
+            },
+        ),
+    ] = "model",
+    learning_rate: Annotated[
+        float,
+        settings.learning_rate(
+            "A tenth of the first training's is usual; in each round it falls to zero along a cosine."
+        ),
+    ] = 0.01,
+    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    leave_out: Annotated[
+        Sequence[str],
+        settings.leave_out("Layers that are trained, but not pruned."),
+    ] = (),
+    seed: Annotated[
+        int,
+        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
+    ] = 0,
+    progress: Progress,
+) -> tuple[Bundle, Report]:
+    """Removes the smallest weights and trains the others from the values they have, in rounds or gradually.
+
+    What is removed once stays exactly zero. Biases and normalisation are trained, not pruned.
+    Stochastic gradient descent with Nesterov momentum 0.9, batch 128. The result is 32-bit floats.
+    Raises Cancelled through `progress`.
+    """
+    net = zoo.fork(bundle)
+    names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
+    units, scan = _units(net, names, by, data.validation, progress)
+    ranking = _Ranking(names, units)
+    plan = suited(
+        Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed), net, data.train
+    )
+    run = _Run(net, data, plan, ranking, progress)
+    before = measure.predictions(bundle, data.validation)
+    if schedule == "gradual":
+        tables = {"curve": _gradually(run, sparsity)}
+    else:
+        tables = _in_rounds(run, schedules.geometric(sparsity, rounds, ranking.zeros(net)))
+    state = net.state_dict()
+    after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
+    rows = [
+        {"layer": label, **masks.summary(bundle.params[name].decode(), after.params[name].decode() != 0)}
+        for label, name in names.items()
+    ]
+    tables["layers"] = layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
+    if scan is not None:
+        tables["sensitivity"] = scan
+    answers = measure.predictions(after, data.validation)
+    figures = (*reports.removed(layers), *measure.before_and_after(before, answers, data.validation.labels))
+    return after, Report(figures, tables, _notes(bundle, data, layers, leave_out))
+
+
+# ---------------------------------------------------------------- which weights go
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """All weights of the chosen layers (label -> parameter) in one order: by size over the layer's unit.
+
+    Without units every layer has a ranking of its own.
+    """
+
+    names: Mapping[str, str]
+    units: Mapping[str, float] | None
+
+    def kept(self, net: nn.Module, sparsity: float) -> dict[str, Tensor]:
+        """Parameter name -> 1 where its weight stays when `sparsity` of all are zero, else 0."""
+        weights = {label: net.get_parameter(name).detach() for label, name in self.names.items()}
+        if self.units is None:
+            chosen = [masks.by_sparsity(w, sparsity) for w in weights.values()]
+        else:
+            scaled = [w / self.units[label] for label, w in weights.items()]
+            chosen = masks.by_sparsity_over(scaled, sparsity)
+        return {name: mask.float() for name, mask in zip(self.names.values(), chosen, strict=True)}
+
+    def zeros(self, net: nn.Module) -> float:
+        """Share of the weights that are exactly zero."""
+        weights = [net.get_parameter(name) for name in self.names.values()]
+        zeros = sum(int((w == 0).sum()) for w in weights)
+        return zeros / max(sum(w.numel() for w in weights), 1)
+
+
+def _units(
+    net: nn.Module, names: Mapping[str, str], by: str, samples: Samples, progress: Progress
+) -> tuple[Mapping[str, float] | None, pd.DataFrame | None]:
+    """What a layer's weights are measured in, and the scan where there was one.
+
+    All units are those of the net as it comes: the deviation is over all weights of a layer,
+    and stays when they are pruned.
+    """
+    weights = {label: net.get_parameter(name) for label, name in names.items()}
+    tiny = torch.finfo(torch.float32).tiny  # a layer of equal weights has no deviation
+    match by:
+        case "layer":
+            return None, None
+        case "quality":
+            return {label: max(masks.quality_threshold(w, 1.0), tiny) for label, w in weights.items()}, None
+        case "sensitivity":
+            scan = scan_sensitivity(net, names, samples.stratified(SCANNED), progress)
+            borne = zip(scan["layer"], scan["threshold"], strict=True)
+            return {label: max(threshold, tiny) for label, threshold in borne}, scan
+    return dict.fromkeys(names, 1.0), None
+
+
+@torch.no_grad()
+def scan_sensitivity(
+    net: nn.Module, names: Mapping[str, str], samples: Samples, progress: Progress
+) -> pd.DataFrame:
+    """What each layer bears alone: layer, sparsity, threshold, accuracy.
+
+    The largest of a few shares at which, the other layers whole, accuracy on the samples is at most
+    one point lower; the smallest share where none is borne. The net is left as it was.
+    """
+    whole = measure.share_right(net, samples)
+    rows = []
+    for label, name in names.items():
+        weight = net.get_parameter(name)
+        values = weight.detach().clone()
+        borne: dict[str, Any] = {}
+        for share in SHARES:
+            progress(0.0)
+            kept = masks.by_sparsity(values, share)
+            weight.copy_(values * kept)
+            accuracy = measure.share_right(net, samples)
+            if borne and whole - accuracy > BEARABLE:
+                break
+            threshold = float(values[~kept].abs().max()) if not kept.all() else 0.0
+            borne = {"layer": label, "sparsity": share, "threshold": threshold, "accuracy": accuracy}
+        weight.copy_(values)
+        rows.append(borne)
+    return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- when they go
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all rounds share: the net in training, images, plan, ranking and who is told."""
+
+    net: nn.Module
+    data: Data
+    plan: Plan
+    ranking: _Ranking
+    progress: Progress
+
+    def right(self, net: nn.Module) -> float:
+        return measure.share_right(net, self.data.validation)
+
+    def watch(self, net: nn.Module) -> dict[str, float]:
+        return {"validation accuracy": self.right(net), "sparsity": self.ranking.zeros(net)}
+
+
+def _in_rounds(run: _Run, sparsities: Sequence[float]) -> dict[str, pd.DataFrame]:
+    """Prune to each sparsity in turn, each time followed by a training that begins at a full rate."""
+    rows, series = [], []
+
+    def further(row: Mapping[str, float]) -> dict[str, float]:  # rounds go on counting the epochs
+        return {**row, "epoch": row["epoch"] + (number - 1) * run.plan.epochs}
+
+    for number, sparsity in enumerate(sparsities, 1):
+        with torch.no_grad():
+            for name, kept in run.ranking.kept(run.net, sparsity).items():
+                run.net.get_parameter(name).masked_fill_(kept == 0, 0.0)
+        pruned = {"round": number, "sparsity": run.ranking.zeros(run.net), "before": run.right(run.net)}
+        learned = fit(
+            run.net,
+            run.data.train,
+            replace(run.plan, seed=100 * run.plan.seed + number),
+            masks=zero_masks(run.net),
+            watch=run.watch,
+            progress=run.progress.part((number - 1) / len(sparsities), number / len(sparsities), further),
+            checkpoint=run.progress.checkpoint(f"round-{number}"),
+        )
+        rows.append({**pruned, "after": learned[-1]["validation accuracy"]})
+        done = (number - 1) * run.plan.epochs
+        series += [{**row, "epoch": done + int(row["epoch"]), "round": number} for row in learned]
+    table = pd.DataFrame(rows).rename(
+        columns={"before": "accuracy before retraining", "after": "accuracy after retraining"}
+    )
+    return {"curve": pd.DataFrame(series), "rounds": table}
+
+
+def _gradually(run: _Run, sparsity: float) -> pd.DataFrame:
+    """One training in which weights are removed every INTERVAL batches along the cubic curve."""
+    steps = run.plan.epochs * math.ceil(len(run.data.train) / run.plan.batch)
+    events = schedules.gradual(steps, INTERVAL, OVER, sparsity, run.ranking.zeros(run.net))
+
+    def prune(net: nn.Module, batches: int) -> dict[str, Tensor] | None:
+        if batches not in events:
+            return None
+        return {**zero_masks(net), **run.ranking.kept(net, events[batches])}
+
+    learned = fit(
+        run.net,
+        run.data.train,
+        run.plan,
+        masks=zero_masks(run.net),
+        prune=prune,
+        watch=run.watch,
+        progress=run.progress,
+        checkpoint=run.progress.checkpoint("net"),
+    )
+    return pd.DataFrame(learned).astype({"epoch": int})
+
+
+# ---------------------------------------------------------------- the report
+
+
+def _notes(bundle: Bundle, data: Data, layers: pd.DataFrame, leave_out: Sequence[str]) -> tuple[str, ...]:
+    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
+    notes += reports.emptied(layers)
+    if leave_out:
+        notes.append(f"Trained, but not pruned: {', '.join(leave_out)}.")
+    notes += reports.decoded(bundle)
+    return tuple(notes)

@@ -1,0 +1,385 @@
+"""Prune weights: set the weights that matter least to exactly zero: score x shape x allocation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Annotated
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from engine.data.sets import Data
+from engine.figures import reports
+from engine.net import curvature, kinds, zoo
+from engine.recipe import settings
+from engine.recipe.technique import Choice, PerLayer, Slider, technique
+from engine.tensor import masks, scores
+from engine.types import Bundle, Report, SlimscopeError, weight_layers
+
+BY_SHARE = (("by", ("sparsity",)), ("shape", masks.UNITS))  # of N:M, N and M are the share
+SPARSITY = settings.sparsity(
+    "How many of the weights become zero: 0.9 removes nine out of ten, the smallest first.", when=BY_SHARE
+)
+NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
+COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
+
+
+@technique(
+    family="prune",
+    title="Prune weights",
+    reference="Han et al. 2015, Learning both Weights and Connections, arXiv 1506.02626",
+    page="prune",
+    pictures=("histogram", "sparsity_map", "layer_sparsity"),
+    presets={
+        "gentle": {"sparsity": 0.5},
+        "balanced": {"sparsity": 0.9},
+        "extreme": {"sparsity": 0.98},
+    },
+)
+def prune_weights(
+    bundle: Bundle,
+    data: Data | None,
+    *,
+    by: Annotated[
+        str,
+        Choice(
+            label="Remove by",
+            help="What decides whether a weight is small enough to go.",
+            options={
+                "sparsity": "a share of the weights, the smallest first",
+                "threshold": "every weight whose size is at most a value",
+                "quality": "Han's rule: a multiple of the layer's standard deviation",
+            },
+        ),
+    ] = "sparsity",
+    sparsity: Annotated[float, SPARSITY] = 0.9,
+    scope: Annotated[
+        str,
+        Choice(
+            label="Scope",
+            help="Where weights compete for survival: inside their layer, or all against all.",
+            options={
+                "layer": "every layer loses the same share",
+                "model": "one ranking over all layers: layers of small weights lose more",
+                "erk": "small layers lose less, by the sum of their sides over its product (Evci 2020)",
+            },
+            when=BY_SHARE,
+        ),
+    ] = "model",
+    score: Annotated[
+        str,
+        Choice(
+            label="Score",
+            help="What a weight is worth; the lowest go first.",
+            options={
+                "magnitude": "its size (Han 2015)",
+                "random": "chance: the control that every score must beat",
+                "taylor": "gradient times weight: the change of the loss to first order (Molchanov 2017)",
+                "obd": "curvature times squared weight: the same to second order (LeCun 1989)",
+                "batch-norm": "the scale of the batch-norm behind its filter (Liu 2017)",
+            },
+            when=(("by", ("sparsity",)),),
+        ),
+    ] = "magnitude",
+    shape: Annotated[
+        str,
+        Choice(
+            label="Shape",
+            help="What goes as one piece.",
+            options={
+                "element": "single weights",
+                "n:m": "all but N of each M weights in a row of inputs, as sparse tensor cores want them",
+                "block": "square blocks of the matrix (outputs, all the rest)",
+                "kernel": "what connects one input channel to one output channel of a convolution",
+                "filter": "all that makes one output: a row",
+                "channel": "all that reads one input: a column",
+            },
+            when=(("by", ("sparsity",)),),
+        ),
+    ] = "element",
+    n: Annotated[
+        int,
+        Slider(
+            low=1,
+            high=16,
+            whole=True,
+            unit="weights kept",
+            label="N",
+            help="How many of each M weights in a row of inputs stay.",
+            when=(("by", ("sparsity",)), ("shape", ("n:m",))),
+        ),
+    ] = 2,
+    m: Annotated[
+        int,
+        Slider(
+            low=2,
+            high=32,
+            whole=True,
+            unit="weights in a row",
+            label="M",
+            help="Among how many neighbouring inputs N stay; layers whose inputs are no multiple are left.",
+            when=(("by", ("sparsity",)), ("shape", ("n:m",))),
+        ),
+    ] = 4,
+    block: Annotated[
+        int,
+        Slider(
+            low=2,
+            high=64,
+            whole=True,
+            unit="weights",
+            label="Block side",
+            help="The side of a block; those at the edge of a matrix may be smaller.",
+            when=(("by", ("sparsity",)), ("shape", ("block",))),
+        ),
+    ] = 4,
+    norm: Annotated[
+        str,
+        Choice(
+            label="Score of a piece",
+            help="How its weights' scores become one, per weight, so that pieces of any size compare.",
+            options={
+                "l1": "their mean: the L1 norm over the number of weights",
+                "l2": "the root of their mean square: the L2 norm over the root of that number",
+            },
+            when=(("by", ("sparsity",)), ("shape", masks.UNITS[1:])),
+        ),
+    ] = "l1",
+    samples: Annotated[
+        int,
+        settings.samples(
+            "On how many training samples gradient or curvature is taken.",
+            when=(("by", ("sparsity",)), ("score", ("taylor", "obd"))),
+        ),
+    ] = 200,
+    threshold: Annotated[
+        float,
+        Slider(
+            low=1e-5,
+            high=1.0,
+            scale="log",
+            unit="absolute weight",
+            label="Threshold",
+            help="Weights of this size or smaller become zero.",
+            when=(("by", ("threshold",)),),
+        ),
+    ] = 0.02,
+    quality: Annotated[
+        float,
+        Slider(
+            low=0.0,
+            high=4.0,
+            step=0.05,
+            unit="standard deviations",
+            label="Quality",
+            help="The threshold of each layer in units of the standard deviation of its weights.",
+            when=(("by", ("quality",)),),
+        ),
+    ] = 1.0,
+    per_layer: Annotated[
+        Mapping[str, float],
+        PerLayer(
+            knob=SPARSITY,
+            unit="share of weights removed",
+            label="Own sparsity",
+            help="Layers with a sparsity of their own; they take no part in the ranking of the others.",
+            when=BY_SHARE,
+        ),
+    ] = NO_OVERRIDE,
+    leave_out: Annotated[
+        Sequence[str],
+        settings.leave_out("Layers that are not touched."),
+    ] = (),
+    seed: Annotated[
+        int,
+        settings.seed(
+            "Fixes what chance picks: the weights, or the training samples.",
+            when=(("by", ("sparsity",)), ("score", ("random", "taylor", "obd"))),
+        ),
+    ] = 0,
+) -> tuple[Bundle, Report]:
+    """Set the weights that matter least, by default those of smallest magnitude, to exactly zero.
+
+    Biases and normalisation stay. Weights that are zero already count as removed and are never
+    revived. Quantized and shared weights keep their codes and scales. Nothing is trained: a
+    fine-tuning step usually wins back most of the accuracy. Score, shape and scope combine freely;
+    layers that a score or shape does not fit are left as they are. Raises SlimscopeError where
+    `taylor`, `obd` or `batch-norm` would need a net that is not known.
+    """
+    names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
+    values = {label: bundle.params[name].decode() for label, name in names.items()}
+    unfit: dict[str, str] = {}
+    match by:
+        case "threshold":
+            kept = {label: masks.by_threshold(w, threshold) for label, w in values.items()}
+        case "quality":
+            kept = {label: masks.by_quality(w, quality) for label, w in values.items()}
+        case _:
+            unfit = _unfit(bundle, values, score, shape, m)
+            fit = {label: w for label, w in values.items() if label not in unfit}
+            rated = _scores(bundle, data, fit, score, samples, seed)
+            if shape == "n:m":
+                kept = {label: masks.by_pattern(w, rated.get(label), n, m) for label, w in fit.items()}
+            else:
+                ranked = partial(masks.by_scope, shape=shape, block=block, norm=norm)
+                kept = _by_sparsity(fit, rated, sparsity, scope, per_layer, ranked)
+    changed = {names[label]: masks.remove(bundle.params[names[label]], mask) for label, mask in kept.items()}
+    table = pd.DataFrame(
+        [{"layer": label, **masks.summary(values[label], kept[label])} for label in names if label in kept],
+        columns=COLUMNS,
+    )
+    after = bundle.become({**bundle.params, **changed})
+    notes = list(_notes(table, leave_out, unfit))
+    if by == "sparsity":
+        seen = 0 if data is None else min(samples, len(data.train))
+        notes += [*_notes_on_score(score, shape, seen), *_notes_on_shape(bundle, shape)]
+    return after, Report(reports.removed(table), {"layers": table}, tuple(notes))
+
+
+# ---------------------------------------------------------------- what a weight is worth
+
+
+def _scores(
+    bundle: Bundle, data: Data | None, values: Mapping[str, Tensor], score: str, samples: int, seed: int
+) -> dict[str, Tensor]:
+    """Layer -> score of each weight, in its shape; nothing where magnitudes decide."""
+    names = weight_layers(bundle)
+    match score:
+        case "random":
+            # by its place in the net, so that a layer's chances do not hang on which others are left out
+            place = {label: 1000 * seed + i for i, label in enumerate(names)}
+            return {label: scores.chance(w, place[label]) for label, w in values.items()}
+        case "batch-norm":
+            scales = _normal_scales(bundle)
+            return {label: scores.normal_scale(w, scales[label]) for label, w in values.items()}
+        case "taylor" | "obd":
+            if data is None or not bundle.arch.runs:
+                raise SlimscopeError(
+                    f"score {score!r} must run the net: it needs a known architecture with data"
+                )
+            derive, rule = DERIVED[score]
+            known = derive(bundle, data.train, samples, seed)
+            return {label: rule(w, known[names[label]]) for label, w in values.items()}
+    return {}
+
+
+DERIVED: Mapping[str, tuple[Callable[..., Mapping[str, Tensor]], Callable[[Tensor, Tensor], Tensor]]] = {
+    "taylor": (curvature.gradient_of, scores.taylor),
+    "obd": (curvature.diagonal_of, scores.brain_damage),
+}
+
+
+def _normal_scales(bundle: Bundle) -> dict[str, Tensor]:
+    """Layer -> scale of the batch-norm that its output goes into, (outputs,); followed without numbers."""
+    if not bundle.arch.runs:
+        raise SlimscopeError("score 'batch-norm' must know what is behind a layer: it needs an architecture")
+    net = zoo.skeleton(bundle.arch).eval()
+    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
+    found: dict[str, Tensor] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda module, args, output: made.update({id(output): (name, output)})
+
+    def meet(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if id(args[0]) in made:
+                found[made[id(args[0])][0]] = bundle.params[f"{name}.weight"].decode()
+
+        return hook
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(note(name))
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.register_forward_pre_hook(meet(name))
+    net(torch.zeros(kinds.INPUT_SHAPES[zoo.entry(bundle.arch.name).data], device="meta"))
+    return found
+
+
+def _unfit(bundle: Bundle, values: Mapping[str, Tensor], score: str, shape: str, m: int) -> dict[str, str]:
+    """Layers that the score or the shape does not fit, and why."""
+    found: dict[str, str] = {}
+    if shape == "n:m":
+        cut = {label: w.shape[1] for label, w in values.items() if w.shape[1] % m}
+        found |= {label: f"its {inputs} inputs are no multiple of {m}" for label, inputs in cut.items()}
+    if shape == "kernel":
+        found |= {label: "it has no kernels" for label, w in values.items() if w.dim() < 3}
+    if score == "batch-norm":
+        scales = _normal_scales(bundle)
+        found |= {label: "no batch-norm is behind it" for label in values if label not in scales}
+    return found
+
+
+# ---------------------------------------------------------------- how much of which layer
+
+
+def _by_sparsity(
+    values: Mapping[str, Tensor],
+    rated: Mapping[str, Tensor],
+    sparsity: float,
+    scope: str,
+    per_layer: Mapping[str, float],
+    ranked: Callable[..., list[Tensor]],
+) -> dict[str, Tensor]:
+    """Masks by `ranked(weights, scores, share, scope)`; layers with a share of their own are apart."""
+
+    def kept(labels: Sequence[str], share: float, scope: str) -> dict[str, Tensor]:
+        worth = [rated[label] for label in labels] if rated else None
+        chosen = ranked([values[label] for label in labels], worth, share, scope)
+        return dict(zip(labels, chosen, strict=True))
+
+    found: dict[str, Tensor] = {}
+    for label in (x for x in values if x in per_layer):
+        found |= kept([label], per_layer[label], "layer")
+    return found | kept([x for x in values if x not in per_layer], sparsity, scope)
+
+
+# ---------------------------------------------------------------- the report
+
+
+def _notes(table: pd.DataFrame, leave_out: Sequence[str], unfit: Mapping[str, str]) -> tuple[str, ...]:
+    notes = reports.emptied(table)
+    if leave_out:
+        notes.append(f"Left out: {', '.join(leave_out)}.")
+    if unfit:
+        why = "; ".join(f"{label}, {reason}" for label, reason in unfit.items())
+        notes.append(f"{'Left as they are' if len(table) else 'Nothing is removed'}: {why}.")
+    return tuple(notes)
+
+
+def _notes_on_score(score: str, shape: str, samples: int) -> list[str]:
+    match score:
+        case "random":
+            return ["Chance is the control: a score that does no better knows nothing of the net."]
+        case "taylor":
+            return [f"The gradient is that of the cross-entropy on {samples:,} training samples."]
+        case "obd":
+            return [
+                f"The curvature is that of the cross-entropy on {samples:,} training samples. The score "
+                "takes the net to be at a minimum; the step Optimal brain damage measures how far that holds."
+            ]
+        case "batch-norm" if shape != "filter":
+            return ["All weights of a filter share one batch-norm scale: of equals the first go."]
+    return []
+
+
+def _notes_on_shape(bundle: Bundle, shape: str) -> list[str]:
+    if shape == "element":
+        return []
+    if shape in ("block", "kernel", "n:m"):
+        return [
+            "Zeros in this pattern save bytes, but no time here: dense code multiplies them like any number."
+        ]
+    notes = [
+        f"Whole {shape}s are zero, but every matrix has its old size: the file shrinks, the multiply-adds "
+        "stay. Prune filters takes filters out of the net."
+    ]
+    if shape == "filter":
+        notes.append("A filter of zeros still hands on its bias and the shift of its batch-norm.")
+        if bundle.arch.runs:
+            last = list(weight_layers(bundle))[-1]
+            notes.append(f"The rows of {last} are the net's answers: leave it out to keep each of them.")
+    return notes

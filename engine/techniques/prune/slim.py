@@ -1,0 +1,284 @@
+"""Slim: train with a penalty on batch-norm's scales, then take out the channels whose scale has died."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from engine.data.sets import Data
+from engine.figures import measure, reports
+from engine.net import channels, zoo
+from engine.net.channels import Group
+from engine.net.train import Loss, Plan, fit, hard_labels, suited, zero_masks
+from engine.recipe import settings
+from engine.recipe.technique import Choice, Slider, technique
+from engine.types import Arch, Basis, Bundle, Dense, Figure, Progress, Report, SlimscopeError
+
+PENALTY, NARROW = "with the penalty", "narrow net"  # the two trainings
+SCALE_COLUMNS = ("layer", "channel", "before", "trained", "kept")
+
+
+@technique(
+    family="prune",
+    title="Slim",
+    reference="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, "
+    "arXiv 1708.06519",
+    page="filters",
+    pictures=("curve", "scales"),
+    presets={
+        "gentle": {"sparsity": 0.3},
+        "balanced": {"sparsity": 0.5},
+        "extreme": {"sparsity": 0.7, "epochs": 10, "tuning": 6},
+    },
+    possible=lambda bundle: scales_of(bundle),
+)
+def slim(
+    bundle: Bundle,
+    data: Data,
+    *,
+    sparsity: Annotated[
+        float,
+        Slider(
+            low=0.0,
+            high=0.95,
+            step=0.01,
+            unit="share of channels removed",
+            label="Channels removed",
+            help="How many of the channels behind batch-norm go: 0.5 takes every second one.",
+        ),
+    ] = 0.5,
+    allocation: Annotated[
+        str,
+        Choice(
+            label="Allocation",
+            help="Where scales compete for survival: inside their layer, or all against all.",
+            options={
+                "model": "one ranking of all scales: the net chooses its own widths (Liu 2017)",
+                "layer": "every layer loses the same share",
+            },
+        ),
+    ] = "model",
+    strength: Annotated[
+        float,
+        Slider(
+            low=1e-6,
+            high=1e-1,
+            scale="log",
+            unit="loss per unit of scale",
+            label="Penalty",
+            help="How hard each scale is pulled to zero while the net trains: 1e-4 to 1e-3 is usual.",
+        ),
+    ] = 1e-3,
+    epochs: Annotated[
+        int, settings.epochs("How often the net sees all training images under the penalty.", high=60)
+    ] = 5,
+    tuning: Annotated[
+        int,
+        Slider(
+            low=0,
+            high=60,
+            whole=True,
+            unit="epochs",
+            label="Tuning",
+            help="How often the narrow net sees them, without the penalty; 0 shows what the cut alone does.",
+        ),
+    ] = 3,
+    learning_rate: Annotated[
+        float,
+        settings.learning_rate("Where both trainings begin; it falls to zero along a cosine."),
+    ] = 0.02,
+    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    leave_out: Annotated[
+        Sequence[str], settings.leave_out("Layers that keep all their filters, and have no penalty.")
+    ] = (),
+    seed: Annotated[
+        int,
+        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
+    ] = 0,
+    progress: Progress,
+) -> tuple[Bundle, Report]:
+    """Trains with an L1 penalty on batch-norm's scales, then takes out the channels of smallest scale.
+
+    The penalty, strength * sum |scale|, makes the net choose between its channels: those that it can spare
+    come close to zero, and leave without much harm. Then the narrow net is trained without it. Channels
+    that shortcuts pass on stay; at least one channel of each layer does. Zeros stay. Stochastic gradient
+    descent with Nesterov momentum 0.9, batch 128. The result is 32-bit floats.
+    Raises SlimscopeError for nets without batch-norm, and Cancelled through `progress`.
+    """
+    scales = scales_of(bundle, leave_out)
+    known = channels.groups(bundle)
+    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
+    share = epochs / (epochs + tuning)
+    net = zoo.fork(bundle)
+    run = partial(_train, data=data)
+    parts = progress.part(0.0, share), progress.part(share, 1.0, lambda row: _later(row, epochs))
+    before = measure.predictions(bundle, data.validation)
+    learned = run(net, plan, parts[0], progress, "penalty", loss=penalised(list(scales.values()), strength))
+    trained = _taken(bundle, net)
+    size = {name: trained.params[scale].decode().abs() for name, scale in scales.items()}
+    gone = channels.smallest(size, sparsity, allocation, {})
+    cut = channels.keep(trained, channels.kept_of(known, gone))
+    after, tuned = cut, []
+    if tuning:
+        net = zoo.fork(cut)
+        tuned = run(net, replace(plan, epochs=tuning, seed=plan.seed + 1), parts[1], progress, "narrow")
+        after = _taken(cut, net)
+    curve = [{**row, "run": PENALTY} for row in learned]
+    curve += [{**_later(row, epochs), "run": NARROW} for row in tuned]
+    layers = channels.layer_table(bundle, after)
+    tables = {
+        "curve": pd.DataFrame(curve).astype({"epoch": int}),
+        "scales": _table(bundle, scales, size, gone),
+        "layers": layers,
+    }
+    figures = _figures(bundle, (trained, cut, after), layers, before, data)
+    return after, Report(figures, tables, _notes(bundle, data, known, scales, size, gone))
+
+
+# ---------------------------------------------------------------- scales
+
+
+def scales_of(bundle: Bundle, leave_out: Sequence[str] = ()) -> dict[str, str]:
+    """Group of channels -> the parameter with its scales, one for each channel.
+
+    Raises SlimscopeError where no channels that can go have batch-norm.
+    """
+    known = channels.groups(bundle)
+    found = {name: scale for name, group in known.items() if (scale := _scale_of(group, bundle))}
+    if not found:
+        able = ", ".join(n for n in zoo.ENTRIES if any(map(_is_mean, zoo.skeleton(Arch(n)).state_dict())))
+        raise SlimscopeError(
+            f"{bundle.arch.name} has no batch-norm behind channels that can go: slim's penalty is on its "
+            f"scales; the zoo's nets with it are {able}"
+        )
+    return {name: scale for name, scale in found.items() if not set(known[name].layers) & set(leave_out)}
+
+
+def _scale_of(group: Group, bundle: Bundle) -> str | None:
+    if group.stream:
+        return None
+    means = [part.param for part in group.makes if _is_mean(part.param)]
+    return f"{means[0].rpartition('.')[0]}.weight" if means else None
+
+
+def _is_mean(name: str) -> bool:
+    return name.endswith(".running_mean")
+
+
+def penalised(scales: Sequence[str], strength: float) -> Loss:
+    """Cross-entropy plus strength times the sum of the sizes of all scales (names of parameters).
+
+    The gradient of |scale| is its sign, and 0 at 0: a scale that is zero is not moved by the penalty.
+    """
+
+    def loss(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        value, logits = hard_labels(net, inputs, labels)
+        sizes = [net.get_parameter(name).abs().sum() for name in scales]
+        return value + strength * torch.stack(sizes).sum() if sizes else value, logits
+
+    return loss
+
+
+# ---------------------------------------------------------------- trainings
+
+
+def _train(
+    net: nn.Module,
+    plan: Plan,
+    part: Progress,
+    progress: Progress,
+    name: str,
+    *,
+    data: Data,
+    loss: Loss = hard_labels,
+) -> list[dict[str, float]]:
+    return fit(
+        net,
+        data.train,
+        suited(plan, net, data.train),
+        loss=loss,
+        masks=zero_masks(net),
+        watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
+        progress=part,
+        checkpoint=progress.checkpoint(name),
+    )
+
+
+def _later(row: Mapping[str, float], epochs: int) -> dict[str, float]:
+    """The second training goes on counting the epochs."""
+    return {**row, "epoch": row["epoch"] + epochs}
+
+
+def _taken(bundle: Bundle, net: nn.Module) -> Bundle:
+    state = net.state_dict()
+    return bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
+
+
+# ---------------------------------------------------------------- the report
+
+
+def _table(
+    bundle: Bundle, scales: Mapping[str, str], size: Mapping[str, Tensor], gone: Mapping[str, set[int]]
+) -> pd.DataFrame:
+    rows: list[tuple[Any, ...]] = []
+    for name, scale in scales.items():
+        first = bundle.params[scale].decode().abs().tolist()
+        for channel, (old, new) in enumerate(zip(first, size[name].tolist(), strict=True)):
+            rows.append((name, channel, old, new, channel not in gone[name]))
+    return pd.DataFrame(rows, columns=SCALE_COLUMNS)
+
+
+def _figures(
+    before: Bundle, nets: tuple[Bundle, Bundle, Bundle], layers: pd.DataFrame, first: Tensor, data: Data
+) -> tuple[Figure, ...]:
+    labels = data.validation.labels
+    answers = [measure.predictions(net, data.validation) for net in nets]
+    on_the_way = zip(("under the penalty", "right after the cut"), answers, strict=False)
+    return (
+        *measure.before_and_after(first, answers[-1], labels),
+        *(
+            replace(measure.accuracy_of(a, labels), name=f"validation accuracy {when}")
+            for when, a in on_the_way
+        ),
+        Figure(
+            "channels removed",
+            int(layers["removed"].sum()),
+            "channels",
+            Basis.COUNTED,
+            "filters and units of all layers before minus after",
+        ),
+        *reports.costs(before, nets[-1]),
+    )
+
+
+def _notes(
+    bundle: Bundle,
+    data: Data,
+    known: Mapping[str, Group],
+    scales: Mapping[str, str],
+    size: Mapping[str, Tensor],
+    gone: Mapping[str, set[int]],
+) -> tuple[str, ...]:
+    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
+    lost = [float(size[name][channel]) for name, channels_gone in gone.items() for channel in channels_gone]
+    if lost:
+        largest = max(float(values.max()) for values in size.values())
+        notes.append(
+            f"The largest scale that went is {max(lost):.3g}, the largest of all {largest:.3g}: what went "
+            "with it is what the cut costs. A stronger penalty or more epochs bring it closer to zero."
+        )
+    single = [name for name in scales if len(gone[name]) == known[name].channels - 1 and gone[name]]
+    if single:
+        notes.append(f"Only one channel is left in {', '.join(single)}: all that follows depends on it.")
+    if any(group.stream for group in known.values()):
+        notes.append("Channels that shortcuts pass on stay: they are made by several layers at once.")
+    plain = [name for name, group in known.items() if not group.stream and not _scale_of(group, bundle)]
+    if plain:
+        notes.append(f"No batch-norm is behind {', '.join(plain)}: their channels stay.")
+    return (*notes, *reports.decoded(bundle))

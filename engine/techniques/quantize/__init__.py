@@ -1,0 +1,1 @@
+"""Techniques that store weights in fewer bits."""

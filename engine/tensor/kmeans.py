@@ -1,0 +1,168 @@
+"""One-dimensional k-means: the tables of shared weights, from a sorted index instead of passes.
+
+The start is the best partition of 512 cells or more, found by dynamic programming; Lloyd's steps on
+the index then move its borders to single weights. With no more different values than cells the start is
+the optimum. Nothing here draws random numbers, and nothing knows of layers or masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.tensor.index import Counts, Index, Parts, TensorIndex, Wide, cuts_between
+from engine.types import SlimscopeError
+
+MOST = 256  # entries of a table
+CELLS = 8  # for each entry, in the dynamic programme,
+LEAST = 64  # and as many as for 64 where there are fewer
+STEPS = 100  # of Lloyd's
+STILL = 1e-4  # share of the values that may still change their entry when Lloyd's steps end
+WAYS = 8  # of how many cells one is searched first
+STRIDES = (512, 64, 8, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """A table (k,) float32 that rises, how many values go to each entry (k,) int64, and the squared error.
+
+    `Book(assign(values, table), table)` is the parameter that it makes.
+    """
+
+    table: Tensor
+    counts: Tensor
+    sse: float
+
+
+def kmeans(values: Tensor | Index, k: int) -> Clusters:
+    """At most `k` shared values for a tensor of any shape, of nearly least squared error (Lloyd 1982).
+
+    Fewer where the tensor has fewer different values. The error is that of the float32 table, so
+    where values lie a few units in the last place apart, the rounding of the means is in it.
+    Deterministic. Raises SlimscopeError where k is not 1 to 256, or a value is not finite.
+
+    >>> kmeans(torch.tensor([1.0, 1.25, 5.0, 5.5, 5.75]), 2).table.tolist()
+    [1.125, 5.416666507720947]
+    """
+    if not 1 <= k <= MOST:
+        raise SlimscopeError(f"k is {k}: allowed is 1 to {MOST} shared values")
+    index = TensorIndex(values) if isinstance(values, Tensor) else values
+    cells = index.cells(CELLS * max(k, LEAST))
+    table = torch.from_numpy(_lloyd(index, *_start(cells, k)).astype(np.float32))
+    answer = index.on_table(table)
+    return Clusters(table, torch.from_numpy(answer.counts), answer.sse)
+
+
+def assign(values: Tensor, table: Tensor) -> Tensor:
+    """Codes int32 of the nearest entry of a rising table (k,), in the shape of `values`.
+
+    A value in the middle between two entries goes to the lower one, as `Index.on_table` counts.
+
+    >>> assign(torch.tensor([[0.0, 0.9], [0.5, 2.0]]), torch.tensor([0.0, 1.0])).tolist()
+    [[0, 1], [0, 1]]
+    """
+    levels = table.detach().double().numpy()
+    if not len(levels) or (np.diff(levels) < 0).any():
+        raise SlimscopeError(f"the table {levels[:4].tolist()}... does not rise: sort it")
+    cuts = torch.from_numpy(cuts_between(levels))
+    return torch.bucketize(values.detach().to(torch.float32), cuts, out_int32=True, right=True)
+
+
+def _lloyd(index: Index, table: Wide, counts: Counts) -> Wide:
+    """Means of what is nearest to each entry, again and again, until hardly a value changes its entry.
+
+    `counts` (k,) says how many values each entry of `table` (k,) is the mean of.
+    """
+    for _ in range(STEPS):
+        parts = index.split(cuts_between(table))
+        moved = np.abs(np.cumsum(parts.counts - counts)).sum()
+        if not moved or not parts.counts.all():
+            break  # or an entry lost all its values, and the table before was better
+        table, counts = parts.sums / parts.counts, parts.counts
+        if moved <= STILL * len(index):
+            break
+    return table
+
+
+# ---------------------------------------------------------------- the best partition of cells
+
+
+def _start(cells: Parts, k: int) -> tuple[Wide, Counts]:
+    """(means, counts) of the k groups of neighbouring cells with least squared error."""
+    held = cells.counts > 0
+    counts, sums = cells.counts[held], cells.sums[held]
+    means = sums / counts
+    if len(means) <= k:
+        return means, counts
+    borders = _best_borders(_costs(means, counts), k)
+    grouped: Counts = np.add.reduceat(counts, borders)
+    return np.add.reduceat(sums, borders) / grouped, grouped
+
+
+def _costs(means: Wide, counts: Counts) -> Wide:
+    """Squared error of one level for cells i..j, at [j, i]; each cell is as good as its mean: (m, m).
+
+    Welford's update, for all i at once: prefix sums would cancel where values are close to each other.
+    """
+    total = len(means)
+    costs, weight, centre, error = (np.zeros((total, total)), *np.zeros((3, total)))
+    for j, (mean, count) in enumerate(zip(means, counts, strict=True)):
+        here = slice(0, j + 1)
+        away = mean - centre[here]
+        grown = weight[here] + count
+        error[here] += away**2 * (weight[here] * count / grown)
+        centre[here] += away * (count / grown)
+        weight[here] = grown
+        costs[j, here] = error[here]
+    return costs
+
+
+def _best_borders(costs: Wide, k: int) -> Counts:
+    """Where the groups of the best partition into at most k begin: rising, from 0."""
+    total = len(costs)
+    best = np.concatenate(([0.0], costs[:, 0]))  # of the first 0, 1, ... cells in one group
+    chosen = []
+    for _ in range(k - 1):
+        best, last = _one_more_group(best, costs)
+        chosen.append(last)
+    borders, end = [], total
+    for last in reversed(chosen):
+        end = int(last[end])
+        borders.append(end)
+    return np.unique([0, *borders])
+
+
+def _one_more_group(best: Wide, costs: Wide) -> tuple[Wide, Counts]:
+    """Least error of the first j cells with one more group, and where that begins: (m + 1,) each.
+
+    The last group's beginning rises with j. So some j are searched first, and bound those between them,
+    level by level (divide and conquer: some m log m errors are looked at, not m^2).
+    """
+    total = len(costs)
+    found, begins = np.zeros(total + 1), np.zeros(total + 1, dtype=np.int64)
+    for step in (step for step in STRIDES if step <= total):
+        j = np.arange(step, total + 1, step)
+        if step < STRIDES[0]:
+            j = j[j % (step * WAYS) > 0]
+        low = begins[j - j % (step * WAYS)]
+        after = j - j % (step * WAYS) + step * WAYS
+        high = np.where(after <= total, begins[np.minimum(after, total)], total)
+        high = np.minimum(np.maximum(high, low), j - 1)
+        found[j], begins[j] = _least(best, costs, j, low, high)
+    return found, begins
+
+
+def _least(best: Wide, costs: Wide, j: Counts, low: Counts, high: Counts) -> tuple[Wide, NDArray[Any]]:
+    """For each j the least `best[i] + costs[j - 1, i]` over i in low..high, and its first i."""
+    lengths = high - low + 1
+    starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+    i = np.arange(lengths.sum()) + np.repeat(low - starts, lengths)
+    errors = best[i] + costs[np.repeat(j - 1, lengths), i]
+    least = np.minimum.reduceat(errors, starts)
+    at = np.flatnonzero(errors == np.repeat(least, lengths))
+    return least, i[at[at.searchsorted(starts)]]

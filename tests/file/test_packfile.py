@@ -1,0 +1,445 @@
+"""The .slim file: bit-for-bit round trips of any bundle, every byte counted, damage refused."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from engine.file import packfile
+from engine.file.packfile import PackError, pack, unpack
+from engine.net import zoo
+from engine.types import Arch, Basis, Book, Bundle, Dense, Grid, Param, Recipe, SlimscopeError, Step
+
+REPOSITORY = Path(packfile.__file__).parent.parent.parent
+SHAPES = st.one_of(
+    st.lists(st.integers(1, 7), min_size=2, max_size=4),
+    st.sampled_from([[1, 1], [40, 30], [3, 0], [0, 4], [1], [9], []]),
+).map(tuple)
+
+
+def generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@st.composite
+def dense(draw: st.DrawFn) -> Dense:
+    shape, rng = draw(SHAPES), generator(draw(st.integers(0, 2**16)))
+    values = rng.normal(size=shape).astype(np.float32)
+    keep = rng.random(shape) < draw(st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+    zero = draw(st.sampled_from([np.float32(0.0), np.float32(-0.0)]))
+    return Dense(torch.from_numpy(np.where(keep, values, zero).astype(np.float32)))
+
+
+@st.composite
+def grid(draw: st.DrawFn) -> Grid:
+    shape, rng = draw(SHAPES), generator(draw(st.integers(0, 2**16)))
+    bits, symmetric = draw(st.integers(1, 16)), draw(st.booleans())
+    low, high = (-max(2 ** (bits - 1) - 1, 1), max(2 ** (bits - 1) - 1, 1)) if symmetric else (0, 2**bits - 1)
+    axis = draw(st.none() | st.integers(0, len(shape) - 1)) if shape else None
+    group = draw(st.none() | st.integers(1, 9))
+    rows = 1 if axis is None else shape[axis]
+    columns = int(np.prod(shape)) // max(rows, 1)
+    scales = rows * (1 if group is None else -(-columns // group))
+    codes = rng.integers(low, high + 1, shape)
+    constant = draw(st.booleans()) and draw(st.booleans())
+    zero = rng.integers(0, 2**bits, scales) * (not symmetric)
+    codes = np.where(rng.random(shape) < draw(st.sampled_from([0.0, 0.9, 1.0])), zero[:1].sum(), codes)
+    return Grid(
+        torch.from_numpy(np.full(shape, low) if constant else np.asarray(codes)).to(torch.int32),
+        torch.from_numpy(rng.random(scales).astype(np.float32)),
+        torch.from_numpy(zero).to(torch.int32),
+        bits,
+        axis,
+        group,
+    )
+
+
+@st.composite
+def book(draw: st.DrawFn) -> Book:
+    shape, rng = draw(SHAPES), generator(draw(st.integers(0, 2**16)))
+    k = draw(st.integers(1, 40))
+    table = torch.from_numpy(rng.normal(size=k).astype(np.float32))
+    return Book(torch.from_numpy(np.asarray(rng.integers(0, k, shape))).to(torch.int32), table)
+
+
+RECIPES = st.sampled_from(
+    [
+        Recipe(),
+        Recipe((Step("prune_weights", {"sparsity": 0.9, "leave_out": ["fc1", "größe"]}),)),
+        Recipe((Step("quantize", {"bits": 5}, on=False), Step("x", {"per": {"a": 0.1}, "none": None}))),
+    ]
+)
+ARCHES = st.sampled_from(
+    [
+        Arch("bare"),
+        Arch("lenet-5").edit("split", layer="fc1", rank=8, form="linear").edit("quantize_input", bits=8),
+    ]
+)
+BUNDLES = st.builds(
+    lambda arch, params, recipe: Bundle(
+        arch, {f"layer{i}.weight": p for i, p in enumerate(params)}, None, recipe
+    ),
+    ARCHES,
+    st.lists(dense() | grid() | book(), max_size=4),
+    RECIPES,
+)
+
+
+def assert_same(one: Bundle, other: Bundle) -> None:
+    assert packfile.difference(one, other) is None
+    assert one.fingerprint == other.fingerprint
+
+
+def only(param: Param) -> Bundle:
+    return Bundle(Arch("bare"), {"w": param})
+
+
+def row_grid(weight: Tensor, bits: int) -> Grid:
+    rows, top = weight.reshape(weight.shape[0], -1), max(2 ** (bits - 1) - 1, 1)
+    scale = rows.abs().amax(1) / top
+    scale = torch.where(scale > 0, scale, torch.ones(()))
+    codes = torch.round(rows / scale[:, None]).to(torch.int32).reshape(weight.shape)
+    return Grid(codes, scale, torch.zeros(len(scale), dtype=torch.int32), bits, 0)
+
+
+def compressed(bundle: Bundle, bits: int, share: float) -> Bundle:
+    """Small weights of every matrix set to zero, the rest on a grid by rows."""
+
+    def change(values: Tensor) -> Param:
+        if values.dim() < 2:
+            return Dense(values)
+        bar = values.abs().flatten().kthvalue(max(int(values.numel() * share), 1)).values
+        return row_grid(torch.where(values.abs() > bar, values, torch.zeros(())), bits)
+
+    return bundle.become({n: change(v) for n, v in bundle.state().items()})
+
+
+def real_net() -> Bundle:
+    names = zoo.trained()
+    if names:
+        return zoo.load("lenet-300-100" if "lenet-300-100" in names else names[0])
+    return zoo.bundle_of("mlp-32", dict(zoo.seeded("mlp-32", 0).state_dict()))
+
+
+# ---------------------------------------------------------------- what comes back
+
+
+def test_docstring_examples_hold() -> None:
+    failed, tried = doctest.testmod(packfile)
+    assert (failed, tried > 0) == (0, True)
+
+
+@given(BUNDLES)
+@settings(max_examples=150, deadline=None)
+def test_any_bundle_comes_back_bit_for_bit_and_every_byte_is_counted(bundle: Bundle) -> None:
+    data = pack(bundle)
+    back = unpack(data)
+    assert_same(bundle, back)
+    assert back.source is None
+    assert pack(back) == data
+    table = packfile.sections(bundle)
+    assert int(table["bytes"].sum()) == len(data)
+    assert set(table["tensor"]) == {"", *bundle.params}
+
+
+@given(st.integers(1, 16), st.sampled_from([None, 0, 1]), st.sampled_from([None, 3]))
+@settings(deadline=None)
+def test_decoded_values_of_a_pruned_asymmetric_grid_are_equal(
+    bits: int, axis: int | None, group: int | None
+) -> None:
+    rng = generator(bits)
+    rows = {None: 1, 0: 8, 1: 6}[axis]
+    scales = rows * (1 if group is None else 48 // rows // group + (48 // rows % group > 0))
+    zero = torch.from_numpy(rng.integers(0, 2**bits, scales)).to(torch.int32)
+    codes = torch.from_numpy(rng.integers(0, 2**bits, (8, 6))).to(torch.int32)
+    param = Grid(codes, torch.rand(scales), zero, bits, axis, group)
+    assert torch.equal(unpack(pack(only(param))).params["w"].decode(), param.decode())
+
+
+def test_input_is_not_touched() -> None:
+    bundle = compressed(real_net(), 5, 0.9)
+    before = bundle.fingerprint
+    packfile.size(bundle)
+    del bundle.__dict__["fingerprint"]
+    assert bundle.fingerprint == before
+
+
+def test_tensors_that_are_views_come_back() -> None:
+    wide = torch.randn(6, 8)
+    wide[:, ::3] = 0
+    bundle = Bundle(Arch("bare"), {"t": Dense(wide.T), "g": Dense(wide[::2, 1:].requires_grad_())})
+    assert_same(bundle, unpack(pack(bundle)))
+
+
+def test_packed_file_is_rebuilt_in_a_fresh_process_with_equal_predictions(tmp_path: Path) -> None:
+    bundle = compressed(real_net(), 5, 0.9)
+    inputs = torch.randn(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "net.slim").write_bytes(pack(bundle))
+    np.save(tmp_path / "in.npy", inputs.numpy())
+    script = (
+        "import sys, numpy, torch; from pathlib import Path; from engine import packfile, zoo;"
+        "folder = Path(sys.argv[1]); net = zoo.build(packfile.unpack((folder / 'net.slim').read_bytes()));"
+        "out = net(torch.from_numpy(numpy.load(folder / 'in.npy')));"
+        "numpy.save(folder / 'out.npy', out.numpy())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, env=environment, cwd=tmp_path)
+    answers = zoo.build(bundle)(inputs)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), answers.numpy())
+    assert answers.argmax(1).unique().numel() > 1
+
+
+@pytest.mark.parametrize("name", ["lenet-5", "resnet-8", "lstm-32"])
+def test_every_kind_of_net_is_rebuilt_with_equal_answers(name: str) -> None:
+    bundle = compressed(zoo.bundle_of(name, dict(zoo.seeded(name, 1).state_dict())), 4, 0.8)
+    shape = (3, 3, 32, 32) if name.startswith("resnet") else (3, 1, 28, 28)
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    again = zoo.build(unpack(pack(bundle)))(inputs)
+    assert torch.equal(again, zoo.build(bundle)(inputs))
+
+
+def test_edited_architecture_is_rebuilt() -> None:
+    arch = Arch("mlp-32").edit("split", layer="fc1", rank=4, form="linear")
+    state = zoo.surgery.edit(zoo.seeded("mlp-32", 0), arch).state_dict()
+    bundle = Bundle(arch, {n: Dense(t) for n, t in state.items()})
+    inputs = torch.randn(5, 1, 28, 28)
+    assert torch.equal(zoo.build(unpack(pack(bundle)))(inputs), zoo.build(bundle)(inputs))
+
+
+# ---------------------------------------------------------------- how long it is
+
+
+def section(bundle: Bundle, part: str) -> tuple[str, int]:
+    rows = packfile.sections(bundle).query("tensor == 'w' and part == @part")
+    return str(rows["coding"].item()), int(rows["bytes"].item())
+
+
+def test_size_is_measured_on_the_written_file() -> None:
+    bundle = compressed(real_net(), 5, 0.9)
+    figure = packfile.size(bundle)
+    assert figure.value == len(pack(bundle))
+    assert (figure.basis, figure.unit) == (Basis.MEASURED, "B")
+
+
+def test_size_refuses_a_file_that_does_not_give_the_net_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = only(Dense(torch.ones(2, 2)))
+    monkeypatch.setattr(packfile, "_floats", lambda data, count: -torch.ones(count))
+    with pytest.raises(PackError, match="does not give the net back: values of w"):
+        packfile.size(bundle)
+
+
+def test_dense_matrix_without_zeros_takes_four_bytes_a_weight() -> None:
+    assert section(only(Dense(torch.ones(30, 10))), "values") == ("raw", 1200)
+
+
+def test_a_sparse_matrix_takes_its_survivors_and_their_places() -> None:
+    weight = torch.zeros(100, 100)
+    weight.view(-1)[torch.randperm(10_000, generator=torch.Generator().manual_seed(0))[:500]] = 1.5
+    bundle = only(Dense(weight))
+    assert section(bundle, "values") == ("survivors", 2000)
+    # 10,000 * H(0.05) / 8 = 358 bytes, and a table of two counts
+    assert 358 <= section(bundle, "positions")[1] <= 358 + 20
+
+
+def test_zeros_in_a_bias_stay_raw() -> None:
+    assert section(only(Dense(torch.zeros(500))), "values") == ("raw", 2000)
+
+
+def test_uniform_codes_take_their_bits() -> None:
+    codes = torch.arange(32, dtype=torch.int32).repeat(100).reshape(40, 80)
+    one = torch.zeros(1, dtype=torch.int32)
+    coding, length = section(only(Grid(codes, torch.ones(1), one, 5)), "codes")
+    assert coding == "packed"
+    assert 3200 * 5 // 8 <= length <= 3200 * 5 // 8 + 6
+
+
+def test_pruned_zeros_are_one_symbol_though_zero_points_differ() -> None:
+    rng = generator(0)
+    zero = torch.from_numpy(rng.integers(0, 256, 100)).to(torch.int32)
+    codes = zero[:, None].expand(100, 200).clone()
+    kept = torch.from_numpy(rng.random((100, 200)) < 0.05)
+    codes[kept] = torch.from_numpy(rng.integers(0, 256, int(kept.sum()))).to(torch.int32)
+    bundle = only(Grid(codes, torch.ones(100), zero, 8, 0))
+    coding, length = section(bundle, "codes")
+    assert coding.startswith("steps")
+    assert length < 2200  # as codes with 100 different zeros they would take 6.7 bits each: 16,000 B
+    assert_same(bundle, unpack(pack(bundle)))
+
+
+def test_equal_zero_points_take_a_few_bytes() -> None:
+    grid = Grid(
+        torch.zeros(300, 4, dtype=torch.int32), torch.ones(300), torch.zeros(300, dtype=torch.int32), 8, 0
+    )
+    assert section(only(grid), "zero points")[1] <= 5
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_another_kind_of_file_is_refused() -> None:
+    for data in (b"", b"SLI", b"PK\x03\x04rest", pickle.dumps({"a": 1})):
+        with pytest.raises(PackError, match="does not start with SLIM"):
+            unpack(data)
+
+
+def test_every_cut_is_refused() -> None:
+    data = pack(only(row_grid(torch.randn(4, 6), 3)))
+    for length in range(len(packfile.MAGIC), len(data)):
+        with pytest.raises(PackError, match="slim file"):
+            unpack(data[:length])
+    with pytest.raises(PackError, match="cut off or too long"):
+        unpack(data + b"\0")
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_every_changed_byte_is_refused(data: st.DataObject) -> None:
+    whole = bytearray(PACKED)
+    place = data.draw(st.integers(4, len(whole) - 1))
+    whole[place] ^= data.draw(st.integers(1, 255))
+    try:
+        back = unpack(bytes(whole))
+    except PackError:
+        return
+    # Zlib has header bits and range coding has a tail that mean nothing: then nothing may be lost.
+    assert packfile.difference(back, unpack(PACKED)) is None
+
+
+PACKED = pack(
+    Bundle(
+        Arch("bare"),
+        {
+            "a": row_grid(torch.linspace(-1, 1, 60).reshape(6, 10) ** 3, 4),
+            "b": Dense(torch.eye(9)),
+            "c": Book(torch.arange(12, dtype=torch.int32).reshape(3, 4) % 3, torch.tensor([0.0, 1.0, 2.0])),
+        },
+    )
+)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_behind_the_magic_is_refused(garbage: bytes) -> None:
+    with pytest.raises(PackError):
+        unpack(b"SLIM" + garbage)
+
+
+def with_header(header: object, body: bytes = b"") -> bytes:
+    packed = zlib.compress(json.dumps(header).encode())
+    return packfile.PREFIX.pack(b"SLIM", packfile.VERSION, 0, len(packed)) + packed + body
+
+
+def announced(**changes: object) -> dict[str, object]:
+    plain: dict[str, object] = {
+        "arch": ["bare", []],
+        "recipe": [],
+        "names": ["w"],
+        "tensors": [["dense", [1]]],
+        "codings": [["raw"]],
+        "lengths": [4],
+    }
+    return plain | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tensors": [["dense", [1 << 14, 1 << 14]]]}, "announces 268,435,456 numbers"),
+        ({"tensors": [["dense", [1 << 40]]]}, "absurdly large"),
+        ({"tensors": [["dense", [-1]]]}, "not a whole number"),
+        ({"tensors": [["dense", [True]]]}, "not a whole number"),
+        ({"tensors": [["dense", [1.0]]]}, "not a whole number"),
+        ({"tensors": [["dense", [1] * 9]]}, "more than 8 dimensions"),
+        ({"tensors": [["dense", [2]]]}, "take 8 bytes, not 4"),
+        ({"tensors": [["pickle", [1]]]}, "unknown kind: pickle"),
+        ({"tensors": [["book", [1], 1 << 40]]}, "absurdly large"),
+        ({"tensors": [["grid", [1], 8, None, None, 1 << 40]]}, "absurdly large"),
+        ({"tensors": 3}, "damaged"),
+        ({"tensors": [[]]}, "damaged"),
+        ({"names": ["w", "w"]}, "twice"),
+        ({"names": [3]}, "twice or not at all"),
+        ({"names": []}, "damaged"),
+        ({"lengths": [5]}, "cut off"),
+        ({"lengths": [8, -4]}, "not a whole number"),
+        ({"codings": [["raw", "raw"]]}, "cut off or too long"),
+        ({"arch": "bare"}, "damaged"),
+        ({"recipe": [["x"]]}, "a step is"),
+    ],
+)
+def test_absurd_headers_are_refused_before_memory_is_taken(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(PackError, match=message):
+        unpack(with_header(announced(**changes), struct.pack("<f", 1.0)))
+
+
+def test_a_header_that_swells_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packfile, "LARGEST_HEADER", 1000)
+    with pytest.raises(PackError, match="cut off or too long"):
+        unpack(with_header(announced(names=["w" * 5000])))
+
+
+@pytest.mark.parametrize("header", [[], "text", None, 3])
+def test_a_header_that_is_no_table_is_refused(header: object) -> None:
+    with pytest.raises(PackError, match="not a table"):
+        unpack(with_header(header))
+
+
+def test_a_format_of_the_future_is_named() -> None:
+    data = bytearray(PACKED)
+    data[4] = 9
+    with pytest.raises(PackError, match="has format 9: this program reads 1"):
+        unpack(bytes(data))
+
+
+INTS, ONE = torch.zeros(2, 2, dtype=torch.int32), torch.ones(1)
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        (Dense(torch.zeros(2, dtype=torch.float64)), "values of 'w' are torch.float64"),
+        (Grid(INTS.long(), ONE, INTS[0, :1], 8), "codes of 'w' are torch.int64"),
+        (Grid(INTS, ONE, INTS[0, :1], 8, axis=0), "need 2"),
+        (Grid(INTS, torch.ones(2), INTS[0, :1], 8, axis=0), "need 2"),
+        (Grid(INTS, ONE, INTS[0, :1], 8, axis=2), "no axis 2"),
+        (Grid(INTS, ONE, INTS[0, :1], 8, group=0), "groups of 0"),
+        (Book(INTS + 3, torch.ones(3)), "outside of its table of 3"),
+        (Book(INTS - 1, torch.ones(3)), "outside of its table of 3"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(param: Param, message: str) -> None:
+    with pytest.raises(PackError, match=message):
+        pack(only(param))
+
+
+def test_a_net_above_the_limit_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packfile, "AT_ONCE", 10)
+    with pytest.raises(PackError, match="has 11 numbers or more: allowed are 10"):
+        pack(only(Dense(torch.zeros(11))))
+
+
+def test_a_pack_error_is_an_error_for_people() -> None:
+    assert issubclass(PackError, SlimscopeError)
+
+
+def test_difference_names_what_differs() -> None:
+    base = Bundle(Arch("bare"), {"w": Dense(torch.zeros(2, 2))})
+    assert packfile.difference(base, Bundle(Arch("lenet-5"), base.params)) == "the architecture"
+    assert (
+        packfile.difference(base, Bundle(base.arch, base.params, None, Recipe((Step("x"),)))) == "the recipe"
+    )
+    assert packfile.difference(base, Bundle(base.arch, {"v": base.params["w"]})) == "the names of the tensors"
+    assert packfile.difference(base, only(Dense(torch.zeros(4)))) == "kind or shape of w"
+    assert packfile.difference(base, only(Dense(-torch.zeros(2, 2)))) == "values of w"

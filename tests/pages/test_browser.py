@@ -1,0 +1,696 @@
+"""A person's clicks in real Chromium: cold deep links, sliders, models, links, sweeps, files, comparing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from conftest import Server
+from safetensors.torch import save_file
+
+from engine.net import zoo
+
+pytestmark = pytest.mark.browser
+
+PAGES = (
+    "overview",
+    "prune",
+    "filters",
+    "channels",
+    "damage",
+    "tickets",
+    "quantize",
+    "low_rank",
+    "distill",
+    "tradeoffs",
+)
+MODEL, SMALL = "lenet-300-100", "mlp-32"
+STILL = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+# Streamlit's own page looks for its server below the page's path first, and misses.
+PROBE = re.compile(r"/\w+/_stcore/(health|host-config)$")
+PATIENCE = 60_000  # milliseconds: a limit, never a result
+VALUES = "() => Object.fromEntries([...document.querySelector('.tiles')?.querySelectorAll('.tile') ?? []]\
+.map(t => [t.dataset.figure, t.dataset.value]))"
+
+
+class Tab:
+    """One tab of one visitor: goes to pages, waits until they are drawn, reads the header."""
+
+    def __init__(self, page: Any, url: str) -> None:
+        self.page, self.url = page, url
+        self.wrong: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error" and not PROBE.search(urlsplit(message.location.get("url", "")).path):
+            self.wrong.append(f"{message.text} ({message.location.get('url')})")
+
+    def open(self, page: str, model: str = MODEL, recipe: str | None = None) -> Tab:
+        query = "" if recipe is None else f"?m={model}&r={quote(recipe)}"
+        self.page.goto(f"{self.url}/{'' if page == 'overview' else page}{query}")
+        return self.drawn()
+
+    def drawn(self) -> Tab:
+        """Wait until the page is at rest: the script is over and no figure is being worked out."""
+        self.page.wait_for_selector(".tiles", state="attached")
+        self.page.wait_for_selector(STILL, state="attached")
+        self.page.wait_for_function("() => !document.querySelector('[aria-busy=true]')")
+        return self
+
+    @property
+    def tiles(self) -> dict[str, str]:
+        return self.page.evaluate(VALUES)
+
+    @property
+    def recipe(self) -> list[Any]:
+        return json.loads(parse_qs(urlsplit(self.page.url).query)["r"][0])
+
+    def key(self, name: str) -> Any:
+        """The part of the page with this widget key."""
+        return self.page.locator(f".st-key-{name}")
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Wait for something on the page; the time is a limit."""
+        for _ in range(PATIENCE // 100):
+            if true():
+                return
+            self.page.wait_for_timeout(100)
+        pytest.fail(f"waited in vain; the page says: {self.page.inner_text('[data-testid=stMain]')[:1500]}")
+
+    def assert_well(self) -> None:
+        """No exception box and nothing on the console."""
+        assert [box.inner_text() for box in self.page.locator("[data-testid=stException]").all()] == []
+        assert self.wrong == []
+
+
+def visitor(browser: Any, url: str, width: int = 1280) -> Tab:
+    """A browser of one's own: no cookie, no history."""
+    return Tab(browser.new_context(viewport={"width": width, "height": 900}).new_page(), url)
+
+
+@pytest.fixture
+def tab(browser: Any, server: Server) -> Iterator[Tab]:
+    one = visitor(browser, server.url)
+    yield one
+    one.assert_well()
+    one.page.context.close()
+
+
+# ---------------------------------------------------------------- getting there
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_deep_link_opens_its_page_on_a_server_that_nobody_has_visited(
+    page: str, browser: Any, cold_server: Server
+) -> None:
+    one = visitor(browser, cold_server.url).open(page)
+    title = one.page.locator("h2").first.inner_text()
+    assert title.lower().replace(" ", "_").replace("-", "") == page
+    assert one.page.locator("[data-testid=stSidebarNavLink]").count() == len(PAGES)
+    assert one.key("pick").count() == 1
+    assert float(one.tiles["accuracy"]) > 0.9
+    one.assert_well()
+    one.page.context.close()
+    assert "Traceback" not in cold_server.log.read_text()
+
+
+def test_every_page_is_reached_from_the_menu(tab: Tab) -> None:
+    tab.open("overview", SMALL, '[["prune_weights",{"sparsity":0.7}]]')
+    link, before = tab.recipe, tab.tiles
+    for number, page in enumerate(PAGES):
+        tab.page.locator("[data-testid=stSidebarNavLink]").nth(number).click()
+        tab.until(lambda page=page: urlsplit(tab.page.url).path == f"/{'' if page == 'overview' else page}")
+        tab.page.wait_for_selector(STILL, state="attached")
+        assert tab.recipe == link
+        if page != "distill":
+            assert tab.drawn().tiles == before
+        tab.assert_well()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_wider_than_a_narrow_window(page: str, browser: Any, server: Server) -> None:
+    one = visitor(browser, server.url, width=800).open(page)
+    one.page.wait_for_timeout(500)
+    outside = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(e => {
+        const box = e.getBoundingClientRect()
+        if (!box.width || !box.height || (box.right <= innerWidth + 1 && box.left >= -1)) return false
+        for (let up = e; up; up = up.parentElement)
+            if (['auto', 'scroll'].includes(getComputedStyle(up).overflowX) && up.dataset.testid !== 'stMain')
+                return false
+        return !e.matches('input') && !e.closest('.js-plotly-plot, svg, canvas')
+    }).map(e => e.outerHTML.slice(0, 120))"""
+    assert one.page.evaluate(outside) == []
+    cut = """() => [...document.querySelectorAll('.tile .value, .tile .name span, button p')]
+        .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"""
+    assert one.page.evaluate(cut) == []
+    one.assert_well()
+    one.page.context.close()
+
+
+# ---------------------------------------------------------------- moving things
+
+PRUNE = '[["prune_weights",{"sparsity":0.8}]]'
+SLIDERS = (
+    ("prune", "prune_weights-sparsity", PRUNE),
+    ("prune", "prune_weights-threshold", '[["prune_weights",{"by":"threshold"}]]'),
+    ("prune", "prune_weights-quality", '[["prune_weights",{"by":"quality"}]]'),
+    ("quantize", "quantize-bits", '[["quantize",{"bits":5}]]'),
+    ("quantize", "quantize-group", '[["quantize",{"bits":4,"granularity":"group"}]]'),
+    ("quantize", "quantize-percentile", '[["quantize",{"bits":4,"range":"percentile"}]]'),
+    ("quantize", "quantize-activation_bits", '[["quantize",{"activations":"dynamic"}]]'),
+    ("low_rank", "low_rank-energy", '[["low_rank",{}]]'),
+    ("low_rank", "low_rank-rank", '[["low_rank",{"by":"rank","rank":12}]]'),
+    ("low_rank", "low_rank-share", '[["low_rank",{"by":"share"}]]'),
+)
+
+
+def move(tab: Tab, key: str, steps: int = 4) -> None:
+    slider = tab.key(key).locator("input[type=range]")
+    slider.focus()
+    for _ in range(steps):
+        slider.press("ArrowLeft")
+
+
+@pytest.mark.parametrize(("page", "key", "recipe"), SLIDERS, ids=[key for _, key, _ in SLIDERS])
+def test_a_slider_under_the_arrow_keys_moves_link_and_numbers(
+    page: str, key: str, recipe: str, tab: Tab
+) -> None:
+    tab.open(page, SMALL, recipe)
+    before, link = tab.tiles, tab.recipe
+    move(tab, key)
+    tab.until(lambda: tab.tiles != before)
+    tab.until(lambda: tab.recipe != link)
+    assert key.rpartition("-")[2] in tab.drawn().recipe[0][1]
+
+
+FAST = (
+    ("prune", "prune_weights-sparsity", PRUNE, 0.74),
+    ("quantize", "quantize-bits", '[["quantize",{"bits":12}]]', 6),
+    ("quantize", "quantize-group", '[["quantize",{"bits":4,"granularity":"group"}]]', 16),
+)
+
+
+@pytest.mark.parametrize("pause", [0, 30, 150])
+@pytest.mark.parametrize(("page", "key", "recipe", "last"), FAST, ids=[key for _, key, *_ in FAST])
+def test_keys_pressed_faster_than_answers_come_are_not_undone(
+    page: str, key: str, recipe: str, last: float, pause: int, tab: Tab
+) -> None:
+    tab.open(page, SMALL, recipe)
+    slider, name = tab.key(key).locator("input[type=range]"), key.rpartition("-")[2]
+    start = int(slider.input_value())
+    slider.focus()
+    for _ in range(6):
+        tab.page.keyboard.press("ArrowLeft", delay=0)
+        tab.page.wait_for_timeout(pause)
+    tab.until(lambda: tab.recipe[0][1].get(name) == last)
+    tab.drawn().page.wait_for_timeout(500)
+    assert tab.recipe[0][1][name] == last
+    assert int(slider.input_value()) == start - 6
+    assert float(tab.key(f"{key}-exact").locator("input").input_value()) == last
+
+
+@pytest.mark.parametrize("key", ["temperature", "alpha", "epochs", "learning_rate", "subset"])
+def test_a_slider_of_a_training_changes_the_recipe(key: str, tab: Tab) -> None:
+    tab.open("distill", MODEL, "[]")
+    bars = tab.page.inner_text(".bars")
+    move(tab, f"distill-{key}", 2)
+    tab.until(lambda: bool(tab.recipe) and key in tab.recipe[0][1])
+    if key == "temperature":
+        tab.until(lambda: tab.page.inner_text(".bars") != bars)
+
+
+def test_the_band_over_the_histogram_follows_the_slider(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    band = tab.key("weights").locator("svg.marks rect")
+    width = float(band.get_attribute("width"))
+    plot = tab.key("weights").locator(".js-plotly-plot").element_handle()
+    move(tab, "prune_weights-sparsity", 10)
+    tab.until(lambda: float(band.get_attribute("width")) < width - 1)
+    assert plot.evaluate("plot => plot.isConnected"), "the chart itself was drawn once"
+
+
+def test_marks_and_map_answer_at_once_and_the_server_confirms(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    label = tab.key("weights").locator("svg.marks text")
+    held: list[Any] = []  # questions to the server that it does not get to hear yet
+    is_open: list[bool] = []
+    tab.page.route("**/live", lambda route: route.continue_() if is_open else held.append(route))
+    before = label.text_content()
+    thumb = tab.key("prune_weights-sparsity").locator("[data-testid=stSliderThumbValue]").bounding_box()
+    at, down = thumb["x"] + thumb["width"] / 2, thumb["y"] + thumb["height"] + 6
+    tab.page.mouse.move(at, down)
+    tab.page.mouse.down()
+    tab.page.mouse.move(at - 30, down)
+    tab.until(lambda: label.text_content().startswith("≈ "))
+    guess = label.text_content()
+    assert guess != before
+    assert tab.page.locator("[data-live=map] canvas.now").count() == 1
+    assert tab.page.locator(".tile[aria-busy=true]").count() == 4
+    tab.until(lambda: bool(held))
+    is_open.append(True)
+    for route in held:
+        route.continue_()
+    tab.until(lambda: label.text_content() == guess.removeprefix("≈ "))
+    assert tab.page.locator("[data-live=map] canvas").count() == 0
+    tab.page.mouse.up()
+    tab.drawn()
+
+
+def test_the_dot_on_a_curve_of_channels_moves_at_once_and_the_server_confirms(tab: Tab) -> None:
+    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
+    label = tab.key("path").locator("svg.marks text")
+    assert label.text_content().startswith("10 of 20 channels: ")
+    held: list[Any] = []
+    is_open: list[bool] = []
+    tab.page.route("**/live", lambda route: route.continue_() if is_open else held.append(route))
+    move(tab, "prune_channels-kept", 5)
+    tab.until(lambda: label.text_content() == "≈ 9 of 20 channels")
+    is_open.append(True)
+    for route in held:
+        route.continue_()
+    tab.until(lambda: label.text_content() == "9 of 20 channels: 4.73 % off")
+
+
+ERRORS = """() => ({label: document.querySelector('.st-key-path svg.marks text')?.textContent,
+    table: document.querySelector('[data-live=layers]').innerText})"""
+
+
+def kept_of(request: Any) -> list[float]:
+    """The share of channels that a question from the page is about."""
+    if "/live" not in request.url:
+        return []
+    recipe = json.loads(request.post_data).get("recipe")
+    return [recipe[0][1]["kept"]] if recipe else []
+
+
+KNOWN = """() => Promise.all([...window.slimscopeStage.known].map(async ([question, answer]) =>
+    (await answer).message && JSON.parse(question).recipe[0][1].kept))"""
+
+
+def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab) -> None:
+    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
+    asked: list[float] = []
+    tab.page.on("request", lambda request: asked.extend(kept_of(request)))
+    tab.key("prune_channels-kept").locator("input[type=range]").focus()
+    tab.until(lambda: {0.51, 0.49} <= set(tab.page.evaluate(KNOWN)))
+    times = asked.count(0.49)
+    tab.page.route(re.compile("/live"), lambda route: None)  # from here on the server hears nothing
+    tab.page.keyboard.press("ArrowLeft")
+    at_once = tab.page.evaluate(ERRORS)
+    assert at_once["label"].startswith("10 of 20 channels: "), "exact, without the sign of a guess"
+    tab.page.unroute_all()
+    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.49})
+    assert tab.drawn().page.evaluate(ERRORS) == at_once
+    assert asked.count(0.49) == times, "what is known is not asked for"
+
+
+class Slow:
+    """Between a tab and its server: what the server says waits while `on` is set."""
+
+    def __init__(self, tab: Tab) -> None:
+        self.on = False
+        self.waiting: list[tuple[Any, Any]] = []
+        tab.page.route_web_socket(re.compile("_stcore/stream"), self._between)
+
+    def _between(self, browser: Any) -> None:
+        browser.connect_to_server().on_message(lambda said: self._hear(browser, said))
+
+    def _hear(self, browser: Any, said: Any) -> None:
+        if self.on:
+            self.waiting.append((browser, said))
+        else:
+            browser.send(said)
+
+    def has_said(self, word: bytes) -> bool:
+        return any(word in said for _, said in self.waiting)
+
+    def release(self, count: int | None = None) -> None:
+        """Let the first `count` through, or all: then nothing waits any more."""
+        self.on = count is not None
+        first, self.waiting = self.waiting[:count], self.waiting[len(self.waiting[:count]) :]
+        for browser, said in first:
+            browser.send(said)
+
+
+def at_half(tab: Tab) -> None:
+    """Channels of LeNet-5 at a half, come there by the slider, with all images measured and no job left."""
+    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.55}]]')
+    move(tab, "prune_channels-kept", 5)
+    tab.until(lambda: tab.recipe == [["prune_channels", {}]])
+    tab.until(lambda: "n = 10,000" in tab.page.inner_text(".tiles"))
+    tab.page.wait_for_timeout(2000)
+    tab.drawn()
+
+
+def test_what_the_server_says_late_of_before_a_move_is_not_shown(tab: Tab) -> None:
+    slow = Slow(tab)
+    at_half(tab)
+    slow.on = True
+    tab.key("more-prune_channels").locator("summary").click()  # the whole page is drawn again
+    tab.until(lambda: slow.has_said(b"stage-drawn"))
+    tab.page.wait_for_timeout(1000)
+    before = len(slow.waiting)
+    move(tab, "prune_channels-kept", 5)
+    tab.until(lambda: "\t2,250" in tab.page.evaluate(ERRORS)["table"])
+    now = tab.page.evaluate(ERRORS)
+    tab.page.wait_for_timeout(2000)  # longer than Streamlit's word is waited for
+    slow.release(before)
+    tab.page.wait_for_timeout(2000)
+    assert tab.page.evaluate(ERRORS) == now
+    slow.release()
+    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.45})
+    assert tab.drawn().page.evaluate(ERRORS) == now
+
+
+def test_a_request_that_still_tells_a_field_of_before_does_not_undo_the_move(tab: Tab) -> None:
+    slow = Slow(tab)
+    at_half(tab)
+    slow.on = True
+    move(tab, "prune_channels-kept", 5)
+    tab.until(
+        lambda: slow.has_said(b"stage-moved")
+    )  # and the field's new value, which the browser can't know
+    tab.key("more-prune_channels").locator("summary").click()
+    tab.until(lambda: slow.has_said(b"stage-drawn"))
+    slow.release()
+    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.45})
+    tab.page.wait_for_timeout(1000)
+    assert tab.drawn().recipe[0][1] == {"kept": 0.45}
+    assert float(tab.key("prune_channels-kept-exact").locator("input").input_value()) == 0.45
+
+
+@pytest.mark.parametrize("pause", [30, 60])
+def test_a_stop_there_and_back_leaves_the_link_where_the_slider_is(pause: int, tab: Tab) -> None:
+    for _ in range(3):
+        tab.open("low_rank", SMALL, '[["low_rank",{"by":"rank","rank":12}]]')
+        tab.key("low_rank-rank").locator("input[type=range]").focus()
+        tab.page.wait_for_timeout(500)
+        tab.page.keyboard.press("ArrowRight")
+        tab.page.wait_for_timeout(pause)
+        tab.page.keyboard.press("ArrowLeft")
+        tab.page.wait_for_timeout(2500)  # longer than a late answer is waited for
+        assert tab.drawn().recipe[0][1]["rank"] == 12
+        tab.until(
+            lambda: not tab.page.evaluate("window.slimscopeStage.moved")
+        )  # nobody is waited for any more
+        assert float(tab.key("low_rank-rank-exact").locator("input").input_value()) == 12
+
+
+def test_a_slider_of_a_step_that_is_off_switches_it_on(tab: Tab) -> None:
+    tab.open("prune", SMALL, '[["prune_weights",{"sparsity":0.9},false],["quantize",{"bits":5}]]')
+    shown: list[str] = []
+    tab.page.expose_function("seen", lambda value: shown.append(value))
+    tab.page.evaluate("""() => {
+      const row = document.querySelector(".st-key-tiles")
+      const watch = new MutationObserver(() => {
+        const tile = row.querySelector("[data-figure=sparsity]")
+        if (!tile.matches("[aria-busy=true]")) seen(tile.dataset.value)
+      })
+      const begin = () => watch.observe(row, {subtree: true, childList: true, attributes: true})
+      addEventListener("keydown", begin, {capture: true, once: true})
+    }""")
+    move(tab, "prune_weights-sparsity", 1)
+    tab.until(lambda: tab.recipe[0] == ["prune_weights", {"sparsity": 0.89}])
+    tab.drawn().page.wait_for_timeout(2500)
+    assert {round(float(value), 2) for value in shown} == {0.89}, (
+        "no figure of another recipe, not for a moment"
+    )
+
+
+def test_a_figure_that_comes_after_the_next_move_is_not_shown(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    late: list[Any] = []
+    tab.page.route(
+        re.compile("/live$"),
+        lambda route: route.continue_() if "measured" not in route.request.post_data else late.append(route),
+    )
+    move(tab, "prune_weights-sparsity", 1)
+    tab.until(lambda: bool(late))
+    tab.page.route(re.compile("/live"), lambda route: None)  # from here on the server hears nothing
+    tab.page.keyboard.press("PageUp")
+    tab.page.wait_for_selector("[data-tile='Zero weights'][aria-busy=true]")
+    with tab.page.expect_response(re.compile("/live$")):
+        late[0].continue_()
+    tab.page.wait_for_timeout(100)
+    assert tab.page.locator(".st-key-tiles [aria-busy=true]").count() == 4
+
+
+def test_a_scan_tells_what_each_layer_bears_and_a_button_sets_it(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    tab.key("scan-prune_weights").locator("button").first.click()
+    give = tab.key("allocate-prune_weights").locator("button").first
+    tab.until(lambda: give.count() == 1)
+    before = tab.drawn().tiles
+    give.click()
+    tab.until(lambda: "per_layer" in tab.recipe[0][1])
+    tab.until(lambda: tab.drawn().tiles["sparsity"] != before["sparsity"])
+    tab.until(lambda: give.is_disabled())
+    tab.key("undo").locator("button").click()
+    tab.until(lambda: tab.recipe == json.loads(PRUNE))
+
+
+def test_a_click_on_a_filter_shows_what_must_go_with_it(tab: Tab) -> None:
+    tab.open("filters", "lenet-5-small", '[["prune_filters",{"sparsity":0.25}]]')
+    number = tab.key("filter-conv1").locator("input")
+    filters = tab.page.locator(".coupled .filters button")
+    filters.nth(2).click()
+    picked = filters.nth(2).get_attribute("title").split(",")[0].removeprefix("filter ")
+    tab.until(lambda: number.input_value() == picked)
+    assert tab.page.locator(".coupled .part").all_text_contents() == [
+        "conv1: filter, bias, 26 numbers",
+        "conv2: input slice, 200 numbers",
+    ]
+    assert tab.page.locator(".coupled svg path").count() == 2
+    filters.nth(2).press("ArrowRight")
+    other = filters.nth(3).get_attribute("title").split(",")[0].removeprefix("filter ")
+    tab.until(lambda: number.input_value() == other)
+    number.fill(picked)
+    number.press("Enter")
+    tab.until(lambda: filters.nth(2).get_attribute("aria-checked") == "true")
+    tab.page.get_by_text(f"226 numbers in 3 tensors go with filter {picked}").wait_for()
+    filters.nth(2).click()  # it is picked already
+    number.fill(other)
+    number.press("Enter")
+    tab.until(lambda: filters.nth(3).get_attribute("aria-checked") == "true")
+    tab.drawn()
+
+
+def test_a_filter_taken_out_by_hand_goes_and_comes_back(tab: Tab) -> None:
+    before = tab.open("filters", "lenet-5-small", '[["prune_filters",{"sparsity":0.25}]]').tiles
+    button = tab.page.get_by_role("button", name="Take it out")
+    button.click()
+    tab.until(lambda: "by_hand" in tab.recipe[0][1])
+    tab.until(lambda: tab.drawn().tiles["parameters"] != before["parameters"])
+    move(tab, "prune_filters-sparsity", 5)
+    tab.until(lambda: "sparsity" in tab.recipe[0][1] and tab.recipe[0][1]["sparsity"] < 0.25)
+    tab.drawn()
+    tab.page.get_by_role("button", name="Put it back").click()
+    tab.until(lambda: "by_hand" not in tab.recipe[0][1])
+    tab.key("undo").locator("button").click()
+    tab.until(lambda: "by_hand" in tab.recipe[0][1])
+    tab.until(lambda: tab.page.get_by_role("button", name="Put it back").count() == 1)
+
+
+@pytest.mark.parametrize("name", ["Packed file (.slim)", "Dense weights (.safetensors)", "Script (.py)"])
+def test_what_can_be_taken_away_is_downloaded(name: str, tab: Tab, tmp_path: Path) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    tab.page.get_by_role("tab", name="Take it away").click()
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name=name).click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.suffix in name
+    assert path.stat().st_size > 500
+
+
+def test_a_page_without_the_short_way_is_answered_by_its_own_run(browser: Any, server: Server) -> None:
+    one = visitor(browser, server.url)
+    one.page.route("**/live", lambda route: route.fulfill(status=404))
+    before = one.open("prune", SMALL, PRUNE).tiles
+    move(one, "prune_weights-sparsity", 1)
+    one.until(lambda: one.tiles["accuracy"] != before["accuracy"])
+    one.until(lambda: one.drawn().tiles["sparsity"] != before["sparsity"])
+    one.page.context.close()
+
+
+def test_switching_the_model_keeps_the_recipe(tab: Tab) -> None:
+    before = tab.open("quantize", MODEL, PRUNE).tiles
+    tab.key("pick").locator("input").click()
+    tab.page.get_by_role("option", name=zoo.entry(SMALL).title).click()
+    tab.until(lambda: f"m={SMALL}&" in tab.page.url)
+    assert tab.drawn().tiles["parameters"] == str(784 * 32 + 32 + 330)
+    assert tab.tiles["accuracy"] != before["accuracy"]
+    assert tab.recipe == json.loads(PRUNE)
+
+
+def test_undo_takes_back_a_move(tab: Tab) -> None:
+    before = tab.open("prune", SMALL, PRUNE).tiles
+    move(tab, "prune_weights-sparsity", 1)
+    tab.until(lambda: tab.tiles != before)
+    tab.key("undo").locator("button").click()
+    tab.until(lambda: tab.tiles == before)
+    assert tab.recipe == json.loads(PRUNE)
+
+
+@pytest.mark.parametrize("pause", [0, 300])
+def test_reset_right_after_a_move_stands(pause: int, tab: Tab) -> None:
+    original = tab.open("prune", SMALL, "[]").tiles
+    tab.open("prune", SMALL, '[["prune_weights",{"sparsity":0.98}]]')
+    move(tab, "prune_weights-sparsity", 5)
+    tab.page.wait_for_timeout(pause)
+    tab.key("reset").locator("button").first.click()
+    tab.until(lambda: tab.recipe == [] and tab.tiles == original)
+    tab.page.wait_for_timeout(2500)  # longer than a late answer is waited for
+    assert tab.recipe == []
+    assert tab.drawn().tiles == original
+
+
+def test_a_step_is_switched_off_from_its_menu(tab: Tab) -> None:
+    before = tab.open("quantize", SMALL, '[["prune_weights",{"sparsity":0.8}],["quantize",{"bits":5}]]').tiles
+    tab.key("step-0").locator("button").first.click()
+    tab.key("step-0-toggle").locator("button").click()
+    tab.until(lambda: tab.tiles != before)
+    assert tab.drawn().tiles["sparsity"] != before["sparsity"]
+    tab.until(lambda: tab.recipe[0] == ["prune_weights", {"sparsity": 0.8}, False])
+
+
+def test_holding_the_button_shows_the_original(tab: Tab) -> None:
+    tab.open("prune", SMALL, "[]")
+    original = tab.page.inner_text(".tile[data-figure=accuracy] .value")
+    tab.open("prune", SMALL, '[["prune_weights",{"sparsity":0.95}]]')
+    value = tab.page.locator(".tile[data-figure=accuracy] .value")
+    compressed, button = value.inner_text(), tab.key("hold").locator("button")
+    assert compressed != original
+    button.scroll_into_view_if_needed()
+    button.hover()
+    tab.page.mouse.down()
+    tab.until(lambda: value.inner_text() == original)
+    tab.page.mouse.up()
+    tab.until(lambda: value.inner_text() == compressed)
+    button.focus()
+    tab.page.keyboard.down("Space")
+    tab.until(lambda: value.inner_text() == original)
+    tab.page.keyboard.up("Space")
+    tab.until(lambda: value.inner_text() == compressed)
+
+
+# ---------------------------------------------------------------- links
+
+
+@pytest.mark.parametrize("page", ["overview", "quantize"])
+def test_a_copied_link_shows_the_same_in_another_browser(page: str, tab: Tab, browser: Any) -> None:
+    tab.open("quantize", SMALL, '[["prune_weights",{"sparsity":0.6}],["quantize",{"bits":6}]]')
+    before = tab.tiles
+    move(tab, "quantize-bits", 2)
+    tab.until(lambda: tab.tiles != before)
+    mine = tab.drawn().tiles
+    link = tab.page.url.replace("/quantize", "/" if page == "overview" else f"/{page}")
+    other = visitor(browser, tab.url)
+    other.page.goto(link)
+    assert other.drawn().tiles == mine
+    assert other.recipe == tab.recipe
+    other.page.reload()
+    assert other.drawn().tiles == mine
+    other.assert_well()
+    other.page.context.close()
+
+
+def test_a_damaged_link_is_said_and_the_page_lives_on(tab: Tab) -> None:
+    tab.open("prune", SMALL, '[["prune_weights",{"sparsity":0.')
+    assert "could not be read" in tab.page.inner_text("[data-testid=stMain]")
+    assert tab.recipe == []
+    before = tab.tiles
+    move(tab, "prune_weights-sparsity", 1)
+    tab.until(lambda: tab.tiles != before)
+
+
+# ---------------------------------------------------------------- sweeps
+
+
+def sweep(tab: Tab, count: int) -> None:
+    box = tab.key("count-prune_weights-sparsity").locator("input")
+    box.fill(str(count))
+    box.press("Enter")
+    run = tab.key("run-sweep").locator("button")
+    tab.until(lambda: run.inner_text().strip().endswith(f"Run {count} recipes"))
+    run.click()
+
+
+def points(tab: Tab) -> int:
+    """How many recipes the chart shows."""
+    return tab.page.evaluate(
+        """() => { const plot = document.querySelector('.st-key-tradeoff .js-plotly-plot')
+        return plot ? Math.max(...plot.data.map(t => (t.customdata || []).length)) : 0 }"""
+    )
+
+
+def test_a_sweep_runs_to_its_end_and_only_its_owner_sees_it(tab: Tab, browser: Any) -> None:
+    tab.open("tradeoffs", SMALL, PRUNE)
+    sweep(tab, 3)
+    tab.until(lambda: "CSV" in tab.page.inner_text("[data-testid=stMain]") and points(tab) >= 3)
+    tab.until(lambda: tab.page.locator("button:has-text('Cancel')").count() == 0)
+    with tab.page.expect_download() as download:
+        tab.key("get-csv").locator("button").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert len(lines) == 1 + 1 + 3, "a head, the original and three recipes"
+    assert "accuracy" in lines[0]
+    other = visitor(browser, tab.url).open("tradeoffs", SMALL, PRUNE)
+    assert "Nothing has been swept yet" in other.page.inner_text("[data-testid=stMain]")
+    other.assert_well()
+    other.page.context.close()
+
+
+def test_a_sweep_survives_a_reload_and_is_cancelled(tab: Tab) -> None:
+    tab.open("tradeoffs", "resnet-8", PRUNE)  # slow enough to be still at work after a reload
+    sweep(tab, 40)
+    cancel = tab.page.locator("[data-testid=stMain] button:has-text('Cancel')")
+    cancel.first.wait_for()
+    tab.until(lambda: points(tab) > 0)
+    tab.page.reload()
+    cancel.first.wait_for()
+    cancel.first.click()
+    tab.until(lambda: "was cancelled" in tab.page.inner_text("[data-testid=stMain]"))
+    assert 0 < points(tab) < 41
+    tab.page.wait_for_selector(STILL, state="attached")
+    assert not tab.key("run-sweep").locator("button").is_disabled()
+
+
+# ---------------------------------------------------------------- files
+
+
+def give(tab: Tab, path: Path) -> None:
+    tab.page.locator("[data-testid=stSidebar] summary:has-text('Your own weights')").click()
+    tab.page.locator("[data-testid=stSidebar] input[type=file]").set_input_files(path)
+
+
+def test_own_weights_are_read_and_measured(tab: Tab, tmp_path: Path) -> None:
+    before = tab.open("prune", SMALL, PRUNE).tiles
+    path = tmp_path / "mine.safetensors"
+    save_file({f"module.{name}": tensor for name, tensor in zoo.load(SMALL).state().items()}, path)
+    give(tab, path)
+    tab.until(lambda: "m=file-" in tab.page.url)
+    sidebar = tab.page.locator("[data-testid=stSidebar]")
+    tab.until(lambda: "How were its inputs scaled?" in sidebar.inner_text())
+    assert tab.drawn().page.locator(".tile[data-figure=accuracy]").count() == 0
+    sidebar.locator("label:has-text('standardised as usual')").click()
+    tab.page.wait_for_selector(".tile[data-figure=accuracy]")
+    assert tab.drawn().tiles == before
+    assert tab.recipe == json.loads(PRUNE)
+
+
+def test_a_bad_file_is_refused_and_nothing_is_lost(tab: Tab, tmp_path: Path) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    before, link = tab.tiles, tab.page.url
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"this is no file of weights")
+    give(tab, path)
+    tab.until(lambda: "broken.safetensors is damaged" in tab.page.inner_text("[data-testid=stSidebar]"))
+    assert tab.drawn().tiles == before
+    assert tab.page.url == link

@@ -1,0 +1,773 @@
+"""Every page without a browser: what it shows is what the engine says, and no link or click breaks it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+from streamlit.testing.v1 import AppTest
+
+import engine.techniques  # noqa: F401  (fills the registry)
+from engine.data import sets
+from engine.figures import count, measure
+from engine.file import packfile
+from engine.jobs import layerwise, store, streaming, tasks
+from engine.net import zoo
+from engine.recipe import technique
+from engine.recipe.run import run
+from engine.recipe.technique import REGISTRY, Choice
+from engine.types import Progress, Recipe
+from pages.parts import cached, figures, jobs, live, session
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.usefixtures("framed")
+PAGES = (
+    "overview",
+    "prune",
+    "filters",
+    "channels",
+    "damage",
+    "tickets",
+    "quantize",
+    "low_rank",
+    "distill",
+    "tradeoffs",
+)
+MODEL = "lenet-300-100"
+SMALL = "mlp-32"
+STORY = session.STORY.key
+PRUNED = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]')).key
+
+
+@pytest.fixture(autouse=True)
+def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job measures the whole test set behind a test: its figure would replace the first at any time."""
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+
+
+class Visit:
+    """One visitor: a session of the real app, from the entry point, page after page."""
+
+    def __init__(self, page: str = "overview", **query: str) -> None:
+        self.at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        for name, value in query.items():
+            self.at.query_params[name] = value
+        self.open(page)
+
+    def run(self) -> Visit:
+        """Run the script, as after a click."""
+        self.at.run()
+        assert [f"{e.message}\n{''.join(e.stack_trace)}" for e in self.at.exception] == []
+        return self
+
+    def open(self, page: str) -> Visit:
+        self.at.switch_page(f"pages/{page}.py")
+        return self.run()
+
+    @property
+    def html(self) -> str:
+        return "\n".join(part.proto.body for part in self.at.html)
+
+    @property
+    def tiles(self) -> dict[str, float]:
+        """The header: name of the figure -> its value."""
+        header = next(body for body in self.html.split("\n") if body.startswith('<div class="tiles"'))
+        found = re.findall(r'data-figure="([^"]*)" data-value="([^"]*)" aria-busy="([^"]*)"', header)
+        assert all(busy == "false" for *_, busy in found)
+        return {unescape(name): float(value) for name, value, _ in found}
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.at.session_state["recipe"]
+
+    @property
+    def link(self) -> dict[str, str]:
+        """What the address bar holds."""
+        return {k: v[0] if isinstance(v, list) else v for k, v in self.at.query_params.items()}
+
+    @property
+    def words(self) -> str:
+        """All messages on the page."""
+        kinds = (self.at.warning, self.at.error, self.at.info, self.at.caption, self.at.markdown)
+        return "\n".join(element.value for kind in kinds for element in kind)
+
+    def set(self, kind: str, key: str, value: Any) -> Visit:
+        getattr(self.at, kind)(key=key).set_value(value)
+        return self.run()
+
+    def menu(self, number: int) -> Visit:
+        """Open the menu of a step in the strip."""
+        self.at.session_state[f"step-{number}"] = True
+        return self.run()
+
+    def step(self, number: int, action: str) -> Visit:
+        """Press a button in the menu of a step."""
+        return self.menu(number).click(f"step-{number}-{action}")
+
+    def click(self, key: str) -> Visit:
+        self.at.button(key=key).click()
+        return self.run()
+
+
+@functools.cache
+def truth(model: str, key: str) -> dict[str, float]:
+    """The header as the engine works it out, without a page, a cache or a session."""
+    bundle, _ = run(zoo.load(model), Recipe.from_key(key), sets.load(zoo.entry(model).data))
+    sample = sets.load(zoo.entry(model).data).test.stratified(measure.sample_size(bundle.origin))
+    before, after = (measure.accuracy(each, sample).value for each in (bundle.origin, bundle))
+    figures = (packfile.size(bundle), count.sparsity(bundle), count.parameters(bundle))
+    accuracy = zoo.card(model)["test accuracy"]["value"] + after - before
+    return {"accuracy": pytest.approx(accuracy, abs=1e-12), **{f.name: f.value for f in figures}}
+
+
+def assert_shows_the_truth(visit: Visit, model: str = MODEL) -> None:
+    assert visit.tiles == truth(model, visit.recipe.key)
+
+
+# ---------------------------------------------------------------- what a page shows
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_first_visit_tells_a_story_in_true_numbers_that_can_be_read(page: str) -> None:
+    visit = Visit(page)
+    assert visit.recipe.key == STORY
+    assert_shows_the_truth(visit)
+    assert_has_words_and_help(visit)
+
+
+def assert_has_words_and_help(visit: Visit) -> None:
+    """Charts and pictures have a text for who can't see them, controls a sentence of help."""
+    assert [c.proto.alt for c in visit.at.get("plotly_chart") if len(c.proto.alt.split()) < 3] == []
+    assert re.findall(r"<img(?![^>]*\balt=\"[^\"]+\")[^>]*>", visit.html) == []
+    kinds = ("select_slider", "selectbox", "multiselect", "toggle", "button_group")
+    controls = [control for kind in kinds for control in getattr(visit.at, kind)]
+    assert controls
+    assert [control.label for control in controls if not control.proto.help] == []
+
+
+def test_the_story_costs_something_to_tell() -> None:
+    assert truth(MODEL, STORY)["accuracy"].expected < truth(MODEL, "[]")["accuracy"].expected
+
+
+@pytest.mark.parametrize("model", zoo.trained())
+def test_every_net_can_be_looked_at_on_every_page(model: str) -> None:
+    visit = Visit(m=model, r=PRUNED)
+    for page in PAGES:
+        visit.open(page)
+        assert visit.link["m"] == model
+        if page != "distill" or zoo.entry(model).student:
+            assert_shows_the_truth(visit, model)
+
+
+def test_the_empty_recipe_is_the_original() -> None:
+    visit = Visit(m=MODEL, r="[]")
+    for page in PAGES[:-1]:
+        assert_shows_the_truth(visit.open(page))
+        assert "empty: this is the original net" in visit.words
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("state", ["empty", "no teacher", "bare", "untrained"])
+def test_every_page_has_its_header_and_the_recipe_in_every_state(page: str, state: str) -> None:
+    untrained = '[["distill",{"epochs":2,"subset":600}],["quantize",{"bits":4}]]'
+    links = {"empty": (MODEL, "[]"), "no teacher": (SMALL, PRUNED), "untrained": (MODEL, untrained)}
+    if state == "bare":
+        visit = upload(Visit(m=SMALL, r=PRUNED), "bare.safetensors", bare()).open(page)
+    else:
+        model, recipe = links[state]
+        visit = Visit(page, m=model, r=recipe)
+    assert 'class="tiles"' in visit.html
+    assert "**Recipe**" in visit.words
+    assert visit.at.button(key="undo") is not None
+
+
+def test_an_empty_sweep_page_offers_to_start() -> None:
+    visit = Visit("tradeoffs", m=MODEL, r="[]")
+    button = next(b for b in visit.at.button if b.label == "Start with pruning")
+    button.click()
+    visit.run()
+    assert visit.recipe == Recipe((technique.step("prune_weights"),))
+    assert visit.at.button(key="run-sweep").disabled is False
+
+
+# ---------------------------------------------------------------- moving a control
+
+MOVES = (
+    ("prune", "select_slider", "prune_weights-sparsity", 0.95, "prune_weights", "sparsity"),
+    ("prune", "number_input", "prune_weights-sparsity-exact", 0.9825, "prune_weights", "sparsity"),
+    ("quantize", "select_slider", "quantize-bits", 3, "quantize", "bits"),
+    ("quantize", "number_input", "quantize-bits-exact", 2, "quantize", "bits"),
+    ("quantize", "button_group", "quantize-granularity", "tensor", "quantize", "granularity"),
+    ("low_rank", "select_slider", "low_rank-energy", 0.8, "low_rank", "energy"),
+)
+
+
+def settings(recipe: Recipe, name: str) -> Mapping[str, Any]:
+    return next(step.settings for step in recipe if step.technique == name)
+
+
+@pytest.mark.parametrize(("page", "kind", "key", "value", "name", "setting"), MOVES)
+def test_a_moved_control_changes_recipe_link_and_numbers(
+    page: str, kind: str, key: str, value: Any, name: str, setting: str
+) -> None:
+    visit = Visit(page, m=SMALL, r=STORY)
+    before, link = visit.tiles, visit.link["r"]
+    visit.set(kind, key, value)
+    assert settings(visit.recipe, name)[setting] == value
+    assert visit.link["r"] != link
+    assert visit.tiles != before
+    assert_shows_the_truth(visit, SMALL)
+    assert Visit(page, **visit.link).recipe == visit.recipe
+
+
+def test_a_moved_slider_of_the_first_page_a_newcomer_opens() -> None:
+    visit = Visit("prune").set("select_slider", "prune_weights-sparsity", 0.95)
+    assert visit.tiles["sparsity"] == pytest.approx(0.95, abs=0.01)
+    assert_shows_the_truth(visit)
+
+
+def test_a_slider_and_its_exact_entry_agree() -> None:
+    visit = Visit("prune", m=SMALL, r=STORY).set("number_input", "prune_weights-sparsity-exact", 0.9825)
+    assert visit.at.select_slider(key="prune_weights-sparsity").value == 0.9825
+    visit.set("select_slider", "prune_weights-sparsity", 0.98)
+    assert visit.at.number_input(key="prune_weights-sparsity-exact").value == 0.98
+
+
+def test_high_sparsities_are_stops_of_the_slider() -> None:
+    options = Visit("prune", m=SMALL, r=STORY).at.select_slider(key="prune_weights-sparsity").options
+    assert {"98 %", "99 %", "99.5 %"} <= set(options)
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "setting"),
+    [
+        (spec.page, spec.name, setting)
+        for spec in REGISTRY.values()
+        for setting, knob in spec.knobs.items()
+        if isinstance(knob, Choice) and not spec.trains
+    ],
+)
+def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting: str) -> None:
+    spec, model = REGISTRY[name], "resnet-8" if name == "prune_weights" else SMALL  # it has all that can go
+    knob = spec.knobs[setting]
+    shown = {other: values[0] for other, values in knob.when if spec.defaults[other] not in values}
+    visit = Visit(page, m=model, r=json.dumps([[name, shown]]) if shown else STORY)
+    for option in knob.options:  # type: ignore[attr-defined]
+        group = [g for g in visit.at.button_group if g.key == f"{name}-{setting}"]
+        control = group[0] if group else visit.at.selectbox(key=f"{name}-{setting}")
+        control.set_value(option)
+        visit.run()
+        if name in [step.technique for step in visit.recipe]:
+            assert settings(visit.recipe, name)[setting] == option
+        assert visit.tiles["accuracy"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [(spec.name, p) for spec in REGISTRY.values() for p in spec.presets]
+)
+def test_a_preset_sets_everything_at_once(name: str, preset: str) -> None:
+    spec = REGISTRY[name]
+    model = {"distill": MODEL, "slim": "mlp-500-300", "condense": "resnet-8"}.get(name, SMALL)
+    visit = Visit(spec.page, m=model, r=STORY).click(f"preset-{name}-{preset}")
+    assert settings(visit.recipe, name) == {**spec.defaults, **spec.presets[preset]}
+    if not spec.trains:
+        assert_shows_the_truth(visit, model)
+
+
+@pytest.mark.parametrize("page", PAGES[:-1])
+def test_an_untrained_step_offers_to_run_it(page: str) -> None:
+    visit = Visit(page, m=MODEL, r='[["distill",{"epochs":2,"subset":600}],["quantize",{"bits":4}]]')
+    assert re.search(r"data-figure=\"accuracy", visit.html) is None
+    assert visit.at.button(key="run").label.startswith("Run (about ")
+
+
+# ---------------------------------------------------------------- model, undo, the strip of steps
+
+
+def test_another_model_keeps_the_recipe() -> None:
+    visit = Visit("prune").set("selectbox", "pick", SMALL)
+    assert visit.link["m"] == SMALL
+    assert visit.recipe.key == STORY
+    assert_shows_the_truth(visit, SMALL)
+
+
+def test_undo_goes_back_step_by_step_model_included() -> None:
+    visit = Visit("prune")
+    assert visit.at.button(key="undo").disabled
+    first = visit.link
+    second = visit.set("select_slider", "prune_weights-sparsity", 0.95).link
+    visit.set("selectbox", "pick", SMALL)
+    assert visit.click("undo").link == second
+    assert visit.click("undo").link == first
+    assert visit.at.button(key="undo").disabled
+    assert_shows_the_truth(visit)
+
+
+@pytest.mark.parametrize("page", ["overview", "prune", "tradeoffs"])
+def test_steps_are_switched_off_moved_and_removed(page: str) -> None:
+    visit = Visit(page, m=SMALL, r=STORY)
+    assert on(visit) == [("prune_weights", True), ("quantize", True)]
+    assert visit.menu(1).at.button(key="step-1-down").disabled
+    assert not visit.at.button(key="step-1-up").disabled
+    visit.step(1, "toggle")
+    assert on(visit) == [("prune_weights", True), ("quantize", False)]
+    assert_shows_the_truth(visit, SMALL)
+    visit.step(0, "down")
+    assert on(visit) == [("quantize", False), ("prune_weights", True)]
+    visit.step(0, "remove")
+    assert on(visit) == [("prune_weights", True)]
+    assert_shows_the_truth(visit, SMALL)
+
+
+def on(visit: Visit) -> list[tuple[str, bool]]:
+    return [(step.technique, step.on) for step in visit.recipe]
+
+
+def test_reset_is_the_original_and_can_be_undone() -> None:
+    visit = Visit("prune", m=SMALL, r=STORY).click("reset")
+    assert on(visit) == []
+    assert_shows_the_truth(visit, SMALL)
+    assert visit.click("undo").recipe.key == STORY
+
+
+@pytest.mark.parametrize("page", ["low_rank", "distill"])
+def test_a_step_that_is_not_in_the_recipe_is_a_preview_until_it_is_added(page: str) -> None:
+    visit = Visit(page, m=MODEL, r="[]")
+    assert "A preview: this step is not in the recipe yet." in visit.words
+    visit.click(f"add-{page}")
+    assert page in [step.technique for step in visit.recipe]
+    assert "A preview: this step is not in the recipe yet." not in visit.words
+
+
+def test_a_race_starts_a_job_for_each_pruning_and_one_for_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Recipe] = []
+    monkeypatch.setattr(jobs, "submit", lambda kind, title, recipe: started.append(Recipe.from_key(recipe)))
+    visit = Visit("prune", m=SMALL, r='[["prune_weights",{"sparsity":0.5,"leave_out":["fc2"]}]]')
+    visit.click("race")
+    steps = [[step.technique for step in recipe] for recipe in started]
+    assert steps == [["prune_weights", "finetune"]] * 4
+    pruned = [recipe.steps[0].settings for recipe in started]
+    assert [(s["sparsity"], s["score"]) for s in pruned] == [
+        (0.8, "magnitude"),
+        (0.9, "magnitude"),
+        (0.98, "magnitude"),
+        (0.98, "random"),
+    ]
+    assert all(s["leave_out"] == ["fc2"] for s in pruned)
+    assert len({recipe.steps[1].key for recipe in started}) == 1
+
+
+def test_a_filter_goes_by_hand_and_comes_back_with_undo() -> None:
+    visit = Visit("filters", m="lenet-5-small", r='[["prune_filters",{"sparsity":0.25}]]')
+    before = visit.tiles
+    visit.at.number_input(key="filter-conv1").set_value(2)
+    visit.run().click("pick-conv1")
+    assert visit.recipe.steps[0].settings["by_hand"] == {"conv1": [2]}
+    assert visit.tiles["parameters"] < before["parameters"]
+    assert_shows_the_truth(visit, "lenet-5-small")
+    visit.click("undo")
+    assert visit.recipe.steps[0].settings["by_hand"] == {}
+    assert visit.tiles == before
+
+
+@pytest.mark.parametrize(
+    ("page", "model", "step"), [("filters", "mlp-500-300", "slim"), ("prune", SMALL, "prune_iteratively")]
+)
+def test_what_is_not_trained_yet_can_still_be_set(page: str, model: str, step: str) -> None:
+    visit = Visit(page, m=model, r=f'[["{step}",{{}}]]')
+    assert "has to be trained" in visit.words
+    visit.set("number_input", f"{step}-epochs-exact", 1)
+    assert visit.recipe.steps[0].settings["epochs"] == 1
+    assert "has to be trained" in visit.words
+
+
+def test_one_filter_by_hand_goes_alone_where_there_is_no_step_yet() -> None:
+    visit = Visit("filters", m="lenet-5-small")
+    before = visit.tiles["parameters"]
+    visit.set("number_input", "filter-conv1", 2).click("pick-conv1")
+    assert visit.recipe.steps[0].settings["sparsity"] == 0
+    assert before - visit.tiles["parameters"] == 226
+    assert "226 numbers in 3 tensors go with filter 2" in [e.label for e in visit.at.expander]
+
+
+def test_a_picked_filter_that_a_narrower_net_has_not_is_its_last() -> None:
+    visit = Visit("filters", m="lenet-5").set("number_input", "filter-conv1", 19)
+    visit.set("selectbox", "pick", "lenet-5-small")
+    assert visit.at.number_input(key="filter-conv1").value == 3
+    assert "go with filter 3" in "\n".join(e.label for e in visit.at.expander)
+
+
+@pytest.mark.parametrize(
+    "tab", ["What changed", "Is it faster here?", "Size ledger", "Take it away", "Words"]
+)
+def test_every_tab_below_the_pictures_opens(tab: str) -> None:
+    visit = Visit("prune", m=SMALL, r=STORY)
+    visit.at.session_state["footer"] = tab
+    visit.run()
+    expected = {
+        "What changed": 'class="slim-table"',
+        "Is it faster here?": 'data-figure="latency',
+        "Size ledger": "x</td>",  # a ratio
+    }
+    if tab in expected:
+        assert expected[tab] in visit.html
+    if tab == "Take it away":
+        labels = [b.proto.label for b in visit.at.get("download_button")]
+        assert {"Packed file (.slim)", "Dense weights (.safetensors)", "Script (.py)"} <= set(labels)
+        assert any(session.brief(visit.recipe).key in block.value for block in visit.at.code)
+    if tab == "Words":
+        assert "**sparsity**" in visit.words
+
+
+# ---------------------------------------------------------------- links
+
+BOMB = "z" + base64.urlsafe_b64encode(zlib.compress(b" " * 10_000_000, 9)).decode()
+DAMAGED = (
+    '[["prune_weights",{"sparsity":0.',
+    "{}",
+    "[[1]]",
+    '[["nothing",{}]]',
+    '[["quantize",{"bits":99}]]',
+    '[["quantize",{"colour":1}]]',
+    '[["prune_weights",{"sparsity":NaN}]]',
+    "z!!!",
+    "zAAAA",
+    "z" + base64.urlsafe_b64encode(zlib.compress(b"[]")[:-2]).decode(),
+    BOMB,
+    "[" * 100_000,
+    '[["prune_weights",{"sparsity":1e999}]]',
+    '[["prune_weights",{"sparsity":"<img src=x onerror=alert(1)>"}]]',
+)
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=[text[:40] for text in DAMAGED])
+def test_a_damaged_recipe_is_said_and_the_model_stays(text: str) -> None:
+    visit = Visit("prune", m=SMALL, r=text)
+    assert "The recipe in this link could not be read" in visit.words
+    assert visit.link["m"] == SMALL
+    assert visit.recipe == Recipe()
+    assert_shows_the_truth(visit, SMALL)
+
+
+def test_a_damaged_recipe_is_said_on_every_page() -> None:
+    visit = Visit(m=SMALL, r="[[1]]")
+    for page in PAGES:
+        assert "The recipe in this link could not be read" in visit.open(page).words
+        assert visit.link["m"] == SMALL
+
+
+def test_what_was_wrong_with_a_link_is_not_said_for_ever() -> None:
+    visit = Visit("prune", m=SMALL, r="[[1]]")
+    visit.set("select_slider", "prune_weights-sparsity", 0.95)
+    assert "could not be read" not in visit.words
+
+
+@pytest.mark.parametrize("model", ["resnet-9000", "<b>no</b>", "../../etc/passwd", ""])
+def test_an_unknown_model_is_said(model: str) -> None:
+    visit = Visit("prune", m=model, r=PRUNED)
+    assert "is not known here" in visit.words or model == ""
+    assert visit.link["m"] == MODEL
+    assert_shows_the_truth(visit)
+
+
+@pytest.mark.parametrize("name", ["file-0123456789abcdef", "file-", "file-../../x"])
+def test_a_link_to_weights_that_are_not_here_asks_for_the_file(name: str) -> None:
+    visit = Visit(m=name, r=PRUNED)
+    for page in PAGES:
+        assert "upload that file to go on" in visit.open(page).words
+    assert visit.link["m"] == name
+    assert visit.recipe.key == PRUNED
+
+
+def test_a_long_recipe_is_folded_in_the_link_and_comes_back() -> None:
+    key = "[" + ",".join(f'["prune_weights",{{"sparsity":{i / 100}}}]' for i in range(1, 31)) + "]"
+    visit = Visit("prune", m=SMALL, r=key)
+    assert len(visit.recipe) == 30
+    assert visit.link["r"].startswith("z")
+    assert len(visit.link["r"]) < len(key) / 2
+    again = Visit("prune", **visit.link)
+    assert again.recipe == visit.recipe
+    assert again.tiles == visit.tiles
+
+
+def test_a_step_whose_layer_is_not_there_is_refused_by_its_number() -> None:
+    key = '[["prune_weights",{"sparsity":0.5}],["quantize",{"bits":4,"per_layer":{"fc9":2}}]]'
+    visit = Visit("overview", m=MODEL, r=key)
+    assert re.search(r"step 2 \(quantize\).*'fc9'", visit.words)
+
+
+# ---------------------------------------------------------------- the visitor's own weights
+
+
+def upload(visit: Visit, name: str, content: bytes) -> Visit:
+    visit.at.file_uploader[0].set_value((name, content, "application/octet-stream"))
+    return visit.run()
+
+
+def weights() -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in zoo.load(SMALL).state().items()}
+
+
+def test_own_weights_that_fit_are_measured_once_their_scaling_is_said() -> None:
+    visit = upload(Visit("prune", m=SMALL, r=STORY), "mine.safetensors", save(weights()))
+    assert visit.link["m"].startswith("file-")
+    assert visit.recipe.key == STORY
+    assert "accuracy" not in visit.tiles
+    visit.at.radio[0].set_value(visit.at.radio[0].options and "mnist")
+    visit.run()
+    assert visit.tiles == truth(SMALL, STORY)
+
+
+def bare() -> bytes:
+    """Weights that no known architecture has: 40x30, 8x4x3x3 and 8 numbers."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"a.weight": (40, 30), "b.weight": (8, 4, 3, 3), "b.bias": (8,)}
+    return save({name: torch.randn(shape, generator=generator) for name, shape in shapes.items()})
+
+
+@pytest.mark.parametrize("page", ["overview", "prune", "quantize", "low_rank"])
+def test_bare_weights_are_explored(page: str) -> None:
+    visit = upload(Visit(page, m=SMALL, r=PRUNED), "bare.safetensors", bare())
+    assert "No known architecture fits" in visit.words
+    assert "accuracy" not in visit.tiles
+    assert visit.tiles["parameters"] == 40 * 30 + 8 * 36 + 8
+    assert visit.at.get("plotly_chart")
+
+
+def test_a_file_without_a_matrix_is_looked_at() -> None:
+    visit = upload(Visit(m=SMALL, r="[]"), "bias.safetensors", save({"a.bias": torch.ones(5)}))
+    assert visit.tiles["parameters"] == 5
+
+
+def pickled(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+BAD = {
+    "cut.safetensors": (lambda: save(weights())[:-100], "cut.safetensors "),
+    "text.pt": (lambda: b"hello", "text.pt "),
+    "nan.safetensors": (lambda: save({**weights(), "fc1.bias": torch.full((32,), torch.nan)}), "fc1.bias"),
+    "none.pt": (lambda: pickled({"steps": 3}), "none.pt "),
+    "code.pt": (lambda: pickled(torch.nn.Linear(2, 2)), "code.pt "),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_a_bad_file_is_refused_and_nothing_is_lost(name: str) -> None:
+    make, said = BAD[name]
+    visit = Visit("prune", m=SMALL, r=STORY)
+    link, tiles = visit.link, visit.tiles
+    upload(visit, name, make())
+    assert said in visit.words
+    assert f"{name}: {name}" not in visit.words
+    assert visit.link == link
+    assert visit.tiles == tiles
+
+
+# ---------------------------------------------------------------- a net too large to be compressed whole
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The server's own weights, and a bound that they are above."""
+    source = torch.Generator().manual_seed(0)
+    state = {f"{name}.weight": torch.randn(60, 40, generator=source) for name in "ab"}
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(save({**state, "a.bias": torch.zeros(60)}))
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SLIMSCOPE_WEIGHTS", str(path))
+    monkeypatch.setattr(layerwise, "LARGE", 2000)
+    monkeypatch.setattr(layerwise, "SHOWN", 1000)
+    known = (cached.given, cached.is_large)
+    for memory in known:
+        memory.clear()
+    yield path
+    for memory in known:
+        memory.clear()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_large_net_is_drawn_without_being_compressed(
+    page: str, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after(subject: str, key: str) -> tuple[Any, ...]:
+        assert key == "[]", "this recipe was applied to the whole net"
+        return cached.original(subject), ()
+
+    monkeypatch.setattr(cached, "after", after)
+    visit = Visit(page)
+    assert visit.link["m"].startswith("file-")
+    if page != "distill":  # it has nothing to show without a net that runs
+        assert visit.tiles == {"parameters": 4860.0}
+
+
+def test_a_large_net_says_what_each_layer_loses_and_which_rows_stand_for_it(large: Path) -> None:
+    visit = Visit("prune", r='[["prune_weights",{"sparsity":0.5}]]')
+    told = visit.html
+    assert "give or take" in told
+    together = run(
+        store.get_model(visit.link["m"]), Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]'), None
+    )
+    kept = together[1][0].tables["layers"]["kept"].tolist()
+    shown = [int(cell.replace(",", "")) for cell in re.findall(r"<td[^>]*>([\d,]+)</td>", told)]
+    assert all(any(abs(count_ - cell) <= 0.02 * 2400 for cell in shown) for count_ in kept)
+    seen = live.look(cached.subject(visit.link["m"], ""), visit.recipe, 0, "a")
+    assert any("rows, evenly spaced" in note for note in seen.report.notes)
+
+
+def test_the_tiles_of_a_large_net_are_those_of_its_file(large: Path) -> None:
+    recipe = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]'))
+    visit = Visit("prune", r=recipe.key)
+    assert set(visit.tiles) == {"parameters"}
+    streaming.write({"model": visit.link["m"], "recipe": recipe.key}, Progress())
+    visit.run()
+    after = run(store.get_model(visit.link["m"]), recipe, None)[0]
+    assert visit.tiles["file size"] == len(packfile.pack(after))
+    assert visit.tiles["sparsity"] == count.sparsity(after).value == 0.5
+
+
+def test_a_widget_of_a_run_that_was_cut_off_is_set_again() -> None:
+    """The browser may never have heard of it, and would report its lowest value as a move."""
+
+    def script() -> None:
+        import streamlit as st
+
+        from pages.parts import knobs, session
+
+        st.session_state["drawn"] = set()
+        knobs._show("share", 3)
+        st.select_slider("share", [1, 2, 3, 4], key="share")
+        if not st.session_state.get("cut off"):
+            st.session_state["cut off"] = True
+            st.rerun()
+        session.finish()
+
+    at = AppTest.from_function(script).run()
+    assert (at.select_slider[0].value, at.select_slider[0].proto.set_value) == (3, True)
+    at.run()
+    assert (at.select_slider[0].value, at.select_slider[0].proto.set_value) == (3, False)
+
+
+def test_the_number_beside_a_slider_is_told_again_in_the_run_after_the_move(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The whole page's run drops what the slider's own run has not sent; the slider itself is left alone."""
+    monkeypatch.setattr(session, "LATE", 3600)
+    at = Visit("quantize", r='[["quantize",{"bits":8}]]').at
+    slider, field = (
+        (lambda: at.select_slider("quantize-bits")),
+        (lambda: at.number_input("quantize-bits-exact")),
+    )
+    slider().set_value(6).run()
+    assert (field().value, field().proto.set_value) == (6, True)
+    at.run()
+    assert (field().value, field().proto.set_value) == (6, True)
+    assert (slider().value, slider().proto.set_value) == (6, False)
+    monkeypatch.setattr(session, "LATE", 0)
+    at.run()
+    assert (field().value, field().proto.set_value) == (6, False), "it may be edited now"
+
+
+# technique -> page, net, a short training, and words that only its outcome says
+TRAINED = (
+    ("finetune", "prune", SMALL, {"epochs": 1}, "trained on 55,000 images"),
+    ("prune_iteratively", "prune", SMALL, {"epochs": 1, "rounds": 2, "by": "sensitivity"}, "bore alone"),
+    ("slim", "filters", "mlp-500-300", {"epochs": 1, "tuning": 1, "sparsity": 0.5}, "size of the scale"),
+    ("lottery_ticket", "tickets", SMALL, {"epochs": 1, "rounds": 1}, "re-init"),
+)
+
+
+@pytest.mark.parametrize(("name", "page", "model", "brief", "words"), TRAINED, ids=[t[0] for t in TRAINED])
+def test_what_was_trained_is_shown(
+    name: str, page: str, model: str, brief: dict[str, Any], words: str
+) -> None:
+    recipe = Recipe((technique.step(name, **brief),))
+    tasks.apply({"model": model, "recipe": recipe.key, "data": zoo.entry(model).data}, Progress())
+    visit = Visit(page, m=model, r=recipe.key)
+    charts = "".join(str(chart.proto.spec) for chart in visit.at.get("plotly_chart"))
+    assert words in visit.html + visit.words + charts
+    assert_shows_the_truth(visit, model)
+
+
+@pytest.mark.parametrize("page", ["overview", "prune", "channels"])
+def test_a_training_that_cannot_work_on_the_net_is_not_offered(page: str) -> None:
+    visit = Visit(page, m=SMALL, r='[["condense",{}]]')
+    assert "a step does not fit this net" in visit.html
+    assert "no convolution" in visit.html + visit.words
+    assert [button for button in visit.at.button if button.key == "run"] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "recipe", "model", "said"),
+    [
+        (
+            "low_rank",
+            '[["low_rank",{"by":"rank","rank":75,"leave_out":["fc1"]}]]',
+            "lenet-300-100",
+            "left out",
+        ),
+        (
+            "prune",
+            '[["prune_weights",{"sparsity":0.9,"leave_out":["fc1"]}]]',
+            SMALL,
+            "is left out: it stays as it is",
+        ),
+        (
+            "quantize",
+            '[["prune_weights",{"sparsity":0.8}],["quantize",{"bits":1}]]',
+            SMALL,
+            "that of zero is not drawn",
+        ),
+    ],
+)
+def test_what_is_left_out_of_a_picture_is_said(page: str, recipe: str, model: str, said: str) -> None:
+    visit = Visit(page, m=model, r=recipe)
+    assert said in visit.html + visit.words
+
+
+def test_a_share_that_was_clipped_is_the_same_in_words_and_table() -> None:
+    recipe = (
+        '[["prune_weights",{"sparsity":0.9}],["quantize",{"bits":4,"range":"percentile","percentile":99}]]'
+    )
+    visit = Visit("quantize", m=SMALL, r=recipe)
+    spoken = re.search(r"Clipped: ([<>\d.]+ %) of all", unescape(visit.html))
+    assert spoken is not None
+    assert f"{spoken[1]}</td>" in unescape(visit.html)
+
+
+def test_the_layers_of_a_recurrent_net_share_all_its_multiply_adds() -> None:
+    table = cached.layers(cached.subject("lstm-32", zoo.entry("lstm-32").data), "[]")
+    assert table["macs"].sum() == count.macs(zoo.load("lstm-32")).value
+    assert (table["macs"] > 0).all()
+
+
+def test_damage_says_how_many_are_zero_where_more_are_than_it_was_asked_for() -> None:
+    recipe = '[["prune_weights",{"sparsity":0.8}],["optimal_brain_damage",{"sparsity":0.6}]]'
+    answer = live.answer(
+        cached.subject(SMALL, zoo.entry(SMALL).data),
+        technique.complete(Recipe.from_key(recipe)),
+        1,
+        "fc1",
+        True,
+    )
+    assert answer["marks"]["groups"][0]["text"] == "80 % zero"
+
+
+def test_a_change_of_accuracy_is_told_in_points() -> None:
+    change = measure.paired_difference(torch.tensor([1, 1, 1, 0]), torch.tensor([1, 0, 0, 0]), torch.ones(4))
+    html = figures.Tile("Change", change, figures.said(change)).html()
+    assert '<div class="value">-50.00 points</div>' in html
+    assert f"({100 * change.spread[0]:+.2f} to {100 * change.spread[1]:+.2f})" in html

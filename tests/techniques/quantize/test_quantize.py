@@ -1,0 +1,195 @@
+"""Quantization as a step: weights on a grid, rounded inputs, and how steps compose."""
+
+import math
+
+import pytest
+import torch
+
+import engine.techniques  # noqa: F401  (fills the registry)
+from engine.data import sets
+from engine.data.sets import Data
+from engine.figures import count, measure
+from engine.net import zoo
+from engine.net.surgery import InputQuantizer
+from engine.recipe.run import apply, run
+from engine.recipe.technique import SettingError, step
+from engine.tensor import grids
+from engine.types import Arch, Bundle, Dense, Grid, Recipe, SlimscopeError
+
+
+@pytest.fixture(scope="module")
+def mnist() -> Data:
+    return sets.load("mnist")
+
+
+def net(name: str = "mlp-32") -> Bundle:
+    return zoo.bundle_of(name, zoo.seeded(name, 0).state_dict())
+
+
+def test_every_layer_becomes_a_grid_and_biases_stay() -> None:
+    before = net()
+    after, report = apply(before, step("quantize", bits=5), None)
+    assert isinstance(after.params["fc1.weight"], Grid)
+    assert after.params["fc1.bias"] is before.params["fc1.bias"]
+    table = report.tables["layers"].set_index("layer")
+    assert table.loc["fc1", "scales"] == 32
+    assert table.loc["fc1", "bits_per_weight"] == pytest.approx(5 + 32 / 784)
+    assert table.loc["fc1", "levels_used"] == 31
+    original = before.params["fc1.weight"].decode().double()
+    noise = (original - after.params["fc1.weight"].decode()).square().sum()
+    expected = 10 * math.log10(float(original.square().sum() / noise))
+    assert table.loc["fc1", "sqnr_db"] == pytest.approx(expected)
+
+
+def test_bits_per_weight_count_scales_and_zero_points() -> None:
+    settings = {"bits": 4, "scheme": "asymmetric", "granularity": "group", "group": 56}
+    _, report = apply(net(), step("quantize", **settings), None)
+    table = report.tables["layers"].set_index("layer")
+    assert table.loc["fc1", "scales"] == 32 * 14
+    assert table.loc["fc1", "bits_per_weight"] == pytest.approx(4 + (32 + 4) / 56)
+    total = (4 * (784 * 32 + 320) + (32 * 14 + 10) * 36) / (784 * 32 + 320)
+    assert report.figures[0].value == pytest.approx(total)
+
+
+def test_more_bits_are_never_worse() -> None:
+    errors = [apply(net(), step("quantize", bits=b), None)[1].figures[1].value for b in range(2, 10)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_a_layer_may_have_bits_of_its_own_or_be_left_out() -> None:
+    before = net()
+    after, _ = apply(before, step("quantize", bits=8, per_layer={"fc2": 3}), None)
+    assert [after.params[f"fc{i}.weight"].bits for i in (1, 2)] == [8, 3]  # type: ignore[union-attr]
+    after, report = apply(before, step("quantize", leave_out=["fc1"]), None)
+    assert after.params["fc1.weight"] is before.params["fc1.weight"]
+    assert report.tables["layers"]["layer"].tolist() == ["fc2"]
+
+
+def test_zeros_of_pruning_stay_exactly_zero() -> None:
+    pruned, _ = apply(net(), step("prune_weights", sparsity=0.9), None)
+    for settings in (
+        {"bits": 1},
+        {"bits": 3, "scheme": "asymmetric"},
+        {"bits": 4, "range": "mse", "granularity": "group", "group": 8},
+        {"bits": 8, "range": "percentile", "percentile": 95.0, "scheme": "asymmetric"},
+    ):
+        after, _ = apply(pruned, step("quantize", **settings), None)
+        for name, param in pruned.params.items():
+            gone = param.decode() == 0
+            assert bool((after.params[name].decode()[gone] == 0).all()), settings
+
+
+def test_one_bit_is_the_sign_and_the_note_says_so() -> None:
+    after, report = apply(net(), step("quantize", bits=1), None)
+    original = net().params["fc1.weight"].decode()
+    expected = original.sign() * original.abs().mean(1, keepdim=True)
+    assert torch.allclose(after.params["fc1.weight"].decode(), expected)
+    assert any("sign" in note for note in report.notes)
+
+
+def test_low_rank_then_pruning_then_rounding() -> None:
+    recipe = Recipe(
+        (
+            step("low_rank", by="share", share=0.4),
+            step("prune_weights", sparsity=0.5),
+            step("quantize", bits=6),
+        )
+    )
+    after, reports = run(net("lenet-5-small"), recipe, None)
+    assert count.sparsity(after).value >= 0.5
+    assert isinstance(after.params["fc1.0.weight"], Grid)
+    assert len(reports) == 3
+    zoo.build(after)
+
+
+def test_static_inputs_get_a_scale_that_spans_what_was_seen(mnist: Data) -> None:
+    before = net()
+    after, report = apply(before, step("quantize", activations="static", scheme="asymmetric"), mnist)
+    images = mnist.train.stratified(256).inputs().flatten(1)
+    scale = after.params["fc1.input_quantizer.scale"].decode()
+    assert scale.shape == (1,)
+    assert float(scale) == pytest.approx(float(images.max() - images.min()) / 255, rel=1e-6)
+    built = zoo.build(after)
+    assert isinstance(built.fc1.input_quantizer, InputQuantizer)
+    table = report.tables["activations"].set_index("layer")
+    assert table.loc["fc1", "seen_low"] == pytest.approx(float(images.min()))
+    assert table.loc["fc2", "zero"] == 0  # after ReLU nothing is negative
+    assert any("256" in note for note in report.notes)
+
+
+def test_what_enters_a_layer_is_rounded_to_its_grid(mnist: Data) -> None:
+    after, _ = apply(net(), step("quantize", activations="static", activation_bits=4), mnist)
+    built, seen = zoo.fork(after).eval(), {}
+    built.fc2.register_forward_pre_hook(lambda module, args: seen.update(x=args[0].detach()))
+    built(mnist.test.take(slice(0, 50)).inputs())
+    steps = seen["x"] / after.params["fc2.input_quantizer.scale"].decode()
+    assert torch.allclose(steps, steps.round(), atol=1e-4)
+    assert 0 <= float(steps.min()) <= float(steps.max()) <= 7
+
+
+def test_dynamic_inputs_have_no_parameters(mnist: Data) -> None:
+    after, report = apply(net(), step("quantize", activations="dynamic"), mnist)
+    assert not any("input_quantizer" in name for name in after.params)
+    assert [verb for verb, _ in after.arch.edits] == ["quantize_input"] * 2
+    assert set(report.tables["activations"]["kind"]) == {"dynamic"}
+    full = measure.logits(zoo.build(net()), mnist.test.take(slice(0, 100)))
+    rounded = measure.logits(zoo.build(after), mnist.test.take(slice(0, 100)))
+    assert float((full - rounded).abs().max()) < 0.05 * float(full.abs().max())
+
+
+def test_a_symmetric_grid_on_relu_wastes_half_and_says_so(mnist: Data) -> None:
+    _, report = apply(net(), step("quantize", activations="static"), mnist)
+    assert any("fc2 is never negative" in note for note in report.notes)
+    _, report = apply(net(), step("quantize", activations="static", scheme="asymmetric"), mnist)
+    assert not any("never negative" in note for note in report.notes)
+
+
+def test_activations_of_convolutions_and_of_an_lstm(mnist: Data) -> None:
+    for name, layers in (("lenet-5-small", ["conv1", "conv2", "fc1", "fc2"]), ("lstm-32", ["lstm", "fc"])):
+        settings = {"activations": "static", "range": "percentile"}
+        after, report = apply(net(name), step("quantize", **settings), mnist)
+        assert report.tables["activations"]["layer"].tolist() == layers
+        zoo.build(after)(mnist.test.take(slice(0, 2)).inputs())
+    assert any("LSTM" in note for note in report.notes)
+
+
+def test_activations_need_a_net_and_data(mnist: Data) -> None:
+    with pytest.raises(SlimscopeError, match="known architecture"):
+        apply(net(), step("quantize", activations="static"), None)
+    bare = Bundle(Arch("bare"), {"a.weight": Dense(torch.ones(2, 2))})
+    with pytest.raises(SlimscopeError, match="known architecture"):
+        apply(bare, step("quantize", activations="dynamic"), mnist)
+
+
+def test_inputs_are_not_rounded_twice(mnist: Data) -> None:
+    once, _ = apply(net(), step("quantize", activations="static"), mnist)
+    with pytest.raises(SlimscopeError, match="'fc1' is quantized already"):
+        apply(once, step("quantize", activations="static"), mnist)
+    again, _ = apply(once, step("quantize", bits=4), mnist)
+    assert again.params["fc1.weight"].bits == 4  # type: ignore[union-attr]
+
+
+def test_the_sketch_of_many_values_holds_the_extremes() -> None:
+    from engine.techniques.quantize import quantize as module
+
+    values = torch.zeros(2**19)
+    values[1], values[2] = -3.0, 7.0
+    sketch = module._sketch(values, "minmax")  # type: ignore[attr-defined]
+    assert (float(sketch.min()), float(sketch.max())) == (-3.0, 7.0)
+    assert len(sketch) < 2**17 + 3
+
+
+def test_a_quantized_net_can_be_quantized_again() -> None:
+    once, _ = apply(net(), step("quantize", bits=8), None)
+    twice, report = apply(once, step("quantize", bits=8), None)
+    assert report.figures[1].value < 1e-12
+    values = once.params["fc1.weight"].decode()
+    assert torch.allclose(twice.params["fc1.weight"].decode(), values, atol=1e-6)
+    assert grids.error(values, twice.params["fc1.weight"], True).max_error < 1e-6  # type: ignore[arg-type]
+
+
+def test_what_is_not_allowed_is_said() -> None:
+    with pytest.raises(SettingError, match=r"bits is 17.*1 to 16"):
+        apply(net(), step("quantize", bits=17), None)
+    with pytest.raises(SettingError, match=r"scheme is 'log'.*symmetric, asymmetric"):
+        apply(net(), step("quantize", scheme="log"), None)
