@@ -1,4 +1,4 @@
-"""A technique that is one file and one import: the README's, in the menu, on its page, in sweeps, links and shell."""
+"""A technique that is one file and one import, the README's: menu, page, sweeps, links and command line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from streamlit.util import calc_hash
 from test_docs import blocks, readme
 
 from engine import cli
-from engine.data import sets
 from engine.file import packfile
 from engine.jobs import tasks
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.knobs import Slider
 from engine.recipe.run import run
-from engine.types import Progress, Recipe, SlimscopeError, Step
+from engine.types import Progress, SlimscopeError, Step
 from pages.parts import jobs, knobs, live, menu
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -95,7 +94,7 @@ def test_a_link_to_a_page_without_the_step_shows_it_and_adds_it_at_its_stage() -
     assert names == ["prune_weights", "clip_weights", "quantize"]
 
 
-def test_trade_offs_offers_its_settings_and_a_sweep_measures_them(tmp_path: Path) -> None:
+def test_trade_offs_offers_its_settings_and_a_sweep_measures_them() -> None:
     at = visit("tradeoffs", KEY)
     assert at.multiselect(key="vary-clip_weights").value == ["limit"]
     payload = {
@@ -105,10 +104,10 @@ def test_trade_offs_offers_its_settings_and_a_sweep_measures_them(tmp_path: Path
         "step": 1,
         "vary": {"limit": [1.0, 4.0]},
     }
-    seen = tasks.sweeping(payload, Progress())
-    rows = seen["rows"]
-    assert [row["limit"] for row in rows] == [1.0, 4.0]
-    assert rows[0]["accuracy"] < rows[1]["accuracy"]
+    original, harsh, gentle = tasks.sweeping(payload, Progress())["rows"]
+    assert original["baseline"]
+    assert (harsh["limit"], gentle["limit"]) == (1.0, 4.0)
+    assert harsh["accuracy"] < gentle["accuracy"]
 
 
 def test_trade_offs_opens_with_a_step_whose_first_slider_does_not_matter() -> None:
@@ -123,8 +122,7 @@ def test_the_command_line_lists_it_and_writes_a_file_with_it(
     listed = {known["name"]: known for known in json.loads(capsys.readouterr().out)}
     assert listed["clip_weights"]["settings"][0]["default"] == 3.0
     out = tmp_path / "small.slim"
-    bundle, _ = run(zoo.load(MODEL), Recipe.from_key(KEY), sets.load(zoo.entry(MODEL).data))
-    out.write_bytes(packfile.pack(bundle))
+    cli.main(["compress", MODEL, "--recipe", KEY, "--out", str(out)])
     assert packfile.unpack(out.read_bytes()).lineage.steps == (Step("clip_weights", {"limit": 2.0}),)
 
 
