@@ -191,7 +191,8 @@ def test_packed_file_is_rebuilt_in_a_fresh_process_with_equal_predictions(tmp_pa
     (tmp_path / "net.slim").write_bytes(pack(bundle))
     np.save(tmp_path / "in.npy", inputs.numpy())
     script = (
-        "import sys, numpy, torch; from pathlib import Path; from engine.file import packfile; from engine.net import zoo;"
+        "import sys, numpy, torch; from pathlib import Path;"
+        "from engine.file import packfile; from engine.net import zoo;"
         "folder = Path(sys.argv[1]); net = zoo.build(packfile.unpack((folder / 'net.slim').read_bytes()));"
         "out = net(torch.from_numpy(numpy.load(folder / 'in.npy')));"
         "numpy.save(folder / 'out.npy', out.numpy())"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import job_worker
 import pytest
-from engine.jobs.manager import Job, Manager
 
 from engine.data import sets
 from engine.jobs import manager as managing
 from engine.jobs import store, tasks
+from engine.jobs.manager import Job, Manager
 from engine.net import zoo
 from engine.recipe import run, technique
 from engine.types import Progress, Recipe, SlimscopeError, Step
