@@ -118,7 +118,7 @@ def test_a_new_format_is_one_class_and_its_registration(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("kind", ["pickle", None, 3, ["dense"]])
 def test_an_unknown_format_is_named(kind: object) -> None:
-    with pytest.raises(FormatError, match="unknown kind: .*; there are dense, grid, book"):
+    with pytest.raises(FormatError, match=r"unknown kind: .*; there are dense, grid, book"):
         formats.of_kind(kind)
 
 
