@@ -44,7 +44,8 @@ class Knob:
 class Slider(Knob):
     """A number from `low` to `high`; `scale` is `linear`, `log` or `fine` (finer towards the top).
 
-    On a `log` scale that begins at zero, the second stop is a ten-thousandth of `high`, or 1 for whole numbers.
+    On a `log` scale that begins at zero, the second stop is a ten-thousandth of `high`, for whole
+    numbers 1.
     `percent` says that people read the number as per cent: 0.25 is written 25 %.
 
     >>> Slider(help="", low=2, high=64, scale="log", whole=True).stops(None)[:6]

@@ -20,7 +20,11 @@ from pathlib import Path
 import torch
 
 import engine.techniques
-from engine import data, intake, measure, packfile, run, zoo
+from engine.data import sets
+from engine.figures import measure
+from engine.file import intake, packfile
+from engine.net import zoo
+from engine.recipe import run
 from engine.types import Recipe, Step
 
 {model}
@@ -65,6 +69,6 @@ def script(model_id: str, recipe: Recipe, mean: tuple[float, ...] = (), std: tup
 
 
 def _samples(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    named = "data.load(zoo.entry(original.arch.name).data)"
+    named = "sets.load(zoo.entry(original.arch.name).data)"
     scaled = f".standardised({mean!r}, {std!r})" if mean else ""
     return f"{named}{scaled} if original.arch.runs else None"

@@ -183,7 +183,7 @@ def test_mistakes_are_named() -> None:
 def test_the_whole_training_set_is_asked_for_where_it_is_missing(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path))
     assert sets.load_full("mnist") is sets.load("mnist")
-    with pytest.raises(SlimscopeError, match=r"run `python -m engine\.fetch cifar10` first"):
+    with pytest.raises(SlimscopeError, match=r"run `python -m engine\.data\.fetch cifar10` first"):
         sets.load_full("cifar10")
 
 

@@ -21,7 +21,8 @@ from engine.figures.latency import Pace
 from engine.net import channels, zoo
 from engine.recipe import technique
 from engine.recipe.run import run
-from engine.types import Arch, Basis, Bundle, Dense, Figure, Grid, Recipe, SlimscopeError, weight_layers
+from engine.tensor.formats import Dense, Grid
+from engine.types import Arch, Basis, Bundle, Figure, Recipe, SlimscopeError, weight_layers
 from pages.parts import cached
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -511,12 +512,12 @@ class TestPage:
     def test_what_takes_long_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[int] = []
 
-        def latency(before: Bundle, now: Bundle, batch: int) -> tuple[latency.Row, ...]:
+        def measured(before: Bundle, now: Bundle, batch: int) -> tuple[latency.Row, ...]:
             asked.append(batch)
             size = Figure("file", 1234, "bytes", Basis.COUNTED, "by hand")
             return (latency.Row(latency.ORIGINAL, latency.TORCH, DENSE, None, size, "By hand."),)
 
-        monkeypatch.setattr(latency, "latency", latency)
+        monkeypatch.setattr(latency, "latency", measured)
         at = self.visit("resnet-8", "[]", batch=32)
         assert asked == []
         assert 'data-figure="latency"' not in self.html(at)

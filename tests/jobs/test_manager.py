@@ -13,16 +13,16 @@ from pathlib import Path
 
 import job_worker
 import pytest
-from engine.managing.manager import Job, Manager
 
 from engine.data import sets
 from engine.jobs import manager as managing
 from engine.jobs import store, tasks
+from engine.jobs.manager import Job, Manager
 from engine.net import zoo
 from engine.recipe import run, technique
 from engine.types import Progress, Recipe, SlimscopeError, Step
 
-WORKER = (sys.executable, str(Path(__file__).with_name("job_worker.py")))
+WORKER = (sys.executable, job_worker.__file__)
 FOREVER = {"rows": 2, "wait": True}
 STOPS_WITHIN = 5.0  # seconds: the requirement is 1, the rest is for a machine that does other things
 LEARN = Recipe((Step("learn", {"epochs": 4}),))
@@ -329,9 +329,9 @@ def test_an_idle_process_takes_the_next_job_and_a_broken_one_does_not(manager):
 
 SERVER = """
 import json, sys, time
-from engine import jobs
-managing.KEEP_EVERY = 0.0  # every row is on disk when this process is killed
-manager = managing.Manager(limit=1, worker=sys.argv[2:])
+from engine.jobs import manager as module
+module.KEEP_EVERY = 0.0  # every row is on disk when this process is killed
+manager = module.Manager(limit=1, worker=sys.argv[2:])
 def add(kind, payload):
     return manager.submit("zoe", kind, payload, kind)
 done, running = add("count", {"rows": 1, "zoe": True}), add("apply", json.loads(sys.argv[1]))
@@ -394,7 +394,7 @@ def idle(monkeypatch):
 
 
 def test_a_full_queue_and_a_payload_that_is_not_json_are_refused(idle):
-    for i in range(manager.MOST_WAITING):
+    for i in range(managing.MOST_WAITING):
         idle.submit("max", "count", {"rows": i}, "one of many")
     with pytest.raises(SlimscopeError, match="50 jobs wait already: allowed is 50"):
         idle.submit("max", "count", {"rows": -1}, "one too many")
@@ -450,9 +450,9 @@ def test_snapshots_are_frozen_and_kept_as_they_are(idle):
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
 def test_the_number_of_workers_is_a_checked_setting(monkeypatch, text):
     monkeypatch.setenv("SLIMSCOPE_WORKERS", "3")
-    assert manager.workers() == 3
+    assert managing.workers() == 3
     monkeypatch.delenv("SLIMSCOPE_WORKERS")
-    assert manager.workers() == len(os.sched_getaffinity(0))
+    assert managing.workers() == len(os.sched_getaffinity(0))
     monkeypatch.setenv("SLIMSCOPE_WORKERS", text)
     with pytest.raises(SlimscopeError, match=f"SLIMSCOPE_WORKERS is '{text}'"):
-        manager.workers()
+        managing.workers()

@@ -20,7 +20,8 @@ from sqlalchemy.pool import QueuePool
 from engine.file import packfile
 from engine.jobs import store
 from engine.net import zoo
-from engine.types import Basis, Bundle, Dense, Figure, Grid, Report, SlimscopeError, Step
+from engine.tensor.formats import Dense, Grid
+from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +124,7 @@ def test_reports_come_back_with_tables_types_and_spread():
 
 WRITE = """
 import sys
-from engine import store
+from engine.jobs import store
 store.get("open the database")
 print("go", flush=True)
 for i in range(15):
@@ -170,7 +171,7 @@ def test_more_threads_than_kept_connections_write_at_once_and_none_stays_open():
 
 def elsewhere(code: str) -> str:
     """What another process that uses the same store says."""
-    command = [sys.executable, "-c", f"from engine import store\n{code}"]
+    command = [sys.executable, "-c", f"from engine.jobs import store\n{code}"]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 

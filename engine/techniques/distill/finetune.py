@@ -16,7 +16,8 @@ from engine.net.train import Plan, fit, suited, zero_masks
 from engine.recipe import settings
 from engine.recipe.knobs import Choice
 from engine.recipe.technique import Cost, technique
-from engine.types import Bundle, Dense, Progress, Report
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Progress, Report
 
 
 @technique(

@@ -16,7 +16,8 @@ from engine.recipe import settings
 from engine.recipe.knobs import Choice, PerLayer, Slider
 from engine.recipe.technique import technique
 from engine.tensor import factors
-from engine.types import Basis, Book, Bundle, Dense, Figure, Grid, Param, Report, weight_layers
+from engine.tensor.formats import Book, Dense, Grid
+from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
 DEFAULT_RANK = 16
 

@@ -21,7 +21,8 @@ from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider, Toggle
 from engine.recipe.technique import Cost, technique
 from engine.tensor import masks
-from engine.types import Basis, Bundle, Dense, Figure, Progress, Report, SlimscopeError, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Basis, Bundle, Figure, Progress, Report, SlimscopeError, weight_layers
 
 BATCH = 60
 WATCH_EVERY = 100  # iterations between two looks at the validation loss

@@ -19,7 +19,8 @@ from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Cost, technique
 from engine.tensor import masks, schedules
-from engine.types import Bundle, Dense, Progress, Report, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Progress, Report, weight_layers
 
 INTERVAL = 100  # batches between two prunings while the net trains
 OVER = 0.75  # share of a gradual training after which no more weights are removed

@@ -10,7 +10,8 @@ from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
 from engine.recipe.technique import get, step
 from engine.tensor import factors
-from engine.types import Arch, Bundle, Dense
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle
 
 
 def net(name: str) -> Bundle:

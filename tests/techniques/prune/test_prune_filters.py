@@ -16,7 +16,8 @@ from engine.net import channels, zoo
 from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.types import Bundle, Dense, Report, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Report, SlimscopeError
 
 
 def net(name: str) -> Bundle:

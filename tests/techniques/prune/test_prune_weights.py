@@ -15,7 +15,8 @@ from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
 from engine.recipe.technique import get, step
 from engine.tensor import masks, ranking
-from engine.types import Arch, Book, Bundle, Dense, Grid, SlimscopeError, weight_layers
+from engine.tensor.formats import Book, Dense, Grid
+from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
 
 def net(name: str = "mlp-32") -> Bundle:
