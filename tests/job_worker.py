@@ -30,7 +30,7 @@ def shrink(
     *,
     share: Annotated[float, knobs.Slider(low=0.0, high=0.999, help="share of each layer set to zero")] = 0.5,
     keep_sign: Annotated[bool, knobs.Toggle(help="a second setting, without effect")] = True,
-    leave_out: Annotated[tuple[str, ...], technique.Layers(help="layers not touched")] = (),
+    leave_out: Annotated[tuple[str, ...], knobs.Layers(help="layers not touched")] = (),
 ):
     """Set the smallest weights of each layer to zero."""
     params = dict(bundle.params)
@@ -81,10 +81,8 @@ def learn(
 def registered() -> Iterator[None]:
     about = {"stage": 500, "tables": {}, "family": "test", "reference": "none", "page": "none"}
     technique.technique(title="Shrink", runs="instant", locality="element", **about)(shrink)
-    cost = technique.Cost(1)
-    technique.technique(title="Learn", runs="trains", cost=lambda chosen: cost, locality="model", **about)(
-        learn
-    )
+    learning = {"runs": "trains", "cost": lambda chosen: technique.Cost(1), "locality": "model"}
+    technique.technique(title="Learn", **learning, **about)(learn)
     try:
         yield
     finally:
