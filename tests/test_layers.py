@@ -28,6 +28,7 @@ LAYERS = (
     ("engine.recipe",),
     ("engine.jobs",),
     ("engine.papers",),
+    ("engine.printing", "engine.own"),
     ("engine.cli", "engine.net.zoo.__main__"),
     ("pages.parts",),
     ("pages",),

@@ -23,7 +23,7 @@ import engine.techniques
 from engine.data import sets
 from engine.figures import measure
 from engine.file import intake, packfile
-from engine.net import zoo
+from engine.net import sources
 from engine.recipe import run
 from engine.types import Recipe, Step
 
@@ -69,6 +69,6 @@ def script(model_id: str, recipe: Recipe, mean: tuple[float, ...] = (), std: tup
 
 
 def _samples(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    named = "sets.load(zoo.entry(original.arch.name).data)"
+    named = "sources.data(original.arch)"
     scaled = f".standardised({mean!r}, {std!r})" if mean else ""
     return f"{named}{scaled} if original.arch.runs else None"

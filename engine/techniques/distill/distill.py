@@ -130,10 +130,10 @@ def distill(
 
 def student_of(bundle: Bundle) -> str:
     """The zoo's student for a teacher. Raises SlimscopeError where there is none."""
-    student = zoo.entry(bundle.arch.name).student
+    student = zoo.entry(bundle.arch.name).student if bundle.arch.source == "zoo" else None
     if student is None:
         teachers = ", ".join(name for name, entry in zoo.ENTRIES.items() if entry.student)
-        raise SlimscopeError(f"the zoo has no student for {bundle.arch.name}: teachers are {teachers}")
+        raise SlimscopeError(f"the zoo has no student for {bundle.arch.title}: teachers are {teachers}")
     return student
 
 
