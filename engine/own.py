@@ -52,7 +52,7 @@ def model_of(given: argparse.Namespace) -> tuple[str, Bundle, tuple[str, ...]]:
         return given.model, *intake.find(given.model)
     bundle = sources.load_user()
     if given.own_data:
-        sources.probe(bundle, zoo.build(bundle), sources.data(bundle.arch))
+        sources.probe(bundle, sources.data(bundle.arch))
     return bundle.arch.what, bundle, ()
 
 

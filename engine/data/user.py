@@ -21,7 +21,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +103,10 @@ def _checked(text: str) -> str:
     return text
 
 
-def allow_file(path: Path, digest: str, metric: bool = False) -> Named:
-    """Allow what `hand_over` wrote, for this process and those that it starts."""
+def told_of(path: Path, digest: str) -> str:
+    """What `VARIABLE` says in a process that is to know what `hand_over` wrote."""
     key = f"{GIVEN}{digest}"
-    told = Named(key, key, key if metric else "", tuple(p for p in sys.path if p), str(path))
-    os.environ[VARIABLE] = json.dumps(asdict(told))
-    return told
+    return json.dumps(asdict(Named(key, key, "", tuple(filter(None, sys.path)), str(path))))
 
 
 # ---------------------------------------------------------------- running it
@@ -169,7 +166,7 @@ def forget() -> None:
         if file and is_own(file) and (key.partition(".")[0] in roots or in_path) and key != "__main__":
             del sys.modules[key]
     importlib.invalidate_caches()
-    task.cache_clear()
+    tasks.clear()
 
 
 def code_of(classes: Iterable[type], factory: str = "") -> str:
@@ -213,7 +210,7 @@ def _meaning(source: str) -> str:
 # ---------------------------------------------------------------- what a notebook hands over
 
 
-_held: dict[str, dict[str, Any]] = {}  # the digest of what was handed over -> model, data, metric, code
+_held: dict[str, dict[str, Any]] = {}  # the digest of what was handed over -> model, data, code
 
 
 def hold(objects: dict[str, Any], digest: str) -> str:
@@ -252,15 +249,35 @@ def held(text: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- data
 
 
-@lru_cache(maxsize=2)
-def task(text: str) -> Data:
-    """The data that the factory `text` gives, read into tensors once.
+tasks: dict[str, Data] = {}  # the name of a factory -> what it gave; at most one
 
-    Raises UserError where nobody named that factory, or where it gives no three data sets.
+
+def task(text: str) -> Data:
+    """The data that a factory gives, read into tensors once: `module:factory`, or that with `@` and a digest.
+
+    With the digest of other data than it gave last, it is asked again. Raises UserError where nobody named
+    that factory, where it gives no three data sets, or where they are not those of the digest.
     """
+    name, _, digest = text.partition("@")
+    if digest not in ("", _digest(name)):
+        forget()
+    if digest not in ("", _digest(name)):
+        raise UserError(f"data {name!r} are not those that are asked for: they changed since")
+    return tasks[name]
+
+
+def _digest(name: str) -> str:
+    if name not in tasks:
+        found = _read(name)
+        tasks.clear()
+        tasks[name] = found
+    return tasks[name].name.removeprefix("user-")
+
+
+def _read(text: str) -> Data:
     if text.startswith(GIVEN):
-        found = held(text)
-        return task_of(found["data"], text, found.get("metric"))
+        found: Data = held(text)["data"]
+        return found
     told = named()
     if text != told.data:
         raise UserError(f"data {text!r} is code that nobody named at the start: it is not run")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -91,6 +90,12 @@ class _Net:
     state: dict[str, Tensor]
     code: str
 
+    def filled(self) -> nn.Module:
+        """The net with its numbers, in eval mode."""
+        net = copy.deepcopy(self.pattern)
+        net.load_state_dict({**net.state_dict(), **self.state}, assign=True)
+        return net.eval()
+
 
 def load_user(name: str = "") -> Bundle:
     """The net of the factory `name` (what was named at the start unless told) with its weights.
@@ -106,27 +111,46 @@ def load_user(name: str = "") -> Bundle:
 
 
 def reload_user() -> Bundle:
-    """As `load_user`, after the user's files were read again."""
-    _net.cache_clear()
+    """As `load_user`, after the user's files were read again; where that fails, all stays as it was."""
+    kept, tasks = dict(_nets), dict(user.tasks)
+    _nets.clear()
     user.forget()
-    return load_user()
+    try:
+        bundle = load_user()
+        if task(bundle.arch):
+            probe(bundle, data(bundle.arch))
+    except SlimscopeError:
+        _nets.update(kept)
+        user.tasks.update(tasks)
+        raise
+    return bundle
 
 
-def adopt(net: nn.Module, parts: Any = None, metric: Any = None) -> tuple[Bundle, dict[str, Any], str]:
+def adopt(net: nn.Module, task: Data | None = None) -> tuple[Bundle, dict[str, Any], str]:
     """A net of this process as a bundle, what another process needs of it, and the digest of that."""
     found = _taken(net, user.code_of({type(module) for module in net.modules()}), "the model")
     params = {own: Dense(tensor) for own, tensor in found.state.items()}
     digest = Bundle(Arch("user:given", (), {CODE: found.code}), params).fingerprint
-    objects = {"model": net, "data": parts, "metric": metric, CODE: found.code}
+    objects = {"model": net, "data": task, CODE: found.code}
     user.hold(objects, digest)
     return load_user(f"{GIVEN}{digest}"), objects, digest
 
 
-@lru_cache(maxsize=4)
+_nets: dict[str, _Net] = {}  # the name of a factory -> what it gave
+
+
 def _net(name: str) -> _Net:
-    if name.startswith(GIVEN):
-        found = user.held(name)
-        return _taken(found["model"], found[CODE], "the model")
+    if name not in _nets:
+        _nets[name] = _handed(name) if name.startswith(GIVEN) else _made(name)
+    return _nets[name]
+
+
+def _handed(name: str) -> _Net:
+    found = user.held(name)
+    return _taken(found["model"], found[CODE], "the model")
+
+
+def _made(name: str) -> _Net:
     if name != user.named().model:
         raise UserError(
             f"model {name[:80]!r} is code that nobody named at the start: it is not run; "
@@ -177,30 +201,33 @@ def _pattern(net: nn.Module) -> nn.Module:
 
 
 def _make(arch: Arch) -> nn.Module:
-    found = _net(arch.what)
-    if arch.config.get(CODE, found.code) != found.code:
-        _net.cache_clear()
-        user.forget()
+    found, wanted = _net(arch.what), arch.config.get(CODE)
+    if wanted not in (None, found.code) and not arch.what.startswith(GIVEN):
+        reload_user()  # another process may have been told of an edit before this one
         found = _net(arch.what)
-    if arch.config.get(CODE, found.code) != found.code:
+    if wanted not in (None, found.code):
         raise UserError(
             f"the code of {arch.title} is not that of these weights: it was edited since, or is another"
         )
     return copy.deepcopy(found.pattern)
 
 
+def _named_data(arch: Arch) -> str:
+    if arch.what.startswith(GIVEN):
+        return arch.what if user.held(arch.what)["data"] is not None else ""
+    return user.named().data
+
+
 def _task(arch: Arch) -> str:
-    name = arch.what if arch.what.startswith(GIVEN) else user.named().data
-    if not name or (name.startswith(GIVEN) and user.held(name)["data"] is None):
-        return ""
-    return f"user:{name}"
+    name = _named_data(arch)
+    return f"user:{name}@{user.task(name).name.removeprefix('user-')}" if name else ""
 
 
 def _data(arch: Arch) -> Data:
-    task = _task(arch)
-    if not task:
+    name = _named_data(arch)
+    if not name:
         raise UserError(f"no data are known for {arch.title}: --data package.module:factory names some")
-    return user.task(task.removeprefix("user:"))
+    return user.task(name)
 
 
 def _inputs(arch: Arch) -> Tensor:
@@ -210,21 +237,17 @@ def _inputs(arch: Arch) -> Tensor:
 register("user", Source(_make, _inputs, _task, _data))
 
 
-def probe(bundle: Bundle, net: nn.Module, samples: Data) -> None:
+def probe(bundle: Bundle, task: Data) -> None:
     """Run a user's net once on two samples. Raises UserError where it fails or gives no scores of classes."""
-    with (
-        torch.no_grad(),
-        user.own_errors(f"{bundle.arch.title} on inputs {tuple(samples.test.images.shape[1:])}"),
-    ):
-        outputs = net(samples.test.inputs(slice(0, 2)))
+    net, title, inputs = _net(bundle.arch.what).filled(), bundle.arch.title, task.test.inputs(slice(0, 2))
+    with torch.no_grad(), user.own_errors(f"{title} on inputs {tuple(inputs.shape)}"):
+        outputs = net(inputs)
     if not isinstance(outputs, Tensor):
-        raise UserError(
-            f"{bundle.arch.title} gives a {type(outputs).__name__}: one tensor of outputs is needed"
-        )
-    if samples.metric is not None and not samples.test.is_labelled:
+        raise UserError(f"{title} gives a {type(outputs).__name__}: one tensor of outputs is needed")
+    if task.metric is not None and not task.test.is_labelled:
         return
-    if outputs.dim() != 2 or outputs.shape[1] < len(samples.classes):
+    if outputs.dim() != 2 or outputs.shape[1] < len(task.classes):
         raise UserError(
-            f"{bundle.arch.title} gives {tuple(outputs.shape)} for 2 samples: a score for each of the "
-            f"{len(samples.classes)} classes is needed, (2, {len(samples.classes)}), or a --metric"
+            f"{title} gives {tuple(outputs.shape)} for {len(inputs)} samples: a score for each of the "
+            f"{len(task.classes)} classes is needed, ({len(inputs)}, {len(task.classes)}), or a --metric"
         )
