@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from engine.figures import count, theory
 from engine.net import channels, kinds, sources, zoo
 from engine.net.surgery import replace_layer
-from engine.types import Basis, Bundle, Dense, Figure, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Basis, Bundle, Figure, SlimscopeError
 
 WARM_UP = 10
 REPEATS = 30  # fewer say little about a median

@@ -24,7 +24,8 @@ from engine.data import user
 from engine.data.user import UserError
 from engine.file import packfile
 from engine.net import sources, zoo
-from engine.types import Arch, Bundle, Dense, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError
 
 LIMIT = int(os.environ.get("SLIMSCOPE_LIMIT", 500_000_000))  # bytes, of the file and of the tensors in it
 SUFFIXES = (".safetensors", ".pt", ".pth", ".slim")

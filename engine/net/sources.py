@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from engine.data import user
 from engine.data.sets import Data
 from engine.data.user import GIVEN, UserError
-from engine.types import Arch, Bundle, Dense, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError
 
 COUNTER = "num_batches_tracked"  # batch-norm's counter: no prediction depends on it
 CODE = "code"  # of a user's net: a digest of the code that its weights were made for

@@ -20,7 +20,8 @@ from engine.data.sets import ASSETS
 from engine.net import sources, surgery
 from engine.net.sources import COUNTER
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron, ResNet, RowLSTM
-from engine.types import Arch, Bundle, Dense, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError
 
 MODELS = ASSETS / "models"
 INPUTS = {"mnist": (1, 1, 28, 28), "cifar10": (1, 3, 32, 32)}  # the shape of one
