@@ -31,16 +31,22 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     text = "returns (train, validation, test), data sets of (input, target)"
     command.add_argument("--data", dest="own_data", metavar="CODE", default="", help=f"its data: {text}")
+    _add_student(command)
     text = "outputs, targets -> a score for each sample, or one: higher is better"
     command.add_argument("--metric", dest="own_metric", metavar="CODE", default="", help=text)
+
+
+def _add_student(command: argparse.ArgumentParser) -> None:
+    text = "a smaller net that may learn from yours: returns an nn.Module with first weights"
+    command.add_argument("--student", dest="own_student", metavar="CODE", default="", help=text)
 
 
 def name(given: argparse.Namespace) -> None:
     """Allow the code that the options name."""
     if given.own:
-        user.name(given.own, given.own_data, given.own_metric)
-    elif given.own_data or given.own_metric:
-        raise SlimscopeError("--data and --metric belong to a net of your own: name it by --model")
+        user.name(given.own, given.own_data, given.own_metric, given.own_student)
+    elif given.own_data or given.own_metric or given.own_student:
+        raise SlimscopeError("--data, --metric and --student belong to a net of your own: name it by --model")
 
 
 def model_of(given: argparse.Namespace) -> tuple[str, Bundle, tuple[str, ...]]:

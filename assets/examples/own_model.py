@@ -1,7 +1,7 @@
 """A net of your own, and its data.
 
     code=assets/examples/own_model.py
-    slimscope app --model $code:model --data $code:data
+    slimscope app --model $code:model --data $code:data --student $code:student
 
 `model` returns the net with its weights, `data` returns (train, validation, test) as data sets of
 (input, target). Nothing in this file is known to slimscope; `python assets/examples/own_model.py`
@@ -58,6 +58,11 @@ def model() -> nn.Module:
     net = PhotoNet()
     net.load_state_dict(load_file(WEIGHTS))
     return net
+
+
+def student() -> nn.Module:
+    """A net of half the width with first weights, to learn from the trained one."""
+    return PhotoNet(16)
 
 
 def data() -> tuple[TensorDataset, TensorDataset, TensorDataset]:

@@ -35,6 +35,7 @@ ENGINE = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 GIVEN = "given:"  # in front of the digest of what a notebook handed over
 PARTS = ("train", "validation", "test")
+MOST_HELD = 8  # models of this process that can still be built
 MOST_BYTES = 4_000_000_000  # of all inputs of one part
 
 
@@ -47,7 +48,7 @@ class UserError(SlimscopeError):
 
 @dataclass(frozen=True)
 class Named:
-    """The code that may be run: `package.module:factory` of the model, its data and its metric.
+    """The code that may be run: `package.module:factory` of the model, its data, its metric and a student.
 
     `path` are folders in which modules are looked for first. `file` holds objects that a notebook
     handed over, written by this program for its own processes.
@@ -56,6 +57,7 @@ class Named:
     model: str = ""
     data: str = ""
     metric: str = ""
+    student: str = ""
     path: tuple[str, ...] = ()
     file: str = ""
 
@@ -69,18 +71,18 @@ def named() -> Named:
     return Named(**{**found, "path": tuple(found["path"])})
 
 
-def name(model: str, data: str = "", metric: str = "") -> Named:
+def name(model: str, data: str = "", metric: str = "", student: str = "") -> Named:
     """Allow this code, for this process and those that it starts.
 
     A name is `package.module:factory` or `folder/file.py:factory`; the working folder is searched first.
     Raises UserError for any other text.
     """
     plain, folders = [], [os.getcwd()]
-    for text in (model, data, metric):
+    for text in (model, data, metric, student):
         found, folder = _plain(text) if text else ("", "")
         plain.append(found)
         folders += [folder] if folder else []
-    told = Named(plain[0], plain[1], plain[2], tuple(dict.fromkeys(folders[::-1])))
+    told = Named(plain[0], plain[1], plain[2], plain[3], tuple(dict.fromkeys(folders[::-1])))
     os.environ[VARIABLE] = json.dumps(asdict(told))
     return told
 
@@ -106,7 +108,7 @@ def _checked(text: str) -> str:
 def told_of(path: Path, digest: str) -> str:
     """What `VARIABLE` says in a process that is to know what `hand_over` wrote."""
     key = f"{GIVEN}{digest}"
-    return json.dumps(asdict(Named(key, key, "", tuple(filter(None, sys.path)), str(path))))
+    return json.dumps(asdict(Named(key, key, "", "", tuple(filter(None, sys.path)), str(path))))
 
 
 # ---------------------------------------------------------------- running it
@@ -159,10 +161,11 @@ def is_own(file: str) -> bool:
 
 def forget() -> None:
     """Let the user's modules go, so that the next `fetch` reads them again as they are now."""
-    roots = {text.partition(".")[0].partition(":")[0] for text in (named().model, named().data)}
+    told = named()
+    roots = {re.split("[.:]", text)[0] for text in (told.model, told.data, told.metric, told.student)}
     for key, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        in_path = file and any(Path(file).is_relative_to(folder) for folder in named().path)
+        in_path = file and any(Path(file).is_relative_to(folder) for folder in told.path)
         if file and is_own(file) and (key.partition(".")[0] in roots or in_path) and key != "__main__":
             del sys.modules[key]
     importlib.invalidate_caches()
@@ -216,6 +219,8 @@ _held: dict[str, dict[str, Any]] = {}  # the digest of what was handed over -> m
 def hold(objects: dict[str, Any], digest: str) -> str:
     """Objects of this process, found from now on under the name that is returned."""
     _held[digest] = objects
+    while len(_held) > MOST_HELD:
+        _held.pop(next(iter(_held)))
     return f"{GIVEN}{digest}"
 
 

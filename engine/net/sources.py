@@ -7,7 +7,8 @@ registered once, beside what it knows: the zoo in `engine.net.zoo`, the user's o
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +31,16 @@ class Source:
 
     `make` gives a fresh net; floating tensors of its state_dict may lie on the meta device, all others
     hold their numbers. `inputs` is an example of its inputs (1, ...), `task` names its data, and `data`
-    reads them. All raise SlimscopeError for a net that they do not know.
+    reads them. `student` is the net that may learn from it, and `seeded` a net with first weights that a
+    seed fixes. All raise SlimscopeError for a net that they do not know.
     """
 
     make: Callable[[Arch], nn.Module]
     inputs: Callable[[Arch], Tensor]
     task: Callable[[Arch], str]
     data: Callable[[Arch], Data]
+    student: Callable[[Arch], Arch | None]
+    seeded: Callable[[Arch, int], nn.Module]
 
 
 SOURCES: dict[str, Source] = {}
@@ -73,6 +77,24 @@ def task(arch: Arch) -> str:
 def data(arch: Arch) -> Data:
     """The data that the net is judged by."""
     return of(arch).data(arch)
+
+
+def student(arch: Arch) -> Arch | None:
+    """The net that may learn from this one; None where there is none."""
+    return of(arch).student(arch) if arch.runs else None
+
+
+def seeded(arch: Arch, seed: int) -> nn.Module:
+    """A fresh net with its usual random first weights, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return of(arch).seeded(arch, seed)
+
+
+def bundle_of(arch: Arch, state: Mapping[str, Tensor]) -> Bundle:
+    """A state_dict of a net without edits as an original bundle, in the net's own order of names."""
+    names = [name for name, tensor in of(arch).make(arch).state_dict().items() if tensor.is_floating_point()]
+    return Bundle(arch, {n: Dense(state[n].detach().to(torch.float32).contiguous()) for n in names})
 
 
 def check(arch: Arch) -> None:
@@ -131,7 +153,8 @@ def adopt(net: nn.Module, task: Data | None = None) -> tuple[Bundle, dict[str, A
     """A net of this process as a bundle, what another process needs of it, and the digest of that."""
     found = _taken(net, user.code_of({type(module) for module in net.modules()}), "the model")
     params = {own: Dense(tensor) for own, tensor in found.state.items()}
-    digest = Bundle(Arch("user:given", (), {CODE: found.code}), params).fingerprint
+    own = Bundle(Arch("user:given", (), {CODE: found.code}), params).fingerprint
+    digest = hashlib.sha256(f"{own} {task and task.key}".encode()).hexdigest()[:16]
     objects = {"model": net, "data": task, CODE: found.code}
     user.hold(objects, digest)
     return load_user(f"{GIVEN}{digest}"), objects, digest
@@ -143,6 +166,8 @@ _nets: dict[str, _Net] = {}  # the name of a factory -> what it gave
 def _net(name: str) -> _Net:
     if name not in _nets:
         _nets[name] = _handed(name) if name.startswith(GIVEN) else _made(name)
+        while len(_nets) > user.MOST_HELD:
+            _nets.pop(next(iter(_nets)))
     return _nets[name]
 
 
@@ -151,18 +176,27 @@ def _handed(name: str) -> _Net:
     return _taken(found["model"], found[CODE], "the model")
 
 
+def _is_named(name: str) -> bool:
+    return name in (user.named().model, user.named().student)
+
+
 def _made(name: str) -> _Net:
-    if name != user.named().model:
+    if not name or not _is_named(name):
         raise UserError(
             f"model {name[:80]!r} is code that nobody named at the start: it is not run; "
             f"start slimscope with --model {name[:80]} where you trust it"
         )
+    net = _called(name)
+    return _taken(net, user.code_of({type(module) for module in net.modules()}, name), name)
+
+
+def _called(name: str) -> nn.Module:
     factory = user.fetch(name)
     with user.own_errors(name):
         net = factory()
     if not isinstance(net, nn.Module):
         raise UserError(f"{name} must return an nn.Module, got {type(net).__name__}")
-    return _taken(net, user.code_of({type(module) for module in net.modules()}, name), name)
+    return net
 
 
 def _taken(net: nn.Module, code: str, name: str) -> _Net:
@@ -235,7 +269,21 @@ def _inputs(arch: Arch) -> Tensor:
     return _data(arch).test.inputs(slice(0, 1))
 
 
-register("user", Source(_make, _inputs, _task, _data))
+def _student(arch: Arch) -> Arch | None:
+    name = user.named().student
+    if not name or name == arch.what:
+        return None
+    return Arch(f"user:{name}", (), {CODE: _net(name).code})
+
+
+def _seeded(arch: Arch, seed: int) -> nn.Module:
+    if arch.what.startswith(GIVEN) or not _is_named(arch.what):
+        raise UserError(f"{arch.title} has no factory that makes it anew")
+    net = _called(arch.what).float()
+    return net.train()
+
+
+register("user", Source(_make, _inputs, _task, _data, _student, _seeded))
 
 
 def probe(bundle: Bundle, task: Data) -> None:

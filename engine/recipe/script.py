@@ -63,7 +63,7 @@ def script(model_id: str, recipe: Recipe, mean: tuple[float, ...] = (), std: tup
     own = model_id.startswith("user-") and not told.file
     named, imported = f"MODEL = {json.dumps(model_id)}", ""
     if own:
-        code = ", ".join(json.dumps(text) for text in (told.model, told.data, told.metric))
+        code = ", ".join(json.dumps(text) for text in (told.model, told.data, told.metric, told.student))
         imported = "from engine.data import user\n"
         named = f"user.name({code})  # your code, found from the working folder\n"
         named += f"MODEL = {json.dumps(told.model)}"

@@ -190,8 +190,9 @@ def _named(model: str) -> str:
     told = user.named()
     if not model.startswith("user-") or told.file:
         return "FILE"
-    metric = f" --metric {told.metric}" if told.metric else ""
-    return f"--model {told.model} --data {told.data}{metric}"
+    more = {"metric": told.metric, "student": told.student}
+    said = "".join(f" --{name} {code}" for name, code in more.items() if code)
+    return f"--model {told.model} --data {told.data}{said}"
 
 
 def take_away(subject: str, key: str) -> None:

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from engine import cli
-from engine.data import user
+from engine.data import sets, user
 from engine.figures import measure
 from engine.file import packfile
 from engine.jobs import tasks
 from engine.net import sources, zoo
 from engine.recipe import script, technique
 from engine.types import Recipe
-from pages.parts import cached, jobs
+from pages.parts import cached, jobs, pictures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = "assets/examples/own_model.py"
@@ -31,7 +32,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
-    user.name(f"{EXAMPLE}:model", f"{EXAMPLE}:data")
+    user.name(f"{EXAMPLE}:model", f"{EXAMPLE}:data", student=f"{EXAMPLE}:student")
     cached.given.clear()
     yield f"user-{sources.load_user().fingerprint}"
     cached.given.clear()
@@ -68,9 +69,23 @@ def test_pages_open_on_it_with_a_measured_accuracy(example: str, page: str) -> N
     assert example == cached.parts(cached.subject(example, ""))[0]
 
 
-@pytest.mark.parametrize("page", ["filters", "channels", "distill"])
-def test_pages_that_can_not_serve_it_say_why(example: str, page: str) -> None:
+@pytest.mark.parametrize("page", ["filters", "channels"])
+def test_pages_that_can_not_serve_it_do_not_break(example: str, page: str) -> None:
     opened(page, m=example, r="[]")
+
+
+def test_distill_shows_the_teacher_and_names_the_student(example: str) -> None:
+    at = opened("distill", m=example, r="[]")
+    assert any("own_model:student" in caption.value for caption in at.caption)
+    assert "True class" in "".join(caption.value for caption in at.caption)
+
+
+def test_inputs_that_are_no_images_are_listed() -> None:
+    found = sets.Samples(torch.zeros(5, 7), torch.zeros(5, dtype=torch.int64), (), ())
+    html = pictures.samples(found, [(3, "says a", "wrong: b")])
+    assert "Inputs of the shape 7 are no images" in html
+    assert "sample 3: says a (wrong: b)" in html
+    assert "<img" not in html
 
 
 def test_the_app_opens_on_it_and_a_reload_keeps_it(example: str) -> None:
@@ -90,7 +105,7 @@ def test_a_link_to_other_code_is_refused(example: str) -> None:
 def test_compress_sweep_and_script_take_it(
     example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = ("--model", f"{EXAMPLE}:model", "--data", f"{EXAMPLE}:data")
+    code = ("--model", f"{EXAMPLE}:model", "--data", f"{EXAMPLE}:data", "--student", f"{EXAMPLE}:student")
     out = tmp_path / "own.slim"
     cli.main(("compress", *code, "--recipe", RECIPE, "--out", str(out)))
     assert "accuracy change" in capsys.readouterr().out

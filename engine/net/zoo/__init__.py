@@ -20,7 +20,6 @@ from engine.data.sets import ASSETS
 from engine.net import sources, surgery
 from engine.net.sources import COUNTER
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron, ResNet, RowLSTM
-from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError
 
 MODELS = ASSETS / "models"
@@ -104,8 +103,7 @@ def entry(name: str) -> Entry:
 
 def bundle_of(name: str, state: dict[str, Tensor]) -> Bundle:
     """A state_dict of a zoo net as an original bundle, in the net's own order of names."""
-    names = [n for n in skeleton(Arch(name)).state_dict() if not n.endswith(COUNTER)]
-    return Bundle(Arch(name), {n: Dense(state[n].detach().to(torch.float32).contiguous()) for n in names})
+    return sources.bundle_of(Arch(name), state)
 
 
 def load(name: str) -> Bundle:
@@ -145,9 +143,7 @@ def card(name: str) -> dict[str, Any]:
 
 def seeded(name: str, seed: int) -> nn.Module:
     """A fresh net with its usual random initial weights, the same for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return entry(name).make()
+    return sources.seeded(Arch(name), seed)
 
 
 sources.register(
@@ -157,8 +153,19 @@ sources.register(
         lambda arch: torch.zeros(INPUTS[entry(arch.name).data]),
         lambda arch: entry(arch.name).data,
         lambda arch: sets.load(entry(arch.name).data),
+        lambda arch: _student(entry(arch.name)),
+        lambda arch, seed: entry(arch.name).make(),
     ),
 )
+
+
+def _student(teacher: Entry) -> Arch | None:
+    return None if teacher.student is None else Arch(teacher.student)
+
+
+def title(arch: Arch) -> str:
+    """What the net is called, for people."""
+    return ENTRIES[arch.name].title if arch.name in ENTRIES else arch.title
 
 
 def _on_meta(make: Callable[[], nn.Module]) -> nn.Module:
