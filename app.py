@@ -35,7 +35,7 @@ chosen = st.navigation(
 )
 sidebar.draw()
 if session.is_missing():
-    st.info("This link is about weights that are not in it: upload the file in the sidebar to go on.")
+    st.info("This link is about a net that is not in it: the sidebar says how to go on.")
     st.stop()
 chosen.run()
 session.finish()

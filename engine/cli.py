@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,14 +22,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine import papers
-from engine.data import sets as datasets
+from engine import own, papers
+from engine.data import user
 from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.file import intake, packfile
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.papers import harness
 from engine.papers.harness import Paper
+from engine.printing import aligned, figure_table, interval, number, print_json
 from engine.recipe import run, technique
 from engine.recipe.knobs import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
 from engine.recipe.technique import Technique
@@ -68,18 +70,18 @@ def _parser() -> Parser:
     about.set_defaults(run=_techniques)
 
     press = verbs.add_parser("compress", help="apply a recipe, write the file, decode and measure it")
-    press.add_argument("model", metavar="MODEL", help="a name in the zoo, or a weights file")
-    recipe = press.add_mutually_exclusive_group(required=True)
-    recipe.add_argument("--recipe", metavar="JSON", help='[["prune_weights", {"sparsity": 0.9}], ...]')
-    recipe.add_argument("--recipe-file", metavar="FILE", type=Path, help="the same, in a file")
+    press.add_argument("model", metavar="MODEL", nargs="?", help="a name in the zoo, or a weights file")
+    own.add_recipe(press)
     press.add_argument("--out", metavar="FILE", type=Path, required=True, help="the .slim file to write")
     _add_scaling(press)
+    own.add_options(press)
     press.set_defaults(run=_compress)
 
     look = verbs.add_parser("inspect", help="what is in a .slim or weights file")
     look.add_argument("file", metavar="FILE", help="a .slim, .safetensors, .pt or .pth file")
     look.add_argument("--answers", action="store_true", help="also the net's class for every test sample")
     _add_scaling(look)
+    own.add_options(look)
     look.set_defaults(run=_inspect)
 
     again = verbs.add_parser("papers", help="published results, and how far our own runs came")
@@ -88,7 +90,8 @@ def _parser() -> Parser:
     again.add_argument("--seed", metavar="N", type=int, help="run this seed alone")
     again.set_defaults(run=_papers)
 
-    for command in (models, about, press, look, again):
+    many, timed = own.add_sweep(verbs), own.add_latency(verbs)
+    for command in (models, about, press, look, again, many, timed):
         command.add_argument("--json", action="store_true", help="print JSON")
 
     app = verbs.add_parser("app", help="start the explorer in a browser")
@@ -98,6 +101,7 @@ def _parser() -> Parser:
     app.add_argument(
         "--limit", metavar="MB", type=int, default=intake.LIMIT // 10**6, help="largest weights file"
     )
+    own.add_options(app)
     app.set_defaults(run=_app)
     return parser
 
@@ -121,7 +125,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _models(given: argparse.Namespace) -> None:
     listed = [describe_model(name) for name in zoo.trained()]
     if given.json:
-        _print_json(listed)
+        print_json(listed)
         return
     for model in listed:
         print(f"{model['name']}: {model['about']} ({model['data']})")
@@ -147,7 +151,7 @@ def describe_model(name: str) -> dict[str, Any]:
 def _techniques(given: argparse.Namespace) -> None:
     listed = [describe_technique(known) for known in technique.REGISTRY.values()]
     if given.json:
-        _print_json(listed)
+        print_json(listed)
         return
     for known in listed:
         print(f"{known['name']}: {known['about']}")
@@ -209,9 +213,8 @@ def allowed(knob: Knob) -> str:
 
 
 def _compress(given: argparse.Namespace) -> None:
-    text = given.recipe if given.recipe is not None else given.recipe_file.read_text()
-    recipe = technique.complete(Recipe.from_key(text))
-    original, notes = intake.find(given.model)
+    recipe = own.recipe_of(given)
+    given.model, original, notes = own.model_of(given)
     data = images_for(original, given.mean, given.std)
     bundle, said = _applied(original, recipe, data)
     given.out.write_bytes(packfile.pack(bundle))
@@ -220,6 +223,10 @@ def _compress(given: argparse.Namespace) -> None:
         raise SlimscopeError(f"{given.out} does not decode to the net that was packed: please report this")
     size = file_size(given.out)
     figures = [size, *against_dense(original, size), *_accuracies(original, data, decoded["answers"])]
+    if data is not None and data.metric is not None:
+        figures.append(
+            replace(measure.judged(original, data.test, data.metric), name="the original's metric")
+        )
     result = {
         "model": given.model,
         "recipe": [step.data for step in recipe],
@@ -228,7 +235,7 @@ def _compress(given: argparse.Namespace) -> None:
         "notes": [*notes, *said],
     }
     if given.json:
-        _print_json(result)
+        print_json(result)
         return
     print(figure_table(result["figures"]))
     for note in result["notes"]:
@@ -239,7 +246,9 @@ def images_for(bundle: Bundle, mean: tuple[float, ...], std: tuple[float, ...]) 
     """The data of a net, standardised as it wants; None where the architecture is unknown."""
     if not bundle.arch.runs:
         return None
-    data = datasets.load(zoo.entry(bundle.arch.name).data)
+    data = sources.data(bundle.arch) if sources.task(bundle.arch) else None
+    if data is None or not data.test.mean:
+        return data
     if not mean and not std:
         return data
     channels = data.test.images.shape[1]
@@ -296,7 +305,7 @@ def against_dense(original: Bundle, size: Figure) -> list[Figure]:
 
 def _accuracies(original: Bundle, data: Data | None, answers: list[int] | None) -> list[Figure]:
     """Accuracy of the decoded file's answers on the full test set, and the paired change."""
-    if data is None or answers is None:
+    if data is None or answers is None or not data.test.is_labelled:
         return []
     labels, now = data.test.labels, torch.tensor(answers)
     before = measure.predictions(original, data.test)
@@ -307,6 +316,7 @@ def _accuracies(original: Bundle, data: Data | None, answers: list[int] | None) 
 
 
 def _inspect(given: argparse.Namespace) -> None:
+    own.name(given)
     bundle, notes = intake.find(given.file)
     found = describe_bundle(bundle)
     found["notes"] = list(notes)
@@ -314,9 +324,12 @@ def _inspect(given: argparse.Namespace) -> None:
         found["size"] = file_size(Path(given.file)).to_dict()
     if given.answers:
         data = images_for(bundle, given.mean, given.std)
-        found["answers"] = None if data is None else _listed(measure.predictions(bundle, data.test))
+        has_classes = data is not None and data.test.is_labelled
+        found["answers"] = _listed(measure.predictions(bundle, data.test)) if data and has_classes else None
+        if data is not None and data.metric is not None:
+            found["figures"].append(measure.judged(bundle, data.test, data.metric).to_dict())
     if given.json:
-        _print_json(found)
+        print_json(found)
         return
     print(f"{found['architecture'][0]}, fingerprint {found['fingerprint']}, recipe {bundle.lineage.key}")
     print(figure_table([*([found["size"]] if "size" in found else []), *found["figures"]]))
@@ -336,7 +349,7 @@ def _listed(answers: Tensor) -> list[int]:
 def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     """A bundle as JSON-ready data: architecture, recipe, figures, and every tensor with its bytes."""
     figures = [count.parameters(bundle), count.nonzeros(bundle), count.sparsity(bundle)]
-    if bundle.arch.runs:
+    if bundle.arch.runs and sources.task(bundle.arch):
         figures.append(count.macs(bundle))
     sizes = packfile.sections(bundle).groupby("tensor")["bytes"].sum()
     tensors = [
@@ -376,7 +389,7 @@ def _papers(given: argparse.Namespace) -> None:
                 print(f"{busy}; going on with the next", file=sys.stderr)
     described = [harness.describe(paper) for paper in chosen]
     if given.json:
-        _print_json(described)
+        print_json(described)
         return
     for found in described:
         print(f"{found['name']}: {found['status']}")
@@ -403,15 +416,15 @@ def claim_table(paper: Mapping[str, Any]) -> str:
     rows = [
         (
             figure["name"],
-            "not stated" if figure["published"] is None else _number(figure["published"]),
-            "" if figure["median"] is None else _number(figure["median"]),
-            _interval(figure["spread"]),
+            "not stated" if figure["published"] is None else number(figure["published"]),
+            "" if figure["median"] is None else number(figure["median"]),
+            interval(figure["spread"]),
             figure["unit"],
             figure["counted"],
         )
         for figure in paper["figures"]
     ]
-    return _aligned([head, *rows])
+    return aligned([head, *rows])
 
 
 # ---------------------------------------------------------------- the app
@@ -425,6 +438,9 @@ def _app(given: argparse.Namespace) -> None:
     # Threads are bound before Python starts: Streamlit runs scripts in threads of its own.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLIMSCOPE_LIMIT": str(given.limit * 10**6)}
     environment["STREAMLIT_SERVER_MAX_UPLOAD_SIZE"] = str(given.limit)
+    if given.own:
+        own.served(given)
+        environment[user.VARIABLE] = os.environ[user.VARIABLE]
     if given.weights:
         path = Path(given.weights).absolute()
         intake.open_file(path, given.limit * 10**6)  # what is wrong with it is said here
@@ -437,39 +453,6 @@ def app_command(page: Path, port: int, address: str) -> list[str]:
     """The command line that serves the app."""
     server = [f"--server.port={port}", f"--server.address={address}"]
     return [sys.executable, "-m", "streamlit", "run", str(page), *server]
-
-
-# ---------------------------------------------------------------- printing
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=1, allow_nan=False))
-
-
-def figure_table(figures: Sequence[Mapping[str, Any]]) -> str:
-    """Figures as aligned text: name, value, unit, interval, basis, how."""
-    rows = [
-        (f["name"], _number(f["value"]), f["unit"], _interval(f["spread"]), f["basis"], f["how"])
-        for f in figures
-    ]
-    return _aligned(rows)
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows of cells below each other; the last column takes what room it needs."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    return "\n".join(
-        "  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in rows
-    )
-
-
-def _number(value: float) -> str:
-    return f"{int(value):,}" if value == int(value) and abs(value) >= 1 else f"{value:.4g}"
-
-
-def _interval(spread: Sequence[float] | None) -> str:
-    return "" if spread is None else f"[{_number(spread[0])}, {_number(spread[1])}]"
 
 
 if __name__ == "__main__":

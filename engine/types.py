@@ -274,27 +274,54 @@ class Param(ABC):
 
 @dataclass(frozen=True)
 class Arch:
-    """A net's shape as data: a name in the zoo and JSON edits from `engine.net.surgery.EDITS`.
+    """A net's shape as data: where it comes from, and JSON edits from `engine.net.surgery.EDITS`.
 
-    The name `bare` is for weights without a known architecture: they can be looked at,
-    compressed and packed, but not run.
+    The name is one of the zoo, `bare`, or `source:what` of a source in `engine.net.sources`. `bare` is for
+    weights without a known architecture: they can be looked at, compressed and packed, but not run.
+    `config` is what else the source must know; it is written only where there is any.
+
+    >>> Arch("user:shop.nets:model").source
+    'user'
     """
 
     name: str
     edits: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def edit(self, verb: str, **settings: Any) -> Arch:
         """This architecture with one more edit at its end."""
-        return Arch(self.name, (*self.edits, (verb, _frozen(settings))))
+        return Arch(self.name, (*self.edits, (verb, _frozen(settings))), self.config)
+
+    @property
+    def source(self) -> str:
+        """`zoo`, `bare`, or the source in the name."""
+        source, said, _ = self.name.partition(":")
+        return source if said else "bare" if self.name == "bare" else "zoo"
+
+    @property
+    def what(self) -> str:
+        """The name without its source."""
+        return self.name.partition(":")[2] or self.name
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return "your model" if self.what.startswith("given:") else self.what
 
     @property
     def runs(self) -> bool:
         return self.name != "bare"
 
     @property
+    def plain(self) -> Arch:
+        """The same net before any edit."""
+        return Arch(self.name, (), self.config)
+
+    @property
     def data(self) -> list[Any]:
         """The architecture as JSON-ready data."""
-        return [self.name, [[verb, dict(settings)] for verb, settings in self.edits]]
+        known = [self.name, [[verb, dict(settings)] for verb, settings in self.edits]]
+        return [*known, dict(self.config)] if self.config else known
 
     @property
     def key(self) -> str:
@@ -307,8 +334,8 @@ class Arch:
 
     @classmethod
     def from_data(cls, raw: list[Any]) -> Arch:
-        name, edits = raw
-        arch = cls(name)
+        name, edits, *config = raw
+        arch = cls(name, (), _frozen(*config) if config else {})
         for verb, settings in edits:
             arch = arch.edit(verb, **settings)
         return arch

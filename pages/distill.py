@@ -6,7 +6,7 @@ import streamlit as st
 import torch
 
 from engine.figures import measure
-from engine.net import train, zoo
+from engine.net import sources, train, zoo
 from engine.types import Bundle
 from pages.parts import cached, figures, frame, jobs, knobs, session, training
 from pages.parts.footer import footer
@@ -26,12 +26,15 @@ frame.heading(
 )
 subject = session.subject()
 frame.header(subject)
-entry = zoo.ENTRIES.get(cached.original(subject).arch.name)
-if session.why_idle() or entry is None or entry.student is None:
+original = cached.original(subject).arch
+learner_arch = sources.student(original)
+if session.why_idle() or learner_arch is None:
     names = ", ".join(e.title for e in zoo.ENTRIES.values() if e.student)
-    st.info(session.why_idle() or f"Distillation needs a teacher with a student in the zoo: {names}.")
+    own = "Distillation needs a student: name one by --student package.module:factory."
+    theirs = f"Distillation needs a teacher with a student in the zoo: {names}."
+    st.info(session.why_idle() or (own if original.source == "user" else theirs))
     st.stop()
-student_name, held = entry.student, cached.images(subject)
+held = cached.images(subject)
 reached = jobs.reached(subject, knobs.before("distill"))
 if reached is None:
     st.stop()
@@ -47,13 +50,16 @@ def softmax_at(place: int, temperature: float) -> None:
     truth = int(one.labels[0])
     picture, bars = st.columns([1, 4], vertical_alignment="center")
     picture.html(
-        f'<img class="picture" alt="the sample" src="{picture_of(one.images[0])}" style="max-width:9rem">'
+        f'<img class="picture" alt="the sample" src="{picture_of(one.picture(0))}" style="max-width:9rem">'
+        if one.is_drawable
+        else figures.caption("This input is no image.")
     )
-    picture.caption(f"True class: {held.classes[truth]}")
+    classes = cached.classes(subject)
+    picture.caption(f"True class: {classes[truth]}")
     rows = [scores] if theirs is None else [scores, theirs]
     with bars:
         shares = [train.softened(row, temperature).tolist() for row in rows]
-        st.html(mirrored(held.classes, shares, truth, ("teacher", "student")))
+        st.html(mirrored(classes, shares, truth, ("teacher", "student")))
     knobs.foresee(
         "distill", teacher, "temperature", lambda stop: train.softened(torch.stack(rows), stop).tolist()
     )
@@ -75,7 +81,7 @@ def trained_student() -> Bundle | None:
     if knobs.find("distill") is not None:
         with suppress(cached.Untrained):
             return cached.after(subject, knobs.through("distill").key)[0]
-    return zoo.load(student_name) if student_name in zoo.trained() else None
+    return zoo.load(learner_arch.name) if learner_arch.name in zoo.trained() else None
 
 
 left, right = st.columns([1, 2.6], gap="medium")
@@ -93,7 +99,7 @@ with left:
 with right:
     st.subheader("What the teacher says of one sample", anchor=False)
     st.caption(
-        f"Left the teacher, right the student {zoo.entry(student_name).title}; the tick marks the true class."
+        f"Left the teacher, right the student {zoo.title(learner_arch)}; the tick marks the true class."
     )
     softmax_at(order[int(number)], float(knobs.current("distill").settings["temperature"]))
     st.subheader("Training the student", anchor=False)

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor, nn
 
-from engine.net import zoo
+from engine.net import surgery, zoo
 from engine.tensor import factors, precompute
 from engine.types import Bundle
 from pages.parts import charts, figures, frame
@@ -29,7 +29,10 @@ def form(look: Look) -> str:
 def has_split(bundle: Bundle, weight: str) -> bool:
     if not bundle.arch.runs:  # what kind of layer it is nobody knows: any matrix or kernel can be looked at
         return weight.endswith(".weight") and len(bundle.params[weight].shape) in (2, 4)
-    module = zoo.skeleton(bundle.arch).get_submodule(weight.rpartition(".")[0])
+    net, label = zoo.skeleton(bundle.arch), weight.rpartition(".")[0]
+    if label and surgery.is_read_past(net, label):
+        return False
+    module = net.get_submodule(label)
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
 
 

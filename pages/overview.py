@@ -5,7 +5,7 @@ import streamlit as st
 from engine.figures import count
 from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
-from pages.parts.pictures import gallery, picture_of
+from pages.parts.pictures import samples
 
 PAGE = {
     "title": "Overview",
@@ -69,16 +69,19 @@ held = cached.images(subject)
 if held is not None:
     st.subheader("What it says of real samples", anchor=False)
     n = cached.sample_size(subject)
-    sample, said, names = cached.sample(subject, n), cached.answers(subject, key, n), held.classes
-    rows = range(0, n, n // 16)[:16]
+    sample, said = cached.sample(subject, n), cached.answers(subject, key, n)
+    names, n = cached.classes(subject), len(sample)
     st.html(
-        gallery(
+        samples(
+            sample,
             (
-                picture_of(sample.images[i]),
-                f"says {names[said[i]]}",
-                "right" if said[i] == sample.labels[i] else f"wrong: {names[sample.labels[i]]}",
-            )
-            for i in rows
+                (
+                    i,
+                    f"says {names[said[i]]}",
+                    "right" if said[i] == sample.labels[i] else f"wrong: {names[sample.labels[i]]}",
+                )
+                for i in range(0, n, max(1, n // 16))[:16]
+            ),
         )
     )
 

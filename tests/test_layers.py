@@ -28,11 +28,13 @@ LAYERS = (
     ("engine.recipe",),
     ("engine.jobs",),
     ("engine.papers",),
-    ("engine.cli", "engine.net.zoo.__main__"),
+    ("engine.printing", "engine.own", "engine.notebook"),
+    ("engine", "engine.cli", "engine.net.zoo.__main__"),
     ("pages.parts",),
     ("pages",),
     ("app",),
 )
+ALONE = ("engine",)  # the package's own file: what lies in it has layers of its own
 STRANGERS = ("engine.techniques", "pages")
 BELOW_PAGES = ("streamlit", "plotly", "pages", "app")
 STATE = {"session_state", "cache_data", "cache_resource", "query_params"}
@@ -67,10 +69,14 @@ def imported(source: str, known: Mapping[str, str] = SOURCES) -> Iterator[str]:
 def layer(module: str) -> int:
     """The number of the layer whose package the module is, or lies in; one outside of all is an error."""
     numbered = [(name, number) for number, names in enumerate(LAYERS) for name in names]
-    names = [(len(name), number) for name, number in numbered if within(module, name)]
+    names = [(len(name), number) for name, number in numbered if has(name, module)]
     if not names:
         raise KeyError(f"{module} lies in no package of LAYERS: put it into one")
     return max(names)[1]
+
+
+def has(package: str, module: str) -> bool:
+    return module == package or (package not in ALONE and within(module, package))
 
 
 def within(module: str, package: str) -> bool:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +29,11 @@ PER_CLASS = 500  # validation samples of a class on average; 5,000 in all
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Images (n, channels, height, width) uint8 with labels (n,) int64, and how a net wants them."""
+    """Inputs with labels (n,) int64, and how a net wants them.
+
+    Bundled images are (n, channels, height, width) uint8. A user's inputs (n, ...) have no `mean`: a net
+    gets them as they are; their labels may be targets of any shape, for a metric of the user's own.
+    """
 
     images: Tensor
     labels: Tensor
@@ -38,7 +44,9 @@ class Samples:
         return len(self.labels)
 
     def inputs(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Standardised float32 inputs of the chosen rows: (n, channels, height, width)."""
+        """Inputs of the chosen rows: (n, ...), float32 and standardised where there is a mean."""
+        if not self.mean:
+            return self.images[rows]
         mean = torch.tensor(self.mean).view(1, -1, 1, 1)
         std = torch.tensor(self.std).view(1, -1, 1, 1)
         return (self.images[rows].to(torch.float32) / 255.0 - mean) / std
@@ -47,16 +55,43 @@ class Samples:
         """The chosen rows as samples of their own."""
         return Samples(self.images[rows], self.labels[rows], self.mean, self.std)
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether each target is the number of a class."""
+        return self.labels.dim() == 1 and not self.labels.is_floating_point()
+
+    @property
+    def is_drawable(self) -> bool:
+        """Whether an input is a grey or a coloured image."""
+        return self.images.dim() == 4 and self.images.shape[1] in (1, 3) and min(self.images.shape[2:]) > 1
+
+    def picture(self, row: int) -> Tensor:
+        """One input as (channels, height, width) uint8: a user's floats from darkest to brightest."""
+        image = self.images[row]
+        if image.dtype == torch.uint8:
+            return image
+        low, high = image.min(), image.max()
+        return ((image - low) / (high - low).clamp(min=1e-12) * 255).to(torch.uint8)
+
     def stratified(self, count: int, seed: int = SPLIT_SEED) -> Samples:
-        """`count` fixed rows with every class in its share; all rows where count >= len."""
+        """`count` fixed rows with every class in its share; all rows where count >= len.
+
+        Targets that are no classes: rows evenly spaced.
+        """
         if count >= len(self):
             return self
+        if not self.is_labelled:
+            return self.take(torch.arange(count) * len(self) // count)
         return self.take(stratified_rows(self.labels, count, seed))
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in three parts that never overlap, with the names of its classes."""
+    """A task: data in three parts that never overlap, the names of its classes, and how it is judged.
+
+    Without a `metric` the loss is cross-entropy and what is measured is accuracy. A user's `metric` is
+    a function of outputs (n, ...) and targets (n, ...): higher is better.
+    """
 
     name: str
     train: Samples
@@ -64,6 +99,7 @@ class Data:
     test: Samples
     classes: tuple[str, ...]
     seed: int = SPLIT_SEED
+    metric: Callable[[Tensor, Tensor], Any] | None = None
 
     @property
     def key(self) -> str:

@@ -21,9 +21,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from engine.data import sets
 from engine.figures import count, theory
-from engine.net import channels, kinds, zoo
+from engine.net import channels, kinds, sources, zoo
 from engine.net.surgery import replace_layer
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, SlimscopeError
@@ -86,12 +85,12 @@ def latency(before: Bundle, now: Bundle, batch: int = 1, repeats: int = REPEATS)
     """
     if repeats < REPEATS or batch < 1:
         raise SlimscopeError(f"repeats is {repeats}, batch {batch}: allowed are {REPEATS} or more, 1 or more")
-    first, second = zoo.entry(before.arch.name).data, zoo.entry(now.arch.name).data
+    first, second = sources.task(before.arch), sources.task(now.arch)
     if first != second:
         raise SlimscopeError(
-            f"{before.arch.name} reads {first}, {now.arch.name} reads {second}: no comparison"
+            f"{before.arch.title} reads {first}, {now.arch.title} reads {second}: no comparison"
         )
-    images = sets.load(first).test
+    images = sources.data(before.arch).test
     inputs = images.inputs(torch.arange(batch) % len(images))
     with _ALONE, torch.inference_mode():
         return _measured(before, now, inputs, repeats)

@@ -6,15 +6,18 @@ Nothing here is a formula about a net: the net runs, and what comes out is count
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.data import user
 from engine.data.sets import Samples
+from engine.data.user import UserError
 from engine.net import incremental, kinds
 from engine.types import Basis, Bundle, Figure
 
@@ -67,6 +70,26 @@ def accuracy_of(answers: Tensor, labels: Tensor) -> Figure:
 def accuracy(bundle: Bundle, samples: Samples) -> Figure:
     """Accuracy of a bundle on samples, measured by running its net on all of them."""
     return accuracy_of(predictions(bundle, samples), samples.labels)
+
+
+def judged(bundle: Bundle, samples: Samples, metric: Callable[[Tensor, Tensor], Any]) -> Figure:
+    """What a user's metric says of a bundle's outputs on samples; higher is better.
+
+    Where it gives a score for each sample, their mean with its normal 95 % interval. Raises UserError
+    where it fails, or gives neither one number nor one for each sample.
+    """
+    outputs = incremental.logits(bundle, samples, keep=False)[0]
+    name = str(getattr(metric, "__name__", type(metric).__name__))
+    with user.own_errors(f"metric {name}"):
+        said = torch.as_tensor(metric(outputs, samples.labels)).detach().to(torch.float64)
+    n = len(samples)
+    if said.dim() == 0:
+        return Figure(name, float(said), "score", Basis.MEASURED, f"the user's {name} on {n} samples")
+    if tuple(said.shape) != (n,):
+        raise UserError(f"metric {name} gives {tuple(said.shape)}: allowed is one number, or {n}")
+    mean, half = float(said.mean()), Z95 * float(said.std()) / math.sqrt(n) if n > 1 else math.inf
+    how = f"mean of the user's {name} over {n} samples; normal 95 % interval"
+    return Figure(name, mean, "score", Basis.MEASURED, how, (mean - half, mean + half))
 
 
 def carried(whole: Figure, change: Figure) -> Figure:

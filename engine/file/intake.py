@@ -20,8 +20,10 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import load_file as map_safetensors
 from torch import Tensor
 
+from engine.data import user
+from engine.data.user import UserError
 from engine.file import packfile
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError
 
@@ -39,6 +41,8 @@ def find(model: str, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
     """A net by its name in the zoo or by the path of a weights file: (bundle, notes)."""
     if model in zoo.ENTRIES:
         return zoo.load(model), ()
+    if model and model == user.named().model:
+        return sources.load_user(), ()
     path = Path(model)
     if not path.is_file():
         raise IntakeError(f"model {model!r} is neither a file nor in the zoo: {', '.join(zoo.ENTRIES)}")
@@ -100,9 +104,12 @@ def _check_size(file_name: str, size: int, limit: int) -> None:
 
 def _unpacked(content: bytes, file_name: str) -> Bundle:
     try:
-        return packfile.unpack(content)
-    except packfile.PackError as error:
+        bundle = packfile.unpack(content)
+        if bundle.arch.source == "user":
+            sources.check(bundle.arch)
+    except (packfile.PackError, UserError) as error:
         raise IntakeError(f"{file_name}: {error}") from error
+    return bundle
 
 
 def _from_safetensors(content: bytes | Path, file_name: str) -> dict[str, Any]:
@@ -208,7 +215,7 @@ def _notes(named: Mapping[str, Any], floating: Mapping[str, Tensor]) -> list[str
     converted = sorted({_short(t.dtype) for t in floating.values() if t.dtype != torch.float32})
     if converted:
         notes.append(f"converted to 32-bit floats from {', '.join(converted)}")
-    left_out = [n for n in named if n not in floating and not n.endswith(zoo.COUNTER)]
+    left_out = [n for n in named if n not in floating and not n.endswith(sources.COUNTER)]
     if left_out:
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         notes.append(f"left out, not floating-point: {', '.join(left_out[:5])}{more}")
@@ -231,4 +238,4 @@ def _recognised(state: dict[str, Tensor]) -> tuple[Bundle, str]:
 def zoo_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor of a zoo net, batch-norm's counters left out."""
     skeleton = zoo.skeleton(Arch(name)).state_dict()
-    return {n: tuple(t.shape) for n, t in skeleton.items() if not n.endswith(zoo.COUNTER)}
+    return {n: tuple(t.shape) for n, t in skeleton.items() if not n.endswith(sources.COUNTER)}

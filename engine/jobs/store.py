@@ -28,7 +28,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from engine.data.sets import cache_folder
 from engine.file import intake, packfile
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
 
 TABLES = sql.MetaData()
@@ -262,6 +262,8 @@ def get_model(model_id: str) -> Bundle:
 
     Raises SlimscopeError where there is none, so that a link can ask for the file.
     """
+    if model_id.startswith("user-"):
+        return _users(model_id)
     if not model_id.startswith("file-"):
         return zoo.load(model_id)
     known = UPLOADED.fullmatch(model_id) is not None
@@ -269,6 +271,15 @@ def get_model(model_id: str) -> Bundle:
     if bundle is None:
         raise SlimscopeError(f"model {model_id!r} is not here: open the file with that fingerprint again")
     return bundle
+
+
+def _users(model_id: str) -> Bundle:
+    """The net of the code that was named at the start, where it is still the one with this fingerprint."""
+    for load in (sources.load_user, sources.reload_user):
+        bundle = load()
+        if model_id == f"user-{bundle.fingerprint}":
+            return bundle
+    raise SlimscopeError(f"model {model_id!r} is not what {bundle.arch.title} gives now: it was edited since")
 
 
 # ---------------------------------------------------------------- what is half done, and what is too much

@@ -85,7 +85,7 @@ class _Pass:
 
     def arch(self) -> Arch:
         """The architecture after all layers."""
-        return Arch(self.model.arch.name, tuple(self.edits))
+        return Arch(self.model.arch.name, tuple(self.edits), self.model.arch.config)
 
     def params(self) -> Iterator[tuple[str, Param]]:
         """Every parameter of the compressed net, in the order of the original."""

@@ -28,6 +28,7 @@ from torch import Tensor
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets as datasets
+from engine.data import user
 from engine.data.sets import Data, Samples
 from engine.figures import measure
 from engine.file import packfile
@@ -66,6 +67,8 @@ def read_data(spec: str) -> Data | None:
     """
     if not spec:
         return None
+    if spec.startswith("user:"):
+        return user.task(spec.removeprefix("user:"))
     name, _, scale = spec.partition("@")
     found = datasets.load(name)
     if not scale:

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.data import user
 from engine.memory import remembered
-from engine.net import kinds, zoo
+from engine.net import kinds, sources, zoo
 from engine.tensor import masks
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError, weight_layers
@@ -503,11 +504,19 @@ class _Flow:
 def _traced(key: str) -> _Trace:
     arch = Arch.from_key(key)
     # Rounding what enters a layer moves no channel, and zero stays zero on every grid.
-    plain = Arch(arch.name, tuple(edit for edit in arch.edits if edit[0] != "quantize_input"))
+    edits = tuple(edit for edit in arch.edits if edit[0] != "quantize_input")
+    plain = Arch(arch.name, edits, arch.config)
     net = zoo.skeleton(plain).eval()
+    if arch.source == "user":
+        with user.own_errors(f"the channels of {arch.title} can't be followed"):
+            return _graph(net, arch)
+    return _graph(net, arch)
+
+
+def _graph(net: nn.Module, arch: Arch) -> _Trace:
     for name, module in net.named_modules():
         if isinstance(module, nn.RNNBase):
             raise SlimscopeError(
                 f"layer {name!r} is recurrent: its units feed back into themselves and can't be removed"
             )
-    return _Trace(net, kinds.INPUT_SHAPES[zoo.entry(arch.name).data][1])
+    return _Trace(net, sources.inputs(arch).shape[1])

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.data import user
 from engine.data.sets import Samples
 from engine.net import zoo
 from engine.types import Bundle
@@ -48,6 +49,8 @@ def logits(
     raises ends the run. Raises SlimscopeError for weights without a known architecture.
     """
     arch = bundle.arch.key
+    if bundle.arch.source != "zoo":
+        return _plain(bundle, samples, tell), Trace(arch, {}, samples, [])
     net = zoo.build(bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = net.state_dict()
     if last is not None and (last.arch != arch or last.samples is not samples):
@@ -72,6 +75,20 @@ def logits(
     finally:
         memory.leave()
     return torch.cat(found), Trace(arch, state, samples, given)
+
+
+def _plain(bundle: Bundle, samples: Samples, tell: Callable[[float], None]) -> Tensor:
+    """The outputs of a net that nobody knows: it may change its inputs in place, or call a layer twice.
+
+    Nothing of the last run is used.
+    """
+    net, batch = zoo.build(bundle), max(1, BATCH // samples.images[0].numel())
+    found = []
+    for start in range(0, len(samples), batch):
+        tell(start / len(samples))
+        with user.own_errors(bundle.arch.title):
+            found.append(net(samples.inputs(slice(start, start + batch))))
+    return torch.cat(found)
 
 
 class _Memory:

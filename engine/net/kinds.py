@@ -8,13 +8,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchinfo import summary
 
-from engine.net import zoo
+from engine.data import user
+from engine.net import sources, zoo
 from engine.types import Arch, Bundle
-
-INPUT_SHAPES = {"mnist": (1, 1, 28, 28), "cifar10": (1, 3, 32, 32)}
 
 
 def layer_macs(bundle: Bundle) -> pd.DataFrame:
@@ -28,8 +27,7 @@ def layer_macs(bundle: Bundle) -> pd.DataFrame:
 @functools.lru_cache(maxsize=256)  # a slider comes back to its stops; a table takes about 10 KB
 def _layer_macs(key: str) -> pd.DataFrame:
     arch = Arch.from_key(key)
-    net = zoo.skeleton(arch).to_empty(device="cpu").eval()
-    shape = INPUT_SHAPES[zoo.entry(arch.name).data]
+    net, inputs = zoo.blank(arch), sources.inputs(arch)
     rows = [
         {
             "layer": name,
@@ -38,7 +36,7 @@ def _layer_macs(key: str) -> pd.DataFrame:
             "output": _dims(info.output_size),
             "macs": multiply_adds(info.module, info.input_size, info.output_size),
         }
-        for name, info in _walk(net, shape)
+        for name, info in _walk(net, inputs)
         # A layer with an input quantizer inside is listed twice, first without sizes.
         if isinstance(info.module, nn.Linear | nn.Conv2d | nn.LSTM) and info.output_size
     ]
@@ -65,10 +63,10 @@ def work(bundle: Bundle) -> float:
     return float(layers["macs"].sum() + VALUE * sum(values))
 
 
-def _walk(net: nn.Module, shape: tuple[int, ...]) -> list[tuple[str, Any]]:
+def _walk(net: nn.Module, inputs: Tensor) -> list[tuple[str, Any]]:
     names = {id(module): name for name, module in net.named_modules()}
-    with torch.random.fork_rng(devices=[]):
-        listed = summary(net, input_size=shape, verbose=0, device="cpu", mode="eval").summary_list
+    with torch.random.fork_rng(devices=[]), user.own_errors("the shapes of the layers can't be found"):
+        listed = summary(net, input_data=inputs, verbose=0, device="cpu", mode="eval").summary_list
     return [(names[id(info.module)], info) for info in listed]
 
 

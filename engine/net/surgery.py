@@ -26,6 +26,15 @@ def get_layer(net: nn.Module, name: str) -> nn.Module:
         raise SlimscopeError(f"layer {name!r} is not in this net; there are {known}") from None
 
 
+def is_read_past(net: nn.Module, name: str) -> bool:
+    """Whether the module around this layer takes its numbers without calling it, as torch's attention does.
+
+    Such a layer can't be replaced by others.
+    """
+    around = get_layer(net, name.rpartition(".")[0]) if "." in name else net
+    return isinstance(around, nn.MultiheadAttention | nn.TransformerEncoderLayer)
+
+
 def replace_layer(net: nn.Module, name: str, new: nn.Module) -> None:
     """Put `new` where `name` was; its parameters keep the old name as a prefix."""
     parent, _, leaf = name.rpartition(".")

@@ -121,8 +121,11 @@ def suited(plan: Plan, net: nn.Module, samples: Samples, digits: int = 1) -> Pla
 
     Recurrent nets get their gradients clipped (they explode over 28 steps now and then). Colour photos are
     shifted by up to 4 pixels and mirrored, digits shifted by up to `digits`: the zoo was trained with one.
+    A user's inputs stay as they are.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in net.modules())
+    if not samples.mean:  # a user's inputs: what may be done to them nobody said
+        return replace(plan, clip_norm=1.0 if recurrent else None, shift=0, flip=False, channels_last=False)
     photos = samples.images.shape[1] == 3
     return replace(
         plan,
@@ -135,6 +138,8 @@ def suited(plan: Plan, net: nn.Module, samples: Samples, digits: int = 1) -> Pla
 
 def augment(inputs: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
     """Shifted and mirrored copies of (n, c, h, w); borders are filled with zeros (the mean colour)."""
+    if not plan.shift and not plan.flip:
+        return inputs
     n, _, height, width = inputs.shape
     if plan.shift:
         span = 2 * plan.shift + 1

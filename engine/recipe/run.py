@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from engine.data import user
 from engine.data.sets import Data
 from engine.recipe import technique
 from engine.types import Bundle, Progress, Recipe, Report, SlimscopeError, Step
@@ -20,10 +21,17 @@ def apply(
     known = technique.get(step.technique)
     settings = known.check(step.settings, bundle)
     if known.needs_net and (data is None or not bundle.arch.runs):
-        lacks = "the scaling of its inputs is not known" if bundle.arch.runs else "no known architecture fits"
+        lacks = "no known architecture fits"
+        if bundle.arch.runs:
+            scaled = bundle.arch.source == "zoo"
+            lacks = "the scaling of its inputs is not known" if scaled else "no data are known (--data)"
         raise SlimscopeError(f"{known.title} must run the net, but {lacks}")
     extra = {"progress": progress or Progress()} if known.trains else {}
-    after, report = known.function(bundle, data, **settings, **extra)
+    if bundle.arch.source == "user":
+        with user.own_errors(f"{known.title} can't be applied to {bundle.arch.title}"):
+            after, report = known.function(bundle, data, **settings, **extra)
+    else:
+        after, report = known.function(bundle, data, **settings, **extra)
     done = Step(step.technique, settings)
     return replace(after, source=bundle.origin, lineage=bundle.lineage.then(done)), replace(report, step=done)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pprint import pformat
 
+from engine.data import user
 from engine.net import zoo
 from engine.recipe import technique
 from engine.types import Recipe
@@ -20,10 +21,9 @@ from pathlib import Path
 import torch
 
 import engine.techniques
-from engine.data import sets
-from engine.figures import measure
+{user}from engine.figures import measure
 from engine.file import intake, packfile
-from engine.net import zoo
+from engine.net import sources
 from engine.recipe import run
 from engine.types import Recipe, Step
 
@@ -54,21 +54,32 @@ if __name__ == "__main__":
 def script(model_id: str, recipe: Recipe, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> str:
     """Python text that applies `recipe` to the model, writes a .slim file and prints its accuracy.
 
-    `model_id` is a name in the zoo; for any other the script takes the path of a weights file as
-    its argument. `mean` and `std` standardise the images for weights that were trained with
-    others than the zoo's. Every default is written out, so that a later default changes nothing.
+    `model_id` is a name in the zoo, or the id of the code that was named at the start; for any other the
+    script takes the path of a weights file as its argument. `mean` and `std` standardise the images for
+    weights that were trained with others than the zoo's. Every default is written out, so that a later
+    default changes nothing.
     """
-    known = model_id in zoo.ENTRIES
+    known, told = model_id in zoo.ENTRIES, user.named()
+    own = model_id.startswith("user-") and not told.file
+    named, imported = f"MODEL = {json.dumps(model_id)}", ""
+    if own:
+        code = ", ".join(json.dumps(text) for text in (told.model, told.data, told.metric, told.student))
+        imported = "from engine.data import user\n"
+        named = f"user.name({code})  # your code, found from the working folder\n"
+        named += f"MODEL = {json.dumps(told.model)}"
+    elif not known:
+        named = "MODEL = sys.argv[1]  # the weights file"
     return TEMPLATE.format(
-        system="" if known else "import sys\n",
-        model=f"MODEL = {json.dumps(model_id)}" if known else "MODEL = sys.argv[1]  # the weights file",
-        file=json.dumps(f"{model_id}.slim" if known else "compressed.slim"),
+        system="" if known or own else "import sys\n",
+        user=imported,
+        model=named,
+        file=json.dumps(f"{model_id}.slim" if known or own else "compressed.slim"),
         recipe=pformat([step.data for step in technique.complete(recipe.live)], width=100, sort_dicts=False),
         samples=_samples(mean, std),
     )
 
 
 def _samples(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    named = "sets.load(zoo.entry(original.arch.name).data)"
+    named = "sources.data(original.arch)"
     scaled = f".standardised({mean!r}, {std!r})" if mean else ""
     return f"{named}{scaled} if original.arch.runs else None"

@@ -13,12 +13,13 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
+from engine.data import user
 from engine.data.sets import Data, Samples
 from engine.figures import count, measure, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile
 from engine.jobs import layerwise, store, streaming, tasks
-from engine.net import incremental, kinds, zoo
+from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
 from engine.tensor.histogram import CoarseIndex, index_of
 from engine.tensor.index import Index
@@ -96,13 +97,32 @@ def index(subject: str, key: str, layers: tuple[str, ...]) -> Index:
 
 @st.cache_resource(show_spinner="Reading the weights ...")
 def given() -> dict[str, dict[str, Any]]:
-    """The weights that this server was started with, for every visitor: model id -> title, notes, ..."""
+    """The nets that this server was started with, for every visitor: model id -> title, notes, ..."""
+    found = {}
+    if user.named().model:
+        found |= _about_user(sources.load_user())
     path = os.environ.get("SLIMSCOPE_WEIGHTS")
-    if not path:
-        return {}
-    bundle, notes = intake.open_file(Path(path))
-    about = {"title": Path(path).name, "notes": list(notes), "data": "", "arch": bundle.arch.name}
-    return {store.put_path(bundle, Path(path)): about}
+    if path:
+        bundle, notes = intake.open_file(Path(path))
+        about = {"title": Path(path).name, "notes": list(notes), "data": "", "arch": bundle.arch.name}
+        found |= {store.put_path(bundle, Path(path)): about}
+    return found
+
+
+def _about_user(bundle: Bundle) -> dict[str, dict[str, Any]]:
+    arch, data = bundle.arch, sources.data(bundle.arch)
+    parts = [f"{len(part):,}" for part in (data.train, data.validation, data.test)]
+    note = f"Your own code. Samples for training, validation and test: {', '.join(parts)}."
+    about = {"title": arch.title, "notes": [note], "data": sources.task(arch), "arch": arch.name}
+    return {f"user-{bundle.fingerprint}": about}
+
+
+def reload_user() -> str:
+    """Read the user's code again; its new model id. Raises SlimscopeError where that fails: all stays as it was."""
+    bundle = sources.reload_user()
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    return f"user-{bundle.fingerprint}"
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -231,10 +251,14 @@ def card(model: str) -> dict[str, object]:
     return zoo.card(model) if model in zoo.ENTRIES else {}
 
 
+@st.cache_data(max_entries=16, show_spinner=False)
 def classes(subject: str) -> tuple[str, ...]:
-    """Names of the classes."""
+    """Names of the classes; outputs that no sample of the data has are numbers."""
     held = images(subject)
-    return held.classes if held else ()
+    if held is None:
+        return ()
+    outputs = measure.logits(zoo.build(original(subject)), held.test.take(slice(0, 1))).shape[1]
+    return (*held.classes, *map(str, range(len(held.classes), outputs)))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

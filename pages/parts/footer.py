@@ -8,13 +8,14 @@ from html import escape
 import streamlit as st
 from safetensors.torch import save as save_tensors
 
+from engine.data import user
 from engine.figures import latency, measure, theory
 from engine.file import packfile
 from engine.net import zoo
 from engine.recipe import script
 from engine.types import Figure, SlimscopeError
 from pages.parts import cached, figures, glossary, session, whole
-from pages.parts.pictures import gallery, picture_of
+from pages.parts.pictures import samples
 
 SECTIONS = ("What changed", "Is it faster here?", "Size ledger", "Take it away", "Words")
 SHOWN = 24  # flipped samples in the gallery
@@ -64,13 +65,16 @@ def changed(subject: str, key: str) -> None:
                 SHOWN
             )
             st.html(
-                gallery(
+                samples(
+                    sample,
                     (
-                        picture_of(sample.images[r.sample]),
-                        f"{names[r.before]} > {names[r.after]}",
-                        f"{r.kind}; true: {names[r.label]}",
-                    )
-                    for r in rows.itertuples()
+                        (
+                            r.sample,
+                            f"{names[r.before]} > {names[r.after]}",
+                            f"{r.kind}; true: {names[r.label]}",
+                        )
+                        for r in rows.itertuples()
+                    ),
                 )
             )
             if len(table) > SHOWN:
@@ -179,6 +183,18 @@ def ledger(subject: str, key: str) -> None:
     )
 
 
+def _named(model: str) -> str:
+    """How a command line names a model."""
+    if model in zoo.ENTRIES:
+        return model
+    told = user.named()
+    if not model.startswith("user-") or told.file:
+        return "FILE"
+    more = {"metric": told.metric, "student": told.student}
+    said = "".join(f" --{name} {code}" for name, code in more.items() if code)
+    return f"--model {told.model} --data {told.data}{said}"
+
+
 def take_away(subject: str, key: str) -> None:
     """The packed file, dense weights, and a script that gives the same result."""
     bundle = cached.after(subject, key)[0]
@@ -223,7 +239,7 @@ def take_away(subject: str, key: str) -> None:
     text.caption("Python that makes the same file again.")
     st.markdown("**The same from the command line**:")
     recipe = session.brief(steps).key
-    source = name if name in zoo.ENTRIES else "FILE"
+    source = _named(name)
     st.code(
         f"slimscope compress {source} --recipe '{recipe}' --out {name}.slim", language="sh", wrap_lines=True
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from engine.data.sets import Samples
 from pages.parts import charts, figures
 
 
@@ -41,6 +42,18 @@ def gallery(items: Iterable[tuple[str, str, str]]) -> str:
         for url, first, second in items
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:.7rem">{cells}</div>'
+
+
+def samples(of: Samples, rows: Iterable[tuple[int, str, str]]) -> str:
+    """Samples of the data with two lines each: (row, caption, second line); those that are no images as a list."""
+    if of.is_drawable:
+        return gallery((picture_of(of.picture(i)), first, second) for i, first, second in rows)
+    shape = " x ".join(map(str, of.images.shape[1:])) or "one number"
+    words = figures.caption(
+        f"Inputs of the shape {shape} are no images: their numbers in the data are shown."
+    )
+    items = (f"<li>sample {i}: {escape(first)} ({escape(second)})</li>" for i, first, second in rows)
+    return f"{words}<ul>{''.join(items)}</ul>"
 
 
 def of_tensor(picture: charts.Picture, alt: str, tall: int = 420, kind: str = "now") -> str:

@@ -16,7 +16,7 @@ import zlib
 import streamlit as st
 
 from engine.jobs import store
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.recipe import technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step
 from pages.parts import cached
@@ -54,7 +54,7 @@ def start() -> None:
         recipe = Recipe()
     state["history"], state["written"] = [], said  # the browser has this one
     state["model"], state["recipe"] = said[0] or next(iter(cached.given()), DEFAULT_MODEL), recipe
-    if state["model"] not in zoo.trained() and not state["model"].startswith("file-"):
+    if state["model"] not in zoo.trained() and not state["model"].startswith(("file-", "user-")):
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
         state["model"] = DEFAULT_MODEL
     _write()
@@ -109,7 +109,7 @@ def add_file(name: str, bundle: Bundle, title: str, notes: tuple[str, ...]) -> N
     st.session_state["files"][name] = {
         "title": title,
         "notes": list(notes),
-        "data": "",
+        "data": sources.task(bundle.arch) if bundle.arch.source == "user" else "",
         "arch": bundle.arch.name,
     }
     _keep_files()

@@ -8,8 +8,10 @@ from engine.data import sets
 from engine.file import intake
 from engine.jobs import store, tasks
 from engine.net import zoo
-from engine.types import SlimscopeError
-from pages.parts import figures, jobs, session
+from engine.types import Arch, SlimscopeError
+from pages.parts import cached, figures, jobs, session
+
+MOVED_ON = "This link is about code that this server was not started with, or that was edited since."
 
 
 def draw() -> None:
@@ -39,7 +41,9 @@ def _picker() -> None:
         on_change=lambda: session.choose_model(st.session_state["pick"]),
         help="A trained net of the zoo, or your own weights.",
     )
-    if missing:
+    if missing and session.model().startswith("user-"):
+        st.warning(MOVED_ON, icon=":material/code_off:")
+    elif missing:
         st.warning(
             f"This link is about weights with the fingerprint {session.model().removeprefix('file-')}. "
             "They are not in the link: upload that file to go on.",
@@ -83,12 +87,30 @@ def _about() -> None:
     for note in mine["notes"]:  # type: ignore[attr-defined]
         st.caption(str(note))
     arch = str(mine["arch"])
+    if Arch(arch).source == "user":
+        return _reload()
     if arch == "bare":
         st.info(
             "No known architecture fits these keys and shapes: explored as bare weights. Accuracy, latency and training need a known one."
         )
         return
     _scaling(arch)
+
+
+def _reload() -> None:
+    """The button that reads the user's code again."""
+
+    def read_again() -> None:
+        try:
+            session.choose_model(cached.reload_user())
+            st.session_state["not reloaded"] = ""
+        except SlimscopeError as error:
+            st.session_state["not reloaded"] = str(error)
+
+    words = "Reads your files as they are now, in this server and in the processes that do jobs."
+    st.button("Reload my code", on_click=read_again, key="reload", icon=":material/refresh:", help=words)
+    if st.session_state.get("not reloaded"):
+        st.error(st.session_state["not reloaded"], icon=":material/bug_report:")
 
 
 def _scaling(arch: str) -> None:

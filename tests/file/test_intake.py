@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.file import packfile
 from engine.file.intake import IntakeError, find, read
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.tensor.formats import Dense
 from engine.types import Bundle
 
@@ -47,7 +47,7 @@ def test_every_net_of_the_zoo_is_recognised(name: str) -> None:
     assert bundle.arch.name == name
     assert zoo.entry(name).title in notes[0]
     assert len(notes) == 1
-    assert_same(bundle, {n: t for n, t in state.items() if not n.endswith(zoo.COUNTER)})
+    assert_same(bundle, {n: t for n, t in state.items() if not n.endswith(sources.COUNTER)})
     assert zoo.build(bundle)
 
 

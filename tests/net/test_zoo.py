@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from engine.data import sets
 from engine.figures import count, measure
-from engine.net import kinds, zoo
+from engine.net import kinds, sources, zoo
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError
 
@@ -59,7 +59,7 @@ def test_an_input_quantizer_multiplies_nothing(name: str, layer: str) -> None:
 def test_a_bundle_and_its_net_hold_the_same_bits(name: str) -> None:
     bundle = untrained(name)
     state = zoo.build(bundle).state_dict()
-    assert list(bundle.params) == [n for n in state if not n.endswith(zoo.COUNTER)]
+    assert list(bundle.params) == [n for n in state if not n.endswith(sources.COUNTER)]
     for key, param in bundle.params.items():
         assert torch.equal(state[key], param.decode())
 

@@ -15,14 +15,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from engine.data import sets
 from engine.data.sets import ASSETS
-from engine.net import surgery
+from engine.net import sources, surgery
+from engine.net.sources import COUNTER
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron, ResNet, RowLSTM
-from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError
 
 MODELS = ASSETS / "models"
-COUNTER = "num_batches_tracked"  # batch-norm's counter: no prediction depends on it
+INPUTS = {"mnist": (1, 1, 28, 28), "cifar10": (1, 3, 32, 32)}  # the shape of one
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ def entry(name: str) -> Entry:
 
 def bundle_of(name: str, state: dict[str, Tensor]) -> Bundle:
     """A state_dict of a zoo net as an original bundle, in the net's own order of names."""
-    names = [n for n in skeleton(Arch(name)).state_dict() if not n.endswith(COUNTER)]
-    return Bundle(Arch(name), {n: Dense(state[n].detach().to(torch.float32).contiguous()) for n in names})
+    return sources.bundle_of(Arch(name), state)
 
 
 def load(name: str) -> Bundle:
@@ -143,17 +143,49 @@ def card(name: str) -> dict[str, Any]:
 
 def seeded(name: str, seed: int) -> nn.Module:
     """A fresh net with its usual random initial weights, the same for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return entry(name).make()
+    return sources.seeded(Arch(name), seed)
+
+
+sources.register(
+    "zoo",
+    sources.Source(
+        lambda arch: _on_meta(entry(arch.name).make),
+        lambda arch: torch.zeros(INPUTS[entry(arch.name).data]),
+        lambda arch: entry(arch.name).data,
+        lambda arch: sets.load(entry(arch.name).data),
+        lambda arch: _student(entry(arch.name)),
+        lambda arch, seed: entry(arch.name).make(),
+    ),
+)
+
+
+def _student(teacher: Entry) -> Arch | None:
+    return None if teacher.student is None else Arch(teacher.student)
+
+
+def title(arch: Arch) -> str:
+    """What the net is called, for people."""
+    return ENTRIES[arch.name].title if arch.name in ENTRIES else arch.title
+
+
+def _on_meta(make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.device("meta"):
+        return make()
 
 
 def skeleton(arch: Arch) -> nn.Module:
-    """The edited net without memory for its numbers (on torch's meta device)."""
-    if not arch.runs:
-        raise SlimscopeError("these weights have no known architecture: they can be explored, not run")
+    """The edited net without memory for its numbers (on torch's meta device), whatever its source."""
+    net = sources.of(arch).make(arch)
     with torch.device("meta"):
-        return surgery.edit(entry(arch.name).make(), arch)
+        return surgery.edit(net, arch)
+
+
+def blank(arch: Arch) -> nn.Module:
+    """The edited net with zeros for its numbers, in eval mode: for what depends on shapes alone."""
+    net = skeleton(arch)
+    state = {n: torch.zeros_like(t, device="cpu") if t.is_meta else t for n, t in net.state_dict().items()}
+    net.load_state_dict(state, assign=True)
+    return net.eval()
 
 
 def build(bundle: Bundle) -> nn.Module:
@@ -171,9 +203,14 @@ def fork(bundle: Bundle) -> nn.Module:
 
 def _filled(bundle: Bundle, state: dict[str, Tensor]) -> nn.Module:
     net = skeleton(bundle.arch)
-    counters = {n: torch.zeros((), dtype=torch.int64) for n in net.state_dict() if n.endswith(COUNTER)}
+    # What no bundle holds, counters and wiring in whole numbers, is the net's own.
+    rest = {
+        name: torch.zeros((), dtype=tensor.dtype) if name.endswith(COUNTER) else tensor
+        for name, tensor in net.state_dict().items()
+        if name not in state and not tensor.is_floating_point()
+    }
     try:
-        net.load_state_dict({**state, **counters}, assign=True)
+        net.load_state_dict({**state, **rest}, assign=True)
     except RuntimeError as error:
-        raise SlimscopeError(f"parameters do not fit {bundle.arch.name}: {error}") from None
+        raise SlimscopeError(f"parameters do not fit {bundle.arch.title}: {error}") from None
     return net

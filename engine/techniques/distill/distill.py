@@ -16,7 +16,7 @@ import torch
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.net.train import Plan, fit, learning_from, suited
 from engine.recipe import settings
 from engine.recipe.knobs import Slider, Toggle
@@ -110,7 +110,7 @@ def distill(
     one-cycle schedule, no weight decay. Raises SlimscopeError where the zoo has no student for
     this net, and Cancelled through `progress`.
     """
-    name = student_of(bundle)
+    arch = student_of(bundle)
     teacher = zoo.build(bundle)
     seen = data.train.stratified(subset, seed)
     weight_of_run = dict(zip(RUNS, (alpha, 0.0) if control else (alpha,), strict=False))
@@ -118,7 +118,7 @@ def distill(
     students: dict[str, Bundle] = {}
     curves = []
     for number, (run, weight) in enumerate(weight_of_run.items()):
-        net = zoo.seeded(name, seed)
+        net = sources.seeded(arch, seed)
         plan = Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
         rows = fit(
             net,
@@ -129,20 +129,22 @@ def distill(
             progress=progress.part(number / of, (number + 1) / of, partial(_numbered, number)),
             checkpoint=progress.checkpoint(run),
         )
-        students[run] = zoo.bundle_of(name, net.state_dict())
+        students[run] = sources.bundle_of(arch, net.state_dict())
         curves.append(pd.DataFrame(rows).astype({"epoch": int}).assign(run=run))
-    after = bundle.become(students["distilled"].params, Arch(name))
+    after = bundle.become(students["distilled"].params, arch)
     figures = compared(teacher, students, data.validation)
-    note = f"{zoo.entry(name).title} learned from {len(seen):,} images of {data.name}"
+    note = f"{zoo.title(arch)} learned from {len(seen):,} images of {data.name}"
     return after, Report(figures, {"curve": pd.concat(curves, ignore_index=True)}, (note,))
 
 
-def student_of(bundle: Bundle) -> str:
-    """The zoo's student for a teacher. Raises SlimscopeError where there is none."""
-    student = zoo.entry(bundle.arch.name).student
+def student_of(bundle: Bundle) -> Arch:
+    """The student for a teacher: the zoo's, or the user's own. Raises SlimscopeError where there is none."""
+    student = sources.student(bundle.arch)
+    if student is None and bundle.arch.source == "user":
+        raise SlimscopeError(f"no student is named for {bundle.arch.title}: --student package.module:factory")
     if student is None:
         teachers = ", ".join(name for name, entry in zoo.ENTRIES.items() if entry.student)
-        raise SlimscopeError(f"the zoo has no student for {bundle.arch.name}: teachers are {teachers}")
+        raise SlimscopeError(f"the zoo has no student for {bundle.arch.title}: teachers are {teachers}")
     return student
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from engine.data.sets import Data
 from engine.net import zoo
-from engine.net.surgery import get_layer
+from engine.net.surgery import get_layer, is_read_past
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, PerLayer, Slider
 from engine.recipe.technique import technique
@@ -199,6 +199,8 @@ def _form(bundle: Bundle, net: nn.Module | None, label: str, name: str, form: st
         return kind, "a grouped convolution is thin already"
     if layer is not None and not isinstance(layer, nn.Linear | nn.Conv2d):
         return kind, f"a layer of type {type(layer).__name__} has no split"
+    if net is not None and is_read_past(net, label):
+        return kind, "the module around it reads its numbers itself, so it cannot be cut in two"
     if hasattr(layer, "input_quantizer"):
         return kind, "its input is quantized: split first and quantize after"
     return kind, ""

@@ -167,10 +167,10 @@ def fitting(
             fit_.append(label)
     if not fit_:
         if not unfit:
-            raise SlimscopeError(f"{bundle.arch.name} has no convolution to condense")
+            raise SlimscopeError(f"{bundle.arch.title} has no convolution to condense")
         why = "; ".join(f"{label}: {reason}" for label, reason in unfit.items())
         raise SlimscopeError(
-            f"no convolution of {bundle.arch.name} can be condensed with groups = {groups} and factor = "
+            f"no convolution of {bundle.arch.title} can be condensed with groups = {groups} and factor = "
             f"{factor} ({why})"
         )
     return fit_, unfit

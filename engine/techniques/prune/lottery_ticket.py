@@ -231,9 +231,11 @@ def shuffled(mask: Mapping[str, Tensor], seed: int) -> State:
 def _first(bundle: Bundle, start: str, seed: int) -> State:
     if start == "seed":
         return glorot(bundle, seed)
+    if bundle.arch.source != "zoo":
+        raise SlimscopeError("start is 'zoo': the first weights of this net are not known; allowed is 'seed'")
     if bundle.arch.edits:
         raise SlimscopeError(
-            f"start is 'zoo': this net has layers that {bundle.arch.name} had not in its first weights; "
+            f"start is 'zoo': this net has layers that {bundle.arch.title} had not in its first weights; "
             "allowed is 'seed'"
         )
     return zoo.initial(bundle.arch.name).state()

@@ -8,12 +8,11 @@ from types import MappingProxyType
 from typing import Annotated
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data
 from engine.figures import reports
-from engine.net import curvature, kinds, zoo
+from engine.net import curvature, sources, zoo
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, PerLayer, Slider
 from engine.recipe.technique import Ranked, technique
@@ -302,7 +301,7 @@ def _normal_scales(bundle: Bundle) -> dict[str, Tensor]:
             module.register_forward_hook(note(name))
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.register_forward_pre_hook(meet(name))
-    net(torch.zeros(kinds.INPUT_SHAPES[zoo.entry(bundle.arch.name).data], device="meta"))
+    net(sources.inputs(bundle.arch).to("meta"))
     return found
 
 

@@ -175,7 +175,7 @@ def scales_of(bundle: Bundle, leave_out: Sequence[str] = ()) -> dict[str, str]:
     if not found:
         able = ", ".join(n for n in zoo.ENTRIES if any(map(_is_mean, zoo.skeleton(Arch(n)).state_dict())))
         raise SlimscopeError(
-            f"{bundle.arch.name} has no batch-norm behind channels that can go: slim's penalty is on its "
+            f"{bundle.arch.title} has no batch-norm behind channels that can go: slim's penalty is on its "
             f"scales; the zoo's nets with it are {able}"
         )
     return {name: scale for name, scale in found.items() if not set(known[name].layers) & set(leave_out)}

@@ -5,7 +5,7 @@ import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.figures import count
-from engine.net import kinds, zoo
+from engine.net import zoo
 from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
 from engine.recipe.technique import get, step
@@ -19,7 +19,7 @@ def net(name: str) -> Bundle:
 
 
 def images(name: str) -> torch.Tensor:
-    shape = kinds.INPUT_SHAPES[zoo.entry(name).data][1:]
+    shape = zoo.INPUTS[zoo.entry(name).data][1:]
     return torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
 
 

@@ -1,0 +1,119 @@
+"""A net of the user's own, opened by its code: the pages work on it, with its own accuracy."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from engine import cli
+from engine.data import sets, user
+from engine.figures import measure
+from engine.file import packfile
+from engine.jobs import tasks
+from engine.net import sources, zoo
+from engine.recipe import script, technique
+from engine.types import Recipe
+from pages.parts import cached, jobs, pictures
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLE = "assets/examples/own_model.py"
+RECIPE = '[["prune_weights",{"sparsity":0.5}],["quantize",{"bits":6,"granularity":"channel"}]]'
+pytestmark = pytest.mark.usefixtures("framed")
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The example as `slimscope app` names it; no job measures behind a test."""
+    monkeypatch.setenv(user.VARIABLE, "")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    user.name(f"{EXAMPLE}:model", f"{EXAMPLE}:data", student=f"{EXAMPLE}:student")
+    cached.given.clear()
+    yield f"user-{sources.load_user().fingerprint}"
+    cached.given.clear()
+    sources._nets.clear()
+    user.forget()
+
+
+def opened(page: str, **query: str) -> AppTest:
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.switch_page(f"pages/{page}.py").run()
+    assert [f"{e.message}\n{''.join(e.stack_trace)}" for e in at.exception] == []
+    return at
+
+
+def html_of(at: AppTest) -> str:
+    return "\n".join(part.proto.body for part in at.html)
+
+
+@pytest.mark.parametrize(
+    "page", ["overview", "prune", "quantize", "low_rank", "tradeoffs", "damage", "tickets"]
+)
+def test_pages_open_on_it_with_a_measured_accuracy(example: str, page: str) -> None:
+    html = html_of(opened(page, m=example, r=RECIPE))
+    data = sources.data(sources.load_user().arch)
+    after = tasks.after(example, Recipe.from_key(RECIPE), f"user:{user.named().data}")
+    assert not isinstance(after, tasks.Missing)
+    bundle = sources.load_user()
+    n = measure.sample_size(bundle)
+    sample = data.test.stratified(n)
+    expected = measure.accuracy(after[0], sample).value
+    assert f'data-figure="accuracy" data-value="{expected!r}"' in html
+    assert example == cached.parts(cached.subject(example, ""))[0]
+
+
+@pytest.mark.parametrize("page", ["filters", "channels"])
+def test_pages_that_can_not_serve_it_do_not_break(example: str, page: str) -> None:
+    opened(page, m=example, r="[]")
+
+
+def test_distill_shows_the_teacher_and_names_the_student(example: str) -> None:
+    at = opened("distill", m=example, r="[]")
+    assert any("own_model:student" in caption.value for caption in at.caption)
+    assert "True class" in "".join(caption.value for caption in at.caption)
+
+
+def test_inputs_that_are_no_images_are_listed() -> None:
+    found = sets.Samples(torch.zeros(5, 7), torch.zeros(5, dtype=torch.int64), (), ())
+    html = pictures.samples(found, [(3, "says a", "wrong: b")])
+    assert "Inputs of the shape 7 are no images" in html
+    assert "sample 3: says a (wrong: b)" in html
+    assert "<img" not in html
+
+
+def test_the_app_opens_on_it_and_a_reload_keeps_it(example: str) -> None:
+    at = opened("prune")
+    assert at.query_params["m"] == example
+    at.button("reload").click().run()
+    assert at.query_params["m"] == example
+    assert not at.exception
+    assert not at.error
+
+
+def test_a_link_to_other_code_is_refused(example: str) -> None:
+    at = opened("overview", m="user-0123456789abcdef")
+    assert any("not started with" in warning.value for warning in at.warning)
+
+
+def test_compress_sweep_and_script_take_it(
+    example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = ("--model", f"{EXAMPLE}:model", "--data", f"{EXAMPLE}:data", "--student", f"{EXAMPLE}:student")
+    out = tmp_path / "own.slim"
+    cli.main(("compress", *code, "--recipe", RECIPE, "--out", str(out)))
+    assert "accuracy change" in capsys.readouterr().out
+    bundle = packfile.unpack(out.read_bytes())
+    assert bundle.arch.name == "user:own_model:model"
+    assert zoo.build(bundle).training is False
+    text = script.script(example, technique.complete(Recipe.from_key(RECIPE)))
+    (tmp_path / "again.py").write_text(text)
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'assets' / 'examples'}", "PATH": "/usr/bin:/bin"}
+    subprocess.run([sys.executable, "again.py"], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / f"{example}.slim").read_bytes() == out.read_bytes()
