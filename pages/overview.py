@@ -64,6 +64,8 @@ st.dataframe(
         "packed bytes": st.column_config.NumberColumn("packed bytes", format="localized"),
     },
 )
+if uncounted := cached.uncounted(subject, key):
+    st.caption(uncounted)
 
 held = cached.images(subject)
 if held is not None:

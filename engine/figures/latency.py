@@ -180,7 +180,7 @@ def _checked(form: _Form, expected: Tensor) -> _Form | Row:
 
 def seconds(before: Bundle, now: Bundle, batch: int = 1, repeats: int = REPEATS) -> Figure:
     """About how long `latency` will take. Raises SlimscopeError where the architecture is unknown."""
-    layers = len(kinds.layer_macs(before)) + len(kinds.layer_macs(now))
+    layers = kinds.layer_count(before) + kinds.layer_count(now)
     runs = (WARM_UP + 2 * repeats) * batch * (2 * kinds.work(before) + 4 * kinds.work(now))
     how = "0.3 s + 0.04 s a layer to make the forms + 1 s for 30 thousand million units of work in all runs"
     return Figure("time to measure", 0.3 + 0.04 * layers + runs / 3e10, "seconds", Basis.MODELLED, how)
@@ -196,9 +196,20 @@ def name_of(before: Bundle, now: Bundle) -> str:
     >>> name_of(net, net)
     'This net'
     """
-    if count.macs(now).value < count.macs(before).value:
+    work = _work(before, now)
+    if work is None:
+        work = count.parameters(now).value / count.parameters(before).value
+    if work < 1:
         return "This net, physically smaller"
     return "This net, zeros in place" if count.sparsity(now).value > 0 else "This net"
+
+
+def _work(before: Bundle, now: Bundle) -> float | None:
+    """Multiply-adds over those of the original; None where a layer is of a kind that can't be counted."""
+    try:
+        return count.macs(now).value / max(count.macs(before).value, 1)
+    except SlimscopeError:
+        return None
 
 
 def _net(bundle: Bundle) -> nn.Module:
@@ -476,7 +487,9 @@ def why_of(before: Bundle, now: Bundle, dense: Figure, taken: Figure, ratio: Fig
     found = pace(dense, taken, ratio)
     if unclear := _unclear(found, ratio):
         return unclear
-    lead, work = _lead(found, ratio), count.macs(now).value / count.macs(before).value
+    lead, work = _lead(found, ratio), _work(before, now)
+    if work is None:
+        return f"{lead}; how much it multiplies is not known, because a layer is of no kind that is counted."
     if found is Pace.FASTER:
         if work < 1:
             return f"{lead} with {_share(work)} of the multiply-adds{_proportion(1 / work, ratio)}."

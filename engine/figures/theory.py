@@ -108,12 +108,12 @@ def ideal_speedup(bundle: Bundle) -> Figure:
 
 
 def _nonzero_macs(bundle: Bundle) -> float:
-    weights = dict(count.weights(bundle))
+    """Each element of a weight is used equally often; a product of two activations has no zeros to spare."""
     total = 0.0
-    for layer, macs in kinds.layer_macs(bundle)[["layer", "macs"]].itertuples(index=False):
-        # A layer's weight is labelled by the layer's name; an LSTM's matrices go on after a dot.
-        own = [w for label, w in weights.items() if label == layer or label.startswith(f"{layer}.")]
-        total += macs * sum(int((w != 0).sum()) for w in own) / max(sum(w.numel() for w in own), 1)
+    for name, macs in kinds.weight_table(bundle)["macs"].items():
+        param = bundle.params.get(str(name))
+        kept = 1.0 if param is None else int(param.decode().count_nonzero()) / math.prod(param.shape)
+        total += macs * kept
     return total
 
 

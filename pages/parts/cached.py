@@ -287,8 +287,8 @@ def where(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
 def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
     """One row per weight: layer, shape, how many, zeros, dense and packed bytes, type, output, MACs.
 
-    The matrices of an LSTM share its MACs by their sizes: each is used once a step. Of a large net:
-    the original's, and packed bytes where its file is written.
+    Of a large net: the original's, and packed bytes where its file is written. MACs are left out where
+    `uncounted` says why.
     """
     if is_large(subject):
         bundle, found = original(subject), written(subject, key) if is_written else None
@@ -310,13 +310,33 @@ def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
-    if not bundle.arch.runs:
+    try:
+        counted = kinds.weight_table(bundle)
+    except SlimscopeError:  # without a known architecture, or with a layer of an unknown kind
         return table
-    table["module"] = [name.rpartition(".")[0] for name in weight_layers(bundle).values()]
-    macs = kinds.layer_macs(bundle).rename(columns={"layer": "module"})[["module", "type", "output", "macs"]]
-    table = table.merge(macs, on="module", how="left")
-    shares = table["weights"] / table.groupby("module")["weights"].transform("sum")
-    return table.assign(macs=(shares * table["macs"]).round().astype(int)).drop(columns="module")
+    # What the model's own code only adds is in no layer.
+    used = counted.reindex(list(weight_layers(bundle).values())).reset_index(drop=True)
+    return pd.concat(
+        [table, used.fillna({"type": "", "output": "", "macs": 0}).astype({"macs": int})], axis=1
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def uncounted(subject: str, key: str) -> str:
+    """Which multiply-adds the rows of `layers` can't or don't say, in a sentence; nothing where all are there."""
+    bundle = original(subject) if is_large(subject) else after(subject, key)[0]
+    if not bundle.arch.runs:
+        return ""
+    try:
+        used = kinds.weight_table(bundle)["macs"]
+    except SlimscopeError as error:
+        return f"Multiply-adds are not counted: {error}."
+    between = int(used.get(kinds.BETWEEN, 0))
+    return (
+        f"{between:,} more MACs multiply two activations (attention): no weight is in them."
+        if between
+        else ""
+    )
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
