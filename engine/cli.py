@@ -293,7 +293,7 @@ def file_size(path: Path) -> Figure:
 
 def against_dense(original: Bundle, size: Figure) -> list[Figure]:
     """The bytes of the original as a dense file, and how many times the file goes into them."""
-    state = {name: tensor.contiguous() for name, tensor in original.origin.state().items()}
+    state = {name: tensor.contiguous() for name, tensor in original.origin.decoded().items()}
     dense, how = len(save_tensors(state)), "bytes as safetensors, 4 B a number"
     return [
         Figure("dense file of the original", dense, "B", Basis.MEASURED, how),

@@ -272,13 +272,17 @@ class Param(ABC):
 # ---------------------------------------------------------------- nets
 
 
+TIES = "ties"  # in the config of an architecture
+
+
 @dataclass(frozen=True)
 class Arch:
     """A net's shape as data: where it comes from, and JSON edits from `engine.net.surgery.EDITS`.
 
     The name is one of the zoo, `bare`, or `source:what` of a source in `engine.net.sources`. `bare` is for
     weights without a known architecture: they can be looked at, compressed and packed, but not run.
-    `config` is what else the source must know; it is written only where there is any.
+    `config` is what else the source must know; it is written only where there is any. Its `ties` map the
+    second name of a tensor that has several to the name that it is stored under.
 
     >>> Arch("user:shop.nets:model").source
     'user'
@@ -311,6 +315,12 @@ class Arch:
     @property
     def runs(self) -> bool:
         return self.name != "bare"
+
+    @property
+    def ties(self) -> Mapping[str, str]:
+        """Another name of a parameter -> the name that a bundle has it under."""
+        found: Mapping[str, str] = self.config.get(TIES, {})
+        return found
 
     @property
     def plain(self) -> Arch:
@@ -348,9 +358,10 @@ class Arch:
 class Bundle:
     """A net as data: architecture plus parameters. One source of truth for size and behaviour.
 
-    `params` maps every state_dict name to how it is stored; the net is derived
-    (`engine.net.zoo.build`) and never kept. `origin` is the uncompressed bundle that this one
-    was made from (`None`: it is itself the original); `lineage` is the recipe that made it.
+    `params` maps every state_dict name to how it is stored; a tensor with several names is stored once,
+    under the first (`Arch.ties` has the others). The net is derived (`engine.net.zoo.build`) and never
+    kept. `origin` is the uncompressed bundle that this one was made from (`None`: it is itself the
+    original); `lineage` is the recipe that made it.
     """
 
     arch: Arch
@@ -369,7 +380,12 @@ class Bundle:
         return self if self.source is None else self.source
 
     def state(self) -> dict[str, Tensor]:
-        """The decoded state_dict: name -> float tensor."""
+        """The decoded state_dict: name -> float tensor; names that are tied have the same tensor."""
+        stored = self.decoded()
+        return {**stored, **{other: stored[name] for other, name in self.arch.ties.items()}}
+
+    def decoded(self) -> dict[str, Tensor]:
+        """Every stored tensor once: name -> float tensor."""
         return {name: param.decode() for name, param in self.params.items()}
 
     def become(self, params: Mapping[str, Param], arch: Arch | None = None) -> Bundle:

@@ -31,7 +31,7 @@ def ledger(bundle: Bundle) -> list[Figure]:
     All in bytes. Measured rows are lengths of files that were made; modelled rows are
     formulas over the same tensors, each with biases and batch-norm in it.
     """
-    state = bundle.state()
+    state = bundle.decoded()
     dense = save({name: tensor.contiguous() for name, tensor in state.items()})
     return [
         _measured("dense file of the original", _dense_length(bundle.origin), "safetensors, 4 B a number"),
@@ -142,7 +142,7 @@ def dense_file(bundle: Bundle) -> Figure:
 
 
 def _dense_length(bundle: Bundle) -> int:
-    return len(save({name: tensor.contiguous() for name, tensor in bundle.state().items()}))
+    return len(save({name: tensor.contiguous() for name, tensor in bundle.decoded().items()}))
 
 
 def _decoded(name: str, state: dict[str, Tensor], bits: Callable[[Tensor], int], how: str) -> Figure:

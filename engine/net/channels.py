@@ -519,4 +519,6 @@ def _graph(net: nn.Module, arch: Arch) -> _Trace:
             raise SlimscopeError(
                 f"layer {name!r} is recurrent: its units feed back into themselves and can't be removed"
             )
+    for other, name in arch.ties.items():
+        raise SlimscopeError(f"{other!r} and {name!r} are one tensor: its channels can't be removed")
     return _Trace(net, sources.inputs(arch).shape[1])

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from engine.data import user
 from engine.data.sets import Data
 from engine.data.user import GIVEN, UserError
+from engine.net import surgery
 from engine.tensor.formats import Dense
-from engine.types import Arch, Bundle, SlimscopeError
+from engine.types import TIES, Arch, Bundle, SlimscopeError
 
 COUNTER = "num_batches_tracked"  # batch-norm's counter: no prediction depends on it
 CODE = "code"  # of a user's net: a digest of the code that its weights were made for
@@ -93,7 +94,11 @@ def seeded(arch: Arch, seed: int) -> nn.Module:
 
 def bundle_of(arch: Arch, state: Mapping[str, Tensor]) -> Bundle:
     """A state_dict of a net without edits as an original bundle, in the net's own order of names."""
-    names = [name for name, tensor in of(arch).make(arch).state_dict().items() if tensor.is_floating_point()]
+    made = of(arch).make(arch).state_dict()
+    names = [n for n, tensor in made.items() if tensor.is_floating_point() and n not in arch.ties]
+    for other, name in arch.ties.items():
+        if other in state and not torch.equal(state[other], state[name]):
+            raise SlimscopeError(f"{other!r} and {name!r} are one tensor in {arch.title}: here they differ")
     return Bundle(arch, {n: Dense(state[n].detach().to(torch.float32).contiguous()) for n in names})
 
 
@@ -112,11 +117,18 @@ class _Net:
     pattern: nn.Module
     state: dict[str, Tensor]
     code: str
+    ties: dict[str, str]  # another name of a tensor -> its first, under which `state` has it
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What an architecture says of it beside its name."""
+        return {CODE: self.code, TIES: self.ties} if self.ties else {CODE: self.code}
 
     def filled(self) -> nn.Module:
         """The net with its numbers, in eval mode."""
         net = copy.deepcopy(self.pattern)
-        net.load_state_dict({**net.state_dict(), **self.state}, assign=True)
+        names = {**{name: name for name in self.state}, **self.ties}
+        surgery.fill(net, {**net.state_dict(), **{own: self.state[name] for own, name in names.items()}})
         return net.eval()
 
 
@@ -130,7 +142,7 @@ def load_user(name: str = "") -> Bundle:
         raise UserError("no model was named: --model package.module:factory names one")
     found = _net(name)
     params = {own: Dense(tensor) for own, tensor in found.state.items()}
-    return Bundle(Arch(f"user:{name}", (), {CODE: found.code}), params)
+    return Bundle(Arch(f"user:{name}", (), found.config), params)
 
 
 def reload_user() -> Bundle:
@@ -153,7 +165,7 @@ def adopt(net: nn.Module, task: Data | None = None) -> tuple[Bundle, dict[str, A
     """A net of this process as a bundle, what another process needs of it, and the digest of that."""
     found = _taken(net, user.code_of({type(module) for module in net.modules()}), "the model")
     params = {own: Dense(tensor) for own, tensor in found.state.items()}
-    own = Bundle(Arch("user:given", (), {CODE: found.code}), params).fingerprint
+    own = Bundle(Arch("user:given", (), found.config), params).fingerprint
     digest = hashlib.sha256(f"{own} {task and task.key}".encode()).hexdigest()[:16]
     objects = {"model": net, "data": task, CODE: found.code}
     user.hold(objects, digest)
@@ -201,20 +213,21 @@ def _called(name: str) -> nn.Module:
 
 def _taken(net: nn.Module, code: str, name: str) -> _Net:
     """The net with its numbers as 32-bit floats. Raises UserError for numbers that nobody can use."""
-    state = {}
+    state, ties = {}, {other: first for first, *others in surgery.shared(net) for other in others}
     for own, tensor in net.state_dict().items():
         if not isinstance(tensor, Tensor) or nn.parameter.is_lazy(tensor):
             raise UserError(f"{name}: {own!r} has no numbers yet: run the net once before it is returned")
         if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
             raise UserError(f"{name}: {own!r} is {tensor.dtype}: allowed are plain floating-point weights")
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and own not in ties:
             state[own] = tensor.detach().cpu().to(torch.float32, copy=True).contiguous()
             if tensor.numel() == 0 or not bool(torch.isfinite(state[own]).all()):
                 raise UserError(f"{name}: {own!r} is empty, or holds NaN or infinity")
     if not any(tensor.dim() >= 2 for tensor in state.values()):
         raise UserError(f"{name} has no weight of two or more dimensions: there is nothing to compress")
     with user.own_errors(f"{name} can't be copied"):
-        return _Net(_pattern(net), state, code)
+        floating = {other: first for other, first in ties.items() if first in state}
+        return _Net(_pattern(net), state, code, floating)
 
 
 def _pattern(net: nn.Module) -> nn.Module:
@@ -273,7 +286,7 @@ def _student(arch: Arch) -> Arch | None:
     name = user.named().student
     if not name or name == arch.what:
         return None
-    return Arch(f"user:{name}", (), {CODE: _net(name).code})
+    return Arch(f"user:{name}", (), _net(name).config)
 
 
 def _seeded(arch: Arch, seed: int) -> nn.Module:

@@ -26,6 +26,28 @@ def get_layer(net: nn.Module, name: str) -> nn.Module:
         raise SlimscopeError(f"layer {name!r} is not in this net; there are {known}") from None
 
 
+def shared(net: nn.Module) -> list[list[str]]:
+    """The names of each saved tensor that has several, in the order of the state_dict."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def fill(net: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Let the net use these tensors as its own; what was one tensor under several names stays one.
+
+    Raises RuntimeError where names or shapes do not fit.
+    """
+    groups = shared(net)
+    net.load_state_dict(state, assign=True)
+    for first, *others in groups:
+        tensor = net.state_dict(keep_vars=True)[first]
+        for other in others:
+            module, _, leaf = other.rpartition(".")
+            setattr(net.get_submodule(module), leaf, tensor)
+
+
 def is_read_past(net: nn.Module, name: str) -> bool:
     """Whether the module around this layer takes its numbers without calling it, as torch's attention does.
 
@@ -216,9 +238,23 @@ EDITS: Mapping[str, Callable[..., None]] = {
 }
 
 
+def layers_of(verb: str, settings: Mapping[str, Any]) -> set[str]:
+    """The layers whose numbers get another shape by an edit."""
+    if verb == "quantize_input":
+        return set()
+    if verb == "narrow":
+        return {*settings.get("outputs", ()), *settings.get("inputs", ())}
+    return {str(settings.get("layer"))}
+
+
 def edit(net: nn.Module, arch: Arch) -> nn.Module:
-    """Apply the architecture's edits, in order, to a net fresh from the zoo."""
+    """Apply the architecture's edits, in order, to a fresh net."""
+    tied = {name.rpartition(".")[0] for pair in arch.ties.items() for name in pair}
     for verb, settings in arch.edits:
+        if lost := tied & layers_of(verb, settings):
+            raise SlimscopeError(
+                f"layer {min(lost)!r} shares its numbers with another layer: it can't be changed by {verb!r}"
+            )
         if verb not in EDITS:
             raise SlimscopeError(f"edit {verb!r} is unknown; there are {', '.join(EDITS)}")
         EDITS[verb](net, **settings)

@@ -216,7 +216,7 @@ def take_away(subject: str, key: str) -> None:
     )
     dense.download_button(
         "Dense weights (.safetensors)",
-        lambda: save_tensors(bundle.state()),
+        lambda: save_tensors(bundle.decoded()),
         f"{name}.safetensors",
         on_click="ignore",
         icon=":material/grid_on:",

@@ -184,7 +184,7 @@ def blank(arch: Arch) -> nn.Module:
     """The edited net with zeros for its numbers, in eval mode: for what depends on shapes alone."""
     net = skeleton(arch)
     state = {n: torch.zeros_like(t, device="cpu") if t.is_meta else t for n, t in net.state_dict().items()}
-    net.load_state_dict(state, assign=True)
+    surgery.fill(net, state)
     return net.eval()
 
 
@@ -210,7 +210,7 @@ def _filled(bundle: Bundle, state: dict[str, Tensor]) -> nn.Module:
         if name not in state and not tensor.is_floating_point()
     }
     try:
-        net.load_state_dict({**state, **rest}, assign=True)
+        surgery.fill(net, {**state, **rest})
     except RuntimeError as error:
         raise SlimscopeError(f"parameters do not fit {bundle.arch.title}: {error}") from None
     return net

@@ -199,6 +199,8 @@ def _form(bundle: Bundle, net: nn.Module | None, label: str, name: str, form: st
         return kind, "a grouped convolution is thin already"
     if layer is not None and not isinstance(layer, nn.Linear | nn.Conv2d):
         return kind, f"a layer of type {type(layer).__name__} has no split"
+    if name in bundle.arch.ties.values():
+        return kind, "another layer shares its numbers, so it cannot be cut in two"
     if net is not None and is_read_past(net, label):
         return kind, "the module around it reads its numbers itself, so it cannot be cut in two"
     if hasattr(layer, "input_quantizer"):

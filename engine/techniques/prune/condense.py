@@ -157,7 +157,9 @@ def fitting(
         layer = modules.get(label)
         if not isinstance(layer, nn.Conv2d) or label in leave_out:
             continue
-        if layer.groups != 1:
+        if f"{label}.weight" in bundle.arch.ties.values():
+            unfit[label] = "another layer shares its numbers"
+        elif layer.groups != 1:
             unfit[label] = "it is in groups already"
         elif layer.in_channels % factor:
             unfit[label] = f"its {layer.in_channels} inputs are no multiple of {factor}"

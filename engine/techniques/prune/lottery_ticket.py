@@ -256,7 +256,7 @@ def glorot(bundle: Bundle, seed: int) -> State:
     inputs stay. (Glorot, Bengio 2010, Understanding the difficulty of training deep networks)
     """
     generator = torch.Generator().manual_seed(seed)
-    return {name: _new_value(name, tensor, generator) for name, tensor in bundle.state().items()}
+    return {name: _new_value(name, tensor, generator) for name, tensor in bundle.decoded().items()}
 
 
 def _new_value(name: str, old: Tensor, generator: torch.Generator) -> Tensor:
