@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine.data import sets
+from engine.data import sets, user
 from engine.file import intake
 from engine.jobs import store, tasks
 from engine.net import zoo
@@ -88,7 +88,7 @@ def _about() -> None:
         st.caption(str(note))
     arch = str(mine["arch"])
     if Arch(arch).source == "user":
-        return _reload()
+        return _reload() if not user.named().file else None
     if arch == "bare":
         st.info(
             "No known architecture fits these keys and shapes: explored as bare weights. Accuracy, latency and training need a known one."
