@@ -10,7 +10,7 @@ import streamlit as st
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from pages.parts import session, sidebar
+from pages.parts import proposal, session, sidebar
 
 HERE = Path(__file__).parent
 PAGES = (
@@ -46,5 +46,6 @@ sidebar.draw()
 if session.is_missing():
     st.info("This link is about weights that are not in it: upload the file in the sidebar to go on.")
     st.stop()
+proposal.ask()
 chosen.run()
 session.finish()

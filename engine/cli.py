@@ -105,6 +105,11 @@ def _add_scaling(command: argparse.ArgumentParser) -> None:
     text = "of the images that the net was trained on, one number per channel: 0.5 or 0.5,0.5,0.5"
     command.add_argument("--mean", type=_numbers, default=(), help=f"mean {text}")
     command.add_argument("--std", type=_numbers, default=(), help=f"standard deviation {text}")
+    command.add_argument(
+        "--take-for",
+        metavar="NAME",
+        help="the net of the zoo that a file is: it is measured as that; bare weights where nobody says so",
+    )
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -210,15 +215,18 @@ def allowed(knob: Knob) -> str:
 def _compress(given: argparse.Namespace) -> None:
     text = given.recipe if given.recipe is not None else given.recipe_file.read_text()
     recipe = technique.complete(Recipe.from_key(text))
-    original, notes = intake.find(given.model)
-    data = images_for(original, given.mean, given.std)
+    original, notes = intake.find(given.model, take_for=told(given))
+    data = images_for(original, given.mean, given.std) if is_known(given.model, given) else None
     bundle, said = _applied(original, recipe, data)
     given.out.write_bytes(packfile.pack(bundle))
-    decoded = decode_elsewhere(given.out, given.mean, given.std)
+    decoded = decode_elsewhere(given.out, given.mean, given.std, original.arch.name if data else "")
     if decoded["fingerprint"] != bundle.fingerprint:
         raise SlimscopeError(f"{given.out} does not decode to the net that was packed: please report this")
     size = file_size(given.out)
     figures = [size, *against_dense(original, size), *_accuracies(original, data, decoded["answers"])]
+    if data is not None and given.model not in zoo.ENTRIES:
+        before = measure.near_chance(measure.accuracy(original, data.test), len(data.classes))
+        notes = (*notes, *([before] if before else []))
     result = {
         "model": given.model,
         "recipe": [step.data for step in recipe],
@@ -265,9 +273,22 @@ def _applied(original: Bundle, recipe: Recipe, data: Data | None) -> tuple[Bundl
     return bundle, [note for report in reports for note in report.notes]
 
 
-def decode_elsewhere(path: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
+def told(given: argparse.Namespace) -> str | None:
+    """The net that a file is to be taken for: a name, empty for the one it looks like, None for none."""
+    return given.take_for or ("" if given.mean or given.std else None)
+
+
+def is_known(model: str, given: argparse.Namespace) -> bool:
+    """Whether the inputs of a net are known: it is the zoo's, or the person said what the file is."""
+    return model in zoo.ENTRIES or told(given) is not None
+
+
+def decode_elsewhere(
+    path: Path, mean: tuple[float, ...], std: tuple[float, ...], take_for: str = ""
+) -> dict[str, Any]:
     """What a new process finds in the file: `inspect --answers` as data. Raises SlimscopeError."""
     scaling = [f"--{name}={','.join(map(str, v))}" for name, v in (("mean", mean), ("std", std)) if v]
+    scaling += [f"--take-for={take_for}"] if take_for else []
     command = [sys.executable, "-m", "engine.cli", "inspect", str(path.resolve()), "--answers", "--json"]
     done = subprocess.run([*command, *scaling], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -306,13 +327,13 @@ def _accuracies(original: Bundle, data: Data | None, answers: list[int] | None) 
 
 
 def _inspect(given: argparse.Namespace) -> None:
-    bundle, notes = intake.find(given.file)
+    bundle, notes = intake.find(given.file, take_for=told(given))
     found = describe_bundle(bundle)
     found["notes"] = list(notes)
     if Path(given.file).is_file():
         found["size"] = file_size(Path(given.file)).to_dict()
     if given.answers:
-        data = images_for(bundle, given.mean, given.std)
+        data = images_for(bundle, given.mean, given.std) if is_known(given.file, given) else None
         found["answers"] = None if data is None else _listed(measure.predictions(bundle, data.test))
     if given.json:
         _print_json(found)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine.data import sets
 from engine.file import intake
-from engine.jobs import store, tasks
+from engine.jobs import store
 from engine.net import zoo
 from engine.types import SlimscopeError
-from pages.parts import figures, jobs, session
+from pages.parts import figures, jobs, proposal, session
 
 
 def draw() -> None:
-    """Model picker, upload, scaling question, jobs."""
+    """Model picker, upload, what a file is taken for, jobs."""
     with st.sidebar:
         _picker()
         _upload()
@@ -53,8 +52,7 @@ def _upload() -> None:
         "Your own weights", icon=":material/upload_file:", expanded=session.model().startswith("file-")
     ):
         given = st.file_uploader(
-            "A .safetensors file, a PyTorch state_dict (.pt, .pth) or a .slim file",
-            type=["safetensors", "pt", "pth", "slim"],
+            "A .safetensors file, a PyTorch state_dict (.pt, .pth, .th), NumPy arrays (.npz) or a .slim file",
             key=f"upload-{state.setdefault('uploads', 0)}",
             help="Read without running any code from the file; it stays on this machine.",
         )
@@ -63,7 +61,7 @@ def _upload() -> None:
                 bundle, notes = intake.read(given.getvalue(), given.name)
                 name = store.put_model(bundle)
                 session.add_file(name, bundle, given.name, tuple(notes))
-                session.choose_model(name)
+                session.open_file(name)
                 state["refused"] = None
             except SlimscopeError as error:
                 state["refused"] = str(error) if given.name in str(error) else f"{given.name}: {error}"
@@ -82,40 +80,12 @@ def _about() -> None:
         return
     for note in mine["notes"]:  # type: ignore[attr-defined]
         st.caption(str(note))
-    arch = str(mine["arch"])
-    if arch == "bare":
-        st.info(
-            "No known architecture fits these keys and shapes: explored as bare weights. Accuracy, latency and training need a known one."
+    proposal.about()
+    if session.is_removable():
+        st.button(
+            "Remove this file",
+            icon=":material/delete:",
+            key="remove-file",
+            on_click=session.remove_file,
+            help="Takes it out of your list and deletes what is kept of it here.",
         )
-        return
-    _scaling(arch)
-
-
-def _scaling(arch: str) -> None:
-    name = zoo.entry(arch).data
-    held = sets.load(name).test
-    st.markdown(f"These weights fit **{zoo.entry(arch).title}**. How were its inputs scaled?")
-    options = {
-        tasks.data_spec(name): f"standardised as usual for {name}",
-        tasks.data_spec(name, (0.0,) * len(held.mean), (1.0,) * len(held.mean)): "from 0 to 1",
-        "own": "by a mean and deviation of my own",
-    }
-    said = session.scaling()
-    index = list(options).index(said) if said in options else (2 if said else None)
-    picked = st.radio(
-        "Input scaling",
-        list(options),
-        index,
-        format_func=options.get,
-        key=f"scale-{session.model()}",
-        label_visibility="collapsed",
-    )
-    if picked == "own":
-        mean = st.number_input("Mean", 0.0, 1.0, float(held.mean[0]), format="%.4f")
-        std = st.number_input("Standard deviation", 0.001, 1.0, float(held.std[0]), format="%.4f")
-        picked = tasks.data_spec(name, (mean,) * len(held.mean), (std,) * len(held.mean))
-    if picked is None:
-        st.caption("Accuracy is measured as soon as this is said.")
-    elif picked != said:
-        session.set_scaling(picked)
-        st.rerun()

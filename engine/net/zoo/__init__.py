@@ -33,6 +33,7 @@ class Entry:
     title: str
     about: str
     student: str | None = None
+    activation: str = "ReLU"
 
 
 ENTRIES = {
@@ -49,6 +50,7 @@ ENTRIES = {
         "LeNet-5",
         "Caffe's version: two convolutions and two fully connected layers",
         "lenet-5-small",
+        "ReLU after the first fully connected layer only",
     ),
     "resnet-20": Entry(
         lambda: ResNet(3),
@@ -69,6 +71,7 @@ ENTRIES = {
         "LSTM on rows",
         "two recurrent layers that read a digit row by row",
         "lstm-32",
+        "sigmoid and tanh of an LSTM",
     ),
     "mlp-500-300": Entry(
         lambda: Perceptron(784, 500, 300, 10, normal=True),
@@ -81,13 +84,21 @@ ENTRIES = {
         lambda: Perceptron(784, 32, 10), "mnist", "MLP-32", "a student: one hidden layer of 32 units"
     ),
     "lenet-5-small": Entry(
-        lambda: LeNet5(4, 8, 32), "mnist", "LeNet-5 small", "a student: LeNet-5 with 4, 8 and 32 units"
+        lambda: LeNet5(4, 8, 32),
+        "mnist",
+        "LeNet-5 small",
+        "a student: LeNet-5 with 4, 8 and 32 units",
+        activation="ReLU after the first fully connected layer only",
     ),
     "resnet-8": Entry(
         lambda: ResNet(1), "cifar10", "ResNet-8", "a student: one block for each of ResNet-20's three"
     ),
     "lstm-32": Entry(
-        lambda: RowLSTM(32, 1), "mnist", "LSTM-32", "a student: one recurrent layer of 32 units"
+        lambda: RowLSTM(32, 1),
+        "mnist",
+        "LSTM-32",
+        "a student: one recurrent layer of 32 units",
+        activation="sigmoid and tanh of an LSTM",
     ),
 }
 
