@@ -77,8 +77,7 @@ def _hear(spec: str) -> None:
 def _said(name: str) -> list[str]:
     """The data specs that this visitor confirmed of a file, the newest last."""
     about = files().get(name, {})
-    said = list(about.get("said", ()))  # type: ignore[call-overload]
-    return said or [str(about["data"])] * bool(about.get("data"))
+    return [*about.get("said", ()), *([about["data"]] if about.get("data") else [])]  # type: ignore[misc]
 
 
 def suggested() -> str:

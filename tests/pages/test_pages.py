@@ -569,7 +569,7 @@ def test_other_names_are_shown_with_what_they_are_taken_for() -> None:
     visit = upload(Visit(m=SMALL, r="[]"), "sequence.safetensors", random_net(("0", "2", "4")))
     assert "<td>2.weight</td><td class='text'>fc2.weight</td><td>100 x 300</td>" in visit.html
     visit.click("proposal-yes")
-    assert [label for label in cached.layers(session_subject(visit), "[]")["layer"]] == ["fc1", "fc2", "fc3"]
+    assert list(cached.layers(session_subject(visit), "[]")["layer"]) == ["fc1", "fc2", "fc3"]
 
 
 def session_subject(visit: Visit) -> str:
@@ -626,12 +626,9 @@ def test_a_links_word_on_a_file_that_makes_no_sense_is_not_offered(spec: str) ->
 
 
 def test_a_file_is_removed_from_the_list() -> None:
-    visit = upload(Visit(m=SMALL, r=PRUNED), "mine.safetensors", bare())
+    visit = upload(Visit(m=SMALL, r=PRUNED), "mine.safetensors", save({"w": torch.full((9, 9), 0.5)}))
     file = visit.link["m"]
-    assert (
-        file in visit.at.selectbox(key="pick").options
-        or "mine.safetensors" in visit.at.selectbox(key="pick").options
-    )
+    assert "mine.safetensors" in visit.at.selectbox(key="pick").options
     visit.click("remove-file")
     assert visit.link["m"] == SMALL
     assert visit.recipe.key == PRUNED
