@@ -63,7 +63,8 @@ def near_chance(original: Figure, classes: int) -> str:
         return ""
     return (
         f"The original is right in {100 * original.value:.1f} % of the cases, and guessing in "
-        f"{100 / classes:.0f} %: it is another net than it was taken for, or its inputs were scaled otherwise"
+        f"{100 / classes:.0f} %: probably it is another net than it was taken for (activation, data, order "
+        "of the classes), or its inputs were scaled otherwise"
     )
 
 

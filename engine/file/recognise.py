@@ -56,13 +56,13 @@ class Proposal:
 
 def propose(bundle: Bundle) -> Proposal | None:
     """The net of the zoo that a file may be: the one its header names, or the first that its tensors fit."""
-    if bundle.arch.name in zoo.ENTRIES:
+    if bundle.arch.name in zoo.KNOWN:
         return Proposal(bundle.arch.name, _same(list(bundle.params)))
-    shapes = {name: tuple(param.shape) for name, param in bundle.params.items()}
+    shapes = _shapes(bundle)
     exact = matching(shapes)
     if exact:
         return Proposal(exact, _same(list(shapes)))
-    for name in zoo.ENTRIES:
+    for name in zoo.KNOWN:
         found = mapping(shapes, zoo_shapes(name))
         if found:
             return Proposal(name, MappingProxyType(found))
@@ -81,21 +81,24 @@ def take(bundle: Bundle, name: str = "") -> Bundle:
     """
     if bundle.arch.runs and name in ("", bundle.arch.name):
         return bundle
-    if name:
-        zoo.entry(name)
-    found = propose(bundle)
-    if bundle.arch.name == "bare" and name and (found is None or found.name != name):
-        shapes = {own: tuple(param.shape) for own, param in bundle.params.items()}
-        names = mapping(shapes, zoo_shapes(name))
-        found = Proposal(name, names) if names else None
-    if found is None or (name and found.name != name):
-        raise SlimscopeError(f"these tensors do not fit {name or 'any net of the zoo'}: {_allowed(found)}")
+    found = _proposed(bundle, name) if name else propose(bundle)
+    if found is None:
+        fits = propose(bundle)
+        allowed = f"they fit {fits.name}" if fits else "they can be explored as bare weights"
+        raise SlimscopeError(f"these tensors do not fit {name or 'any net of the zoo'}: {allowed}")
     ours = {found.names[own]: param for own, param in bundle.params.items()}
     return replace(bundle, arch=Arch(found.name), params={n: ours[n] for n in zoo_shapes(found.name)})
 
 
-def _allowed(found: Proposal | None) -> str:
-    return f"they fit {found.name}" if found else "they can be explored as bare weights"
+def _proposed(bundle: Bundle, name: str) -> Proposal | None:
+    """The bundle as this net and no other; None where it does not fit, or says itself that it is another."""
+    zoo.entry(name)
+    names = None if bundle.arch.runs else mapping(_shapes(bundle), zoo_shapes(name))
+    return Proposal(name, MappingProxyType(names)) if names else None
+
+
+def _shapes(bundle: Bundle) -> Shapes:
+    return {name: tuple(param.shape) for name, param in bundle.params.items()}
 
 
 def _same(names: list[str]) -> Mapping[str, str]:
@@ -107,7 +110,7 @@ def _same(names: list[str]) -> Mapping[str, str]:
 
 def matching(shapes: Shapes) -> str:
     """The net of the zoo that has these names and shapes; empty where none has."""
-    return next((name for name in zoo.ENTRIES if zoo_shapes(name) == shapes), "")
+    return next((name for name in zoo.KNOWN if zoo_shapes(name) == shapes), "")
 
 
 @functools.lru_cache(64)

@@ -13,12 +13,12 @@ import streamlit as st
 
 from engine.data import sets
 from engine.figures import measure
+from engine.file import recognise
 from engine.file.recognise import Proposal
 from engine.jobs import tasks
 from engine.types import SlimscopeError
 from pages.parts import cached, session
 
-LISTED = 400  # renamed tensors that are shown
 NAMES = {"mnist": "MNIST, handwritten digits", "cifar10": "CIFAR-10, small photos"}
 OWN = "own"
 
@@ -75,16 +75,24 @@ def _question(found: Proposal) -> None:
     suggested = _readable(session.suggested(), found)
     if suggested:
         st.caption(f"The link that you opened measures it with inputs {_spoken(suggested)}.")
+    if _ways(found, suggested):
+        _other(found)
+
+
+def _ways(found: Proposal, suggested: str) -> bool:
+    """The ways on, as buttons; whether that of other input scaling is open."""
+    state, key = st.session_state, f"other scaling of {session.model()}"
+    is_open = bool(state.get(key, False))
     with st.container(horizontal=True):
         st.button(
             "Yes, measure it so",
             key="proposal-yes",
-            type="primary",
+            type="secondary" if is_open else "primary",
             icon=":material/check:",
             on_click=session.confirm,
             args=(found.entry.data,),
         )
-        if suggested and suggested != found.entry.data:
+        if suggested not in ("", found.entry.data):
             st.button(
                 "Yes, with the link's input scaling",
                 key="proposal-link",
@@ -92,10 +100,14 @@ def _question(found: Proposal) -> None:
                 on_click=session.confirm,
                 args=(suggested,),
             )
-        other = st.toggle("Other input scaling", key=f"proposal-other-{session.model()}")
+        st.button(
+            "Other input scaling",
+            key="proposal-other",
+            icon=":material/tune:",
+            on_click=lambda: state.update({key: not is_open}),
+        )
         st.button("No: weights only", key="proposal-no", icon=":material/block:", on_click=session.decline)
-    if other:
-        _other(found)
+    return is_open
 
 
 def _facts(found: Proposal) -> str:
@@ -111,13 +123,16 @@ def _facts(found: Proposal) -> str:
 
 
 def _mapping(found: Proposal) -> str:
-    shapes = {n: tuple(p.shape) for n, p in cached.original(session.subject()).params.items()}
-    rows = [
-        f"<tr><td>{escape(own)}</td><td class='text'>{escape(ours)}</td><td>{' x '.join(map(str, shapes[own]))}</td></tr>"
-        for own, ours in list(found.names.items())[:LISTED]
-    ]
-    head = "<tr><th>in the file</th><th>taken for</th><th>shape</th></tr>"
-    return f"<div class='scroll'><table class='slim-table'>{head}{''.join(rows)}</table></div>"
+    """Own name, the net's name and shape of every tensor, in the order of the net."""
+    shapes = recognise.zoo_shapes(found.name)
+    own = {ours: name for name, ours in found.names.items()}
+    rows = "".join(
+        f"<tr><td>{escape(own[ours])}</td><td class='text'>{escape(ours)}</td>"
+        f"<td>{' x '.join(map(str, shape))}</td></tr>"
+        for ours, shape in shapes.items()
+    )
+    head = "<tr><th>in the file</th><th style='text-align: left'>taken for</th><th>shape</th></tr>"
+    return f"<div class='scroll'><table class='slim-table'>{head}{rows}</table></div>"
 
 
 def _other(found: Proposal) -> None:
@@ -147,20 +162,26 @@ def _other(found: Proposal) -> None:
 
 def _own(name: str, mean: Sequence[float], std: Sequence[float]) -> str:
     """A mean and a deviation for each channel, of pixels from 0 to 1."""
-    channels = ("red", "green", "blue") if len(mean) == 3 else ("",) * len(mean)
-    means, stds = [], []
-    for place, column in enumerate(st.columns(len(mean))):
-        word = f" of {channels[place]}" if channels[place] else ""
-        key = f"{session.model()}-{place}"
-        means.append(
-            column.number_input(f"Mean{word}", -10.0, 300.0, mean[place], format="%.4f", key=f"mean-{key}")
+    channels = (" of red", " of green", " of blue") if len(mean) == 3 else ("",) * len(mean)
+    with st.container(key="pair-inputs"):
+        means = _row("Mean", -10.0, mean, channels)
+        stds = _row("Deviation", 0.0001, std, channels)
+    return tasks.data_spec(name, means, stds)
+
+
+def _row(word: str, low: float, start: Sequence[float], channels: Sequence[str]) -> tuple[float, ...]:
+    columns = st.columns(max(len(start), 3))
+    return tuple(
+        column.number_input(
+            f"{word}{channel}",
+            low,
+            300.0,
+            value,
+            format="%.4f",
+            key=f"{word.lower()}-{session.model()}-{place}",
         )
-        stds.append(
-            column.number_input(
-                f"Deviation{word}", 0.0001, 300.0, std[place], format="%.4f", key=f"std-{key}"
-            )
-        )
-    return tasks.data_spec(name, tuple(means), tuple(stds))
+        for place, (column, channel, value) in enumerate(zip(columns, channels, start, strict=False))
+    )
 
 
 # ---------------------------------------------------------------- words

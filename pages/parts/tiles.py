@@ -103,7 +103,9 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
     if held is None:
         unsaid = cached.proposal(cached.parts(subject)[0]) is not None
         return Tile(
-            "Accuracy", None, "not said what this file is" if unsaid else "needs a known architecture"
+            "Accuracy",
+            None,
+            "you have not said what this file is" if unsaid else "needs a known architecture",
         )
     n, whole, origin = len(held.test), cached.full_accuracy(subject, key), cached.origin_accuracy(subject)
     more = ""

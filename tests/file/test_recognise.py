@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine.figures import count
 from engine.file import recognise
 from engine.file.recognise import mapping, propose, take
 from engine.net import zoo
@@ -27,7 +28,7 @@ def sequence() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@pytest.mark.parametrize("name", list(zoo.ENTRIES))
+@pytest.mark.parametrize("name", list(zoo.KNOWN))
 def test_a_net_of_the_zoo_is_proposed_by_its_names(name: str) -> None:
     state = {n: t for n, t in zoo.seeded(name, 1).state_dict().items() if not n.endswith(zoo.COUNTER)}
     found = propose(bare(state))
@@ -55,14 +56,14 @@ def test_other_names_are_mapped_in_their_order() -> None:
     assert list(taken.params) == list(recognise.zoo_shapes(KNOWN))
 
 
-def renamed(name: str) -> dict[str, Tensor]:
+def renamed_net(name: str) -> dict[str, Tensor]:
     """A zoo net whose last layer is called otherwise, its names sorted as safetensors does."""
     state = zoo.seeded(name, 1).state_dict()
     return {n.replace("fc.", "linear."): state[n] for n in sorted(state) if not n.endswith(zoo.COUNTER)}
 
 
 def test_sorted_names_find_their_modules_by_name_and_number() -> None:
-    state = renamed("resnet-20")
+    state = renamed_net("resnet-20")
     taken = take(bare(state))
     assert taken.arch.name == "resnet-20"
     for name, tensor in state.items():
@@ -110,3 +111,57 @@ def test_a_proposal_says_all_that_shapes_do_not_tell() -> None:
     assert found is not None
     for said in ("under other names", "LeNet-300-100", "ReLU", "mnist", "mean 0.1307", "deviation 0.3081"):
         assert said in found.sentence
+
+
+# ---------------------------------------------------------------- nets that others publish
+
+
+def published(depth: int, bias: bool) -> nn.Sequential:
+    """VGG for CIFAR as it is usually written, with the names of its usual checkpoints."""
+    layers: list[nn.Module] = []
+    before = 3
+    for width, times in zip((64, 128, 256, 512, 512), zoo.STAGES[depth], strict=True):
+        for _ in range(times):
+            layers += [nn.Conv2d(before, width, 3, padding=1, bias=bias), nn.BatchNorm2d(width), nn.ReLU()]
+            before = width
+        layers.append(nn.MaxPool2d(2))
+    if not bias:
+        layers[-1] = nn.AvgPool2d(2)
+    net = nn.Sequential()
+    net.add_module("features", nn.Sequential(*layers))
+    net.add_module("flat", nn.Flatten())
+    net.add_module("classifier", nn.Linear(512, 10))
+    return net
+
+
+@pytest.mark.parametrize("depth", [11, 13, 16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_published_vgg_answers_as_its_own_code(depth: int, bias: bool) -> None:
+    torch.manual_seed(depth)
+    net = published(depth, bias).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.05, 0.2)
+    state = {n: t for n, t in net.state_dict().items() if not n.endswith(zoo.COUNTER)}
+    taken = take(bare({n: state[n] for n in sorted(state)}))
+    assert taken.arch.name == f"vgg-{depth}" + ("" if bias else "-unbiased")
+    images = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(zoo.build(taken)(images), net(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("depth", "weights"), [(32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)]
+)
+def test_a_published_resnet_is_known_by_names_that_end_in_linear(depth: int, weights: int) -> None:
+    taken = take(bare(renamed_net(f"resnet-{depth}")))
+    assert taken.arch.name == f"resnet-{depth}"
+    assert count.parameters(taken).value == weights
+    assert zoo.build(taken)(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_a_published_net_has_no_weights_here() -> None:
+    assert not set(zoo.trained()) & set(zoo.PUBLIC)
+    with pytest.raises(SlimscopeError, match="'resnet-56' is known by its shapes alone: bring a file"):
+        zoo.load("resnet-56")

@@ -580,9 +580,9 @@ def session_subject(visit: Visit) -> str:
 def test_inputs_that_were_scaled_otherwise_are_measured_so() -> None:
     visit = upload(Visit(m=SMALL, r="[]"), "mine.safetensors", save(weights()))
     model = visit.link["m"]
-    visit.set("toggle", f"proposal-other-{model}", True)
+    visit.click("proposal-other")
     visit.set("radio", f"proposal-scale-{model}", "own")
-    visit.set("number_input", f"mean-{model}-0", 0.5).set("number_input", f"std-{model}-0", 0.25)
+    visit.set("number_input", f"mean-{model}-0", 0.5).set("number_input", f"deviation-{model}-0", 0.25)
     visit.click("proposal-scaled")
     data = sets.load("mnist").standardised((0.5,), (0.25,))
     expected = measure.accuracy(zoo.load(SMALL), data.test).value

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,11 +104,39 @@ ENTRIES = {
 }
 
 
+def _resnet(depth: int) -> Entry:
+    about = f"He's net for CIFAR of {depth} layers, with shortcuts without weights"
+    return Entry(lambda: ResNet((depth - 2) // 6), "cifar10", f"ResNet-{depth}", about)
+
+
+def _vgg(depth: int, stages: tuple[int, ...], bias: bool) -> Entry:
+    """`stages` are the convolutions at each of VGG's five widths."""
+    widths = [w for w, times in zip((64, 128, 256, 512, 512), stages, strict=True) for _ in range(times)]
+    pools = tuple(itertools.accumulate(stages))
+    kind = "with biases" if bias else "without biases, its last map averaged"
+    return Entry(
+        lambda: VGG(*widths, pools=pools if bias else pools[:-1], bias=bias),
+        "cifar10",
+        f"VGG-{depth}",
+        f"{depth - 3} convolutions with batch-norm in a row, {kind}, and one fully connected layer",
+    )
+
+
+STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
+# Nets that others train and publish: known by their shapes, and here without weights.
+PUBLIC = {
+    **{f"resnet-{depth}": _resnet(depth) for depth in (32, 44, 56, 110)},
+    **{f"vgg-{depth}": _vgg(depth, stages, True) for depth, stages in STAGES.items()},
+    **{f"vgg-{depth}-unbiased": _vgg(depth, stages, False) for depth, stages in STAGES.items()},
+}
+KNOWN = {**ENTRIES, **PUBLIC}
+
+
 def entry(name: str) -> Entry:
-    """What the zoo knows of `name`. Raises SlimscopeError for a stranger."""
-    if name not in ENTRIES:
+    """What is known of the net `name`, of the zoo or published. Raises SlimscopeError for a stranger."""
+    if name not in KNOWN:
         raise SlimscopeError(f"model {name!r} is not in the zoo; there are {', '.join(ENTRIES)}")
-    return ENTRIES[name]
+    return KNOWN[name]
 
 
 def bundle_of(name: str, state: dict[str, Tensor]) -> Bundle:
@@ -134,6 +163,8 @@ def initial(name: str) -> Bundle:
 
 def _read(name: str, file: str) -> Bundle:
     entry(name)
+    if name in PUBLIC:
+        raise SlimscopeError(f"model {name!r} is known by its shapes alone: bring a file of its weights")
     if not (MODELS / file).exists():
         raise SlimscopeError(f"assets/models/{file} is missing: run `python -m engine.net.zoo train {name}`")
     return bundle_of(name, load_file(MODELS / file))
