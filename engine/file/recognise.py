@@ -17,6 +17,7 @@ from engine.net import zoo
 from engine.types import Arch, Bundle, SlimscopeError
 
 Shapes = Mapping[str, tuple[int, ...]]  # name of a tensor -> its shape, in the order of the file or net
+Kind = tuple[tuple[str, tuple[int, ...]], ...]  # the tensors of a module, by name
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,9 @@ def zoo_shapes(name: str) -> Shapes:
 def mapping(shapes: Shapes, wanted: Shapes) -> dict[str, str] | None:
     """The names of a file -> those of a net with the same shapes in the same order, or None.
 
-    Modules of the same name and shapes belong together; the rest goes by order, module by module, and
-    where the names know no modules, tensor by tensor. Safetensors files sort their names: numbers in
-    them are then read as numbers.
+    Modules of the same name and shapes belong together; those of equal shapes go by order, and where the
+    names know no modules, tensor by tensor. Safetensors files sort their names: numbers in them are then
+    read as numbers.
 
     >>> mapping({"0.weight": (3, 2), "0.bias": (3,)}, {"fc.weight": (3, 2), "fc.bias": (3,)})
     {'0.weight': 'fc.weight', '0.bias': 'fc.bias'}
@@ -155,26 +156,29 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _by_module(shapes: Shapes, wanted: Shapes, keep: bool) -> dict[str, str] | None:
-    """Modules paired by order; with `keep`, those that have the same name in both come first."""
+    """Modules of equal shapes paired by order; with `keep`, those of the same name in both come first."""
     theirs, ours = _modules(shapes), _modules(wanted)
     pairs = {module: module for module in theirs if keep and ours.get(module) == theirs[module]}
-    left = ([m for m in theirs if m not in pairs], [m for m in ours if m not in pairs])
-    if len(left[0]) != len(left[1]):
-        return None
-    pairs |= dict(zip(*left, strict=True))
-    if any(theirs[own] != ours[other] for own, other in pairs.items()):
-        return None
+    free: dict[Kind, list[str]] = {}
+    for module, kind in ours.items():
+        if module not in pairs:
+            free.setdefault(kind, []).append(module)
+    for module, kind in theirs.items():
+        if module not in pairs:
+            if not free.get(kind):
+                return None
+            pairs[module] = free[kind].pop(0)
     return {
         f"{own}.{leaf}" if own else leaf: f"{other}.{leaf}" if other else leaf
         for own, other in pairs.items()
-        for leaf in theirs[own]
+        for leaf, _ in theirs[own]
     }
 
 
-def _modules(shapes: Shapes) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Module -> what is in it -> shape, in the order of the modules' first tensors."""
-    found: dict[str, dict[str, tuple[int, ...]]] = {}
+def _modules(shapes: Shapes) -> dict[str, Kind]:
+    """Module -> what is in it, by name, in the order of the modules' first tensors."""
+    found: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
     for name, shape in shapes.items():
         module, _, leaf = name.rpartition(".")
-        found.setdefault(module, {})[leaf] = shape
-    return found
+        found.setdefault(module, []).append((leaf, shape))
+    return {module: tuple(sorted(leaves)) for module, leaves in found.items()}
