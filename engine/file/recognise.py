@@ -129,7 +129,7 @@ def mapping(shapes: Shapes, wanted: Shapes) -> dict[str, str] | None:
     read as numbers.
 
     >>> mapping({"0.weight": (3, 2), "0.bias": (3,)}, {"fc.weight": (3, 2), "fc.bias": (3,)})
-    {'0.weight': 'fc.weight', '0.bias': 'fc.bias'}
+    {'0.bias': 'fc.bias', '0.weight': 'fc.weight'}
     """
     if len(shapes) != len(wanted) or sorted(shapes.values()) != sorted(wanted.values()):
         return None
