@@ -6,13 +6,13 @@ were scaled. So nobody believes a proposal until a person confirms it: till then
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from engine.data import sets
+from engine.memory import remembered
 from engine.net import zoo
 from engine.types import Arch, Bundle, SlimscopeError
 
@@ -114,7 +114,7 @@ def matching(shapes: Shapes) -> str:
     return next((name for name in zoo.KNOWN if zoo_shapes(name) == shapes), "")
 
 
-@functools.lru_cache(64)
+@remembered
 def zoo_shapes(name: str) -> Shapes:
     """Name -> shape of every tensor of a zoo net, batch-norm's counters left out."""
     skeleton = zoo.skeleton(Arch(name)).state_dict()

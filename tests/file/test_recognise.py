@@ -12,7 +12,8 @@ from engine.figures import count
 from engine.file import recognise
 from engine.file.recognise import mapping, propose, take
 from engine.net import zoo
-from engine.types import Arch, Bundle, Dense, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError
 
 KNOWN = "lenet-300-100"
 

@@ -565,6 +565,15 @@ def test_a_net_that_only_looks_like_one_of_the_zoo_has_no_accuracy_before_its_ow
     assert "weights only" in visit.words
 
 
+def test_a_published_net_is_asked_for_its_scaling_and_measured_on_every_page() -> None:
+    state = {n.replace("fc.", "linear."): t for n, t in zoo.seeded("resnet-32", 1).state_dict().items()}
+    visit = upload(Visit(m=SMALL, r="[]"), "resnet32.th", pickled({"state_dict": state}))
+    assert "Is this file ResNet-32?" in visit.words
+    visit.click("proposal-yes")
+    for page in PAGES:
+        assert "accuracy" in visit.open(page).tiles or page == "distill"
+
+
 def test_other_names_are_shown_with_what_they_are_taken_for() -> None:
     visit = upload(Visit(m=SMALL, r="[]"), "sequence.safetensors", random_net(("0", "2", "4")))
     assert "<td>2.weight</td><td class='text'>fc2.weight</td><td>100 x 300</td>" in visit.html
