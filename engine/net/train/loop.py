@@ -58,9 +58,8 @@ def fit(
     optimizer = make_optimizer(net, plan, parts)
     saved = Checkpoint(checkpoint, net, optimizer, parts)
     at = saved.resume()
-    step = _Step(
-        net, plan, optimizer, loss, parts, project, Kept(net, masks if at.masks is None else at.masks)
-    )
+    kept = Kept(net, masks if at.masks is None else at.masks)
+    step = _Step(net, plan, optimizer, loss, parts, project, kept)
     run = _Run(step, samples, progress or Progress(), saved, prune, watch, watch_every, at)
     for row in at.rows:
         run.progress(at.epoch / plan.epochs, row)
@@ -175,7 +174,7 @@ class _Run:
         self.at.loss += float(value) * len(labels)
 
     def _tell(self, batches: int) -> None:
-        """After a batch that does not end its epoch: a row about 20 times an epoch, and where it is watched."""
+        """After a batch: within an epoch a row about 20 times, and where it is watched."""
         at, last = self.at, self.at.step == self.steps
         passed = at.epoch + at.step / self.steps
         row = {"epoch": passed, "loss": at.loss / at.seen}

@@ -1,4 +1,4 @@
-"""What techniques that train do alike: train on the training part, watch validation, compare before and after."""
+"""What techniques that train do alike: train, watch validation, compare before and after."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 from engine.data.sets import Data, Samples
 from engine.figures import measure
 from engine.net.train import Loss, Plan, Prune, Watch, fit, hard_labels, suited, zero_masks
-from engine.types import Bundle, Dense, Figure, Progress
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Figure, Progress
 
 
 def tune(
@@ -60,7 +61,7 @@ def change(before: Bundle, after: Bundle, samples: Samples) -> tuple[Figure, Fig
     return measure.before_and_after(answers[0], answers[1], samples.labels)
 
 
-def curve(rows: Sequence[Mapping[str, float | str]]) -> pd.DataFrame:
+def curve(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """The series as a table with whole epochs."""
     return pd.DataFrame(rows).astype({"epoch": int})
 
