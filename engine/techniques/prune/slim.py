@@ -16,7 +16,8 @@ from engine.net import channels, zoo
 from engine.net.channels import Group
 from engine.net.train import Loss, Plan, hard_labels
 from engine.recipe import settings
-from engine.recipe.technique import Choice, Slider, technique
+from engine.recipe.knobs import Choice, Slider
+from engine.recipe.technique import Cost, technique
 from engine.types import Arch, Basis, Bundle, Figure, Progress, Report, SlimscopeError
 
 PENALTY, NARROW = "with the penalty", "narrow net"  # the two trainings
@@ -29,7 +30,25 @@ SCALE_COLUMNS = ("layer", "channel", "before", "trained", "kept")
     reference="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, "
     "arXiv 1708.06519",
     page="filters",
-    pictures=("curve", "scales"),
+    stage=310,
+    runs="trains",
+    cost=lambda chosen: Cost(chosen["epochs"] + chosen["tuning"]),
+    locality="model",
+    tables={
+        "curve": ("epoch", "loss", "train accuracy", "validation accuracy", "run"),
+        "scales": SCALE_COLUMNS,
+        "layers": (
+            "layer",
+            "weights",
+            "weights_after",
+            "filters",
+            "kept",
+            "removed",
+            "sparsity",
+            "macs_before",
+            "macs_after",
+        ),
+    },
     presets={
         "gentle": {"sparsity": 0.3},
         "balanced": {"sparsity": 0.5},
@@ -48,6 +67,7 @@ def slim(
             high=0.95,
             step=0.01,
             unit="share of channels removed",
+            percent=True,
             label="Channels removed",
             help="How many of the channels behind batch-norm go: 0.5 takes every second one.",
         ),
