@@ -67,5 +67,9 @@ def curve(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 
 def later(epochs: int) -> Callable[[Mapping[str, float]], dict[str, float]]:
-    """For rows of a training that goes on counting the epochs of those before it."""
+    """For rows of a training that goes on counting the epochs of those before it.
+
+    >>> later(3)({"epoch": 1.0, "loss": 0.5})
+    {'epoch': 4.0, 'loss': 0.5}
+    """
     return lambda row: {**row, "epoch": row["epoch"] + epochs}

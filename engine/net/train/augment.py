@@ -26,5 +26,9 @@ def augment(inputs: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
 
 
 def smaller(inputs: Tensor) -> Tensor:
-    """Images (n, c, h, w) at 3/4 of their height and width."""
+    """Images (n, c, h, w) at 3/4 of their height and width.
+
+    >>> smaller(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 3, 24, 24])
+    """
     return F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)

@@ -72,7 +72,13 @@ def _check(parts: Sequence[Part]) -> None:
 
 
 def zero_masks(net: nn.Module) -> dict[str, Tensor]:
-    """Which weights are kept: for each matrix with exact zeros, 1 where the weight is not zero."""
+    """Which weights are kept: for each matrix with exact zeros, 1 where the weight is not zero.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> layer.weight.data = torch.tensor([[3.0, 0.0]])
+    >>> zero_masks(layer)
+    {'weight': tensor([[1., 0.]])}
+    """
     return {
         name: (p.detach() != 0).to(p.dtype)
         for name, p in net.named_parameters()

@@ -38,7 +38,11 @@ class Plan:
     seed: int = 0
 
     def rate(self, done: float) -> float:
-        """Learning rate when the share `done` (0..1) of the run is over."""
+        """Learning rate when the share `done` (0..1) of the run is over.
+
+        >>> Plan(10, 0.2, schedule="cosine").rate(0.5)
+        0.1
+        """
         first = 1 - self.last_epochs / self.epochs
         if self.last_epochs and done >= first:
             return self.last_rate * 0.5 * (1 + math.cos(math.pi * (done - first) / (1 - first)))
