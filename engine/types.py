@@ -217,7 +217,8 @@ def spread_over(per_group: Tensor, rows: int, columns: int, group: int | None) -
     """Repeat one value per (row, group) over the columns: (rows, groups) -> (rows or 1, columns or 1)."""
     if group is None:
         return per_group.reshape(-1, 1)
-    return per_group.reshape(rows, -1).repeat_interleave(group, dim=1)[:, :columns]
+    # A group may be longer than its row: no more than the row is made of it.
+    return per_group.reshape(rows, -1).repeat_interleave(min(group, columns), dim=1)[:, :columns]
 
 
 @dataclass(frozen=True, eq=False)

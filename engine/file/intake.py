@@ -20,7 +20,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import load_file as map_safetensors
 from torch import Tensor
 
-from engine.file import packfile
+from engine.file import checks, packfile
 from engine.net import zoo
 from engine.types import Arch, Bundle, Dense, SlimscopeError
 
@@ -81,6 +81,10 @@ def read(content: bytes, file_name: str, limit: int = LIMIT) -> tuple[Bundle, tu
 def _taken(raw: dict[str, Any], file_name: str, limit: int, copy: bool) -> tuple[Bundle, tuple[str, ...]]:
     state, notes = _floats(_without_prefix(raw), file_name, limit, copy)
     bundle, verdict = _recognised(state)
+    try:
+        checks.check(bundle)
+    except checks.CheckError as error:
+        raise IntakeError(f"{file_name}: {error}") from None
     return bundle, (verdict, *notes)
 
 
@@ -99,7 +103,7 @@ def _check_size(file_name: str, size: int, limit: int) -> None:
 
 def _unpacked(content: bytes, file_name: str) -> Bundle:
     try:
-        return packfile.unpack(content)
+        return packfile.admit(content)
     except packfile.PackError as error:
         raise IntakeError(f"{file_name}: {error}") from error
 

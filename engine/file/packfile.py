@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.file import codes
+from engine.file import checks, codes
 from engine.types import (
     Arch,
     Basis,
@@ -55,7 +55,17 @@ CHUNK = 1 << 20  # bytes that are copied at a time
 BUFFER = 1 << 16  # bytes that are read at a time, where sections are shorter
 SPOOL = 1 << 24  # bytes that wait in memory, not on disk
 # What reading can meet in bytes that were not written here; each ends as one PackError.
-DAMAGE = (SlimscopeError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error)
+DAMAGE = (
+    SlimscopeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
+HEADER = {"arch": list, "recipe": list, "names": list, "tensors": list, "codings": list, "lengths": list}
 
 
 class PackError(SlimscopeError):
@@ -117,6 +127,25 @@ def unpack(data: bytes, limit: int = AT_ONCE) -> Bundle:
     head = _read_head(file, len(data))
     _check_total(sum(_numbers_in(about) for _, about, _ in head.tensors), limit)
     return Bundle(head.arch, dict(_read_params(file, head)), None, head.lineage)
+
+
+def admit(data: bytes, limit: int = AT_ONCE) -> Bundle:
+    """As `unpack`, of a file that anybody may have written: what it holds can be shown, or is refused.
+
+    Raises PackError as `unpack` does, and with what `engine.file.checks` has against the net. Tensors that
+    do not fit their architecture are refused before memory is taken for them.
+    """
+    try:
+        head = _read_head(BytesIO(data), len(data))
+        shapes = {name: about[1] for name, about, _ in head.tensors}
+        checks.check_net(head.arch, head.lineage, shapes)
+        bundle = unpack(data, limit)
+        checks.check(bundle)
+    except PackError:
+        raise
+    except SlimscopeError as error:
+        raise PackError(f"this .slim file can't be opened: {error}") from None
+    return bundle
 
 
 def sections(bundle: Bundle) -> pd.DataFrame:
@@ -369,7 +398,7 @@ def _groups(name: str, grid: Grid) -> int:
         raise PackError(f"{name!r} of shape {shape} has no axis {axis} with groups of {group}")
     rows = 1 if axis is None else shape[axis]
     columns = math.prod(shape) // max(rows, 1)
-    return rows * (1 if group is None else math.ceil(columns / group))
+    return rows * (1 if group is None else -(-columns // group))
 
 
 def zero_marks(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -488,17 +517,36 @@ def _read_header(packed: bytes) -> dict[str, Any]:
 
 def _check_header(header: dict[str, Any], left: int) -> None:
     """Everything that must hold before memory is taken for a tensor."""
-    names, lengths = header["names"], header["lengths"]
+    for key, kind in HEADER.items():
+        if not isinstance(header.get(key), kind):
+            raise PackError(f"the header of this .slim file is damaged: {key} is no list")
+    names, tensors, lengths = header["names"], header["tensors"], header["lengths"]
     if not all(isinstance(n, str) for n in names) or len(set(names)) != len(names):
         raise PackError("the header of this .slim file names a tensor twice or not at all")
-    whole = [*lengths, *(extent for about in header["tensors"] for extent in _extents(about))]
-    if not all(type(n) is int and 0 <= n <= LARGEST_NET * 4 for n in whole):
+    checks.check_arch_data(header["arch"])
+    for about in tensors:
+        _check_description(about)
+    if not all(isinstance(c, list) and all(isinstance(n, str) for n in c) for c in header["codings"]):
+        raise PackError("the header of this .slim file is damaged: a coding is no name")
+    if not all(_is_count(n) for n in [*lengths, *(n for about in tensors for n in _extents(about))]):
         raise PackError("a length or shape in this .slim file is not a whole number or absurdly large")
-    if any(len(about[1]) > 8 for about in header["tensors"]):
-        raise PackError("a tensor in this .slim file has more than 8 dimensions")
     if sum(lengths) != left or len(lengths) != sum(len(c) for c in header["codings"]):
         raise PackError(f"this .slim file is cut off or too long: {left} bytes left of {sum(lengths)}")
-    _check_total(sum(_numbers_in(about) for about in header["tensors"]), LARGEST_NET)
+    _check_total(sum(_numbers_in(about) for about in tensors), LARGEST_NET)
+
+
+def _check_description(about: Any) -> None:
+    """Refuse what is no list of a kind, a shape of few axes, and what the kind needs."""
+    match about:
+        case [str(), list(shape), *_] if len(shape) > checks.MOST_AXES:
+            raise PackError(f"a tensor in this .slim file has more than {checks.MOST_AXES} dimensions")
+        case [str(), list(), *_]:
+            return
+    raise PackError(f"this .slim file is damaged: a tensor is described as {ascii(about)[:60]}")
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) is int and 0 <= number <= LARGEST_NET * 4
 
 
 def _check_total(total: int, limit: int) -> None:
@@ -539,7 +587,7 @@ def _read_grid(
     name: str, shape: list[int], settings: list[Any], codings: tuple[str, str], cuts: Iterator[bytes]
 ) -> Grid:
     bits, axis, group, scales = settings
-    if not all(n is None or type(n) is int for n in (axis, group)) or type(bits) is not int:
+    if not all(n is None or _is_count(n) for n in (axis, group)) or not _is_count(bits):
         raise PackError(f"bits, axis and group of {name!r} are {bits}, {axis} and {group}")
     coding, stream = codings[0], next(cuts)
     scale = _floats(next(cuts), scales)
