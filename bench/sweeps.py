@@ -24,7 +24,8 @@ from engine.jobs import store, tasks
 from engine.jobs.manager import Manager
 from engine.net import zoo
 from engine.recipe import run, technique
-from engine.types import Bundle, Dense, Progress, Recipe, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Progress, Recipe, SlimscopeError
 
 MODEL, DATA = "lenet-300-100", "mnist"
 RECIPES = 100

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 
@@ -196,88 +196,77 @@ def _step_from(item: object) -> Step:
 # ---------------------------------------------------------------- parameters
 
 
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """A parameter stored as it is: 32-bit floats."""
+class FormatError(SlimscopeError):
+    """A parameter whose parts do not fit together, or bytes that are none; the text names it."""
 
-    values: Tensor
+
+Section = tuple[str, str, "bytes | memoryview"]  # what a run of bytes holds, how it is coded, the bytes
+
+
+class Param(ABC):
+    """A parameter in one format. Each format is one file in `engine.tensor.formats`."""
+
+    kind: ClassVar[str]  # its id in packed files
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.values.shape)
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]: ...
 
+    @abstractmethod
     def decode(self) -> Tensor:
-        return self.values
+        """The values as float32, in `shape`."""
 
+    @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        return {"values": self.values}
+        """The parts as they are stored, by name: integers for codes and zero points, else float32."""
 
+    def settings(self) -> list[Any]:
+        """What must be known beside the shape to read it back, as JSON-ready data."""
+        return []
 
-def spread_over(per_group: Tensor, rows: int, columns: int, group: int | None) -> Tensor:
-    """Repeat one value per (row, group) over the columns: (rows, groups) -> (rows or 1, columns or 1)."""
-    if group is None:
-        return per_group.reshape(-1, 1)
-    # A group may be longer than its row: no more than the row is made of it.
-    return per_group.reshape(rows, -1).repeat_interleave(min(group, columns), dim=1)[:, :columns]
+    @abstractmethod
+    def masked(self, kept: Tensor) -> Param:
+        """Exact zeros where `kept` (its shape) is False, in its own format."""
 
+    @abstractmethod
+    def take(self, axis: int, stays: Tensor) -> Param:
+        """Only the places `stays` (sorted) along the axis, in its own format if possible."""
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """A parameter on an affine grid: value = scale * (code - zero).
+    @abstractmethod
+    def fixed_bits(self) -> int:
+        """Bits with codes at fixed width, and all that belongs to them."""
 
-    `codes` has the parameter's shape (int32). With `axis=None` there is one scale;
-    with `axis=0` one for each row of that axis, and with `group` one for each run of that
-    many consecutive elements inside a row (the last may be shorter).
-    `scale` (float32) and `zero` (int32) are flat, row by row. `bits` is the width of a code.
-    """
+    @abstractmethod
+    def huffman_bits(self) -> int:
+        """Bits with codes at the length of their Huffman codes, table included."""
 
-    codes: Tensor
-    scale: Tensor
-    zero: Tensor
-    bits: int
-    axis: int | None = None
-    group: int | None = None
+    @abstractmethod
+    def entropy_bits(self) -> float:
+        """Order-0 entropy of its best symbol streams, and 32 bits for each float."""
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.codes.shape)
+    def check(self, name: str) -> None:  # noqa: B027  (most formats cannot be inconsistent)
+        """Raise FormatError where the parts do not fit together."""
 
-    @property
-    def rows(self) -> int:
-        return 1 if self.axis is None else self.codes.shape[self.axis]
+    @abstractmethod
+    def sections(self) -> list[Section]:
+        """The parameter as runs of bytes, each in the shortest of its codings."""
 
-    def decode(self) -> Tensor:
-        lead = self.codes if self.axis in (None, 0) else self.codes.movedim(self.axis, 0)
-        matrix = lead.reshape(self.rows, -1)
-        columns = matrix.shape[1]
-        scale = spread_over(self.scale, self.rows, columns, self.group)
-        zero = spread_over(self.zero, self.rows, columns, self.group)
-        values = ((matrix - zero).to(torch.float32) * scale).reshape(lead.shape)
-        return values if self.axis in (None, 0) else values.movedim(0, self.axis).contiguous()
+    @classmethod
+    def numbers_beside(cls, settings: list[Any]) -> int:
+        """How many numbers there are beside the parameter's own, such as scales."""
+        return 0
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {"codes": self.codes, "scale": self.scale, "zero": self.zero}
+    @classmethod
+    @abstractmethod
+    def from_sections(
+        cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
+    ) -> Param:
+        """What `sections` wrote; `cuts` gives the bytes. Raises FormatError for anything else."""
 
-
-@dataclass(frozen=True, eq=False)
-class Book:
-    """A parameter whose values are shared: value = table[code]; codes int32, table float32."""
-
-    codes: Tensor
-    table: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.codes.shape)
-
-    def decode(self) -> Tensor:
-        return self.table[self.codes.long()]
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"codes": self.codes, "table": self.table}
-
-
-Param = Dense | Grid | Book
+    @classmethod
+    def unknown(cls, name: str, codings: Sequence[str]) -> FormatError:
+        text = ", ".join(map(str, codings))
+        return FormatError(f"{name!r} in this .slim file is of an unknown kind: {cls.kind} as {text[:80]}")
 
 
 # ---------------------------------------------------------------- nets
@@ -366,7 +355,7 @@ class Bundle:
         digest = hashlib.sha256(self.arch.key.encode())
         for name in sorted(self.params):
             param = self.params[name]
-            digest.update(f"{name}:{type(param).__name__}:{param.shape}".encode())
+            digest.update(f"{name}:{param.kind.capitalize()}:{param.shape}".encode())
             for tensor in param.tensors().values():
                 digest.update(tensor.detach().contiguous().numpy().data)
         return digest.hexdigest()[:16]

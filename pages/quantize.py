@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.tensor import grids
-from engine.types import Grid, weight_layers
+from engine.tensor.formats import Grid
+from engine.types import weight_layers
 from pages.parts import cached, charts, figures, frame, sensitivity
 from pages.parts.figures import caption
 from pages.parts.frame import Place

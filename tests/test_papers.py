@@ -21,7 +21,8 @@ from engine.net.train import Plan, fit
 from engine.papers import frankle, han, harness, li, narrow
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.techniques.prune import prune_channels
-from engine.types import Basis, Bundle, Cancelled, Dense, Figure, Progress, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Basis, Bundle, Cancelled, Figure, Progress, SlimscopeError
 
 PAPERS = list(papers.PAPERS.values())
 

@@ -25,7 +25,8 @@ from engine.data import sets
 from engine.figures import count, theory
 from engine.net import channels, kinds, zoo
 from engine.net.surgery import replace_layer
-from engine.types import Basis, Bundle, Dense, Figure, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Basis, Bundle, Figure, SlimscopeError
 
 WARM_UP = 10
 REPEATS = 30  # fewer say little about a median

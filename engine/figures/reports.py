@@ -7,7 +7,8 @@ from dataclasses import replace
 import pandas as pd
 
 from engine.figures import count
-from engine.types import Basis, Bundle, Dense, Figure
+from engine.tensor.formats import Dense
+from engine.types import Basis, Bundle, Figure
 
 
 def removed(layers: pd.DataFrame) -> tuple[Figure, Figure]:

@@ -11,17 +11,17 @@ import json
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from engine.figures import count
-from engine.file import codes, packfile
+from engine.file import packfile
 from engine.net import kinds
-from engine.types import Basis, Book, Bundle, Dense, Figure, Grid, Param
+from engine.tensor import codes
+from engine.tensor.formats.bits import FLOAT, bitmask_bits, whole_bytes
+from engine.types import Basis, Bundle, Figure, Param
 
-FLOAT = 32  # bits of a stored real number
 REST = "biases, batch-norm and all else with 4 B a number; no header"
 
 
@@ -54,7 +54,7 @@ def ledger(bundle: Bundle) -> list[Figure]:
         _stored(
             "packed bits + scales",
             bundle,
-            fixed_bits,
+            lambda param: param.fixed_bits(),
             "bits of the grid x weights, up to whole bytes for each tensor, + 4 B a scale + the bits of the "
             "grid a zero point where any is not 0; a shared-value tensor: ceil(log2 k) bits an index + 4 B a "
             "value; other tensors 4 B a number",
@@ -69,7 +69,7 @@ def ledger(bundle: Bundle) -> list[Figure]:
         _stored(
             "Huffman",
             bundle,
-            huffman_bits,
+            lambda param: param.huffman_bits(),
             "each code at the length of its Huffman code + for each used symbol its fixed-width name and "
             "1 B of length, + scales, zero points and values as in packed bits; a tensor of floats as the "
             "smaller of 4 B a number and bitmask + values",
@@ -90,7 +90,7 @@ def entropy_bound(bundle: Bundle) -> Figure:
         "sum of -log2 of each symbol's own frequency in its stream (codes, zero points, positions or gaps) "
         "+ 32 bits a scale, table value and float; left out: names, shapes, frequency tables"
     )
-    return _stored("entropy bound", bundle, entropy_bits, how, whole=False)
+    return _stored("entropy bound", bundle, lambda param: param.entropy_bits(), how, whole=False)
 
 
 def ideal_speedup(bundle: Bundle) -> Figure:
@@ -127,6 +127,7 @@ def _measured(name: str, length: int, how: str) -> Figure:
 def dense_file(bundle: Bundle) -> Figure:
     """Bytes of the net as a dense 32-bit safetensors file, without making it.
 
+    >>> from engine.tensor.formats import Dense
     >>> from engine.types import Arch
     >>> dense_file(Bundle(Arch("bare"), {"w": Dense(torch.zeros(2, 3))})).value
     96
@@ -158,20 +159,7 @@ def _stored(
     return Figure(name, int(total) if whole else total, "B", Basis.MODELLED, f"{how}; {REST}")
 
 
-def _whole_bytes(bits: int) -> int:
-    return -(-bits // 8) * 8
-
-
 # ---------------------------------------------------------------- bits of one tensor, decoded
-
-
-def bitmask_bits(weight: Tensor) -> int:
-    """One bit a weight, up to whole bytes, and 32 a non-zero one.
-
-    >>> bitmask_bits(torch.tensor([[0.0, 1.0, 0.0]]))
-    40
-    """
-    return _whole_bytes(weight.numel()) + FLOAT * int((weight != 0).sum())
 
 
 def csr_bits(weight: Tensor) -> int:
@@ -189,68 +177,4 @@ def cut_bits(weight: Tensor) -> int:
 def codebook_bits(weight: Tensor) -> int:
     """A table of the different values and an index for each weight, or the weights if that is less."""
     k = len(torch.unique(weight))
-    return min(FLOAT * k + _whole_bytes(weight.numel() * codes.width(k)), FLOAT * weight.numel())
-
-
-# ---------------------------------------------------------------- bits of one parameter, as stored
-
-
-def fixed_bits(param: Param) -> int:
-    """Codes at fixed width with their scales or table; a grid too narrow for its codes is widened."""
-    match param:
-        case Dense():
-            return FLOAT * param.values.numel()
-        case Grid():
-            return _whole_bytes(param.codes.numel() * _grid_width(param)) + _grid_rest(param)
-        case Book():
-            width = codes.width(len(param.table))
-            return _whole_bytes(param.codes.numel() * width) + FLOAT * len(param.table)
-
-
-def _grid_width(grid: Grid) -> int:
-    """The grid's bits; one more where sign x scale (codes -1 and 1) also has pruned zeros."""
-    return max(grid.bits, codes.width(len(torch.unique(grid.codes))))
-
-
-def _grid_rest(grid: Grid) -> int:
-    points = _whole_bytes(grid.zero.numel() * grid.bits) if bool((grid.zero != 0).any()) else 0
-    return FLOAT * grid.scale.numel() + points
-
-
-def huffman_bits(param: Param) -> int:
-    """Codes at the length of their Huffman codes, and the table that says which is which."""
-    match param:
-        case Dense():
-            values = param.values
-            return (
-                min(FLOAT * values.numel(), bitmask_bits(values)) if values.dim() >= 2 else fixed_bits(param)
-            )
-        case Grid():
-            return huffman_stream_bits(param.codes, _grid_width(param)) + _grid_rest(param)
-        case Book():
-            width = codes.width(len(param.table))
-            return huffman_stream_bits(param.codes, width) + FLOAT * len(param.table)
-
-
-def huffman_stream_bits(symbols: Tensor, width: int) -> int:
-    """A stream of codes under Huffman, and width + 8 bits of table for each symbol that occurs."""
-    counts = codes.counted(symbols.reshape(-1).numpy()).counts
-    body = int((counts * codes.huffman_lengths(counts)).sum())
-    return _whole_bytes(body) + _whole_bytes(len(counts) * (width + 8))
-
-
-def entropy_bits(param: Param) -> float:
-    """Order-0 entropy of the best symbol streams of a parameter and 32 bits for each float."""
-    match param:
-        case Dense():
-            values = param.values.detach().contiguous().reshape(-1).numpy()
-            raw = FLOAT * len(values)
-            if param.values.dim() < 2 or np.count_nonzero(values) == len(values):
-                return raw
-            marks = packfile.zero_marks(values)
-            return min(raw, codes.ideal_bits(marks) + FLOAT * int((marks == 1).sum()))
-        case Grid():
-            best = min(codes.ideal_bits(stream) for stream in packfile.grid_streams(param).values())
-            return best + codes.ideal_bits(param.zero.numpy()) + FLOAT * param.scale.numel()
-        case Book():
-            return codes.ideal_bits(param.codes.reshape(-1).numpy()) + FLOAT * len(param.table)
+    return min(FLOAT * k + whole_bytes(weight.numel() * codes.width(k)), FLOAT * weight.numel())

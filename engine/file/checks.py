@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.net import kinds, surgery, zoo
 from engine.recipe import technique
-from engine.types import Arch, Book, Bundle, Dense, Grid, Param, Recipe, SlimscopeError
+from engine.types import Arch, Bundle, Param, Recipe, SlimscopeError
 
 MOST_TENSORS = 10_000
 MOST_AXES = 8
@@ -25,7 +25,6 @@ MOST_STEPS = 200  # of a lineage: a file that is opened and compressed again has
 LONGEST_NAME = 300  # characters
 DEEPEST_NAME = 12  # dots in the name of a layer: one that is split is split again inside
 LARGEST_VALUE = 1e12  # squares of larger numbers overflow 32-bit floats where they are added up
-WIDEST_CODE = 16  # bits
 WHOLE = range(1 << 31)  # what a number in an edit may be
 # What torch raises where layers do not fit together.
 UNFIT = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
@@ -209,37 +208,21 @@ def _answers(net: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _check_numbers(name: str, param: Param) -> None:
-    match param:
-        case Dense():
-            _check_values(name, "", param.values)
-        case Book():
-            _check_values(name, "the table of ", param.table)
-        case Grid():
-            _check_grid(name, param)
+    stored = {part: tensor for part, tensor in param.tensors().items() if tensor.is_floating_point()}
+    for part, tensor in stored.items():
+        _check_values(f"{part} of" if len(param.tensors()) > 1 else "", name, tensor)
+    if len(stored) < len(param.tensors()):
+        _check_values("", name, param.decode())  # codes and scales may be sound, and their products too large
 
 
-def _check_values(name: str, part: str, values: Tensor) -> None:
+def _check_values(part: str, name: str, values: Tensor) -> None:
+    whose = f"{part} tensor {name!r}".strip()
     low, high = (float(end) for end in values.aminmax())  # NaN is passed on; nothing is copied
     if not (math.isfinite(low) and math.isfinite(high)):
         bad = int((~torch.isfinite(values)).sum())
-        raise CheckError(f"{part}tensor {name!r} holds {bad:,} values that are NaN or infinite")
+        raise CheckError(f"{whose} holds {bad:,} values that are NaN or infinite")
     if (largest := max(-low, high)) > LARGEST_VALUE:
-        raise CheckError(
-            f"{part}tensor {name!r} holds {largest:g}: allowed are values up to {LARGEST_VALUE:g}"
-        )
-
-
-def _check_grid(name: str, grid: Grid) -> None:
-    if not 1 <= grid.bits <= WIDEST_CODE:
-        raise CheckError(f"tensor {name!r} has codes of {grid.bits} bits: allowed are 1 to {WIDEST_CODE}")
-    _check_values(name, "the scales of ", grid.scale)
-    if float(grid.scale.min()) <= 0:
-        raise CheckError(f"a scale of tensor {name!r} is {float(grid.scale.min()):g}: allowed is above 0")
-    largest = max(abs(int(end)) for part in (grid.codes, grid.zero) for end in part.aminmax())
-    if largest > 1 << grid.bits:
-        raise CheckError(f"a code of tensor {name!r} is {largest:,}: that is more than {grid.bits} bits hold")
-    if (reach := float(grid.scale.max()) * 2 * largest) > 2 * LARGEST_VALUE:
-        raise CheckError(f"tensor {name!r} holds up to {reach:g}: allowed are values up to {LARGEST_VALUE:g}")
+        raise CheckError(f"{whose} holds {largest:g}: allowed are values up to {LARGEST_VALUE:g} in size")
 
 
 def _check_answers(bundle: Bundle) -> None:

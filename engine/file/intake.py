@@ -22,7 +22,8 @@ from torch import Tensor
 
 from engine.file import checks, packfile
 from engine.net import zoo
-from engine.types import Arch, Bundle, Dense, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError
 
 LIMIT = int(os.environ.get("SLIMSCOPE_LIMIT", 500_000_000))  # bytes, of the file and of the tensors in it
 SUFFIXES = (".safetensors", ".pt", ".pth", ".slim")

@@ -17,33 +17,21 @@ import struct
 import tempfile
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.file import checks, codes
-from engine.types import (
-    Arch,
-    Basis,
-    Book,
-    Bundle,
-    Dense,
-    Figure,
-    Grid,
-    Param,
-    Recipe,
-    SlimscopeError,
-    spread_over,
-)
+from engine.file import checks
+from engine.tensor.formats import of_kind
+from engine.tensor.formats.numbers import numbers
+from engine.types import Arch, Basis, Bundle, Figure, FormatError, Param, Recipe, SlimscopeError
 
 MAGIC = b"SLIM"
 VERSION = 1
@@ -107,6 +95,7 @@ def pack(bundle: Bundle) -> bytes:
     tensors that `unpack` would not take back: wrong types, parts that do not fit together, or
     more than AT_ONCE numbers.
 
+    >>> from engine.tensor.formats import Dense
     >>> from engine.types import Arch
     >>> b = Bundle(Arch("bare"), {"w": Dense(torch.zeros(100, 100))})
     >>> len(pack(b)) < 200
@@ -137,8 +126,7 @@ def admit(data: bytes, limit: int = AT_ONCE) -> Bundle:
     """
     try:
         head = _read_head(BytesIO(data), len(data))
-        shapes = {name: about[1] for name, about, _ in head.tensors}
-        checks.check_net(head.arch, head.lineage, shapes)
+        checks.check_net(head.arch, head.lineage, {name: about[1] for name, about, _ in head.tensors})
         bundle = unpack(data, limit)
         checks.check(bundle)
     except PackError:
@@ -323,48 +311,22 @@ def _put(
 
 def _checksum(param: Param, checksum: int) -> int:
     for tensor in param.tensors().values():
-        checksum = zlib.crc32(_numbers(tensor).data, checksum)
+        checksum = zlib.crc32(numbers(tensor).data, checksum)
     return checksum
-
-
-def _numbers(tensor: Tensor) -> NDArray[Any]:
-    """A tensor's numbers, flat, in the file's byte order (little-endian)."""
-    flat = tensor.detach().contiguous().numpy().reshape(-1)
-    return np.ascontiguousarray(flat, flat.dtype.newbyteorder("<"))
-
-
-def _raw(numbers: NDArray[Any]) -> memoryview:
-    return numbers.view(np.uint8).data
 
 
 def _description(param: Param) -> list[Any]:
     """Kind, shape, and what else must be known before the sections can be read."""
-    match param:
-        case Dense():
-            return ["dense", list(param.shape)]
-        case Grid():
-            return ["grid", list(param.shape), param.bits, param.axis, param.group, len(param.scale)]
-        case Book():
-            return ["book", list(param.shape), len(param.table)]
+    return [param.kind, list(param.shape), *param.settings()]
 
 
 def _write(name: str, param: Param) -> list[Section]:
     _check_types(name, param)
-    check(name, param)
-    match param:
-        case Dense():
-            return _write_dense(name, _numbers(param.values), len(param.shape))
-        case Grid():
-            return [
-                Section(name, "codes", *_write_codes(param)),
-                Section(name, "scales", "raw", _raw(_numbers(param.scale))),
-                Section(name, "zero points", *codes.encode(_numbers(param.zero))),
-            ]
-        case Book():
-            return [
-                Section(name, "codes", *codes.encode(_numbers(param.codes))),
-                Section(name, "table", "raw", _raw(_numbers(param.table))),
-            ]
+    try:
+        param.check(name)
+    except FormatError as error:
+        raise PackError(str(error)) from None
+    return [Section(name, *section) for section in param.sections()]
 
 
 def _check_types(name: str, param: Param) -> None:
@@ -372,89 +334,6 @@ def _check_types(name: str, param: Param) -> None:
         wanted = torch.int32 if part in ("codes", "zero") else torch.float32
         if tensor.dtype != wanted:
             raise PackError(f"{part} of {name!r} are {tensor.dtype}: a file holds {wanted}")
-
-
-def check(name: str, param: Param) -> None:
-    """Refuse a parameter whose parts do not fit together, with PackError."""
-    match param:
-        case Grid():
-            flat = param.scale.dim() == 1 and param.zero.shape == param.scale.shape
-            if not flat or len(param.scale) != _groups(name, param):
-                raise PackError(
-                    f"{name!r} has scales {tuple(param.scale.shape)}, zero points {tuple(param.zero.shape)}: "
-                    f"codes {param.shape}, axis {param.axis}, group {param.group} need {_groups(name, param)}"
-                )
-        case Book():
-            used = param.codes.numel() > 0
-            inside = not used or 0 <= int(param.codes.min()) <= int(param.codes.max()) < len(param.table)
-            if param.table.dim() != 1 or not inside:
-                raise PackError(f"a code of {name!r} is outside of its table of {len(param.table)} values")
-
-
-def _groups(name: str, grid: Grid) -> int:
-    """How many scales a grid of this shape has."""
-    shape, axis, group = grid.shape, grid.axis, grid.group
-    if (axis is not None and not 0 <= axis < len(shape)) or (group is not None and group < 1):
-        raise PackError(f"{name!r} of shape {shape} has no axis {axis} with groups of {group}")
-    rows = 1 if axis is None else shape[axis]
-    columns = math.prod(shape) // max(rows, 1)
-    return rows * (1 if group is None else -(-columns // group))
-
-
-def zero_marks(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """What each of the float32 values (n,) is: 0 exact zero, 1 another number, 2 the negative zero."""
-    pattern = values.view(np.uint32)
-    marks: NDArray[np.uint8] = (pattern != 0).astype(np.uint8)
-    marks[pattern == 1 << 31] = 2
-    return marks
-
-
-def _write_dense(name: str, values: NDArray[Any], dimensions: int) -> list[Section]:
-    if dimensions > 1 and np.count_nonzero(values) < len(values):
-        marks = zero_marks(values)
-        sparse = [
-            Section(name, "positions", *codes.encode(marks)),
-            Section(name, "values", "survivors", _raw(values[marks == 1])),
-        ]
-        if sum(len(s.data) for s in sparse) < values.nbytes:
-            return sparse
-    return [Section(name, "values", "raw", _raw(values))]
-
-
-def grid_streams(grid: Grid) -> dict[str, NDArray[np.integer]]:
-    """The integer streams that a grid's codes may be written as: name -> (n,) symbols.
-
-    `codes` as they are; where zero points differ, also `steps` = code - zero point, in which
-    an exact zero is the same symbol everywhere.
-    """
-    flat = _numbers(grid.codes)
-    zero = _numbers(grid.zero)
-    if len(flat) == 0 or len(zero) < 2 or int(zero.min()) == int(zero.max()):
-        return {"codes": flat}
-    return {
-        "codes": flat,
-        "steps": flat.astype(np.int64) - _zero_points(grid.shape, grid.zero, grid.axis, grid.group),
-    }
-
-
-def _zero_points(shape: Sequence[int], zero: Tensor, axis: int | None, group: int | None) -> codes.Ints:
-    """The zero point of every code, in the order of the codes: (n,)."""
-    rows = 1 if axis is None else shape[axis]
-    columns = math.prod(shape) // max(rows, 1)
-    lead = 0 if axis is None else axis
-    moved = [shape[lead], *(s for i, s in enumerate(shape) if i != lead)]
-    each = spread_over(zero, rows, columns, group).expand(rows, columns).reshape(moved)
-    spread: codes.Ints = _numbers(each.movedim(0, lead)).astype(np.int64)
-    return spread
-
-
-def _write_codes(grid: Grid) -> tuple[str, bytes]:
-    written = [
-        (coding if name == "codes" else f"{name} {coding}", data)
-        for name, stream in grid_streams(grid).items()
-        for coding, data in [codes.encode(stream)]
-    ]
-    return min(written, key=lambda pair: len(pair[1]))
 
 
 # ---------------------------------------------------------------- reading
@@ -467,6 +346,8 @@ def _damage() -> Iterator[None]:
         yield
     except PackError:
         raise
+    except FormatError as error:
+        raise PackError(str(error)) from None
     except DAMAGE as error:
         raise PackError(f"this .slim file is damaged or cut off: {error}") from None
 
@@ -556,66 +437,15 @@ def _check_total(total: int, limit: int) -> None:
 
 def _numbers_in(about: list[Any]) -> int:
     """Numbers in a tensor, its scales or its table."""
-    count: int = math.prod(about[1]) + (about[-1] if about[0] in ("grid", "book") else 0)
+    count: int = math.prod(about[1]) + of_kind(about[0]).numbers_beside(about[2:])
     return count
 
 
 def _extents(about: list[Any]) -> list[Any]:
-    """The shape, and the length of the scales or the table behind it."""
-    return [*about[1], *about[-1:]] if about[0] in ("grid", "book") else list(about[1])
+    """The shape, and how many numbers are beside it."""
+    return [*about[1], of_kind(about[0]).numbers_beside(about[2:])]
 
 
 def _read_param(name: str, about: list[Any], codings: list[str], cuts: Iterator[bytes]) -> Param:
-    count = math.prod(about[1])
-    match about, codings:
-        case ["dense", shape], ["raw"]:
-            return Dense(_floats(next(cuts), count).reshape(shape))
-        case ["dense", shape], [coding, "survivors"]:
-            marks = codes.decode(coding, next(cuts), count)
-            return Dense(_survivors(marks, next(cuts)).reshape(shape))
-        case ["grid", shape, *settings], [coding, "raw", zeros]:
-            return _read_grid(name, shape, settings, (coding, zeros), cuts)
-        case ["book", shape, length], [coding, "raw"]:
-            flat = codes.decode(coding, next(cuts), count)
-            book = Book(_integers(flat).reshape(shape), _floats(next(cuts), length))
-            check(name, book)
-            return book
-    raise PackError(f"{name!r} in this .slim file is of an unknown kind: {about[0]} as {', '.join(codings)}")
-
-
-def _read_grid(
-    name: str, shape: list[int], settings: list[Any], codings: tuple[str, str], cuts: Iterator[bytes]
-) -> Grid:
-    bits, axis, group, scales = settings
-    if not all(n is None or _is_count(n) for n in (axis, group)) or not _is_count(bits):
-        raise PackError(f"bits, axis and group of {name!r} are {bits}, {axis} and {group}")
-    coding, stream = codings[0], next(cuts)
-    scale = _floats(next(cuts), scales)
-    zero = _integers(codes.decode(codings[1], next(cuts), scales))
-    # Checked without codes first: the zero points are spread over them.
-    hollow = torch.empty(shape, dtype=torch.int32, device="meta")
-    check(name, Grid(hollow, scale, zero, bits, axis, group))
-    flat = codes.decode(coding.removeprefix("steps "), stream, math.prod(shape))
-    if coding.startswith("steps "):
-        flat = flat + _zero_points(shape, zero, axis, group)
-    return Grid(_integers(flat).reshape(shape), scale, zero, bits, axis, group)
-
-
-def _floats(data: bytes, count: int) -> Tensor:
-    if len(data) != 4 * count:
-        raise PackError(f"{count} 32-bit numbers take {4 * count} bytes, not {len(data)}")
-    return torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32))
-
-
-def _survivors(marks: codes.Ints, data: bytes) -> Tensor:
-    if len(marks) and not 0 <= int(marks.min()) <= int(marks.max()) <= 2:
-        raise PackError("a position in this .slim file is neither zero nor a number")
-    values = np.where(marks == 2, np.float32(-0.0), np.float32(0.0))
-    values[marks == 1] = _floats(data, int((marks == 1).sum())).numpy()
-    return torch.from_numpy(values)
-
-
-def _integers(numbers: codes.Ints) -> Tensor:
-    if len(numbers) and not -(1 << 31) <= int(numbers.min()) <= int(numbers.max()) < 1 << 31:
-        raise PackError("a code in this .slim file does not fit into 32 bits")
-    return torch.from_numpy(numbers.astype(np.int32))
+    kind, shape, *settings = about
+    return of_kind(kind).from_sections(name, shape, settings, codings, cuts)

@@ -20,9 +20,10 @@ from torch import Tensor
 from engine.figures import count
 from engine.recipe import technique
 from engine.recipe.technique import Layers, PerLayer
+from engine.tensor.formats import Dense
 from engine.tensor.histogram import index_of
 from engine.tensor.index import Index
-from engine.types import Arch, Bundle, Dense, Report, SlimscopeError, Step, weight_layers
+from engine.types import Arch, Bundle, Report, SlimscopeError, Step, weight_layers
 
 LARGE = 1 << 21  # weights; compressing more of them whole takes longer than an eye waits
 SHOWN = 1 << 20  # weights of a layer that are looked at

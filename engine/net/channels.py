@@ -26,7 +26,8 @@ from torch.nn import functional as F
 
 from engine.net import kinds, zoo
 from engine.tensor import masks
-from engine.types import Arch, Book, Bundle, Dense, Grid, Param, SlimscopeError, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def keep(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
     for name, axes in removed.items():
         for axis, places in axes.items():
             stays = torch.tensor([i for i in range(params[name].shape[axis]) if i not in places])
-            params[name] = _cut(params[name], axis, stays)
+            params[name] = params[name].take(axis, stays)
             (inputs if axis else outputs)[name.rpartition(".")[0]] = len(stays)
     pads = _pads_left(trace, known, kept)
     return bundle.become(params, bundle.arch.edit("narrow", outputs=outputs, inputs=inputs, pads=pads))
@@ -322,25 +323,6 @@ def _pads_left(
             left[pad.block][0] -= len(pad.before & channels)
             left[pad.block][1] -= len(pad.after & channels)
     return left
-
-
-def _cut(param: Param, axis: int, stays: Tensor) -> Param:
-    """The parameter with only the places `stays` (sorted) along the axis, in its own form if possible."""
-    match param:
-        case Book():
-            return Book(param.codes.index_select(axis, stays), param.table)
-        case Grid() if param.group is None or param.axis == axis:
-            scale, zero = (_cut_scales(param, axis, stays, values) for values in (param.scale, param.zero))
-            codes = param.codes.index_select(axis, stays)
-            return Grid(codes, scale, zero, param.bits, param.axis, param.group)
-    return Dense(param.decode().index_select(axis, stays))
-
-
-def _cut_scales(grid: Grid, axis: int, stays: Tensor, values: Tensor) -> Tensor:
-    """Scales or zero points (flat, row by row) of the rows that stay."""
-    if grid.axis != axis:
-        return values
-    return values.reshape(grid.rows, -1).index_select(0, stays).flatten()
 
 
 # ---------------------------------------------------------------- which channel goes where

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.tensor.affine import affine_from_range, code_range
-from engine.types import Grid, SlimscopeError, spread_over
+from engine.tensor.formats import Grid
+from engine.tensor.formats.affine import spread_over
+from engine.types import SlimscopeError
 
 GRANULARITIES = ("tensor", "channel", "group")
 RANGES = ("minmax", "percentile", "mse")

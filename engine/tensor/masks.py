@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.tensor.grids import sum_of_squares
-from engine.types import Book, Dense, Grid, Param, SlimscopeError, spread_over
+from engine.types import Param, SlimscopeError
 
 UNITS = ("element", "block", "kernel", "filter", "channel")
 NORMS = {"l1": 1, "l2": 2}
@@ -322,35 +322,4 @@ def remove(param: Param, kept: Tensor) -> Param:
     """
     if bool(kept.all()):
         return param
-    match param:
-        case Grid():
-            zero = _zero_codes(param)
-            return Grid(
-                torch.where(kept, param.codes, zero),
-                param.scale,
-                param.zero,
-                param.bits,
-                param.axis,
-                param.group,
-            )
-        case Book():
-            table, code = _with_zero(param.table)
-            return Book(torch.where(kept, param.codes, code), table)
-    return Dense(torch.where(kept, param.values, 0.0))
-
-
-def _zero_codes(grid: Grid) -> Tensor:
-    """The code that decodes to zero at each place: (codes.shape)."""
-    axis = grid.axis or 0
-    lead = grid.codes.movedim(axis, 0)
-    columns = lead.numel() // grid.rows
-    spread = spread_over(grid.zero, grid.rows, columns, grid.group).to(grid.codes.dtype)
-    return spread.expand(grid.rows, columns).reshape(lead.shape).movedim(0, axis)
-
-
-def _with_zero(table: Tensor) -> tuple[Tensor, int]:
-    """A table that holds zero, and where."""
-    at = (table == 0).nonzero().flatten()
-    if len(at):
-        return table, int(at[0])
-    return torch.cat([table, table.new_zeros(1)]), len(table)
+    return param.masked(kept)

@@ -21,7 +21,8 @@ from engine.figures.latency import Pace
 from engine.net import channels, zoo
 from engine.recipe import technique
 from engine.recipe.run import run
-from engine.types import Arch, Basis, Bundle, Dense, Figure, Grid, Recipe, SlimscopeError, weight_layers
+from engine.tensor.formats import Dense, Grid
+from engine.types import Arch, Basis, Bundle, Figure, Recipe, SlimscopeError, weight_layers
 from pages.parts import cached
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -17,9 +17,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from engine.figures import theory
-from engine.file import codes, packfile
+from engine.file import packfile
 from engine.net import zoo
-from engine.types import Arch, Basis, Book, Bundle, Dense, Figure, Grid, SlimscopeError
+from engine.tensor import codes
+from engine.tensor.formats import Book, Dense, Grid, bits
+from engine.types import Arch, Basis, Bundle, Figure, SlimscopeError
 
 ROWS = {
     "dense file of the original": Basis.MEASURED,
@@ -114,13 +116,13 @@ def test_measured_rows_are_lengths_of_files() -> None:
 
 def test_zero_points_count_only_where_there_are_any() -> None:
     rows = integers([[0, 3], [1, 2]])
-    assert theory.fixed_bits(grid(rows, 2)) == 8 + 32
-    assert theory.fixed_bits(grid(rows, 2, zero=1)) == 8 + 32 + 8
+    assert grid(rows, 2).fixed_bits() == 8 + 32
+    assert grid(rows, 2, zero=1).fixed_bits() == 8 + 32 + 8
 
 
 def test_pruned_signs_need_a_second_bit() -> None:
-    assert theory.fixed_bits(grid(integers([[-1, 1] * 4]), 1)) == 8 + 32
-    assert theory.fixed_bits(grid(integers([[-1, 0, 1, 1] * 2]), 1)) == 16 + 32
+    assert grid(integers([[-1, 1] * 4]), 1).fixed_bits() == 8 + 32
+    assert grid(integers([[-1, 0, 1, 1] * 2]), 1).fixed_bits() == 16 + 32
 
 
 def test_kernels_are_cut_by_output_and_input_channel() -> None:
@@ -166,7 +168,7 @@ def test_huffman_lies_between_entropy_and_one_bit_more(symbols: list[int]) -> No
     body = heap_bits(symbols)
     k, n = len(set(symbols)), len(symbols)
     stream = torch.tensor(symbols, dtype=torch.int32)
-    assert theory.huffman_stream_bits(stream, 6) == -(-body // 8) * 8 + -(-k * 14 // 8) * 8
+    assert bits.huffman_stream_bits(stream, 6) == -(-body // 8) * 8 + -(-k * 14 // 8) * 8
     entropy = codes.entropy_bits(codes.counted(stream.numpy()).counts)
     assert entropy - 1e-6 <= body <= entropy + n
     assert body <= n * max(codes.width(k), 1)
@@ -206,7 +208,7 @@ def test_no_file_is_smaller_than_its_entropy_and_no_width_than_its_symbols(
     for name in ("grid", "book"):
         param = net.params[name]
         stream = param.tensors()["codes"]
-        assert theory.fixed_bits(param) >= stream.numel() * codes.width(len(stream.unique()))
+        assert param.fixed_bits() >= stream.numel() * codes.width(len(stream.unique()))
 
 
 def test_the_file_of_a_real_net_comes_within_three_percent_of_its_bound() -> None:

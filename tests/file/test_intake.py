@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from engine.file import packfile
 from engine.file.intake import IntakeError, find, read
 from engine.net import zoo
-from engine.types import Bundle, Dense
+from engine.tensor.formats import Dense
+from engine.types import Bundle
 
 State = dict[str, Any]
 

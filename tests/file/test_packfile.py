@@ -22,7 +22,8 @@ from torch import Tensor
 from engine.file import packfile
 from engine.file.packfile import PackError, pack, unpack
 from engine.net import zoo
-from engine.types import Arch, Basis, Book, Bundle, Dense, Grid, Param, Recipe, SlimscopeError, Step
+from engine.tensor.formats import Book, Dense, Grid
+from engine.types import Arch, Basis, Bundle, Param, Recipe, SlimscopeError, Step
 
 REPOSITORY = Path(packfile.__file__).parent.parent.parent
 SHAPES = st.one_of(
@@ -238,7 +239,7 @@ def test_size_is_measured_on_the_written_file() -> None:
 
 def test_size_refuses_a_file_that_does_not_give_the_net_back(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = only(Dense(torch.ones(2, 2)))
-    monkeypatch.setattr(packfile, "_floats", lambda data, count: -torch.ones(count))
+    monkeypatch.setattr("engine.tensor.formats.dense.floats", lambda data, count: -torch.ones(count))
     with pytest.raises(PackError, match="does not give the net back: values of w"):
         packfile.size(bundle)
 

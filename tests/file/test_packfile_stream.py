@@ -17,7 +17,8 @@ from test_packfile import BUNDLES
 
 from engine.file import packfile
 from engine.file.packfile import PackError, pack, read, unpack, verify, write
-from engine.types import Arch, Book, Bundle, Dense, Grid, Param, Recipe, Step
+from engine.tensor.formats import Book, Dense, Grid
+from engine.types import Arch, Bundle, Param, Recipe, Step
 
 BARE, EMPTY = Arch("bare"), Recipe()
 ONE = torch.zeros(1, dtype=torch.int32)

@@ -18,9 +18,10 @@ from engine.figures import count
 from engine.file import packfile
 from engine.jobs import layerwise, store, streaming
 from engine.recipe import run, technique
+from engine.tensor.formats import Dense
 from engine.tensor.histogram import CoarseIndex, RefinedIndex, index_of
 from engine.tensor.index import Index
-from engine.types import Arch, Bundle, Cancelled, Dense, Progress, Recipe, SlimscopeError, Step
+from engine.types import Arch, Bundle, Cancelled, Progress, Recipe, SlimscopeError, Step
 
 SHAPES = {"a.weight": (40, 30), "b.weight": (64, 20), "b.bias": (64,), "c.weight": (8, 4, 3, 3)}
 

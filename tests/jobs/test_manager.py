@@ -22,7 +22,7 @@ from engine.net import zoo
 from engine.recipe import run, technique
 from engine.types import Progress, Recipe, SlimscopeError, Step
 
-WORKER = (sys.executable, str(Path(__file__).with_name("job_worker.py")))
+WORKER = (sys.executable, job_worker.__file__)
 FOREVER = {"rows": 2, "wait": True}
 STOPS_WITHIN = 5.0  # seconds: the requirement is 1, the rest is for a machine that does other things
 LEARN = Recipe((Step("learn", {"epochs": 4}),))

@@ -20,7 +20,8 @@ from sqlalchemy.pool import QueuePool
 from engine.file import packfile
 from engine.jobs import store
 from engine.net import zoo
-from engine.types import Basis, Bundle, Dense, Figure, Grid, Report, SlimscopeError, Step
+from engine.tensor.formats import Dense, Grid
+from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,8 @@ from engine.net import channels, kinds, zoo
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.types import Arch, Book, Bundle, Dense, Grid, SlimscopeError, weight_layers
+from engine.tensor.formats import Book, Dense, Grid
+from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
 NETS = ("lenet-300-100", "lenet-5", "lenet-5-small", "vgg-small", "resnet-8", "resnet-20")
 

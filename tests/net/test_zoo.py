@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 from engine.data import sets
 from engine.figures import count, measure
 from engine.net import kinds, zoo
-from engine.types import Arch, Bundle, Dense, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError
 
 
 def untrained(name: str) -> Bundle:

@@ -21,7 +21,8 @@ from engine.jobs import store
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.run import run
-from engine.types import Arch, Bundle, Dense, Recipe, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, Recipe, SlimscopeError
 from pages.parts import figures, live, serve
 from pages.parts.live import Look, Moving
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from engine.tensor import kmeans as module
+from engine.tensor.formats import Book
 from engine.tensor.histogram import CoarseIndex
 from engine.tensor.index import TensorIndex
 from engine.tensor.kmeans import assign, kmeans
-from engine.types import Book, SlimscopeError
+from engine.types import SlimscopeError
 
 number = st.floats(-3, 3, width=32) | st.sampled_from([0.0, -0.0, 0.5, 1.0, 1e-45, -1e-45, 1.0000001])
 few = st.lists(number, min_size=1, max_size=9).map(lambda v: torch.tensor(v, dtype=torch.float32))

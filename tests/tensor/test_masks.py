@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from engine.tensor import grids, masks
-from engine.types import Book, Dense, Grid, SlimscopeError
+from engine.tensor.formats import Book, Dense, Grid
+from engine.types import SlimscopeError
 
 shares = st.floats(0.0, 1.0)
 # Few different values, so that ties and zeros are common.

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from engine.data.sets import ASSETS
 from engine.net import surgery
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron, ResNet, RowLSTM
-from engine.types import Arch, Bundle, Dense, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError
 
 MODELS = ASSETS / "models"
 COUNTER = "num_batches_tracked"  # batch-norm's counter: no prediction depends on it

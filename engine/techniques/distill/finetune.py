@@ -15,7 +15,8 @@ from engine.net import zoo
 from engine.net.train import Plan, fit, suited, zero_masks
 from engine.recipe import settings
 from engine.recipe.technique import Choice, technique
-from engine.types import Bundle, Dense, Progress, Report
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Progress, Report
 
 
 @technique(

@@ -15,7 +15,8 @@ from engine.net.surgery import get_layer
 from engine.recipe import settings
 from engine.recipe.technique import Choice, PerLayer, Slider, technique
 from engine.tensor import factors
-from engine.types import Basis, Book, Bundle, Dense, Figure, Grid, Param, Report, weight_layers
+from engine.tensor.formats import Book, Dense, Grid
+from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
 DEFAULT_RANK = 16
 

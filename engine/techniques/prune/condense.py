@@ -16,7 +16,8 @@ from engine.net import kinds, zoo
 from engine.net.train import Plan, fit, suited, zero_masks
 from engine.recipe import settings
 from engine.recipe.technique import Slider, technique
-from engine.types import Bundle, Dense, Figure, Progress, Report, SlimscopeError, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Figure, Progress, Report, SlimscopeError, weight_layers
 
 LAYER_COLUMNS = ("layer", "weights", "weights_after", "groups", "inputs", "read", "macs_before", "macs_after")
 READ_COLUMNS = ("layer", "group", "channel", "size", "kept")

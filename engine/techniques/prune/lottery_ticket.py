@@ -20,7 +20,8 @@ from engine.net.train import Plan, fit, suited
 from engine.recipe import settings
 from engine.recipe.technique import Choice, Slider, Toggle, technique
 from engine.tensor import masks
-from engine.types import Basis, Bundle, Dense, Figure, Progress, Report, SlimscopeError, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Basis, Bundle, Figure, Progress, Report, SlimscopeError, weight_layers
 
 BATCH = 60
 WATCH_EVERY = 100  # iterations between two looks at the validation loss

@@ -23,7 +23,8 @@ from engine.net.surgery import get_layer
 from engine.recipe import settings
 from engine.recipe.technique import Choice, PerLayer, SettingError, Slider, Toggle, technique
 from engine.tensor import lars
-from engine.types import Basis, Bundle, Dense, Figure, Param, Report, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
 POINTS = 10  # places of an image at most that a convolution is fitted at (He 2017)
 CHECKED = 4  # for so many images that layers are fitted on, one more tells the error

@@ -18,7 +18,8 @@ from engine.net.train import Plan, fit, suited, zero_masks
 from engine.recipe import settings
 from engine.recipe.technique import Choice, Slider, technique
 from engine.tensor import masks, schedules
-from engine.types import Bundle, Dense, Progress, Report, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Progress, Report, weight_layers
 
 INTERVAL = 100  # batches between two prunings while the net trains
 OVER = 0.75  # share of a gradual training after which no more weights are removed

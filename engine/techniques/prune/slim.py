@@ -18,7 +18,8 @@ from engine.net.channels import Group
 from engine.net.train import Loss, Plan, fit, hard_labels, suited, zero_masks
 from engine.recipe import settings
 from engine.recipe.technique import Choice, Slider, technique
-from engine.types import Arch, Basis, Bundle, Dense, Figure, Progress, Report, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Basis, Bundle, Figure, Progress, Report, SlimscopeError
 
 PENALTY, NARROW = "with the penalty", "narrow net"  # the two trainings
 SCALE_COLUMNS = ("layer", "channel", "before", "trained", "kept")

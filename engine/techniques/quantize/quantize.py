@@ -18,18 +18,8 @@ from engine.recipe import settings
 from engine.recipe.technique import Choice, PerLayer, Slider, technique
 from engine.tensor import grids
 from engine.tensor.affine import code_range
-from engine.types import (
-    Arch,
-    Basis,
-    Bundle,
-    Dense,
-    Figure,
-    Grid,
-    Param,
-    Report,
-    SlimscopeError,
-    weight_layers,
-)
+from engine.tensor.formats import Dense, Grid
+from engine.types import Arch, Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
 CALIBRATION = 256  # images of the training split that static activation ranges are read from
 SKETCH = 2**17  # values of a layer's input that percentile and MSE ranges look at

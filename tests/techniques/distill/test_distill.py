@@ -15,7 +15,8 @@ from engine.net import zoo
 from engine.net.train import distillation_loss, learning_from, softened
 from engine.recipe.run import apply
 from engine.recipe.technique import SettingError
-from engine.types import Arch, Cancelled, Dense, Progress, SlimscopeError, Step
+from engine.tensor.formats import Dense
+from engine.types import Arch, Cancelled, Progress, SlimscopeError, Step
 
 TINY = {"epochs": 1, "subset": 500}
 

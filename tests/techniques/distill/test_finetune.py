@@ -19,7 +19,8 @@ from engine.net.surgery import InputQuantizer
 from engine.recipe.run import apply
 from engine.recipe.technique import SettingError
 from engine.tensor.affine import round_through
-from engine.types import Arch, Bundle, Cancelled, Dense, Grid, Progress, Step, weight_layers
+from engine.tensor.formats import Dense, Grid
+from engine.types import Arch, Bundle, Cancelled, Progress, Step, weight_layers
 
 
 def part_of(whole: Data, train: int, validation: int) -> Data:

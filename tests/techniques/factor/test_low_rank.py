@@ -9,7 +9,8 @@ from engine.net import kinds, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import SettingError, get, step
 from engine.tensor import factors
-from engine.types import Arch, Bundle, Dense
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle
 
 
 def net(name: str) -> Bundle:

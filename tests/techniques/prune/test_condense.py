@@ -18,7 +18,8 @@ from engine.file import packfile
 from engine.net import surgery, zoo
 from engine.recipe.run import apply
 from engine.techniques.prune import condense as condensing
-from engine.types import Bundle, Dense, Report, SlimscopeError, Step
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Report, SlimscopeError, Step
 
 
 def part_of(key: str, train: int) -> Data:

@@ -19,7 +19,8 @@ from engine.net import zoo
 from engine.recipe.run import apply
 from engine.techniques.prune import lottery_ticket as lottery
 from engine.tensor import schedules
-from engine.types import Arch, Bundle, Dense, Report, SlimscopeError, Step, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, Report, SlimscopeError, Step, weight_layers
 
 NAMES = ["fc1.weight", "fc2.weight"]
 

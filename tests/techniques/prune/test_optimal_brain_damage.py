@@ -12,7 +12,8 @@ from engine.net import curvature, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import step
 from engine.tensor import masks
-from engine.types import Arch, Bundle, Dense, Report, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, Report, SlimscopeError
 
 FIGURES = (
     "weights removed",

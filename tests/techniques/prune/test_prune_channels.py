@@ -19,7 +19,8 @@ from engine.net import channels, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import SettingError, step
 from engine.techniques.prune import prune_channels as module
-from engine.types import Bundle, Dense, Report, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Report, SlimscopeError
 
 
 def net(name: str) -> Bundle:

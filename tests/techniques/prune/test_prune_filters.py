@@ -15,7 +15,8 @@ from engine.figures import count, measure
 from engine.net import channels, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import SettingError, step
-from engine.types import Bundle, Dense, Report, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Report, SlimscopeError
 
 
 def net(name: str) -> Bundle:

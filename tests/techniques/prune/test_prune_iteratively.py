@@ -19,7 +19,8 @@ from engine.net.train import Plan, fit
 from engine.recipe.run import apply
 from engine.techniques.prune import prune_iteratively as iterative
 from engine.tensor import masks, schedules
-from engine.types import Bundle, Grid, Progress, Report, Step, weight_layers
+from engine.tensor.formats import Grid
+from engine.types import Bundle, Progress, Report, Step, weight_layers
 
 NAMES = {"a": "a.weight", "b": "b.weight"}
 

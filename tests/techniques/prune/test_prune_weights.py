@@ -14,7 +14,8 @@ from engine.net import zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import SettingError, get, step
 from engine.tensor import masks
-from engine.types import Arch, Book, Bundle, Dense, Grid, SlimscopeError, weight_layers
+from engine.tensor.formats import Book, Dense, Grid
+from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
 
 def net(name: str = "mlp-32") -> Bundle:

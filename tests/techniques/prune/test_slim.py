@@ -14,7 +14,8 @@ from engine.net import channels, zoo
 from engine.papers import liu
 from engine.recipe.run import apply
 from engine.techniques.prune import slim as slimming
-from engine.types import Bundle, Cancelled, Dense, Progress, Report, SlimscopeError, Step, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Bundle, Cancelled, Progress, Report, SlimscopeError, Step, weight_layers
 
 NET = "mlp-500-300"
 

@@ -14,7 +14,8 @@ from engine.net.surgery import InputQuantizer
 from engine.recipe.run import apply, run
 from engine.recipe.technique import SettingError, step
 from engine.tensor import grids
-from engine.types import Arch, Bundle, Dense, Grid, Recipe, SlimscopeError
+from engine.tensor.formats import Dense, Grid
+from engine.types import Arch, Bundle, Recipe, SlimscopeError
 
 
 @pytest.fixture(scope="module")

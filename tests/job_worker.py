@@ -20,7 +20,8 @@ from engine.figures.measure import share_right
 from engine.jobs import tasks
 from engine.net import train, zoo
 from engine.recipe import technique
-from engine.types import Basis, Dense, Figure, Report, SlimscopeError, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Basis, Figure, Report, SlimscopeError, weight_layers
 
 
 def shrink(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import stats
 
-from engine.file import codes
+from engine.tensor import codes
 
 STREAMS = st.one_of(
     npst.arrays(np.int64, st.integers(0, 300), elements=st.integers(-3, 3)),

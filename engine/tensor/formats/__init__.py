@@ -1,0 +1,26 @@
+"""How a parameter is stored: one file for each format, which knows all of itself.
+
+To add a format, write its file and name its class here. Its `kind` is its id in packed files, for good.
+"""
+
+from __future__ import annotations
+
+from engine.tensor.formats.affine import Grid
+from engine.tensor.formats.codebook import Book
+from engine.tensor.formats.dense import Dense
+from engine.types import FormatError, Param
+
+__all__ = ["FORMATS", "Book", "Dense", "Grid", "of_kind"]
+
+FORMATS: dict[str, type[Param]] = {format.kind: format for format in (Dense, Grid, Book)}
+
+
+def of_kind(kind: object) -> type[Param]:
+    """The format with this id. Raises FormatError for an unknown one.
+
+    >>> of_kind("dense").__name__
+    'Dense'
+    """
+    if not isinstance(kind, str) or kind not in FORMATS:
+        raise FormatError(f"a tensor is of an unknown kind: {str(kind)[:40]}; there are {', '.join(FORMATS)}")
+    return FORMATS[kind]

@@ -1,0 +1,90 @@
+"""Shared values: a table of floats, and for each weight the number of its entry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from engine.tensor import codes
+from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
+from engine.tensor.formats.numbers import floats, integers, numbers, raw
+from engine.types import FormatError, Param, Section
+
+
+@dataclass(frozen=True, eq=False)
+class Book(Param):
+    """A parameter whose values are shared: value = table[code]; codes int32, table float32."""
+
+    kind: ClassVar[str] = "book"
+    codes: Tensor
+    table: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.codes.shape)
+
+    def decode(self) -> Tensor:
+        return self.table[self.codes.long()]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"codes": self.codes, "table": self.table}
+
+    def settings(self) -> list[Any]:
+        return [len(self.table)]
+
+    def masked(self, kept: Tensor) -> Book:
+        """The table gets an entry 0 where it has none."""
+        table, code = _with_zero(self.table)
+        return Book(torch.where(kept, self.codes, code), table)
+
+    def take(self, axis: int, stays: Tensor) -> Book:
+        return Book(self.codes.index_select(axis, stays), self.table)
+
+    def fixed_bits(self) -> int:
+        return whole_bytes(self.codes.numel() * codes.width(len(self.table))) + FLOAT * len(self.table)
+
+    def huffman_bits(self) -> int:
+        width = codes.width(len(self.table))
+        return huffman_stream_bits(self.codes, width) + FLOAT * len(self.table)
+
+    def entropy_bits(self) -> float:
+        return codes.ideal_bits(self.codes.reshape(-1).numpy()) + FLOAT * len(self.table)
+
+    def check(self, name: str) -> None:
+        used = self.codes.numel() > 0
+        inside = not used or 0 <= int(self.codes.min()) <= int(self.codes.max()) < len(self.table)
+        if self.table.dim() != 1 or not inside:
+            raise FormatError(f"a code of {name!r} is outside of its table of {len(self.table)} values")
+
+    def sections(self) -> list[Section]:
+        coded = codes.encode(numbers(self.codes))
+        return [("codes", *coded), ("table", "raw", raw(numbers(self.table)))]
+
+    @classmethod
+    def numbers_beside(cls, settings: list[Any]) -> int:
+        return settings[-1]  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_sections(
+        cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
+    ) -> Book:
+        match settings, codings:
+            case [length], [coding, "raw"]:
+                flat = codes.decode(coding, next(cuts), math.prod(shape))
+                book = cls(integers(flat).reshape(shape), floats(next(cuts), length))
+                book.check(name)
+                return book
+        raise cls.unknown(name, codings)
+
+
+def _with_zero(table: Tensor) -> tuple[Tensor, int]:
+    """A table that holds zero, and where."""
+    at = (table == 0).nonzero().flatten()
+    if len(at):
+        return table, int(at[0])
+    return torch.cat([table, table.new_zeros(1)]), len(table)

@@ -1,0 +1,38 @@
+"""Tensors as the bytes of a file and back: little-endian, flat, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.tensor import codes
+from engine.types import FormatError
+
+
+def numbers(tensor: Tensor) -> NDArray[Any]:
+    """A tensor's numbers, flat, in the file's byte order (little-endian)."""
+    flat = tensor.detach().contiguous().numpy().reshape(-1)
+    return np.ascontiguousarray(flat, flat.dtype.newbyteorder("<"))
+
+
+def raw(values: NDArray[Any]) -> memoryview:
+    """The bytes of an array, not copied."""
+    return values.view(np.uint8).data
+
+
+def floats(data: bytes, count: int) -> Tensor:
+    """`count` 32-bit floats. Raises FormatError where the bytes are not as many."""
+    if len(data) != 4 * count:
+        raise FormatError(f"{count} 32-bit numbers take {4 * count} bytes, not {len(data)}")
+    return torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32))
+
+
+def integers(values: codes.Ints) -> Tensor:
+    """Whole numbers as int32. Raises FormatError for one that does not fit."""
+    if len(values) and not -(1 << 31) <= int(values.min()) <= int(values.max()) < 1 << 31:
+        raise FormatError("a code in this .slim file does not fit into 32 bits")
+    return torch.from_numpy(values.astype(np.int32))
