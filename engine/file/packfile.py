@@ -59,6 +59,10 @@ HEADER = {"arch": list, "recipe": list, "names": list, "tensors": list, "codings
 class PackError(SlimscopeError):
     """A bundle that cannot be packed, or bytes that are no packed bundle; the text says why."""
 
+    def __str__(self) -> str:
+        # What stands in a strange file may be half a character, which no page can show.
+        return super().__str__().encode(errors="backslashreplace").decode()
+
 
 @dataclass(frozen=True)
 class Section:
