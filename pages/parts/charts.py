@@ -281,7 +281,7 @@ def grid_of_histograms(tensors: list[tuple[str, Tensor]], bins: int = 80, column
     traces, notes, axes = [], [], {}
     for i, (label, values) in enumerate(tensors):
         flat = values.detach().flatten().numpy()
-        counts, edges = np.histogram(flat, bins)
+        counts, edges = np.histogram(flat.astype(np.float64), bins)
         n = "" if i == 0 else str(i + 1)
         row, column = divmod(i, columns)
         left, top = column / columns, 1 - row / rows

@@ -8,8 +8,6 @@ import io
 import json
 import pickle
 import random
-import resource
-import struct
 import subprocess
 import sys
 import time
@@ -30,12 +28,12 @@ from engine.net import zoo
 from engine.recipe.technique import step
 from engine.tensor import grids
 from engine.tensor.formats import Book, Dense, Grid
-from engine.types import Arch, Bundle, Param, Recipe
+from engine.types import Arch, Bundle, Param, Recipe, Step
 
 Change = Callable[[dict[str, Any]], None]
 
 
-def seeded(arch: Arch, lineage: Recipe = Recipe()) -> Bundle:
+def seeded(arch: Arch, *steps: Step) -> Bundle:
     """A net of this architecture with random weights, small enough for thousands of files."""
     generator = torch.Generator().manual_seed(0)
     params = {
@@ -43,7 +41,7 @@ def seeded(arch: Arch, lineage: Recipe = Recipe()) -> Bundle:
         for name, tensor in zoo.skeleton(arch).state_dict().items()
         if not name.endswith(zoo.COUNTER)
     }
-    return Bundle(arch, params, None, lineage)
+    return Bundle(arch, params, None, Recipe(steps))
 
 
 def tiny() -> Bundle:
@@ -51,7 +49,7 @@ def tiny() -> Bundle:
     arch = Arch("mlp-32").edit("narrow", outputs={"fc1": 4}, inputs={"fc2": 4}, pads={})
     arch = arch.edit("split", layer="fc1", rank=2, form="linear")
     arch = arch.edit("quantize_input", layer="fc2", bits=8, symmetric=False, dynamic=False)
-    bundle = seeded(arch, Recipe((step("prune_weights", sparsity=0.5), step("low_rank", by="rank", rank=2))))
+    bundle = seeded(arch, step("prune_weights", sparsity=0.5), step("low_rank", by="rank", rank=2))
     params: dict[str, Param] = dict(bundle.params)
     weight = params["fc2.weight"].decode()
     params["fc2.weight"] = grids.quantize(weight - 0.5, 4, symmetric=False, granularity="group", group=3)
@@ -125,9 +123,10 @@ def test_what_the_files_are_made_from_is_taken() -> None:
 
 
 ODD: tuple[Any, ...] = (
-    None, True, False, -1, 0, 1, 2, 7, 9, 1 << 31, 1 << 40, 10**30, 0.5, 1e300, "", "bare", "fc1.weight", "grid",
-    "raw", "packed", "steps", "\ud800", "x" * 5000, [], [[]], {}, [1] * 12, ["raw"], ["dense", [2]], {"layer": "fc1"},
-)  # fmt: skip
+    *(None, True, False, -1, 0, 1, 2, 7, 9, 1 << 31, 1 << 40, 10**30, 0.5, 1e300),
+    *("", "bare", "fc1.weight", "grid", "raw", "packed", "steps", "\ud800", "x" * 5000),
+    *([], [[]], {}, [1] * 12, ["raw"], ["dense", [2]], {"layer": "fc1"}),
+)
 
 
 def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -197,8 +196,9 @@ def test_flipped_bits(name: str, content: bytes, files: int) -> None:
 # ---------------------------------------------------------------- by hand
 
 
-def with_edit(verb: str, **settings: Any) -> bytes:
-    return changed(TINY, lambda header: header["arch"][1].append([verb, settings]))
+SPLIT = {"layer": "fc2", "rank": 2, "form": "linear"}
+ROUND = {"layer": "fc1", "bits": 8, "symmetric": True, "dynamic": True}
+NARROW: dict[str, Any] = {"outputs": {}, "inputs": {}, "pads": {}}
 
 
 @pytest.mark.parametrize(
@@ -206,20 +206,20 @@ def with_edit(verb: str, **settings: Any) -> bytes:
     [
         (("explode", {}), "edit 'explode' is unknown"),
         (("split", {"layer": "fc1"}), "has the settings .'layer'.: needed are layer, rank, form"),
-        (("split", {"layer": "fc2", "rank": "2", "form": "linear"}), "rank of edit 'split' is '2': allowed is int"),
-        (("split", {"layer": "fc2", "rank": True, "form": "linear"}), "rank of edit 'split' is True"),
-        (("split", {"layer": "fc2", "rank": -2, "form": "linear"}), "rank of edit 'split' is -2"),
-        (("split", {"layer": "fc9", "rank": 2, "form": "linear"}), "'fc9' is not in this net"),
-        (("split", {"layer": "fc2", "rank": 2, "form": "round"}), "has no 'round' split"),
-        (("split", {"layer": "fc2", "rank": 2, "form": "linear"}), "'fc2.0.weight' is missing"),
-        (("split", {"layer": "0." * 500, "rank": 2, "form": "linear"}), "lies deeper"),
-        (("quantize_input", {"layer": "fc1", "bits": 1 << 30, "symmetric": True, "dynamic": True}), "bits: allowed"),
-        (("narrow", {"outputs": {"fc2": 5}, "inputs": {}, "pads": {}}), "'fc2.weight' has the shape"),
-        (("narrow", {"outputs": [], "inputs": {}, "pads": {}}), "outputs of edit 'narrow' is .."),
+        (("split", SPLIT | {"rank": "2"}), "rank of edit 'split' is '2': allowed is int"),
+        (("split", SPLIT | {"rank": True}), "rank of edit 'split' is True"),
+        (("split", SPLIT | {"rank": -2}), "rank of edit 'split' is -2"),
+        (("split", SPLIT | {"layer": "fc9"}), "'fc9' is not in this net"),
+        (("split", SPLIT | {"form": "round"}), "has no 'round' split"),
+        (("split", SPLIT), "'fc2.0.weight' is missing"),
+        (("split", SPLIT | {"layer": "0." * 500}), "lies deeper"),
+        (("quantize_input", ROUND | {"bits": 1 << 30}), "1073741824 bits: allowed are 1 to 16"),
+        (("narrow", NARROW | {"outputs": {"fc2": 5}}), "'fc2.weight' has the shape"),
+        (("narrow", NARROW | {"outputs": []}), "outputs of edit 'narrow' is .."),
         (("condense", {"layer": "fc2", "reads": [[0], [1]]}), "can't be condensed"),
         (("narrow", {"self": 1}), "an architecture is"),
     ],
-)  # fmt: skip
+)
 def test_edits(edit: tuple[str, dict[str, Any]], says: str) -> None:
     verb, settings = edit
     refused(changed(TINY, lambda header: header["arch"][1].append([verb, settings])), says)
@@ -235,11 +235,9 @@ def test_too_many_edits_are_refused_at_once() -> None:
 
 
 def test_edits_as_many_as_are_allowed_are_quick() -> None:
-    rounding = ["quantize_input", {"layer": "fc1", "bits": 8, "symmetric": True, "dynamic": True}]
+    edits = [["quantize_input", ROUND]] * checks.MOST_EDITS
     start = time.process_time()
-    refused(
-        changed(TINY, lambda h: h["arch"].__setitem__(1, [rounding] * checks.MOST_EDITS)), "quantized already"
-    )
+    refused(changed(TINY, lambda header: header["arch"].__setitem__(1, edits)), "quantized already")
     assert time.process_time() - start < 5
 
 
