@@ -7,6 +7,7 @@ from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
 from pages.parts.pictures import gallery, picture_of
 
+MOST_DRAWN = 120  # histograms: thousands would hold the browser up
 MOST_HISTOGRAMS = 24
 
 frame.heading(
@@ -83,6 +84,9 @@ if count.weights(bundle):
         st.caption(
             f"Of the original; about {charts.MOST_VALUES:,} evenly spaced weights of each of the first {len(layers)} layers."
         )
+    elif len(layers) > MOST_DRAWN:
+        st.caption(f"The first {MOST_DRAWN} of {len(layers):,} layers.")
+        layers = layers[:MOST_DRAWN]
     st.plotly_chart(
         charts.grid_of_histograms(layers),
         key="histograms",

@@ -62,6 +62,24 @@ def test_strange_files_are_shown_on_every_page(name: str) -> None:
             visit.open(page)
 
 
+@pytest.mark.parametrize("page", ["prune", "quantize"])
+def test_every_strange_layer_has_its_pictures(page: str) -> None:
+    visit = upload(Visit(page, m=SMALL, r=PRUNED), "strange.slim", packed())
+    visit.at.query_params["r"] = f'[["{page.replace("prune", "prune_weights")}",{{}}]]'
+    visit.open(page)
+    box = next(box for box in visit.at.selectbox if str(box.key).startswith("layer-"))
+    assert len(box.options) == 9
+    for label in box.options:
+        visit.set("selectbox", str(box.key), label)
+        assert not visit.at.error
+
+
+def test_a_net_of_very_many_layers_shows_the_first() -> None:
+    state = {f"w{i}": torch.ones(1, 2) for i in range(121)}
+    visit = upload(Visit(m=SMALL, r="[]"), "deep.safetensors", save(state))
+    assert "The first 120 of 121 layers." in visit.words
+
+
 def test_a_file_that_fails_in_a_new_way_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise ZeroDivisionError("in a new way")
