@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from engine.data.sets import Data, Samples
 from engine.figures import count
+from engine.memory import remembered
 from engine.net import channels, kinds, zoo
 from engine.net.channels import Group
 from engine.net.surgery import get_layer
@@ -368,7 +368,7 @@ class _Asked:
     bundle: Bundle = field(compare=False)
 
 
-@functools.lru_cache(maxsize=2)  # the net under the slider, and one more: up to about 90 MB each
+@remembered  # the net under the slider, and one more: up to about 90 MB each
 def _begin(asked: _Asked) -> _Start:
     """Run the net as it is, once: a slider that moves starts from here."""
     bundle, chance = asked.bundle, torch.Generator().manual_seed(asked.seed)
