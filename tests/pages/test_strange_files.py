@@ -60,6 +60,7 @@ def test_strange_files_are_shown_on_every_page(name: str) -> None:
         visit.at.query_params["r"] = recipe
         for page in PAGES:
             visit.open(page)
+            assert "<script>alert" not in visit.html
 
 
 @pytest.mark.parametrize("page", ["prune", "quantize"])
@@ -68,7 +69,7 @@ def test_every_strange_layer_has_its_pictures(page: str) -> None:
     visit.at.query_params["r"] = f'[["{page.replace("prune", "prune_weights")}",{{}}]]'
     visit.open(page)
     box = next(box for box in visit.at.selectbox if str(box.key).startswith("layer-"))
-    assert len(box.options) == 9
+    assert len(box.options) == 10
     for label in box.options:
         visit.set("selectbox", str(box.key), label)
         assert not visit.at.error
