@@ -17,7 +17,8 @@ from engine.figures import count, reports
 from engine.memory import remembered
 from engine.net import curvature, incremental, kinds, zoo
 from engine.recipe import settings
-from engine.recipe.technique import Choice, technique
+from engine.recipe.knobs import Choice
+from engine.recipe.technique import technique
 from engine.tensor import masks, scores
 from engine.types import Basis, Bundle, Figure, Report, weight_layers
 
@@ -43,7 +44,13 @@ SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slop
     title="Optimal brain damage",
     reference="LeCun, Denker, Solla 1989, Optimal Brain Damage, NIPS 2",
     page="damage",
-    pictures=("predicted", "layer_sparsity"),
+    stage=500,
+    runs="seconds",
+    locality="model",
+    tables={
+        "layers": LAYER_COLUMNS,
+        "predicted": (*SINGLE_COLUMNS, "both"),
+    },
     presets={
         "gentle": {"sparsity": 0.3},
         "balanced": {"sparsity": 0.6},

@@ -21,7 +21,8 @@ from engine.net import channels, kinds, zoo
 from engine.net.channels import Group
 from engine.net.surgery import get_layer
 from engine.recipe import settings
-from engine.recipe.technique import Choice, PerLayer, SettingError, Slider, Toggle, technique
+from engine.recipe.knobs import Choice, PerLayer, SettingError, Slider, Toggle
+from engine.recipe.technique import technique
 from engine.tensor import lars
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
@@ -37,6 +38,7 @@ KEPT = Slider(
     high=1.0,
     step=0.01,
     unit="share of channels kept",
+    percent=True,
     label="Channels kept",
     help="How many of the channels that each layer reads stay: 0.5 keeps every second one.",
 )
@@ -62,7 +64,13 @@ PATH_COLUMNS = ("layer", "kept", "lambda", "error_masked", "error_refit")
     title="Prune channels",
     reference="He et al. 2017, Channel Pruning for Accelerating Very Deep Networks, arXiv 1707.06168",
     page="channels",
-    pictures=("layers",),
+    stage=300,
+    runs="seconds",
+    locality="model",
+    tables={
+        "layers": LAYER_COLUMNS,
+        "path": PATH_COLUMNS,
+    },
     presets={
         "gentle": {"kept": 0.8},
         "balanced": {"kept": 0.5},
