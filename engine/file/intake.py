@@ -24,7 +24,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import load_file as map_safetensors
 from torch import Tensor
 
-from engine.file import packfile, recognise, sniff
+from engine.file import checks, packfile, recognise, sniff
 from engine.net import zoo
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError
@@ -116,6 +116,10 @@ def _named(content: bytes | Path, file_name: str, limit: int) -> tuple[dict[str,
 def _taken(raw: dict[str, Any], file_name: str, limit: int, copy: bool) -> tuple[Bundle, tuple[str, ...]]:
     state, notes = _floats(_without_prefix(raw), file_name, limit, copy)
     bundle, verdict = _recognised(state)
+    try:
+        checks.check(bundle)
+    except checks.CheckError as error:
+        raise IntakeError(f"{file_name}: {error}") from None
     return bundle, (verdict, *notes)
 
 
@@ -137,7 +141,7 @@ def _check_size(file_name: str, size: int, limit: int) -> None:
 
 def _unpacked(content: bytes, file_name: str) -> Bundle:
     try:
-        return packfile.unpack(content)
+        return packfile.admit(content)
     except packfile.PackError as error:
         raise IntakeError(f"{file_name}: {error}") from error
 

@@ -57,6 +57,8 @@ def _upload() -> None:
             help="Read without running any code from the file; it stays on this machine.",
         )
         if given is not None:
+            # An empty uploader follows: the bytes are not kept, nor read again should they fail in a new way.
+            state["uploads"] += 1
             try:
                 bundle, notes = intake.read(given.getvalue(), given.name)
                 name = store.put_model(bundle)
@@ -65,7 +67,6 @@ def _upload() -> None:
                 state["refused"] = None
             except SlimscopeError as error:
                 state["refused"] = str(error) if given.name in str(error) else f"{given.name}: {error}"
-            state["uploads"] += 1  # an empty uploader, so that the bytes are not kept in memory
             st.rerun()
         if state.get("refused"):
             st.error(state["refused"], icon=":material/block:")
