@@ -11,7 +11,7 @@ import streamlit as st
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from pages.parts import menu, plain, session, sidebar
+from pages.parts import menu, plain, proposal, session, sidebar
 
 HERE = Path(__file__).parent
 
@@ -37,5 +37,6 @@ sidebar.draw()
 if session.is_missing():
     st.info("This link is about a net that is not in it: the sidebar says how to go on.")
     st.stop()
+proposal.ask()
 chosen.run()
 session.finish()

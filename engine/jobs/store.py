@@ -27,7 +27,7 @@ import sqlalchemy as sql
 from sqlalchemy.dialects.sqlite import insert
 
 from engine.data.sets import cache_folder
-from engine.file import intake, packfile
+from engine.file import intake, packfile, recognise
 from engine.net import sources, zoo
 from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
 
@@ -257,9 +257,11 @@ def _at_path(model_id: str) -> Bundle | None:
     return None
 
 
-def get_model(model_id: str) -> Bundle:
+def get_model(model_id: str, data: str | None = None) -> Bundle:
     """The net of a model id: a name in the zoo, or what `put_model` or `put_path` answered.
 
+    A file is what `data` says that its visitor said of it: bare weights where that is empty, else the net
+    that it looks like. None: as it was kept.
     Raises SlimscopeError where there is none, so that a link can ask for the file.
     """
     if model_id.startswith("user-"):
@@ -270,7 +272,20 @@ def get_model(model_id: str) -> Bundle:
     bundle = (get_bundle(model_id) or _at_path(model_id)) if known else None
     if bundle is None:
         raise SlimscopeError(f"model {model_id!r} is not here: open the file with that fingerprint again")
-    return bundle
+    if data is None:
+        return bundle
+    return recognise.take(bundle) if data else recognise.bare(bundle)
+
+
+def drop_model(model_id: str) -> None:
+    """Delete an uploaded net that no visitor has in his list any more."""
+    if not UPLOADED.fullmatch(model_id):
+        raise SlimscopeError(f"model {model_id!r} is not an upload: only those are deleted")
+    lists = sql.select(RESULTS.c.value).where(RESULTS.c.key.startswith("files-", autoescape=True))
+    with database().connect() as connection:
+        if any(isinstance(value, dict) and model_id in value for (value,) in connection.execute(lists)):
+            return
+    net_path(model_id).unlink(missing_ok=True)
 
 
 def _users(model_id: str) -> Bundle:

@@ -207,6 +207,14 @@ def late(owner: str, subject: str, key: str, names: tuple[str, ...] = tiles.SLOW
     return {"key": key, "tiles": {tile.name: tile.html() for tile in row}, "html": {"alert": alert}}
 
 
+def _specs(about: dict[str, Any] | None) -> list[str]:
+    """What a visitor may ask of a file: as bare weights at any time, and as what was confirmed of it.
+
+    A question may still be on its way when the answer changes.
+    """
+    return [] if about is None else ["", about.get("data", ""), *about.get("said", ())]
+
+
 def asked(owner: str, body: bytes) -> dict[str, Any]:
     """The answer to a question from the browser; raises SlimscopeError where it asks for what is not its own.
 
@@ -226,7 +234,7 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
         )
     model, spec = cached.parts(subject)
     mine = {**cached.given(), **((store.get(f"files-{owner}") or {}) if owner else {})}
-    if spec != (zoo.entry(model).data if model in zoo.trained() else mine.get(model, {}).get("data")):
+    if spec not in ([zoo.entry(model).data] if model in zoo.trained() else _specs(mine.get(model))):
         raise SlimscopeError(f"model {model[:60]!r} is not known here")
     whole = technique.complete(Recipe.from_key(text))
     if key is not None:

@@ -14,7 +14,7 @@ from engine.data import sets
 from engine.data.sets import Samples
 from engine.figures import measure
 from engine.net import zoo
-from engine.net.train import Plan, augment, fit, suited, zero_masks
+from engine.net.train import Plan, augment, fit, has_bfloat16, suited, zero_masks
 from engine.types import Cancelled, Progress
 
 
@@ -104,6 +104,7 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
     assert_same_weights(whole, resumed)
 
 
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")
 @pytest.mark.parametrize("name", ["lenet-5-small", "lstm-32"])
 def test_sixteen_bits_multiply_and_thirty_two_keep(name: str, digits: Samples, tmp_path: Path) -> None:
     plan = Plan(2, 0.05, precision="bfloat16")

@@ -661,18 +661,21 @@ def give(tab: Tab, path: Path) -> None:
 
 
 def test_own_weights_are_read_and_measured(tab: Tab, tmp_path: Path) -> None:
-    before = tab.open("prune", SMALL, PRUNE).tiles
+    before = tab.open("prune", SMALL, "[]").tiles
     path = tmp_path / "mine.safetensors"
     save_file({f"module.{name}": tensor for name, tensor in zoo.load(SMALL).state().items()}, path)
     give(tab, path)
     tab.until(lambda: "m=file-" in tab.page.url)
-    sidebar = tab.page.locator("[data-testid=stSidebar]")
-    tab.until(lambda: "How were its inputs scaled?" in sidebar.inner_text())
+    tab.page.wait_for_selector(".st-key-proposal")
     assert tab.drawn().page.locator(".tile[data-figure=accuracy]").count() == 0
-    sidebar.locator("label:has-text('standardised as usual')").click()
+    tab.key("proposal-yes").locator("button").click()
     tab.page.wait_for_selector(".tile[data-figure=accuracy]")
     assert tab.drawn().tiles == before
-    assert tab.recipe == json.loads(PRUNE)
+    assert tab.recipe == []
+    assert "d=mnist" in tab.page.url
+    tab.page.reload()
+    tab.page.wait_for_selector(".tile[data-figure=accuracy]")
+    assert tab.drawn().tiles == before
 
 
 def test_a_bad_file_is_refused_and_nothing_is_lost(tab: Tab, tmp_path: Path) -> None:

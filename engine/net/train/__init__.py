@@ -1,0 +1,26 @@
+"""The training kit: a plan, a loss, and one loop that trains a model and whatever learns beside it."""
+
+from engine.net.train.augment import augment
+from engine.net.train.kit import Part, zero_masks
+from engine.net.train.loop import Project, Prune, Watch, fit
+from engine.net.train.losses import Loss, distillation_loss, hard_labels, learning_from, log_shares, softened
+from engine.net.train.plan import Plan, has_bfloat16, suited
+
+__all__ = [
+    "Loss",
+    "Part",
+    "Plan",
+    "Project",
+    "Prune",
+    "Watch",
+    "augment",
+    "distillation_loss",
+    "fit",
+    "hard_labels",
+    "has_bfloat16",
+    "learning_from",
+    "log_shares",
+    "softened",
+    "suited",
+    "zero_masks",
+]
