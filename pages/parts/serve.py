@@ -70,11 +70,17 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     import engine.techniques  # noqa: F401
     from engine.data import sets
     from engine.figures import measure
+    from engine.jobs import home
     from engine.net import zoo
+    from pages.parts import jobs
 
     bundle = zoo.load("lenet-300-100")
     measure.predictions(bundle, sets.load("mnist").test.take(slice(0, 500)))
-    _open_given()
+    if problem := home.problem():
+        print(f"slimscope: {problem}", file=sys.stderr, flush=True)
+    else:
+        _open_given()
+        jobs.manager()  # what a server before this one was at goes on
     gc.collect()
     gc.freeze()
     yield
@@ -95,8 +101,11 @@ def _open_given() -> None:
 
 
 async def ready(request: Request) -> Response:
-    """Answers once the warm-up is done: requests wait for the lifespan."""
-    return PlainTextResponse("ready")
+    """Answers once the warm-up is done, for requests wait for the lifespan; 503 where nothing can be kept."""
+    from engine.jobs import home
+
+    problem = await run_in_threadpool(home.problem)
+    return PlainTextResponse(problem or "ready", 503 if problem else 200)
 
 
 def refused(request: Request) -> Response | None:

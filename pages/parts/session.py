@@ -12,10 +12,11 @@ import math
 import time
 import uuid
 import zlib
+from contextlib import suppress
 
 import streamlit as st
 
-from engine.jobs import store
+from engine.jobs import home, store
 from engine.net import zoo
 from engine.recipe import technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step
@@ -41,7 +42,8 @@ def start() -> None:
     state["by button"] = state.get(OVERRULED, False)
     state["drawn"] = set()
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
-    state.setdefault("files", store.get(f"files-{state['owner']}") or {})
+    if "files" not in state:
+        state["files"] = store.get(f"files-{state['owner']}") or {}
     known = "model" in state
     said = (url.get("m"), url.get("r"))
     if known and (said == (None, None) or said == state.get("written") or _is_late(said)):
@@ -58,6 +60,11 @@ def start() -> None:
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
         state["model"] = DEFAULT_MODEL
     _write()
+
+
+def has_begun() -> bool:
+    """Whether `start` came to its end in this session once."""
+    return "model" in st.session_state
 
 
 def finish() -> None:
@@ -105,14 +112,10 @@ def scaling() -> str:
 
 
 def add_file(name: str, bundle: Bundle, title: str, notes: tuple[str, ...]) -> None:
-    """Remember weights that this visitor brought; nobody else sees them."""
-    st.session_state["files"][name] = {
-        "title": title,
-        "notes": list(notes),
-        "data": "",
-        "arch": bundle.arch.name,
-    }
-    _keep_files()
+    """Remember weights that this visitor brought; nobody else sees them. Raises HomeError, and changes nothing."""
+    new = {"title": title, "notes": list(notes), "data": "", "arch": bundle.arch.name}
+    _keep_files({**st.session_state["files"], name: new})
+    st.session_state["files"][name] = new
 
 
 def why_idle() -> str:
@@ -132,12 +135,13 @@ def files() -> dict[str, dict[str, object]]:
 def set_scaling(spec: str) -> None:
     """Say how the inputs of the visitor's own net are scaled."""
     st.session_state["files"][model()] = {**files()[model()], "data": spec}
-    _keep_files()
+    with suppress(home.HomeError):  # it holds for this visit; the page says why not longer
+        _keep_files(st.session_state["files"])
 
 
-def _keep_files() -> None:
+def _keep_files(known: dict[str, object]) -> None:
     """So that a reload finds them again: kept under the visitor's own cookie."""
-    store.put(f"files-{owner()}", st.session_state["files"])
+    store.put(f"files-{owner()}", known)
 
 
 def is_missing() -> bool:

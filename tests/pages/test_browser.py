@@ -510,7 +510,7 @@ def test_what_can_be_taken_away_is_downloaded(name: str, tab: Tab, tmp_path: Pat
     assert path.stat().st_size > 500
 
 
-@pytest.mark.parametrize("status", [403, 404])  # it says no, as behind a door that changes hosts; or is not there
+@pytest.mark.parametrize("status", [403, 404])  # it refuses to answer; there is nobody
 def test_a_page_without_the_short_way_is_answered_by_its_own_run(
     browser: Any, server: Server, status: int
 ) -> None:
