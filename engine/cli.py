@@ -379,7 +379,7 @@ def _papers(given: argparse.Namespace) -> None:
         _print_json(described)
         return
     for found in described:
-        print(f"{found['name']}: {found['status']}")
+        print(", ".join(filter(None, (f"{found['name']}: {found['status']}", found["start"]))))
         print(f"  {found['claim']}")
         print(f"  {found['paper']}")
         print(claim_table(found))

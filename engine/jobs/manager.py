@@ -184,10 +184,10 @@ class Manager:
             self._start_waiting()
 
     def _take_up(self, job: Job) -> None:
-        """Let a job go on whose manager is gone, unless that may be the job's doing, or it was asked for anew."""
+        """Let a job go on whose manager is gone, unless it may be the reason or was asked for anew."""
         later = [other for other in self._jobs.values() if other.created > job.created]
         if any(_work(other) == _work(job) for other in later):
-            self._change(job.id, state="interrupted", error="the same was asked for again later")
+            self._change(job.id, state="cancelled", error="the same was asked for again later")
         elif job.state == "running" and job.error == AGAIN:
             self._change(job.id, state="interrupted", error=TWICE)
         else:

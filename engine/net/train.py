@@ -34,7 +34,8 @@ class Plan:
     `shift` moves each image by up to that many pixels, `flip` mirrors half of them.
     `small_epochs` first epochs see the images at 3/4 of their size, which costs half the time.
     The `last_epochs` of all are a second, smaller cycle (Loshchilov 2017): a cosine from `last_rate` to zero.
-    `precision` `bfloat16` multiplies in 16 bits; weights, sums of gradients and the loss stay in 32.
+    `precision` `bfloat16` multiplies in 16 bits where the processor can; weights, sums of gradients and
+    the loss stay in 32.
     """
 
     epochs: int
@@ -208,6 +209,7 @@ def fit(
     at = _resume(net, optimizer, checkpoint)
     for row in at.rows:
         progress(at.epoch / plan.epochs, row)
+    narrow = plan.precision == "bfloat16" and has_bfloat16()
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
     net.to(memory_format=layout)  # type: ignore[call-overload]
     steps = math.ceil(len(samples) / plan.batch)
@@ -233,7 +235,7 @@ def fit(
             inputs, labels = augment(samples.inputs(rows_now), plan, generator), samples.labels[rows_now]
             if at.epoch < plan.small_epochs:
                 inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)
-            with torch.autocast("cpu", torch.bfloat16, enabled=plan.precision == "bfloat16"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
                 value, logits = loss(net, inputs.contiguous(memory_format=layout), labels)
             optimizer.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]

@@ -430,9 +430,9 @@ ENDS = {  # how a job was left -> what it is under the next server
     ("waiting", managing.AGAIN): ("waiting", managing.AGAIN),
     ("running", managing.AGAIN): ("interrupted", managing.TWICE),
     ("interrupted", managing.TWICE): ("interrupted", managing.TWICE),
-    ("interrupted", "its process was ended by signal 9"): (
+    ("interrupted", "its process was killed"): (
         "interrupted",
-        "its process was ended by signal 9",
+        "its process was killed",
     ),
     ("cancelled", ""): ("cancelled", ""),
     ("paused", ""): ("paused", ""),
@@ -465,7 +465,7 @@ def test_of_work_that_was_asked_for_twice_the_later_goes_on(monkeypatch, tmp_pat
         job = Job(str(number), "ivy", "count", "left", {"rows": 1}, state, error=error, created=float(number))
         store.put_job(managing._row(job, "gone"))
     after = Manager(limit=1, worker=WORKER)
-    assert [(job.id, job.state) for job in after.list("ivy")] == [("1", "done"), ("0", "interrupted")]
+    assert [(job.id, job.state) for job in after.list("ivy")] == [("1", "done"), ("0", "cancelled")]
     after.close()
 
 

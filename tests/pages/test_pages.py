@@ -426,6 +426,7 @@ def test_every_tab_below_the_pictures_opens(tab: str) -> None:
         assert expected[tab] in visit.html
     if tab == "Take it away":
         labels = [b.proto.label for b in visit.at.get("download_button")]
+        assert all(b.proto.HasField("deferred_file_id") for b in visit.at.get("download_button"))
         assert {"Packed file (.slim)", "Dense weights (.safetensors)", "Script (.py)"} <= set(labels)
         assert any(session.brief(visit.recipe).key in block.value for block in visit.at.code)
     if tab == "Words":
