@@ -89,7 +89,7 @@ def test_a_seed_is_run_once_and_its_record_says_how(tiny: Tiny) -> None:
     assert raw(tiny)["recipe"] == {"epochs": 3}
     assert record["wall seconds"] > 0
     assert record["versions"]["torch"] == torch.__version__
-    assert set(record["machine"]) == {"processor", "architecture", "cores", "threads"}
+    assert set(record["machine"]) == {"processor", "architecture", "cores", "threads", "instructions"}
     assert len(record["tables"]["rows"]) == 3
     assert not harness.working_folder(tiny.paper, 1).exists()
 

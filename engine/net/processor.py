@@ -10,4 +10,6 @@ def has_bfloat16() -> bool:
 
     Unlike the processor's own flags it knows of limits that were set by ONEDNN_MAX_CPU_ISA.
     """
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.data.sets import Samples
+from engine.net.processor import has_bfloat16
 from engine.types import Cancelled, Progress
 
 # (net, inputs (n, c, h, w), labels (n,)) -> scalar loss and logits (n, classes)

@@ -110,19 +110,14 @@ def test_percentile_looks_at_the_weights_that_are_left() -> None:
 @pytest.mark.parametrize("percentile", [95.0, 99.85, 99.9, 99.95, 100.0])
 def test_percentiles_are_numpys(count: int, percentile: float) -> None:
     values = torch.randn(count, generator=torch.Generator().manual_seed(count)) * 3
-    rows = torch.stack([values, values.roll(1) - 1])
-    for symmetric, shares in (
-        (True, [percentile / 100]),
-        (False, [0.5 - percentile / 200, 0.5 + percentile / 200]),
-    ):
-        found = grids._percentile_range(rows, percentile, symmetric)
-        for row, low, high in zip(
-            rows.numpy().astype(np.float64), *(end.tolist() for end in found), strict=True
-        ):
-            ends = np.quantile(np.abs(row) if symmetric else row, shares)
-            assert (low, high) == pytest.approx(
-                (-ends[0] if symmetric else ends[0], ends[-1]), rel=1e-12, abs=1e-12
-            )
+    rows, half = torch.stack([values, values.roll(1) - 1]), percentile / 200
+    for symmetric, shares in ((True, [2 * half]), (False, [0.5 - half, 0.5 + half])):
+        lows, highs = grids._percentile_range(rows, percentile, symmetric)
+        for row, low, high in zip(rows.double().numpy(), lows.tolist(), highs.tolist(), strict=True):
+            alive = row[row != 0]
+            ends = np.quantile(np.abs(alive) if symmetric else alive, shares)
+            assert high == pytest.approx(ends[-1], rel=1e-9, abs=1e-9)
+            assert low == pytest.approx(-high if symmetric else ends[0], rel=1e-9, abs=1e-9)
 
 
 def test_zeros_take_no_part_in_a_percentile() -> None:
