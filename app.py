@@ -1,9 +1,10 @@
-"""slimscope: the list of pages and the frame around them."""
+"""slimscope: the menu and the frame around its pages."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: its worker threads spin and slow small nets
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -11,21 +12,9 @@ import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.jobs import home
-from pages.parts import session, sidebar
+from pages.parts import menu, plain, session, sidebar
 
 HERE = Path(__file__).parent
-PAGES = (
-    ("overview", "Overview", "layers", "What is in this net, and where its bytes are."),
-    ("prune", "Prune", "content_cut", "Set small weights to zero and watch accuracy hold, then fall."),
-    ("filters", "Filters", "account_tree", "Remove whole filters, and all that goes with them."),
-    ("channels", "Channels", "lan", "Read fewer channels, and refit the weights to those that are left."),
-    ("damage", "Damage", "healing", "Remove what the loss should miss least, and look if it does."),
-    ("tickets", "Tickets", "confirmation_number", "Train what is left again from its first weights."),
-    ("quantize", "Quantize", "stairs", "Store each weight in a few bits."),
-    ("low_rank", "Low rank", "call_split", "Write a large matrix as the product of two thin ones."),
-    ("distill", "Distill", "school", "Let a small net learn from a large one."),
-    ("tradeoffs", "Trade-offs", "query_stats", "Accuracy against real bytes for many settings at once."),
-)
 
 torch.set_num_threads(1)
 st.set_page_config("slimscope", HERE / "assets" / "icon.png", layout="wide", initial_sidebar_state="auto")
@@ -35,16 +24,18 @@ if problem := home.problem():
     if not session.has_begun():
         st.stop()  # who is here, and what was brought, can't be read
 session.start()
+entries = menu.entries()
 chosen = st.navigation(
     [
         st.Page(
-            HERE / "pages" / f"{name}.py",
-            title=title,
-            icon=f":material/{icon}:",
-            help=about,
-            default=name == "overview",
+            HERE / "pages" / f"{entry.name}.py" if entry.has_file else partial(plain.draw, entry.name),
+            title=entry.title,
+            icon=f":material/{entry.icon}:",
+            help=entry.about,
+            url_path=entry.name,
+            default=entry == entries[0],
         )
-        for name, title, icon, about in PAGES
+        for entry in entries
     ]
 )
 sidebar.draw()

@@ -31,7 +31,8 @@ from engine.net import zoo
 from engine.papers import harness
 from engine.papers.harness import Paper
 from engine.recipe import run, technique
-from engine.recipe.technique import Choice, Knob, Layers, PerLayer, Picks, Slider, Technique, Toggle
+from engine.recipe.knobs import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
+from engine.recipe.technique import Technique
 from engine.types import Basis, Bundle, Figure, Progress, Recipe, SlimscopeError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,6 +13,13 @@ from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, legend, of_tensor
 
+PAGE = {
+    "title": "Channels",
+    "icon": "lan",
+    "about": "Read fewer channels, and refit the weights to those that are left.",
+    "order": 30,
+}
+
 ERRORS = (
     ("error_masked", charts.REMOVED, "channels only left out"),
     ("error_refit", charts.KEPT, "weights refitted"),

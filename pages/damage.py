@@ -12,6 +12,13 @@ from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, of_tensor
 
+PAGE = {
+    "title": "Damage",
+    "icon": "healing",
+    "about": "Remove what the loss should miss least, and look if it does.",
+    "order": 40,
+}
+
 QUIET = {"displayModeBar": False}
 
 

@@ -12,6 +12,13 @@ from pages.parts import cached, figures, frame, jobs, knobs, session, training
 from pages.parts.footer import footer
 from pages.parts.pictures import mirrored, picture_of
 
+PAGE = {
+    "title": "Distill",
+    "icon": "school",
+    "about": "Let a small net learn from a large one.",
+    "order": 80,
+}
+
 frame.heading(
     "Distill",
     "A teacher's answer is more than a class: how the rest of its confidence is spread says what the classes have in common. "

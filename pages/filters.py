@@ -13,6 +13,13 @@ from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, of_tensor, sampled, side_by_side
 
+PAGE = {
+    "title": "Filters",
+    "icon": "account_tree",
+    "about": "Remove whole filters, and all that goes with them.",
+    "order": 20,
+}
+
 PIXELS = 400  # of a side of a picture, at most
 
 

@@ -12,6 +12,13 @@ from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import legend, of_tensor, sampled, side_by_side
 
+PAGE = {
+    "title": "Low rank",
+    "icon": "call_split",
+    "about": "Write a large matrix as the product of two thin ones.",
+    "order": 70,
+}
+
 PIXELS = 300  # of a side of a picture, at most
 
 

@@ -7,6 +7,13 @@ from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
 from pages.parts.pictures import gallery, picture_of
 
+PAGE = {
+    "title": "Overview",
+    "icon": "layers",
+    "about": "What is in this net, and where its bytes are.",
+    "order": 0,
+}
+
 MOST_HISTOGRAMS = 24
 
 frame.heading(

@@ -4,13 +4,19 @@ import numpy as np
 import streamlit as st
 
 from engine.figures import count
-from engine.jobs import layerwise
 from engine.recipe import technique
-from engine.tensor import precompute
+from engine.tensor import precompute, ranking
 from pages.parts import charts, figures, frame, race, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
 from pages.parts.pictures import kept_legend, of_tensor
+
+PAGE = {
+    "title": "Prune",
+    "icon": "content_cut",
+    "about": "Set small weights to zero and watch accuracy hold, then fall.",
+    "order": 10,
+}
 
 
 def still(look: Look, place: Place) -> None:
@@ -92,14 +98,14 @@ def band(threshold: float, sparsity: float) -> Marks:
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """Band and small map at each stop; not for layers with a setting of their own, nor where size does not decide."""
     settings = look.step.settings
-    if not layerwise.by_threshold(settings):
+    if not ranking.by_threshold(settings):
         return None
     if look.layer in settings["leave_out"] or look.layer in settings["per_layer"]:
         return None
     together = [x for x in look.labels if x not in (*settings["leave_out"], *settings["per_layer"])]
     ranked = (look.layer,) if settings["scope"] == "layer" else tuple(together)
     layer, pool = look.index((look.layer,)), look.index(ranked)
-    table = precompute.removals(layer, pool, setting, stops, layerwise.deviation(layer))
+    table = precompute.removals(layer, pool, setting, stops, ranking.deviation(layer))
     marks = [band(row.threshold, row.sparsity) for row in table.itertuples()]
     if len(stops) > precompute.MOST_STOPS:
         return Ahead(marks)
@@ -109,7 +115,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
 
 
 def moving(look: Look) -> Moving:
-    row, by_size = look.row, layerwise.by_size(look.step.settings)
+    row, by_size = look.row, ranking.by_size(look.step.settings)
     after = dict(count.weights(look.after)).get(look.layer, look.weight)
     picture = of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights")
     table = figures.table(

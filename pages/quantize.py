@@ -17,6 +17,13 @@ from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import corner
 
+PAGE = {
+    "title": "Quantize",
+    "icon": "stairs",
+    "about": "Store each weight in a few bits.",
+    "order": 60,
+}
+
 MOST_LEVELS = 256  # drawn
 MOST_AHEAD = 2_000_000  # weights of a layer that is rounded to every bit width before the slider moves
 CURVE = ("granularity", "group", "range", "percentile")

@@ -14,6 +14,13 @@ from pages.parts import cached, charts, figures, frame, jobs, knobs, session, tr
 from pages.parts.footer import footer
 from pages.parts.pictures import kept_legend, of_tensor, side_by_side
 
+PAGE = {
+    "title": "Tickets",
+    "icon": "confirmation_number",
+    "about": "Train what is left again from its first weights.",
+    "order": 50,
+}
+
 TECHNIQUE = "lottery_ticket"
 STORED = papers.get("lottery-ticket-mnist")
 

@@ -4,10 +4,17 @@ import pandas as pd
 import streamlit as st
 
 from engine.recipe import sweep, technique
-from engine.recipe.technique import Choice, Slider
+from engine.recipe.knobs import Choice, Slider
 from engine.types import Recipe
 from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
+
+PAGE = {
+    "title": "Trade-offs",
+    "icon": "query_stats",
+    "about": "Accuracy against real bytes for many settings at once.",
+    "order": 1000,
+}
 
 HOW_MANY = 8
 
@@ -67,10 +74,13 @@ with left:
         if isinstance(k, Slider) and n != "seed" and k.matters(step.settings)
     }
     choices = {n: k for n, k in known.knobs.items() if isinstance(k, Choice) and k.matters(step.settings)}
+    if not sliders and not choices:
+        st.info(f"{known.title} has no setting to vary as it stands: choose another step.")
+        st.stop()
     chosen = st.multiselect(
         "Settings to vary",
         [*sliders, *choices],
-        [next(iter(sliders))],
+        [*sliders, *choices][:1],
         max_selections=2,
         key=f"vary-{step.technique}",
         format_func=lambda n: known.knobs[n].label or n,

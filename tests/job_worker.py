@@ -19,7 +19,7 @@ from engine.data.sets import cache_folder
 from engine.figures.measure import share_right
 from engine.jobs import tasks
 from engine.net import train, zoo
-from engine.recipe import technique
+from engine.recipe import knobs, technique
 from engine.tensor.formats import Dense
 from engine.types import Basis, Figure, Report, SlimscopeError, weight_layers
 
@@ -28,11 +28,9 @@ def shrink(
     bundle,
     data,
     *,
-    share: Annotated[
-        float, technique.Slider(low=0.0, high=0.999, help="share of each layer set to zero")
-    ] = 0.5,
-    keep_sign: Annotated[bool, technique.Toggle(help="a second setting, without effect")] = True,
-    leave_out: Annotated[tuple[str, ...], technique.Layers(help="layers not touched")] = (),
+    share: Annotated[float, knobs.Slider(low=0.0, high=0.999, help="share of each layer set to zero")] = 0.5,
+    keep_sign: Annotated[bool, knobs.Toggle(help="a second setting, without effect")] = True,
+    leave_out: Annotated[tuple[str, ...], knobs.Layers(help="layers not touched")] = (),
 ):
     """Set the smallest weights of each layer to zero."""
     params = dict(bundle.params)
@@ -51,7 +49,7 @@ def learn(
     bundle,
     data,
     *,
-    epochs: Annotated[int, technique.Slider(low=1, high=9, whole=True, help="passes")] = 1,
+    epochs: Annotated[int, knobs.Slider(low=1, high=9, whole=True, help="passes")] = 1,
     progress=None,
 ):
     """Train on 500 samples. While the file `hold` names an epoch, its last batch is as far as it gets."""
@@ -81,9 +79,10 @@ def learn(
 
 @contextmanager
 def registered() -> Iterator[None]:
-    about = {"family": "test", "reference": "none", "page": "none"}
-    technique.technique(title="Shrink", **about)(shrink)
-    technique.technique(title="Learn", **about)(learn)
+    about = {"stage": 500, "tables": {}, "family": "test", "reference": "none", "page": "none"}
+    technique.technique(title="Shrink", runs="instant", locality="element", **about)(shrink)
+    learning = {"runs": "trains", "cost": lambda chosen: technique.Cost(1), "locality": "model"}
+    technique.technique(title="Learn", **learning, **about)(learn)
     try:
         yield
     finally:

@@ -13,18 +13,9 @@ from engine.data.sets import Data
 from engine.figures import measure
 from engine.file import packfile
 from engine.net import zoo
+from engine.recipe.knobs import Choice, Knob, PerLayer, Picks, SettingError, Slider
 from engine.recipe.run import apply
-from engine.recipe.technique import (
-    REGISTRY,
-    Choice,
-    Knob,
-    PerLayer,
-    Picks,
-    SettingError,
-    Slider,
-    Technique,
-    complete,
-)
+from engine.recipe.technique import REGISTRY, Technique, complete
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 
 ALL = list(REGISTRY)
@@ -157,7 +148,23 @@ def test_every_figure_says_how_it_was_obtained(name: str, results: Mapping[str, 
         assert figure.how
         assert figure.unit
         assert figure.name
-    assert all(len(table.columns) for table in report.tables.values())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_tables_have_the_columns_that_are_declared(name: str, results: Mapping[str, Any]) -> None:
+    declared = REGISTRY[name].tables
+    assert declared
+    for table, rows in results[name][1].tables.items():
+        assert len(rows.columns)
+        assert list(rows.columns) == [column for column in declared[table] if column in rows]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_cost_of_a_training_is_known_beforehand(name: str) -> None:
+    spec = REGISTRY[name]
+    assert spec.trains == (spec.cost is not None)
+    if spec.cost is not None:
+        assert spec.cost(spec.check(tiny(spec).settings)).epochs >= 1
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Lower to higher: packages, each with all that lies in it. A module imports from lower layers, and from its
 # own package without a circle. STRANGERS may not even do that: it is what keeps techniques and pages apart.
 LAYERS = (
-    ("engine.types",),
+    ("engine.types", "engine.memory"),
     ("engine.tensor",),
     ("engine.data",),
-    ("engine.recipe.technique", "engine.recipe.settings"),
+    ("engine.recipe.knobs", "engine.recipe.technique", "engine.recipe.settings"),
     ("engine.net",),
     ("engine.file",),
     ("engine.figures",),

@@ -33,7 +33,7 @@ from engine.figures import measure
 from engine.file import packfile
 from engine.jobs import store, streaming
 from engine.net import incremental
-from engine.recipe import run, sweep, technique
+from engine.recipe import knobs, run, sweep, technique
 from engine.types import Bundle, Cancelled, Progress, Recipe, Report, SlimscopeError, Step, weight_layers
 
 VERSION = 2  # raised when equal recipes would give other numbers than before
@@ -455,12 +455,12 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
 def scan(start: Bundle, payload: Mapping[str, Any]) -> list[tuple[str, Any, Step]]:
     """The steps of a sensitivity scan: (layer, value, the step that touches that layer alone)."""
     known, setting = technique.get(payload["technique"]), payload["setting"]
-    left_out = [name for name, knob in known.knobs.items() if isinstance(knob, technique.Layers)]
+    left_out = [name for name, knob in known.knobs.items() if isinstance(knob, knobs.Layers)]
     if not left_out or setting not in known.knobs:
         lacks = f"setting {setting!r}" if left_out else "a setting for layers that are not touched"
         raise SlimscopeError(f"{known.name} lacks {lacks}: it has {', '.join(known.knobs)}")
     layers = list(weight_layers(start))
-    chosen = technique.Layers(help="").check("layers", payload.get("layers", layers), start)
+    chosen = knobs.Layers(help="").check("layers", payload.get("layers", layers), start)
     todo = []
     for layer in (name for name in layers if name in chosen):
         others = {left_out[0]: [name for name in layers if name != layer]}

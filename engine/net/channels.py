@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.memory import remembered
 from engine.net import kinds, zoo
 from engine.tensor import masks
 from engine.tensor.formats import Dense
@@ -498,7 +499,7 @@ class _Flow:
         return self
 
 
-@lru_cache(maxsize=64)
+@remembered
 def _traced(key: str) -> _Trace:
     arch = Arch.from_key(key)
     # Rounding what enters a layer moves no channel, and zero stays zero on every grid.

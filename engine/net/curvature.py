@@ -6,7 +6,6 @@ answers in eval mode. What is made of the numbers is for `engine.tensor.scores`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.data.sets import Samples
+from engine.memory import remembered
 from engine.net import zoo
 from engine.net.surgery import InputQuantizer
 from engine.types import Bundle, SlimscopeError
@@ -158,13 +158,13 @@ def _one_by_one(
 # ---------------------------------------------------------------- of a bundle, remembered
 
 
-@functools.lru_cache(maxsize=4)  # a slider moves many times over the same net
+@remembered  # a slider moves many times over the same net
 def gradient_of(bundle: Bundle, samples: Samples, count: int, seed: int) -> Mapping[str, Tensor]:
     """`gradient` of a bundle's net on `count` of the samples, picked by the seed, each class in its share."""
     return MappingProxyType(gradient(zoo.fork(bundle), samples.stratified(count, seed)))
 
 
-@functools.lru_cache(maxsize=4)
+@remembered
 def diagonal_of(bundle: Bundle, samples: Samples, count: int, seed: int) -> Mapping[str, Tensor]:
     """`diagonal` (Gauss-Newton) of a bundle's net on the same choice of samples."""
     return MappingProxyType(diagonal(zoo.fork(bundle), samples.stratified(count, seed)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from engine.recipe.technique import Layers, Slider, When
+from engine.recipe.knobs import Layers, Slider, When
 
 
 def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ()) -> Slider:
     """A share of weights from 0 to 0.999, finer towards the top."""
     unit = "share of weights removed"
-    return Slider(low=0.0, high=0.999, scale="fine", unit=unit, label=label, help=help, when=when)
+    return Slider(
+        low=0.0, high=0.999, scale="fine", unit=unit, percent=True, label=label, help=help, when=when
+    )
 
 
 def epochs(help: str, high: int = 30) -> Slider:

@@ -8,13 +8,14 @@ row kernel (Jaderberg 2014, scheme 2). Nothing here knows of nets; tensors in, t
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
+from engine.memory import MEMORY
 from engine.types import SlimscopeError
 
 Shape = tuple[int, ...]
@@ -68,19 +69,20 @@ class Decomposition:
         return len(self.values)
 
 
-# A slider asks for every rank of the same weight: its decomposition lives as long as the tensor does,
-# and only for the version of it that was decomposed.
-_known = WeakIdKeyDictionary()
-
-
 def decompose(weight: Tensor, form: str) -> Decomposition:
-    """Singular value decomposition of the weight's matrix, in float64; remembered for the same tensor."""
-    forms = _known.setdefault(weight, {})  # type: ignore[no-untyped-call]
-    key = (form, weight._version)
-    if key not in forms:
+    """Singular value decomposition of the weight's matrix, in float64; remembered for the same tensor.
+
+    A slider asks for every rank of the same weight. What is remembered goes with the tensor, and holds
+    only for the version of it that was decomposed.
+    """
+
+    def make() -> Decomposition:
+        weakref.finalize(weight, MEMORY.forget, key)
         left, values, right = torch.linalg.svd(matrix(weight.detach().double(), form), full_matrices=False)
-        forms[key] = Decomposition(left, values, right, tuple(weight.shape), form)
-    found: Decomposition = forms[key]
+        return Decomposition(left, values, right, tuple(weight.shape), form)
+
+    key = (decompose, id(weight), weight._version, form)
+    found: Decomposition = MEMORY.get(key, make)
     return found
 
 

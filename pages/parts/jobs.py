@@ -12,8 +12,6 @@ import streamlit as st
 from engine.jobs.manager import Job, Manager
 from engine.net import zoo
 from engine.recipe import technique
-from engine.techniques.distill import distill
-from engine.techniques.prune import lottery_ticket
 from engine.types import Bundle, Recipe, Report, SlimscopeError
 from pages.parts import cached, charts, session
 
@@ -26,9 +24,6 @@ ICONS = {
     "cancelled": ":material/cancel:",
     "interrupted": ":material/warning:",
 }
-
-
-RUNS = {"distill": distill.RUNS, "lottery_ticket": lottery_ticket.RUNS}
 
 
 @st.cache_resource(show_spinner=False)
@@ -155,7 +150,7 @@ def _run(name: str, row: Mapping[str, float]) -> str:
     """What a technique's runs are called, as its rows have numbers only; one that has no runs by its title."""
     if "run" not in row:
         return technique.get(name).title
-    told = RUNS[name][int(row["run"])]
+    told = technique.get(name).series[int(row["run"])]
     return f"{told}, round {row['round']:g}" if "round" in row else told
 
 
@@ -216,28 +211,19 @@ def watch(job_id: str, draw: Callable[[Job], None]) -> None:
 
 def estimate(name: str, settings: Mapping[str, Any]) -> str:
     """How long training takes here, from the time an epoch took when the zoo was trained."""
-    model = session.model()
-    if name == "distill" and model in zoo.ENTRIES:
+    model, declared = session.model(), technique.get(name).cost
+    if declared is None:
+        return "a moment"
+    cost = declared(settings)
+    if cost.student and model in zoo.ENTRIES:
         model = zoo.entry(model).student or model
     if model not in zoo.trained():
         return "time unknown"
     card = zoo.card(model)
     epoch = card["wall seconds"] / card["plan"]["epochs"]
     whole = int(str(card["data"]).split("-")[1])
-    part = (
-        min(int(str(settings.get("subset") or whole)), 5000 if "cifar" in str(card["data"]) else whole)
-        / whole
-    )
-    return f"about {_duration(max(5.0, float(epoch) * _epochs(settings) * part + 4))}"
-
-
-def _epochs(settings: Mapping[str, Any]) -> int:
-    """How many epochs a training has in all its runs and rounds."""
-    rounds = settings.get("rounds", 1) if settings.get("schedule") != "gradual" else 1
-    controls = sum(bool(settings.get(name)) for name in ("re_init", "random_mask"))
-    if "re_init" in settings:  # the whole net, and in each round the ticket and its controls
-        return int(settings["epochs"] * (1 + rounds * (1 + controls)))
-    return int(settings["epochs"] * rounds * (1 + bool(settings.get("control"))) + settings.get("tuning", 0))
+    part = min(cost.images or whole, 5000 if "cifar" in str(card["data"]) else whole) / whole
+    return f"about {_duration(max(5.0, float(epoch) * cost.epochs * part + 4))}"
 
 
 def panel() -> None:

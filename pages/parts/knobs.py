@@ -13,26 +13,11 @@ import pandas as pd
 import streamlit as st
 
 from engine.recipe import technique
-from engine.recipe.technique import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
+from engine.recipe.knobs import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
 from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
 from pages.parts import session
 from pages.parts.components import stage
 
-# Where a new step goes in: what trains or replaces layers before what rewrites their numbers.
-ORDER = (
-    "distill",
-    "low_rank",
-    "prune_channels",
-    "slim",
-    "condense",
-    "prune_filters",
-    "lottery_ticket",
-    "prune_iteratively",
-    "optimal_brain_damage",
-    "prune_weights",
-    "finetune",
-    "quantize",
-)
 MOST_STOPS = 500  # a slider with more is a number field
 MOVED = "moved"  # the control that this request is about
 TOUCHED = "touched"  # the control that moved last
@@ -55,8 +40,8 @@ def current(name: str) -> Step:
 
 def insert(recipe: Recipe, step: Step) -> Recipe:
     """The recipe with a new step at its natural place, before the first step that usually follows it."""
-    rank = {name: i for i, name in enumerate(ORDER)}
-    later = [i for i, s in enumerate(recipe) if rank.get(s.technique, 99) > rank.get(step.technique, 99)]
+    stage = technique.get(step.technique).stage
+    later = [i for i, s in enumerate(recipe) if technique.get(s.technique).stage > stage]
     place = later[0] if later else len(recipe)
     return Recipe((*recipe.steps[:place], step, *recipe.steps[place:]))
 
@@ -325,20 +310,16 @@ def _take(owner: str, name: str, key: str, redraw: bool) -> None:
     change(owner, **{name: value})
 
 
-def _is_share(knob: Knob) -> bool:
-    return isinstance(knob, Slider) and knob.unit.startswith("share")
-
-
 def written(knob: Knob, value: Any) -> str:
-    """A slider's value as people read it: shares in per cent."""
-    return f"{100 * value:.4g} %" if _is_share(knob) else f"{value:g}"
+    """A slider's value as people read it: in per cent where its knob says so."""
+    return f"{100 * value:.4g} %" if isinstance(knob, Slider) and knob.percent else f"{value:g}"
 
 
 def _slider(owner: str, name: str, key: str, title: str, knob: Slider, value: Any, bundle: Bundle) -> None:
     low, high = knob.bounds(bundle)
     inside = min(max(value, low), high)
     stops = _stops(key, knob, value, bundle)
-    unit = f" ({knob.unit})" if knob.unit and not _is_share(knob) and knob.unit != title.lower() else ""
+    unit = f" ({knob.unit})" if knob.unit and not knob.percent and knob.unit != title.lower() else ""
     if len(stops) > MOST_STOPS:
         _show(key, int(inside))
         st.number_input(

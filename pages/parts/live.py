@@ -137,15 +137,16 @@ def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
         return Look(
             subject, before.key, step, cached.after(subject, before.key)[0], after, reports[-1], layer
         )
-    rows = any(each.technique in layerwise.WHOLE for each in through)
+    rows = any(technique.get(each.technique).needs_all_rows for each in through)
     base = cached.seen(subject, before.key, layer, rows)[0]
     after, reports = cached.seen(subject, through.key, layer, rows)
     inside = weight_layers(base)  # a step before may have split the layer
     shown = layer if layer in inside else next(iter(inside))
     report = replace(reports[-1], notes=(*reports[-1].notes, *_large(subject, layer, base)))
-    if step.technique == "prune_weights" and not before.steps:
+    ranked = technique.get(step.technique).ranked
+    if ranked is not None and not before.steps:
         labels = list(weight_layers(cached.original(subject)))
-        table = layerwise.removals(dict(step.settings), labels, partial(cached.pool, subject))
+        table = ranked.table(dict(step.settings), labels, partial(cached.pool, subject))
         report = replace(report, tables={"layers": table})
     return Look(subject, before.key, step, base, after, report, shown, True)
 

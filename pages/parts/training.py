@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from engine.recipe import technique
@@ -24,7 +25,17 @@ def outcome(name: str) -> Report | None:
     if reached is None:
         return None
     report = reached[1][-1]
-    curve = report.tables["curve"]
+    if "curve" in report.tables:
+        _curve(name, report.tables["curve"])
+    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)
+    st.html(figures.tiles(row))
+    for note in report.notes:
+        st.caption(note)
+    return report
+
+
+def _curve(name: str, curve: pd.DataFrame) -> None:
+    """Validation accuracy after each epoch."""
     chart = charts.lines(
         curve,
         "epoch",
@@ -40,11 +51,6 @@ def outcome(name: str) -> Report | None:
         config={"displayModeBar": False},
         alt="Validation accuracy after each epoch",
     )
-    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)
-    st.html(figures.tiles(row))
-    for note in report.notes:
-        st.caption(note)
-    return report
 
 
 def section(name: str, title: str, lead: str) -> Report | None:

@@ -18,6 +18,7 @@ from engine.figures import count
 from engine.file import packfile
 from engine.jobs import layerwise, store, streaming
 from engine.recipe import run, technique
+from engine.tensor import ranking
 from engine.tensor.formats import Dense
 from engine.tensor.histogram import CoarseIndex, RefinedIndex, index_of
 from engine.tensor.index import Index
@@ -80,7 +81,7 @@ def test_removals_count_what_pruning_removes(settings: dict[str, Any]) -> None:
     net, step = bare(), technique.step("prune_weights", **settings)
     told = run.apply(net, step, None)[1].tables["layers"].set_index("layer")
     labels = [label for label, _ in count.weights(net)]
-    table = layerwise.removals(dict(step.settings), labels, partial(exact, net)).set_index("layer")
+    table = ranking.removals(dict(step.settings), labels, partial(exact, net)).set_index("layer")
     for column in ("weights", "kept", "removed", "sparsity"):
         assert table[column].tolist() == told[column].tolist()
     assert table["energy_kept"].tolist() == pytest.approx(told["energy_kept"].tolist(), abs=1e-6)
@@ -96,7 +97,7 @@ def test_removals_of_coarse_indexes_lie_within_what_they_say() -> None:
     def coarse(layers: tuple[str, ...]) -> Index:
         return CoarseIndex([weights[layer] for layer in layers])
 
-    table = layerwise.removals(dict(step.settings), list(weights), coarse).set_index("layer")
+    table = ranking.removals(dict(step.settings), list(weights), coarse).set_index("layer")
     slack = table["within"] + coarse(("a", "b", "c")).within(table["threshold"].iloc[0])[0] / table["weights"]
     assert ((table["sparsity"] - told["sparsity"]).abs() <= slack).all()
 

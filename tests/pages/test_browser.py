@@ -14,21 +14,11 @@ from conftest import Server
 from safetensors.torch import save_file
 
 from engine.net import zoo
+from pages.parts import menu
 
 pytestmark = pytest.mark.browser
 
-PAGES = (
-    "overview",
-    "prune",
-    "filters",
-    "channels",
-    "damage",
-    "tickets",
-    "quantize",
-    "low_rank",
-    "distill",
-    "tradeoffs",
-)
+PAGES = tuple(entry.name for entry in menu.of_files())
 MODEL, SMALL = "lenet-300-100", "mlp-32"
 STILL = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 # Streamlit's own page looks for its server below the page's path first, and misses.

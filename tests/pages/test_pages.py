@@ -27,25 +27,15 @@ from engine.file import packfile
 from engine.jobs import home, layerwise, store, streaming, tasks
 from engine.net import zoo
 from engine.recipe import technique
+from engine.recipe.knobs import Choice
 from engine.recipe.run import run
-from engine.recipe.technique import REGISTRY, Choice
+from engine.recipe.technique import REGISTRY
 from engine.types import Progress, Recipe
-from pages.parts import cached, figures, jobs, live, session
+from pages.parts import cached, figures, jobs, live, menu, session
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.usefixtures("framed")
-PAGES = (
-    "overview",
-    "prune",
-    "filters",
-    "channels",
-    "damage",
-    "tickets",
-    "quantize",
-    "low_rank",
-    "distill",
-    "tradeoffs",
-)
+PAGES = tuple(entry.name for entry in menu.of_files())
 MODEL = "lenet-300-100"
 SMALL = "mlp-32"
 STORY = session.STORY.key

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.file import packfile
 from engine.net import zoo
+from engine.recipe.knobs import SettingError
 from engine.recipe.run import run
 from engine.recipe.script import script
-from engine.recipe.technique import SettingError
 from engine.types import Recipe, Step
 
 RECIPE = Recipe(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.recipe import sweep
-from engine.recipe.technique import SettingError
+from engine.recipe.knobs import SettingError
 from engine.types import Recipe, SlimscopeError, Step
 
 

@@ -19,7 +19,8 @@ from engine.figures import measure
 from engine.net import zoo
 from engine.net.train import Plan, fit, learning_from, suited
 from engine.recipe import settings
-from engine.recipe.technique import Slider, Toggle, technique
+from engine.recipe.knobs import Slider, Toggle
+from engine.recipe.technique import Cost, technique
 from engine.types import Arch, Bundle, Figure, Progress, Report, SlimscopeError
 
 RUNS = ("distilled", "plain")  # what a row of the live series has a number for
@@ -30,7 +31,14 @@ RUNS = ("distilled", "plain")  # what a row of the live series has a number for
     title="Distill",
     reference="Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network, arXiv 1503.02531",
     page="distill",
-    pictures=("curve",),
+    stage=100,
+    runs="trains",
+    cost=lambda chosen: Cost(
+        chosen["epochs"] * (1 + chosen["control"]), images=chosen["subset"], student=True
+    ),
+    locality="model",
+    tables={"curve": ("epoch", "loss", "train accuracy", "validation accuracy", "run")},
+    series=RUNS,
     presets={
         "gentle": {"temperature": 2.0, "alpha": 0.5},
         "balanced": {"temperature": 4.0, "alpha": 0.7},
@@ -58,6 +66,7 @@ def distill(
             high=1.0,
             step=0.05,
             unit="share of the loss",
+            percent=True,
             label="Weight of the teacher",
             help="0 learns from the labels alone, 1 from the teacher alone.",
         ),

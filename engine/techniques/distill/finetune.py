@@ -14,7 +14,8 @@ from engine.figures import measure, reports
 from engine.net import zoo
 from engine.net.train import Plan, fit, suited, zero_masks
 from engine.recipe import settings
-from engine.recipe.technique import Choice, technique
+from engine.recipe.knobs import Choice
+from engine.recipe.technique import Cost, technique
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Progress, Report
 
@@ -24,7 +25,11 @@ from engine.types import Bundle, Progress, Report
     title="Fine-tune",
     reference="Han et al. 2015, Learning both Weights and Connections, arXiv 1506.02626, section 3.3",
     page="prune",
-    pictures=("curve",),
+    stage=600,
+    runs="trains",
+    cost=lambda chosen: Cost(chosen["epochs"]),
+    locality="model",
+    tables={"curve": ("epoch", "loss", "train accuracy", "validation accuracy")},
     presets={
         "gentle": {"epochs": 1, "learning_rate": 0.003},
         "balanced": {"epochs": 3, "learning_rate": 0.01},

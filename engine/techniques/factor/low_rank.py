@@ -13,7 +13,8 @@ from engine.data.sets import Data
 from engine.net import zoo
 from engine.net.surgery import get_layer
 from engine.recipe import settings
-from engine.recipe.technique import Choice, PerLayer, Slider, technique
+from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.technique import technique
 from engine.tensor import factors
 from engine.tensor.formats import Book, Dense, Grid
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
@@ -61,7 +62,24 @@ COLUMNS = (
     title="Low rank",
     reference="Denton et al. 2014, arXiv 1404.0736; Jaderberg et al. 2014, arXiv 1405.3866",
     page="low_rank",
-    pictures=("spectrum", "approximation", "parameters_by_rank"),
+    stage=200,
+    runs="instant",
+    locality="layer",
+    tables={
+        "layers": (
+            "layer",
+            "form",
+            "full_rank",
+            "rank",
+            "break_even",
+            "energy_kept",
+            "error",
+            "weights_before",
+            "weights_after",
+            "applied",
+            "why",
+        )
+    },
     presets={
         "gentle": {"by": "energy", "energy": 0.95},
         "balanced": {"by": "energy", "energy": 0.85},
@@ -92,6 +110,7 @@ def low_rank(
             high=0.999,
             scale="fine",
             unit="share of the squared singular values",
+            percent=True,
             label="Energy kept",
             help="How much of the layer's sum of squared weights the factors hold.",
             when=(("by", ("energy",)),),
@@ -104,6 +123,7 @@ def low_rank(
             high=1.0,
             step=0.01,
             unit="share of the layer's weights",
+            percent=True,
             label="Weights kept",
             help="How many weights the two factors may have, against those of the layer.",
             when=(("by", ("share",)),),

@@ -15,7 +15,8 @@ from engine.figures import measure, reports
 from engine.net import kinds, zoo
 from engine.net.train import Plan, fit, suited, zero_masks
 from engine.recipe import settings
-from engine.recipe.technique import Slider, technique
+from engine.recipe.knobs import Slider
+from engine.recipe.technique import Cost, technique
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Figure, Progress, Report, SlimscopeError, weight_layers
 
@@ -30,7 +31,15 @@ Reads = Mapping[str, list[list[int]]]  # layer -> the input channels of each gro
     reference="Huang et al. 2018, CondenseNet: An Efficient DenseNet using Learned Group Convolutions, "
     "arXiv 1711.09224",
     page="channels",
-    pictures=("curve", "reads"),
+    stage=320,
+    runs="trains",
+    cost=lambda chosen: Cost(chosen["epochs"]),
+    locality="model",
+    tables={
+        "curve": ("epoch", "loss", "train accuracy", "validation accuracy"),
+        "reads": READ_COLUMNS,
+        "layers": LAYER_COLUMNS,
+    },
     presets={
         "gentle": {"groups": 2, "factor": 2},
         "balanced": {"groups": 4, "factor": 4},

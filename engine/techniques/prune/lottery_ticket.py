@@ -18,7 +18,8 @@ from engine.figures import measure, reports
 from engine.net import zoo
 from engine.net.train import Plan, fit, suited
 from engine.recipe import settings
-from engine.recipe.technique import Choice, Slider, Toggle, technique
+from engine.recipe.knobs import Choice, Slider, Toggle
+from engine.recipe.technique import Cost, technique
 from engine.tensor import masks
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Progress, Report, SlimscopeError, weight_layers
@@ -35,7 +36,29 @@ State = dict[str, Tensor]
     reference="Frankle, Carbin 2019, The Lottery Ticket Hypothesis, arXiv 1803.03635; "
     "rewinding: Frankle et al. 2020, arXiv 1912.05671",
     page="tickets",
-    pictures=("curve",),
+    stage=400,
+    runs="trains",
+    cost=lambda chosen: Cost(  # the whole net, and in each round the ticket and its controls
+        chosen["epochs"] * (1 + chosen["rounds"] * (1 + chosen["re_init"] + chosen["random_mask"]))
+    ),
+    locality="model",
+    tables={
+        "tickets": (
+            "round",
+            "run",
+            "density",
+            "early stop",
+            "validation loss",
+            "validation accuracy",
+            "test accuracy",
+            "accuracy at the end",
+            "iterations",
+        ),
+        "curve": ("epoch", "iteration", "validation loss", "validation accuracy", "run", "round"),
+        "inputs": ("input", "kept", "of", "round"),
+        "layers": ("layer", "weights", "kept", "removed", "sparsity"),
+    },
+    series=RUNS,
     presets={
         "gentle": {"rounds": 3},
         "balanced": {"rounds": 7},
@@ -64,6 +87,7 @@ def lottery_ticket(
             high=0.8,
             step=0.05,
             unit="share of the weights left",
+            percent=True,
             label="Pruned each round",
             help="How much of each layer goes in a round; the output layer loses half of that share.",
         ),

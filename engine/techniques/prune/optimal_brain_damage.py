@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +14,11 @@ from torch.nn import functional as F
 
 from engine.data.sets import Data, Samples
 from engine.figures import count, reports
+from engine.memory import remembered
 from engine.net import curvature, incremental, kinds, zoo
 from engine.recipe import settings
-from engine.recipe.technique import Choice, technique
+from engine.recipe.knobs import Choice
+from engine.recipe.technique import technique
 from engine.tensor import masks, scores
 from engine.types import Basis, Bundle, Figure, Report, weight_layers
 
@@ -43,7 +44,13 @@ SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slop
     title="Optimal brain damage",
     reference="LeCun, Denker, Solla 1989, Optimal Brain Damage, NIPS 2",
     page="damage",
-    pictures=("predicted", "layer_sparsity"),
+    stage=500,
+    runs="seconds",
+    locality="model",
+    tables={
+        "layers": LAYER_COLUMNS,
+        "predicted": (*SINGLE_COLUMNS, "both"),
+    },
     presets={
         "gentle": {"sparsity": 0.3},
         "balanced": {"sparsity": 0.6},
@@ -159,7 +166,7 @@ class _Judged:
         return len(self.samples)
 
 
-@functools.lru_cache(maxsize=2)  # a run holds up to 100 MB
+@remembered  # a run holds up to 100 MB
 def _judged(bundle: Bundle, train: Samples, samples: int, seed: int) -> _Judged:
     chosen = train.stratified(samples, seed)
     answers, run = incremental.logits(bundle, chosen)
@@ -178,7 +185,7 @@ def _without(bundle: Bundle, kept: Mapping[str, Tensor]) -> Bundle:
     return bundle.become({**bundle.params, **changed})
 
 
-@functools.lru_cache(maxsize=4)  # they do not hang on the sparsity, which is what moves
+@remembered  # they do not hang on the sparsity, which is what moves
 def _singles(bundle: Bundle, train: Samples, samples: int, seed: int) -> pd.DataFrame:
     """Weights picked by chance, each taken out by itself: a row of the table `predicted` for each."""
     names, weights = weight_layers(bundle), dict(count.weights(bundle))
@@ -219,7 +226,7 @@ def _picked(weights: Mapping[str, Tensor], many: int, seed: int) -> list[tuple[s
     return found
 
 
-@functools.lru_cache(maxsize=4)
+@remembered
 def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, scope: str) -> pd.DataFrame:
     """Growing groups of weights, in order of saliency and of magnitude: rows of the table `predicted`."""
     names = weight_layers(bundle)

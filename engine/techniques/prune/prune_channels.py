@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +16,13 @@ from torch.nn import functional as F
 
 from engine.data.sets import Data, Samples
 from engine.figures import count
+from engine.memory import remembered
 from engine.net import channels, kinds, zoo
 from engine.net.channels import Group
 from engine.net.surgery import get_layer
 from engine.recipe import settings
-from engine.recipe.technique import Choice, PerLayer, SettingError, Slider, Toggle, technique
+from engine.recipe.knobs import Choice, PerLayer, SettingError, Slider, Toggle
+from engine.recipe.technique import technique
 from engine.tensor import lars
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
@@ -37,6 +38,7 @@ KEPT = Slider(
     high=1.0,
     step=0.01,
     unit="share of channels kept",
+    percent=True,
     label="Channels kept",
     help="How many of the channels that each layer reads stay: 0.5 keeps every second one.",
 )
@@ -62,7 +64,13 @@ PATH_COLUMNS = ("layer", "kept", "lambda", "error_masked", "error_refit")
     title="Prune channels",
     reference="He et al. 2017, Channel Pruning for Accelerating Very Deep Networks, arXiv 1707.06168",
     page="channels",
-    pictures=("layers",),
+    stage=300,
+    runs="seconds",
+    locality="model",
+    tables={
+        "layers": LAYER_COLUMNS,
+        "path": PATH_COLUMNS,
+    },
     presets={
         "gentle": {"kept": 0.8},
         "balanced": {"kept": 0.5},
@@ -368,7 +376,7 @@ class _Asked:
     bundle: Bundle = field(compare=False)
 
 
-@functools.lru_cache(maxsize=2)  # the net under the slider, and one more: up to about 90 MB each
+@remembered  # the net under the slider, and one more: up to about 90 MB each
 def _begin(asked: _Asked) -> _Start:
     """Run the net as it is, once: a slider that moves starts from here."""
     bundle, chance = asked.bundle, torch.Generator().manual_seed(asked.seed)

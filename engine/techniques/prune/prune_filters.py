@@ -16,7 +16,8 @@ from engine.figures import count
 from engine.net import channels
 from engine.net.channels import Group, Part
 from engine.recipe import settings
-from engine.recipe.technique import Choice, PerLayer, Picks, SettingError, Slider, Toggle, technique
+from engine.recipe.knobs import Choice, PerLayer, Picks, SettingError, Slider, Toggle
+from engine.recipe.technique import technique
 from engine.types import Basis, Bundle, Figure, Report
 
 SPARSITY = Slider(
@@ -24,6 +25,7 @@ SPARSITY = Slider(
     high=0.95,
     step=0.01,
     unit="share of filters removed",
+    percent=True,
     label="Filters removed",
     help="How many of the filters and units that are left go: 0.25 takes one in four, the smallest first.",
 )
@@ -37,7 +39,23 @@ FILTER_COLUMNS = ("layer", "filter", "score", "kept")
     title="Prune filters",
     reference="Li et al. 2017, Pruning Filters for Efficient ConvNets, arXiv 1608.08710",
     page="filters",
-    pictures=("filter_scores", "layer_sparsity"),
+    stage=330,
+    runs="instant",
+    locality="model",
+    tables={
+        "layers": (
+            "layer",
+            "weights",
+            "weights_after",
+            "filters",
+            "kept",
+            "removed",
+            "sparsity",
+            "macs_before",
+            "macs_after",
+        ),
+        "filters": FILTER_COLUMNS,
+    },
     presets={
         "gentle": {"sparsity": 0.1},
         "balanced": {"sparsity": 0.3},

@@ -16,7 +16,8 @@ from engine.figures import measure, reports
 from engine.net import zoo
 from engine.net.train import Plan, fit, suited, zero_masks
 from engine.recipe import settings
-from engine.recipe.technique import Choice, Slider, technique
+from engine.recipe.knobs import Choice, Slider
+from engine.recipe.technique import Cost, technique
 from engine.tensor import masks, schedules
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Progress, Report, weight_layers
@@ -35,7 +36,16 @@ LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold",
     reference="Han et al. 2015, Learning both Weights and Connections, arXiv 1506.02626; "
     "Zhu, Gupta 2017, arXiv 1710.01878",
     page="prune",
-    pictures=("curve",),
+    stage=410,
+    runs="trains",
+    cost=lambda chosen: Cost(chosen["epochs"] * (chosen["rounds"] if chosen["schedule"] == "rounds" else 1)),
+    locality="model",
+    tables={
+        "curve": ("epoch", "loss", "train accuracy", "validation accuracy", "sparsity", "round"),
+        "rounds": ("round", "sparsity", "accuracy before retraining", "accuracy after retraining"),
+        "sensitivity": ("layer", "sparsity", "threshold", "accuracy"),
+        "layers": LAYER_COLUMNS,
+    },
     presets={
         "gentle": {"sparsity": 0.8, "rounds": 3},
         "balanced": {"sparsity": 0.92, "rounds": 5},

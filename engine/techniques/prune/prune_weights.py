@@ -15,8 +15,9 @@ from engine.data.sets import Data
 from engine.figures import reports
 from engine.net import curvature, kinds, zoo
 from engine.recipe import settings
-from engine.recipe.technique import Choice, PerLayer, Slider, technique
-from engine.tensor import masks, scores
+from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.technique import Ranked, technique
+from engine.tensor import masks, ranking, scores
 from engine.types import Bundle, Report, SlimscopeError, weight_layers
 
 BY_SHARE = (("by", ("sparsity",)), ("shape", masks.UNITS))  # of N:M, N and M are the share
@@ -32,7 +33,13 @@ COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "ener
     title="Prune weights",
     reference="Han et al. 2015, Learning both Weights and Connections, arXiv 1506.02626",
     page="prune",
-    pictures=("histogram", "sparsity_map", "layer_sparsity"),
+    stage=510,
+    runs="instant",
+    locality="ranked",
+    ranked=Ranked(ranking.as_threshold, ranking.removals),
+    tables={
+        "layers": (*COLUMNS, "within"),
+    },
     presets={
         "gentle": {"sparsity": 0.5},
         "balanced": {"sparsity": 0.9},

@@ -17,7 +17,8 @@ from engine.net import channels, zoo
 from engine.net.channels import Group
 from engine.net.train import Loss, Plan, fit, hard_labels, suited, zero_masks
 from engine.recipe import settings
-from engine.recipe.technique import Choice, Slider, technique
+from engine.recipe.knobs import Choice, Slider
+from engine.recipe.technique import Cost, technique
 from engine.tensor.formats import Dense
 from engine.types import Arch, Basis, Bundle, Figure, Progress, Report, SlimscopeError
 
@@ -31,7 +32,25 @@ SCALE_COLUMNS = ("layer", "channel", "before", "trained", "kept")
     reference="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, "
     "arXiv 1708.06519",
     page="filters",
-    pictures=("curve", "scales"),
+    stage=310,
+    runs="trains",
+    cost=lambda chosen: Cost(chosen["epochs"] + chosen["tuning"]),
+    locality="model",
+    tables={
+        "curve": ("epoch", "loss", "train accuracy", "validation accuracy", "run"),
+        "scales": SCALE_COLUMNS,
+        "layers": (
+            "layer",
+            "weights",
+            "weights_after",
+            "filters",
+            "kept",
+            "removed",
+            "sparsity",
+            "macs_before",
+            "macs_after",
+        ),
+    },
     presets={
         "gentle": {"sparsity": 0.3},
         "balanced": {"sparsity": 0.5},
@@ -50,6 +69,7 @@ def slim(
             high=0.95,
             step=0.01,
             unit="share of channels removed",
+            percent=True,
             label="Channels removed",
             help="How many of the channels behind batch-norm go: 0.5 takes every second one.",
         ),

@@ -15,7 +15,8 @@ from engine.data.sets import Data
 from engine.net import zoo
 from engine.net.surgery import get_layer
 from engine.recipe import settings
-from engine.recipe.technique import Choice, PerLayer, Slider, technique
+from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.technique import technique
 from engine.tensor import grids
 from engine.tensor.affine import code_range
 from engine.tensor.formats import Dense, Grid
@@ -64,7 +65,13 @@ ACTIVATION_COLUMNS = (
     title="Quantize",
     reference="Jacob et al. 2018, Quantization and Training of Neural Networks, arXiv 1712.05877",
     page="quantize",
-    pictures=("histogram", "staircase", "error_histogram", "layer_sqnr", "error_curve", "corner"),
+    stage=700,
+    runs="instant",
+    locality="row",
+    tables={
+        "layers": LAYER_COLUMNS,
+        "activations": ACTIVATION_COLUMNS,
+    },
     presets={
         "gentle": {"bits": 8},
         "balanced": {"bits": 5},

@@ -13,8 +13,8 @@ from engine.data.sets import Data
 from engine.figures import measure
 from engine.net import zoo
 from engine.net.train import distillation_loss, learning_from, softened
+from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
-from engine.recipe.technique import SettingError
 from engine.tensor.formats import Dense
 from engine.types import Arch, Cancelled, Progress, SlimscopeError, Step
 

@@ -16,8 +16,8 @@ from engine.data.sets import Data
 from engine.figures import measure
 from engine.net import zoo
 from engine.net.surgery import InputQuantizer
+from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
-from engine.recipe.technique import SettingError
 from engine.tensor.affine import round_through
 from engine.tensor.formats import Dense, Grid
 from engine.types import Arch, Bundle, Cancelled, Progress, Step, weight_layers

@@ -6,8 +6,9 @@ import torch
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.figures import count
 from engine.net import kinds, zoo
+from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
-from engine.recipe.technique import SettingError, get, step
+from engine.recipe.technique import get, step
 from engine.tensor import factors
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle

@@ -15,9 +15,11 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import count, measure
+from engine.memory import MEMORY
 from engine.net import channels, zoo
+from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
-from engine.recipe.technique import SettingError, step
+from engine.recipe.technique import step
 from engine.techniques.prune import prune_channels as module
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Report, SlimscopeError
@@ -222,7 +224,7 @@ def test_an_answer_is_the_same_whether_or_not_its_start_is_remembered() -> None:
     before = zoo.load("lenet-5-small")
     pruned(before, kept=0.3)
     warm, warm_report = pruned(before)
-    module._begin.cache_clear()
+    MEMORY.clear()
     cold, cold_report = pruned(before)
     assert cold.fingerprint == warm.fingerprint
     assert cold_report.figures == warm_report.figures
@@ -333,9 +335,14 @@ def test_nets_of_other_threads_run_while_one_is_traced() -> None:
     assert wrong == []
 
 
-def test_who_asks_while_another_makes_the_start_waits_for_it() -> None:
+def test_who_asks_while_another_makes_the_start_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before, found, as_it_was = net("resnet-8"), [], nn.Module.__call__
-    module._begin.cache_clear()
+    MEMORY.clear()
+    made: list[object] = []
+    begin = module._Start.__init__
+    monkeypatch.setattr(
+        module._Start, "__init__", lambda self, *a, **k: made.append(self) or begin(self, *a, **k)
+    )
 
     def prune(kept: float) -> None:
         found.append(apply(before, step("prune_channels", kept=kept), of(before))[0].fingerprint)
@@ -346,7 +353,7 @@ def test_who_asks_while_another_makes_the_start_waits_for_it() -> None:
     for thread in threads:
         thread.join()
     assert len(set(found)) == 3
-    assert module._begin.cache_info().misses == 1
+    assert len(made) == 1
     assert nn.Module.__call__ is as_it_was, "tracing has put torch back in order"
 
 

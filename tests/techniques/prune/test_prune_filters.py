@@ -13,8 +13,9 @@ from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.net import channels, zoo
+from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
-from engine.recipe.technique import SettingError, step
+from engine.recipe.technique import step
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Report, SlimscopeError
 

@@ -11,9 +11,10 @@ from engine.data.sets import Data, Samples, load
 from engine.figures import count, measure
 from engine.jobs import layerwise
 from engine.net import zoo
+from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
-from engine.recipe.technique import SettingError, get, step
-from engine.tensor import masks
+from engine.recipe.technique import get, step
+from engine.tensor import masks, ranking
 from engine.tensor.formats import Book, Dense, Grid
 from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
@@ -317,8 +318,8 @@ def test_a_large_net_is_not_shown_what_an_index_can_not_tell() -> None:
     bundle = by_hand()
     for settings in ({"score": "random"}, {"shape": "filter"}, {"scope": "erk"}):
         chosen = step("prune_weights", **settings)
-        assert not layerwise.by_threshold(chosen.settings)
+        assert not ranking.by_threshold(chosen.settings)
         with pytest.raises(SlimscopeError, match="choose score magnitude, shape element, and scope"):
             layerwise.apply(layerwise.of_layer(bundle, "a"), chosen, ["a", "b"], layerwise.alone(bundle))
-    assert layerwise.by_size(step("prune_weights", scope="erk").settings)
-    assert layerwise.by_threshold(step("prune_weights", by="quality", score="random").settings)
+    assert ranking.by_size(step("prune_weights", scope="erk").settings)
+    assert ranking.by_threshold(step("prune_weights", by="quality", score="random").settings)

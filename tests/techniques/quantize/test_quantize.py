@@ -11,8 +11,9 @@ from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.net import zoo
 from engine.net.surgery import InputQuantizer
+from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply, run
-from engine.recipe.technique import SettingError, step
+from engine.recipe.technique import step
 from engine.tensor import grids
 from engine.tensor.formats import Dense, Grid
 from engine.types import Arch, Bundle, Recipe, SlimscopeError

@@ -1,0 +1,50 @@
+"""The menu: what each page file says of itself, and a page for each technique that no file shows."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from engine.recipe import technique
+from engine.types import SlimscopeError
+
+FOLDER = Path(__file__).resolve().parent.parent
+BETWEEN = 500  # the order of pages without a file: after those with one, before Trade-offs
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the menu; `name` is the page's place in the address."""
+
+    name: str
+    title: str
+    icon: str
+    about: str
+    order: int
+    has_file: bool = True
+
+
+def entries() -> list[Entry]:
+    """All pages in the order of the menu."""
+    files = of_files()
+    named = {entry.name for entry in files}
+    without = [known for known in technique.REGISTRY.values() if known.page not in named]
+    plain = [Entry(t.name, t.title, "extension", t.about, BETWEEN + i, False) for i, t in enumerate(without)]
+    return sorted((*files, *plain), key=lambda entry: entry.order)
+
+
+@cache
+def of_files(folder: Path = FOLDER) -> tuple[Entry, ...]:
+    """The pages that have a file, by their order. Raises SlimscopeError for a file without PAGE."""
+    files = (path for path in folder.glob("*.py") if path.stem != "__init__")
+    return tuple(sorted(map(_read, files), key=lambda entry: entry.order))
+
+
+def _read(path: Path) -> Entry:
+    """What a page file assigns to PAGE: read, not run, since running it would draw it."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PAGE":
+            return Entry(path.stem, **ast.literal_eval(node.value))
+    raise SlimscopeError(f"{path.name} has no PAGE: a page says its title, icon, about and order in it")

@@ -1,0 +1,99 @@
+"""The page of a technique that has no file of its own: its controls, what it does to a layer, what it reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.figures import count
+from engine.recipe import technique
+from pages.parts import charts, figures, frame, jobs, session, training
+from pages.parts.footer import footer
+from pages.parts.frame import Place
+from pages.parts.live import Look, Moving
+from pages.parts.pictures import legend, of_tensor
+
+BINS, TALL = 160, 100  # bars and pixels of the histogram after the step
+COLOURS = ("#f2f2f2", charts.ORIGINAL, charts.KEPT, "#08306b")  # nothing, before alone, after alone, both
+
+
+def draw(name: str) -> None:
+    """Lay out the page of a technique, whatever it is."""
+    known = technique.get(name)
+    frame.heading(known.title, f"{known.about} ({known.reference})")
+    if not known.trains:
+        frame.workbench(name, still, moving, lambda look, setting, stops: None)
+        return
+    subject = session.subject()
+    frame.header(subject)
+    training.section(name, "Train", "The step trains when you press Run; its figures follow.")
+    footer(subject)
+    jobs.wake()
+
+
+def still(look: Look, place: Place) -> None:
+    st.subheader("Weights before and after", anchor=False)
+    st.plotly_chart(
+        charts.histogram(look.weight, look.layer),
+        key="weights",
+        config={"displayModeBar": False},
+        alt=f"Histogram of the weights of {look.layer} before the step",
+    )
+    place("after")
+    st.html(legend((COLOURS[1], "before"), (COLOURS[2], "after"), (COLOURS[3], "both")))
+    st.subheader("What the step reports", anchor=False)
+    place("figures")
+    st.subheader("Layer by layer", anchor=False)
+    place("layers")
+
+
+def moving(look: Look) -> Moving:
+    after = dict(count.weights(look.after)).get(look.layer)
+    words = f"{look.layer} is not one weight any more: the step has put others in its place."
+    picture = figures.notice(words) if after is None else compared(look.weight, after, look.layer)
+    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures)
+    return Moving({}, {"after": picture, "figures": figures.tiles(row), "layers": _layers(look)})
+
+
+def compared(before: Tensor, after: Tensor, layer: str) -> str:
+    """Both histograms in one picture, over the range of both; heights are logarithmic, since zeros are many."""
+    values = [weight.flatten().numpy() for weight in (before, after)]
+    ends = (float(min(v.min() for v in values)), float(max(v.max() for v in values)))
+    bars = [_heights(v, ends) for v in values]
+    filled = [np.arange(TALL, 0, -1)[:, None] <= height[None, :] for height in bars]
+    numbers = (filled[0] + 2 * filled[1]).astype(np.uint8)
+    palette = np.array([list(bytes.fromhex(colour[1:])) for colour in COLOURS], np.uint8)
+    shown = of_tensor(charts.Picture(numbers, palette), f"Weights of {layer} before and after the step", 240)
+    return shown + figures.caption(f"From {ends[0]:.4g} to {ends[1]:.4g}; heights are logarithms of counts.")
+
+
+def _heights(values: NDArray[np.float32], ends: tuple[float, float]) -> NDArray[np.float64]:
+    """The height of each bar in pixels; one with a value in it is at least one pixel tall."""
+    counts = np.log1p(np.histogram(values, BINS, ends)[0])
+    return np.asarray(np.ceil(TALL * counts / counts.max()))
+
+
+def _layers(look: Look) -> str:
+    """The report's own table of layers, or what became of each layer's weights."""
+    table = look.report.tables.get("layers")
+    if table is None:
+        rows = [_row(look, layer, weight) for layer, weight in count.weights(look.before)]
+        table = pd.DataFrame(rows)
+    columns = {name: figures.Column(str(name).replace("_", " ")) for name in table}
+    return figures.table(table, columns, look.layer)
+
+
+def _row(look: Look, layer: str, weight: Tensor) -> dict[str, Any]:
+    after = dict(count.weights(look.after)).get(layer)
+    left = "replaced" if after is None else int(after.count_nonzero())
+    return {
+        "layer": layer,
+        "weights": weight.numel(),
+        "non-zero before": int(weight.count_nonzero()),
+        "after": left,
+    }
