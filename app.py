@@ -11,6 +11,7 @@ import streamlit as st
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
+from engine.jobs import home
 from pages.parts import menu, plain, proposal, session, sidebar
 
 HERE = Path(__file__).parent
@@ -18,6 +19,10 @@ HERE = Path(__file__).parent
 torch.set_num_threads(1)
 st.set_page_config("slimscope", HERE / "assets" / "icon.png", layout="wide", initial_sidebar_state="auto")
 st.html(HERE / "pages" / "parts" / "style.css")
+if problem := home.problem():
+    st.error(problem, icon=":material/hard_drive:")
+    if not session.has_begun():
+        st.stop()  # who is here, and what was brought, can't be read
 session.start()
 entries = menu.entries()
 chosen = st.navigation(

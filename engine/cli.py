@@ -27,6 +27,7 @@ from engine.data import user
 from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.file import intake, packfile
+from engine.jobs import home
 from engine.net import sources, zoo
 from engine.papers import harness
 from engine.papers.harness import Paper
@@ -417,7 +418,7 @@ def _papers(given: argparse.Namespace) -> None:
         print_json(described)
         return
     for found in described:
-        print(f"{found['name']}: {found['status']}")
+        print(", ".join(filter(None, (f"{found['name']}: {found['status']}", found["start"]))))
         print(f"  {found['claim']}")
         print(f"  {found['paper']}")
         print(claim_table(found))
@@ -459,6 +460,7 @@ def _app(given: argparse.Namespace) -> None:
     page = ROOT / "pages" / "parts" / "serve.py"
     if not page.is_file():
         raise SlimscopeError(f"{page} is missing: start the app from a checkout of slimscope")
+    home.check()
     command = app_command(page, given.port, given.address)
     # Threads are bound before Python starts: Streamlit runs scripts in threads of its own.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLIMSCOPE_LIMIT": str(given.limit * 10**6)}

@@ -118,6 +118,10 @@ class Ahead:
         return {"marks": self.marks, **picture}
 
 
+class Unknown(SlimscopeError):
+    """A visitor without a cookie asks for what only visitors with one get."""
+
+
 Page = Callable[[Look], Moving]
 Foresight = Callable[[Look, str, list[Any]], Ahead | None]  # look, setting, stops
 PAGES: dict[str, Page] = {}  # technique -> the function of its page, once that has been drawn
@@ -238,6 +242,8 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
         raise SlimscopeError(f"model {model[:60]!r} is not known here")
     whole = technique.complete(Recipe.from_key(text))
     if key is not None:
+        if not owner:
+            raise Unknown("measuring may start a job, which needs an owner: no cookie came with the question")
         return late(owner, subject, whole.live.key, (tile,))
     if not 0 <= at < len(whole) or whole.steps[at].technique not in PAGES:
         raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")

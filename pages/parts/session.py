@@ -12,10 +12,11 @@ import math
 import time
 import uuid
 import zlib
+from contextlib import suppress
 
 import streamlit as st
 
-from engine.jobs import store
+from engine.jobs import home, store
 from engine.net import sources, zoo
 from engine.recipe import technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step
@@ -42,7 +43,8 @@ def start() -> None:
     state["by button"] = state.get(OVERRULED, False)
     state["drawn"] = set()
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
-    state.setdefault("files", store.get(f"files-{state['owner']}") or {})
+    if "files" not in state:
+        state["files"] = store.get(f"files-{state['owner']}") or {}
     known = "model" in state
     said = (url.get("m"), url.get("r"), url.get("d"))
     if known and (said[:2] == (None, None) or said == state.get("written") or _is_late(said)):
@@ -84,6 +86,11 @@ def _said(name: str) -> list[str]:
 def suggested() -> str:
     """The data spec that a link has for the file in view, and that nobody confirmed."""
     return str(st.session_state.get("suggested", {}).get(model(), ""))
+
+
+def has_begun() -> bool:
+    """Whether `start` came to its end in this session once."""
+    return "model" in st.session_state
 
 
 def finish() -> None:
@@ -131,18 +138,20 @@ def scaling() -> str:
 
 
 def add_file(name: str, bundle: Bundle, title: str, notes: tuple[str, ...]) -> None:
-    """Remember weights that this visitor brought; nobody else sees them."""
+    """Remember weights that this visitor brought; nobody else sees them. Raises HomeError, and changes nothing."""
     data = sources.task(bundle.arch) if bundle.arch.source == "user" else ""
     about = {"data": data, "arch": bundle.arch.name, **st.session_state["files"].get(name, {})}
-    st.session_state["files"][name] = {**about, "title": title, "notes": list(notes)}
-    _keep_files()
+    new = {**about, "title": title, "notes": list(notes)}
+    _keep_files({**st.session_state["files"], name: new})
+    st.session_state["files"][name] = new
 
 
 def remove_file() -> None:
     """Take the file in view out of the list; its bytes go where nobody else has it in a list."""
     state, name = st.session_state, model()
     state["files"].pop(name, None)
-    _keep_files()
+    with suppress(home.HomeError):
+        _keep_files(state["files"])
     store.drop_model(name)
     state["history"] = [entry for entry in state["history"] if entry[0] != name]
     before = state["history"].pop() if state["history"] else (DEFAULT_MODEL, Recipe())
@@ -195,13 +204,14 @@ def is_declined() -> bool:
 def _answer(**said: object) -> None:
     st.session_state["files"][model()] = {**files()[model()], **said}
     st.session_state["suggested"] = {}
-    _keep_files()
+    with suppress(home.HomeError):  # it holds for this visit; the page says why not longer
+        _keep_files(st.session_state["files"])
     _write()
 
 
-def _keep_files() -> None:
+def _keep_files(known: dict[str, object]) -> None:
     """So that a reload finds them again: kept under the visitor's own cookie."""
-    store.put(f"files-{owner()}", st.session_state["files"])
+    store.put(f"files-{owner()}", known)
 
 
 def is_missing() -> bool:

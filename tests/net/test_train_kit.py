@@ -18,7 +18,6 @@ from engine.net.train import (
     fit,
     learning_from,
     log_shares,
-    plan,
     zero_masks,
 )
 from engine.types import Cancelled, Progress, SlimscopeError
@@ -148,7 +147,7 @@ def test_a_student_learns_from_two_teachers(digits: Samples) -> None:
 def test_a_processor_without_bfloat16_trains_in_32_bits(
     digits: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "has_bfloat16", lambda: False)
+    monkeypatch.setattr("engine.net.processor.has_bfloat16", lambda: False)
     nets = [zoo.seeded("mlp-32", 0) for _ in range(2)]
     rows = [
         fit(net, digits, Plan(1, 0.05, precision=precision))

@@ -500,9 +500,12 @@ def test_what_can_be_taken_away_is_downloaded(name: str, tab: Tab, tmp_path: Pat
     assert path.stat().st_size > 500
 
 
-def test_a_page_without_the_short_way_is_answered_by_its_own_run(browser: Any, server: Server) -> None:
+@pytest.mark.parametrize("status", [403, 404])  # it refuses to answer; there is nobody
+def test_a_page_without_the_short_way_is_answered_by_its_own_run(
+    browser: Any, server: Server, status: int
+) -> None:
     one = visitor(browser, server.url)
-    one.page.route("**/live", lambda route: route.fulfill(status=404))
+    one.page.route("**/live", lambda route: route.fulfill(status=status))
     before = one.open("prune", SMALL, PRUNE).tiles
     move(one, "prune_weights-sparsity", 1)
     one.until(lambda: one.tiles["accuracy"] != before["accuracy"])

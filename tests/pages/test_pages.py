@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import errno
 import functools
 import io
 import json
 import re
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from html import unescape
@@ -22,7 +24,7 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.figures import count, measure
 from engine.file import packfile
-from engine.jobs import layerwise, store, streaming, tasks
+from engine.jobs import home, layerwise, store, streaming, tasks
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.knobs import Choice
@@ -414,6 +416,7 @@ def test_every_tab_below_the_pictures_opens(tab: str) -> None:
         assert expected[tab] in visit.html
     if tab == "Take it away":
         labels = [b.proto.label for b in visit.at.get("download_button")]
+        assert all(b.proto.HasField("deferred_file_id") for b in visit.at.get("download_button"))
         assert {"Packed file (.slim)", "Dense weights (.safetensors)", "Script (.py)"} <= set(labels)
         assert any(session.brief(visit.recipe).key in block.value for block in visit.at.code)
     if tab == "Words":
@@ -681,6 +684,41 @@ def test_a_bad_file_is_refused_and_nothing_is_lost(name: str) -> None:
     assert f"{name}: {name}" not in visit.words
     assert visit.link == link
     assert visit.tiles == tiles
+
+
+def test_a_home_that_is_none_is_said_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path / "file" / "home"))
+    assert f"{tmp_path / 'file' / 'home'} can't be used" in Visit("prune", m=SMALL, r=PRUNED).words
+
+
+def test_a_full_disk_is_said_and_takes_nothing_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    visit = upload(Visit("prune", m=SMALL, r=PRUNED), "first.safetensors", bare())
+    owner, before = visit.at.session_state["owner"], (visit.link, visit.tiles)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        for lost in ("TemporaryFile", "mkstemp"):
+            patch.setattr(tempfile, lost, full)
+        upload(visit, "second.safetensors", save(weights()))
+        assert visit.words.count("No space left on device") == 2  # over the page, and beside the upload
+        assert "second.safetensors: the home folder" in visit.words
+        assert (visit.link, visit.tiles) == before
+    with monkeypatch.context() as patch:  # the net finds room, the list of them does not
+        patch.setattr(store, "put", full_home)
+        upload(visit, "second.safetensors", save(weights()))
+        assert (visit.link, visit.tiles) == before
+    assert list(store.get(f"files-{owner}") or {}) == [visit.link["m"]] == list(session_files(visit))
+
+
+def session_files(visit: Visit) -> dict[str, Any]:
+    return dict(visit.at.session_state["files"])
+
+
+def full_home(*_: Any) -> None:
+    raise home.HomeError("the home folder is full")
 
 
 # ---------------------------------------------------------------- a net too large to be compressed whole

@@ -4,7 +4,7 @@ from engine.net.train.augment import augment
 from engine.net.train.kit import Part, zero_masks
 from engine.net.train.loop import Project, Prune, Watch, fit
 from engine.net.train.losses import Loss, distillation_loss, hard_labels, learning_from, log_shares, softened
-from engine.net.train.plan import Plan, has_bfloat16, suited
+from engine.net.train.plan import Plan, suited
 
 __all__ = [
     "Loss",
@@ -17,7 +17,6 @@ __all__ = [
     "distillation_loss",
     "fit",
     "hard_labels",
-    "has_bfloat16",
     "learning_from",
     "log_shares",
     "softened",

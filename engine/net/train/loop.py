@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Samples
-from engine.net.train import plan as plans
+from engine.net import processor
 from engine.net.train.augment import augment, smaller
 from engine.net.train.kit import Checkpoint, Kept, Part, Place, make_optimizer
 from engine.net.train.losses import Loss, hard_labels
@@ -96,7 +96,7 @@ class _Step:
         rate = self.plan.rate(done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        short = self.plan.precision == "bfloat16" and plans.has_bfloat16()
+        short = self.plan.precision == "bfloat16" and processor.has_bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled=short):
             value, logits = self.loss(self.net, inputs.contiguous(memory_format=self.layout), labels)
         self.optimizer.zero_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from engine.data.sets import Samples
@@ -78,9 +77,3 @@ def suited(plan: Plan, net: nn.Module, samples: Samples, digits: int = 1) -> Pla
         flip=photos,
         channels_last=photos,
     )
-
-
-def has_bfloat16() -> bool:
-    """Does this processor multiply in bfloat16 (AVX-512 BF16 or AMX), and may torch use it?"""
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return wide and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -12,7 +12,8 @@ import pandas as pd
 from engine.data.sets import Data
 from engine.figures import measure, reports, training
 from engine.net import zoo
-from engine.net.train import Plan, has_bfloat16
+from engine.net.processor import has_bfloat16
+from engine.net.train import Plan
 from engine.recipe import settings
 from engine.recipe.knobs import Choice
 from engine.recipe.technique import Cost, technique
