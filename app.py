@@ -11,13 +11,18 @@ import streamlit as st
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from pages.parts import menu, plain, session, sidebar
+from engine.jobs import home
+from pages.parts import menu, plain, proposal, session, sidebar
 
 HERE = Path(__file__).parent
 
 torch.set_num_threads(1)
 st.set_page_config("slimscope", HERE / "assets" / "icon.png", layout="wide", initial_sidebar_state="auto")
 st.html(HERE / "pages" / "parts" / "style.css")
+if problem := home.problem():
+    st.error(problem, icon=":material/hard_drive:")
+    if not session.has_begun():
+        st.stop()  # who is here, and what was brought, can't be read
 session.start()
 entries = menu.entries()
 chosen = st.navigation(
@@ -37,5 +42,6 @@ sidebar.draw()
 if session.is_missing():
     st.info("This link is about a net that is not in it: the sidebar says how to go on.")
     st.stop()
+proposal.ask()
 chosen.run()
 session.finish()

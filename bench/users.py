@@ -52,6 +52,7 @@ class User:
         answer = self.door.getresponse()
         answer.read()
         self.door.close()
+        self.origin = {"Origin": address, "Content-Type": "application/json"}
         self.headers = {"Cookie": answer.headers["set-cookie"].split(";")[0]}
         self.wire = stack.enter_context(
             connect(
@@ -114,7 +115,7 @@ class User:
     def _question(
         self, door: http.client.HTTPConnection, question: dict[str, Any], path: str = "/live"
     ) -> None:
-        door.request("POST", path, json.dumps(question), self.headers)
+        door.request("POST", path, json.dumps(question), {**self.headers, **self.origin})
 
     def _answer(self, door: http.client.HTTPConnection) -> Any:
         answer = door.getresponse()

@@ -27,6 +27,7 @@ from engine.data import user
 from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.file import intake, packfile
+from engine.jobs import home
 from engine.net import sources, zoo
 from engine.papers import harness
 from engine.papers.harness import Paper
@@ -110,6 +111,11 @@ def _add_scaling(command: argparse.ArgumentParser) -> None:
     text = "of the images that the net was trained on, one number per channel: 0.5 or 0.5,0.5,0.5"
     command.add_argument("--mean", type=_numbers, default=(), help=f"mean {text}")
     command.add_argument("--std", type=_numbers, default=(), help=f"standard deviation {text}")
+    command.add_argument(
+        "--take-for",
+        metavar="NAME",
+        help="the net of the zoo that a file is: it is measured as that; bare weights where nobody says so",
+    )
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -214,11 +220,11 @@ def allowed(knob: Knob) -> str:
 
 def _compress(given: argparse.Namespace) -> None:
     recipe = own.recipe_of(given)
-    given.model, original, notes = own.model_of(given)
-    data = images_for(original, given.mean, given.std)
+    given.model, original, notes = own.model_of(given, told(given))
+    data = images_for(original, given.mean, given.std) if is_known(given.model, given, original) else None
     bundle, said = _applied(original, recipe, data)
     given.out.write_bytes(packfile.pack(bundle))
-    decoded = decode_elsewhere(given.out, given.mean, given.std)
+    decoded = decode_elsewhere(given.out, given.mean, given.std, _taken_for(original) if data else "")
     if decoded["fingerprint"] != bundle.fingerprint:
         raise SlimscopeError(f"{given.out} does not decode to the net that was packed: please report this")
     size = file_size(given.out)
@@ -227,6 +233,9 @@ def _compress(given: argparse.Namespace) -> None:
         figures.append(
             replace(measure.judged(original, data.test, data.metric), name="the original's metric")
         )
+    if data is not None and data.test.is_labelled and given.model not in zoo.ENTRIES:
+        before = measure.near_chance(measure.accuracy(original, data.test), len(data.classes))
+        notes = (*notes, *([before] if before else []))
     result = {
         "model": given.model,
         "recipe": [step.data for step in recipe],
@@ -275,9 +284,26 @@ def _applied(original: Bundle, recipe: Recipe, data: Data | None) -> tuple[Bundl
     return bundle, [note for report in reports for note in report.notes]
 
 
-def decode_elsewhere(path: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
+def told(given: argparse.Namespace) -> str | None:
+    """The net that a file is to be taken for: a name, empty for the one it looks like, None for none."""
+    return given.take_for or ("" if given.mean or given.std else None)
+
+
+def is_known(model: str, given: argparse.Namespace, bundle: Bundle) -> bool:
+    """Whether a net's inputs are known: the zoo's, those of a user's code, or the person said what it is."""
+    return model in zoo.ENTRIES or bundle.arch.source == "user" or told(given) is not None
+
+
+def _taken_for(bundle: Bundle) -> str:
+    return bundle.arch.name if bundle.arch.source == "zoo" else ""
+
+
+def decode_elsewhere(
+    path: Path, mean: tuple[float, ...], std: tuple[float, ...], take_for: str = ""
+) -> dict[str, Any]:
     """What a new process finds in the file: `inspect --answers` as data. Raises SlimscopeError."""
     scaling = [f"--{name}={','.join(map(str, v))}" for name, v in (("mean", mean), ("std", std)) if v]
+    scaling += [f"--take-for={take_for}"] if take_for else []
     command = [sys.executable, "-m", "engine.cli", "inspect", str(path.resolve()), "--answers", "--json"]
     done = subprocess.run([*command, *scaling], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -317,13 +343,13 @@ def _accuracies(original: Bundle, data: Data | None, answers: list[int] | None) 
 
 def _inspect(given: argparse.Namespace) -> None:
     own.name(given)
-    bundle, notes = intake.find(given.file)
+    bundle, notes = intake.find(given.file, take_for=told(given))
     found = describe_bundle(bundle)
     found["notes"] = list(notes)
     if Path(given.file).is_file():
         found["size"] = file_size(Path(given.file)).to_dict()
     if given.answers:
-        data = images_for(bundle, given.mean, given.std)
+        data = images_for(bundle, given.mean, given.std) if is_known(given.file, given, bundle) else None
         has_classes = data is not None and data.test.is_labelled
         found["answers"] = _listed(measure.predictions(bundle, data.test)) if data and has_classes else None
         if data is not None and data.metric is not None:
@@ -392,7 +418,7 @@ def _papers(given: argparse.Namespace) -> None:
         print_json(described)
         return
     for found in described:
-        print(f"{found['name']}: {found['status']}")
+        print(", ".join(filter(None, (f"{found['name']}: {found['status']}", found["start"]))))
         print(f"  {found['claim']}")
         print(f"  {found['paper']}")
         print(claim_table(found))
@@ -434,6 +460,7 @@ def _app(given: argparse.Namespace) -> None:
     page = ROOT / "pages" / "parts" / "serve.py"
     if not page.is_file():
         raise SlimscopeError(f"{page} is missing: start the app from a checkout of slimscope")
+    home.check()
     command = app_command(page, given.port, given.address)
     # Threads are bound before Python starts: Streamlit runs scripts in threads of its own.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLIMSCOPE_LIMIT": str(given.limit * 10**6)}

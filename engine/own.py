@@ -49,13 +49,13 @@ def name(given: argparse.Namespace) -> None:
         raise SlimscopeError("--data, --metric and --student belong to a net of your own: name it by --model")
 
 
-def model_of(given: argparse.Namespace) -> tuple[str, Bundle, tuple[str, ...]]:
+def model_of(given: argparse.Namespace, take_for: str | None = None) -> tuple[str, Bundle, tuple[str, ...]]:
     """(its name, the bundle, notes) of the model that a command was given, one way or the other."""
     name(given)
     if bool(given.own) == bool(given.model):
         raise SlimscopeError("name one net: MODEL (of the zoo, or a file), or --model with code of your own")
     if given.model:
-        return given.model, *intake.find(given.model)
+        return given.model, *intake.find(given.model, take_for=take_for)
     bundle = sources.load_user()
     if given.own_data:
         sources.probe(bundle, sources.data(bundle.arch))

@@ -14,6 +14,7 @@ PAGE = {
     "order": 0,
 }
 
+MOST_DRAWN = 120  # histograms: thousands would hold the browser up
 MOST_HISTOGRAMS = 24
 
 frame.heading(
@@ -95,6 +96,9 @@ if count.weights(bundle):
         st.caption(
             f"Of the original; about {charts.MOST_VALUES:,} evenly spaced weights of each of the first {len(layers)} layers."
         )
+    elif len(layers) > MOST_DRAWN:
+        st.caption(f"The first {MOST_DRAWN} of {len(layers):,} layers.")
+        layers = layers[:MOST_DRAWN]
     st.plotly_chart(
         charts.grid_of_histograms(layers),
         key="histograms",

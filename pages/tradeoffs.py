@@ -166,7 +166,7 @@ with right:
             csv, html, hint = st.columns(3)
             csv.download_button(
                 "CSV",
-                table.to_csv(index=False),
+                lambda: table.to_csv(index=False),
                 "slimscope-tradeoffs.csv",
                 "text/csv",
                 on_click="ignore",

@@ -109,6 +109,44 @@ def test_bare_weights_are_packed_without_an_accuracy(
     assert "not run" in printed["notes"][0]
 
 
+def test_a_file_that_looks_like_a_net_of_the_zoo_has_no_accuracy_unless_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path, out = tmp_path / "w.safetensors", tmp_path / "w.slim"
+    save_file(zoo.load("mlp-32").state(), path)
+    words = ("--recipe", "[]", "--out", str(out), "--json")
+
+    def found(*more: str) -> tuple[dict[str, float], str]:
+        printed = json.loads(call(capsys, *more))
+        return {f["name"]: f["value"] for f in printed["figures"]}, " ".join(printed["notes"])
+
+    figures, notes = found("compress", str(path), *words)
+    assert "accuracy" not in figures
+    assert "say --take-for mlp-32" in notes
+    assert packfile.unpack(out.read_bytes()).arch.name == "bare"
+    figures, notes = found("inspect", str(path), "--answers", "--json")
+    assert "multiply-adds" not in figures
+    card = zoo.card("mlp-32")["test accuracy"]["value"]
+    figures, notes = found("compress", str(path), *words, "--take-for", "mlp-32")
+    assert figures["accuracy"] == card
+    assert "guessing" not in notes
+    figures, _ = found("compress", str(out), *words)  # its header names the net, and nobody its inputs
+    assert "accuracy" not in figures
+    figures, _ = found("compress", str(out), *words, "--mean", "0", "--std", "1")
+    assert figures["accuracy"] != card
+    assert "do not fit lenet-5" in fails(capsys, "compress", str(path), *words, "--take-for", "lenet-5")
+
+
+def test_an_accuracy_near_chance_comes_with_a_warning(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    save_file(
+        zoo.bundle_of("mlp-32", zoo.seeded("mlp-32", 1).state_dict()).state(), tmp_path / "w.safetensors"
+    )
+    words = ("--recipe", "[]", "--out", str(tmp_path / "w.slim"), "--take-for", "mlp-32")
+    assert "guessing in 10 %" in call(capsys, "compress", str(tmp_path / "w.safetensors"), *words)
+
+
 def test_inspect_adds_up(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "m.slim"
     path.write_bytes(packfile.pack(zoo.load("mlp-32")))

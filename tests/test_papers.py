@@ -89,7 +89,7 @@ def test_a_seed_is_run_once_and_its_record_says_how(tiny: Tiny) -> None:
     assert raw(tiny)["recipe"] == {"epochs": 3}
     assert record["wall seconds"] > 0
     assert record["versions"]["torch"] == torch.__version__
-    assert set(record["machine"]) == {"processor", "architecture", "cores", "threads"}
+    assert set(record["machine"]) == {"processor", "architecture", "cores", "threads", "instructions"}
     assert len(record["tables"]["rows"]) == 3
     assert not harness.working_folder(tiny.paper, 1).exists()
 
@@ -266,6 +266,37 @@ def test_results_on_disk_have_every_figure_and_name_no_place(
         assert seed in paper.seeds
         assert {claim.name for claim in paper.claims} <= set(record["figures"])
         assert "/" not in json.dumps(record["machine"])
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_test_errors_say_whether_they_were_seen_before_and_the_stored_words_are_those(
+    paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "RESULTS", sets.ASSETS / "papers")
+    counted = [claim.counted for claim in paper.claims if claim.counted.startswith("wrong answers")]
+    words = harness.SEEN_ERRORS if "chosen after" in paper.recipe else harness.TEST_ERRORS
+    assert all(said.startswith(words) for said in counted)
+    if harness.results_path(paper).exists():
+        stored = json.loads(harness.results_path(paper).read_text())
+        assert stored["claims"] == [vars(claim) for claim in paper.claims]
+
+
+def test_a_verdict_names_a_start_that_was_better_than_the_papers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "RESULTS", sets.ASSETS / "papers")
+    cli.main(("papers", "han-lenet-300-100"))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == (
+        "han-lenet-300-100: beaten, from a better start: 0.89 % before compressing, in the paper 1.64 %"
+    )
+    paper = papers.get("han-lenet-300-100")
+    assert harness._better_start(paper, ours_of_han(14.0, [0.0], 1.64)) == ""
+    assert harness._better_start(paper, {han.BEFORE: []}) == ""
+
+
+def test_a_seed_is_stored_with_the_instructions_it_ran_on() -> None:
+    assert harness.machine()["instructions"] == torch.backends.cpu.get_cpu_capability() != ""
 
 
 def test_han_counts_every_bias_as_kept() -> None:

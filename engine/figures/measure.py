@@ -60,6 +60,17 @@ def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
     return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
 
 
+def near_chance(original: Figure, classes: int) -> str:
+    """A sentence where a net's accuracy is less than twice that of guessing; empty otherwise."""
+    if original.value >= 2 / classes:
+        return ""
+    return (
+        f"The original is right in {100 * original.value:.1f} % of the cases, and guessing in "
+        f"{100 / classes:.0f} %: probably it is another net than it was taken for (activation, data, order "
+        "of the classes), or its inputs were scaled otherwise"
+    )
+
+
 def accuracy_of(answers: Tensor, labels: Tensor) -> Figure:
     """Accuracy of given answers (n,) against labels (n,), with Wilson's 95 % interval."""
     right, n = int((answers == labels).sum()), len(labels)

@@ -8,28 +8,44 @@ A file given by its path is not read into memory: its tensors are memory-mapped.
 from __future__ import annotations
 
 import io
+import math
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import IO, Any
 
+import numpy as np
 import torch
+from numpy.lib import format as npy
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import load_file as map_safetensors
 from torch import Tensor
 
 from engine.data import user
-from engine.data.user import UserError
-from engine.file import packfile
+from engine.file import checks, packfile, recognise, sniff
 from engine.net import sources, zoo
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError
 
 LIMIT = int(os.environ.get("SLIMSCOPE_LIMIT", 500_000_000))  # bytes, of the file and of the tensors in it
-SUFFIXES = (".safetensors", ".pt", ".pth", ".slim")
-OUTER_KEYS = ("state_dict", "model", "model_state_dict")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".npz", ".slim")
+OUTER_KEYS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "ema_state_dict",
+    "model_ema",
+    "ema",
+)
+DEEPEST = 4  # outer keys within each other
 PREFIXES = ("module.", "_orig_mod.")  # nn.DataParallel's and torch.compile's
 
 
@@ -37,8 +53,12 @@ class IntakeError(SlimscopeError):
     """A file that cannot be taken in; the text says what is wrong with it."""
 
 
-def find(model: str, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
-    """A net by its name in the zoo or by the path of a weights file: (bundle, notes)."""
+def find(model: str, limit: int = LIMIT, take_for: str | None = None) -> tuple[Bundle, tuple[str, ...]]:
+    """A net by its name in the zoo or by the path of a weights file: (bundle, notes).
+
+    A file that looks like a net of the zoo is bare weights, with a note that says so, unless `take_for`
+    names the net (or is empty: the one that it looks like). A .slim file names its architecture itself.
+    """
     if model in zoo.ENTRIES:
         return zoo.load(model), ()
     if model and model == user.named().model:
@@ -46,7 +66,13 @@ def find(model: str, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
     path = Path(model)
     if not path.is_file():
         raise IntakeError(f"model {model!r} is neither a file nor in the zoo: {', '.join(zoo.ENTRIES)}")
-    return open_file(path, limit)
+    bundle, notes = open_file(path, limit)
+    if take_for is not None:
+        return recognise.take(bundle, take_for), notes
+    proposal = recognise.propose(bundle)
+    if proposal is None or path.suffix.lower() == ".slim":
+        return bundle, notes
+    return recognise.bare(bundle), (proposal.sentence, *notes[1:])
 
 
 def open_file(path: Path, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
@@ -54,42 +80,56 @@ def open_file(path: Path, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
 
     32-bit tensors are memory-mapped: they take no memory of their own. Others are converted, which does.
     """
-    _check_file(path.name, path.stat().st_size, limit)
+    _check_file(path, path.name, path.stat().st_size, limit)
     if path.suffix.lower() == ".slim":
         return _unpacked(path.read_bytes(), path.name), ()
-    if path.suffix.lower() == ".safetensors":
-        raw = _from_safetensors(path, path.name)
-    else:
-        raw = _from_torch(path, path.name, limit)
-    return _taken(raw, path.name, limit, copy=False)
+    raw, notes = _named(path, path.name, limit)
+    bundle, more = _taken(raw, path.name, limit, copy=False)
+    return bundle, (*more, *notes)
 
 
 def read(content: bytes, file_name: str, limit: int = LIMIT) -> tuple[Bundle, tuple[str, ...]]:
     """Weights as a bundle, with notes on what was converted or left out.
 
-    Keys and shapes of a zoo net give that architecture, all else the architecture `bare`.
+    Keys and shapes of a zoo net give that architecture, all else the architecture `bare`. It is a
+    proposal (`engine.file.recognise`): who shows an accuracy asks before, and goes by `bare` until then.
     Tensors become contiguous 32-bit floats. `limit` is in bytes, for the file as well as for its
     tensors. Raises IntakeError for a file that is too large, damaged or needs code, and for
     tensors that are empty, complex, quantized or hold NaN or infinity, by name.
     """
-    _check_file(file_name, len(content), limit)
-    suffix = PurePath(file_name).suffix.lower()
-    if suffix == ".slim":
+    _check_file(content, file_name, len(content), limit)
+    if PurePath(file_name).suffix.lower() == ".slim":
         return _unpacked(content, file_name), ()
+    raw, notes = _named(content, file_name, limit)
+    bundle, more = _taken(raw, file_name, limit, copy=True)
+    return bundle, (*more, *notes)
+
+
+def _named(content: bytes | Path, file_name: str, limit: int) -> tuple[dict[str, Any], list[str]]:
+    """(name -> value, notes) of a file of any format but our own."""
+    suffix = PurePath(file_name).suffix.lower()
     if suffix == ".safetensors":
-        raw = _from_safetensors(content, file_name)
-    else:
-        raw = _from_torch(io.BytesIO(content), file_name, limit)
-    return _taken(raw, file_name, limit, copy=True)
+        return _from_safetensors(content, file_name), []
+    stream = io.BytesIO(content) if isinstance(content, bytes) else content
+    if suffix == ".npz":
+        return _from_numpy(stream, file_name, limit), []
+    return _from_torch(stream, file_name, limit)
 
 
 def _taken(raw: dict[str, Any], file_name: str, limit: int, copy: bool) -> tuple[Bundle, tuple[str, ...]]:
     state, notes = _floats(_without_prefix(raw), file_name, limit, copy)
     bundle, verdict = _recognised(state)
+    try:
+        checks.check(bundle)
+    except checks.CheckError as error:
+        raise IntakeError(f"{file_name}: {error}") from None
     return bundle, (verdict, *notes)
 
 
-def _check_file(file_name: str, size: int, limit: int) -> None:
+def _check_file(content: bytes | Path, file_name: str, size: int, limit: int) -> None:
+    other = sniff.told(content, file_name)
+    if other:
+        raise IntakeError(f"{file_name} {other}")
     if PurePath(file_name).suffix.lower() not in SUFFIXES:
         raise IntakeError(f"{file_name} is not a weights file: allowed are {', '.join(SUFFIXES)}")
     _check_size(file_name, size, limit)
@@ -104,12 +144,9 @@ def _check_size(file_name: str, size: int, limit: int) -> None:
 
 def _unpacked(content: bytes, file_name: str) -> Bundle:
     try:
-        bundle = packfile.unpack(content)
-        if bundle.arch.source == "user":
-            sources.check(bundle.arch)
-    except (packfile.PackError, UserError) as error:
+        return packfile.admit(content)
+    except packfile.PackError as error:
         raise IntakeError(f"{file_name}: {error}") from error
-    return bundle
 
 
 def _from_safetensors(content: bytes | Path, file_name: str) -> dict[str, Any]:
@@ -119,27 +156,79 @@ def _from_safetensors(content: bytes | Path, file_name: str) -> dict[str, Any]:
         raise IntakeError(f"{file_name} is damaged or no safetensors file: {error}") from None
 
 
-def _from_torch(content: IO[bytes] | Path, file_name: str, limit: int) -> dict[str, Any]:
+def _from_torch(content: IO[bytes] | Path, file_name: str, limit: int) -> tuple[dict[str, Any], list[str]]:
     is_archive = _check_unzipped(content, file_name, limit)
     try:
         mapped = {"mmap": True} if isinstance(content, Path) and is_archive else {}
         loaded = torch.load(content, map_location="cpu", weights_only=True, **mapped)
     except Exception as error:  # a damaged pickle may fail with any error whatever
         raise IntakeError(f"{file_name} {_why_unread(error)}") from None
-    for key in OUTER_KEYS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
+    loaded, notes = _inner(loaded)
     if not isinstance(loaded, Mapping):
         kind = type(loaded).__name__
         raise IntakeError(f"{file_name} holds a {kind}: a state_dict (name -> tensor) is needed")
-    return {str(name): value for name, value in loaded.items()}
+    return {str(name): value for name, value in loaded.items()}, notes
+
+
+def _inner(loaded: Any) -> tuple[Any, list[str]]:
+    """What lies under the outer keys of a checkpoint, and a note where there was a choice."""
+    notes: list[str] = []
+    for _ in range(DEEPEST):
+        keys = [k for k in OUTER_KEYS if isinstance(loaded, Mapping) and isinstance(loaded.get(k), Mapping)]
+        if not keys:
+            break
+        if len(keys) > 1:
+            notes.append(f"taken from {keys[0]!r}; left out: {', '.join(map(repr, keys[1:]))}")
+        loaded = loaded[keys[0]]
+    return loaded, notes
+
+
+def _from_numpy(content: IO[bytes] | Path, file_name: str, limit: int) -> dict[str, Any]:
+    """Arrays by name. Their headers are held against their bytes first: numpy believes what they say."""
+    _check_unzipped(content, file_name, limit)
+    try:
+        with zipfile.ZipFile(content) as archive:
+            for member in archive.infolist():
+                _check_array(archive, member)
+        if not isinstance(content, Path):
+            content.seek(0)
+        with np.load(content, allow_pickle=False) as arrays:
+            return {name: _tensor(arrays[name]) for name in arrays.files}
+    except IntakeError as error:
+        raise IntakeError(f"{file_name} {error}") from None
+    except Exception as error:  # a damaged archive may fail with any error whatever
+        raise IntakeError(f"{file_name} is damaged or no .npz file: {_first_line(error)}") from None
+
+
+def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    with archive.open(member) as file:
+        read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+        shape, _, kind = read(file)
+        if kind.hasobject:
+            raise IntakeError(f"holds {member.filename!r}, which needs code to be read: save plain arrays")
+        if math.prod(shape) * kind.itemsize != member.file_size - file.tell():
+            raise IntakeError(f"is damaged: {member.filename!r} does not hold the {shape} numbers it says")
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Any:
+    """A tensor of what torch has a type for; else the array, which is left out with a note."""
+    try:
+        return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+    except TypeError:
+        return array
 
 
 def _why_unread(error: Exception) -> str:
     text = str(error)
     if "Unsupported" in text:  # global, class or operand
-        return "needs code to be read, which is refused: save net.state_dict() instead of the net"
-    return f"is damaged or no PyTorch file: {text.splitlines()[0][:120] if text else type(error).__name__}"
+        asked = re.search(r"GLOBAL ([\w.]{1,80})", text)
+        what = f"is a pickle of {asked[1]} and " if asked else ""
+        return f"{what}needs code to be read, which is refused: save net.state_dict() instead of the net"
+    return f"is damaged or no PyTorch file: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:120]
 
 
 def _check_unzipped(content: IO[bytes] | Path, file_name: str, limit: int) -> bool:
@@ -227,15 +316,11 @@ def _notes(named: Mapping[str, Any], floating: Mapping[str, Tensor]) -> list[str
 
 def _recognised(state: dict[str, Tensor]) -> tuple[Bundle, str]:
     """The bundle under the zoo architecture that its names and shapes match, or `bare`."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    for name in zoo.ENTRIES:
-        if zoo_shapes(name) == shapes:
-            return zoo.bundle_of(name, state), f"names and shapes are those of {zoo.entry(name).title}"
+    name = recognise.matching({name: tuple(tensor.shape) for name, tensor in state.items()})
+    if name:
+        return zoo.bundle_of(name, state), f"names and shapes are those of {zoo.entry(name).title}"
     bare = Bundle(Arch("bare"), {name: Dense(tensor) for name, tensor in state.items()})
+    proposal = recognise.propose(bare)
+    if proposal:
+        return bare, f"shapes are, under other names, those of {proposal.entry.title}"
     return bare, "no known architecture: these weights can be explored and packed, but not run"
-
-
-def zoo_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a zoo net, batch-norm's counters left out."""
-    skeleton = zoo.skeleton(Arch(name)).state_dict()
-    return {n: tuple(t.shape) for n, t in skeleton.items() if not n.endswith(sources.COUNTER)}

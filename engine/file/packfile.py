@@ -28,6 +28,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from engine.file import checks
 from engine.tensor.formats import of_kind
 from engine.tensor.formats.numbers import numbers
 from engine.types import Arch, Basis, Bundle, Figure, FormatError, Param, Recipe, SlimscopeError
@@ -42,11 +43,25 @@ CHUNK = 1 << 20  # bytes that are copied at a time
 BUFFER = 1 << 16  # bytes that are read at a time, where sections are shorter
 SPOOL = 1 << 24  # bytes that wait in memory, not on disk
 # What reading can meet in bytes that were not written here; each ends as one PackError.
-DAMAGE = (SlimscopeError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error)
+DAMAGE = (
+    SlimscopeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
+HEADER = {"arch": list, "recipe": list, "names": list, "tensors": list, "codings": list, "lengths": list}
 
 
 class PackError(SlimscopeError):
     """A bundle that cannot be packed, or bytes that are no packed bundle; the text says why."""
+
+    def __str__(self) -> str:
+        # What stands in a strange file may be half a character, which no page can show.
+        return super().__str__().encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,24 @@ def unpack(data: bytes, limit: int = AT_ONCE) -> Bundle:
     head = _read_head(file, len(data))
     _check_total(sum(_numbers_in(about) for _, about, _ in head.tensors), limit)
     return Bundle(head.arch, dict(_read_params(file, head)), None, head.lineage)
+
+
+def admit(data: bytes, limit: int = AT_ONCE) -> Bundle:
+    """As `unpack`, of a file that anybody may have written: what it holds can be shown, or is refused.
+
+    Raises PackError as `unpack` does, and with what `engine.file.checks` has against the net. Tensors that
+    do not fit their architecture are refused before memory is taken for them.
+    """
+    try:
+        head = _read_head(BytesIO(data), len(data))
+        checks.check_net(head.arch, head.lineage, {name: about[1] for name, about, _ in head.tensors})
+        bundle = unpack(data, limit)
+        checks.check(bundle)
+    except PackError:
+        raise
+    except SlimscopeError as error:
+        raise PackError(f"this .slim file can't be opened: {error}") from None
+    return bundle
 
 
 def sections(bundle: Bundle) -> pd.DataFrame:
@@ -369,17 +402,36 @@ def _read_header(packed: bytes) -> dict[str, Any]:
 
 def _check_header(header: dict[str, Any], left: int) -> None:
     """Everything that must hold before memory is taken for a tensor."""
-    names, lengths = header["names"], header["lengths"]
+    for key, kind in HEADER.items():
+        if not isinstance(header.get(key), kind):
+            raise PackError(f"the header of this .slim file is damaged: {key} is no list")
+    names, tensors, lengths = header["names"], header["tensors"], header["lengths"]
     if not all(isinstance(n, str) for n in names) or len(set(names)) != len(names):
         raise PackError("the header of this .slim file names a tensor twice or not at all")
-    whole = [*lengths, *(extent for about in header["tensors"] for extent in _extents(about))]
-    if not all(type(n) is int and 0 <= n <= LARGEST_NET * 4 for n in whole):
+    checks.check_arch_data(header["arch"])
+    for about in tensors:
+        _check_description(about)
+    if not all(isinstance(c, list) and all(isinstance(n, str) for n in c) for c in header["codings"]):
+        raise PackError("the header of this .slim file is damaged: a coding is no name")
+    if not all(_is_count(n) for n in [*lengths, *(n for about in tensors for n in _extents(about))]):
         raise PackError("a length or shape in this .slim file is not a whole number or absurdly large")
-    if any(len(about[1]) > 8 for about in header["tensors"]):
-        raise PackError("a tensor in this .slim file has more than 8 dimensions")
     if sum(lengths) != left or len(lengths) != sum(len(c) for c in header["codings"]):
         raise PackError(f"this .slim file is cut off or too long: {left} bytes left of {sum(lengths)}")
-    _check_total(sum(_numbers_in(about) for about in header["tensors"]), LARGEST_NET)
+    _check_total(sum(_numbers_in(about) for about in tensors), LARGEST_NET)
+
+
+def _check_description(about: Any) -> None:
+    """Refuse what is no list of a kind, a shape of few axes, and what the kind needs."""
+    match about:
+        case [str(), list(shape), *_] if len(shape) > checks.MOST_AXES:
+            raise PackError(f"a tensor in this .slim file has more than {checks.MOST_AXES} dimensions")
+        case [str(), list(), *_]:
+            return
+    raise PackError(f"this .slim file is damaged: a tensor is described as {ascii(about)[:60]}")
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) is int and 0 <= number <= LARGEST_NET * 4
 
 
 def _check_total(total: int, limit: int) -> None:

@@ -28,7 +28,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from engine.data.sets import cache_folder
-from engine.jobs import store
+from engine.jobs import home, store
 from engine.types import SlimscopeError
 
 WORKER = (sys.executable, "-m", "engine.jobs.tasks")
@@ -41,6 +41,9 @@ MOST_OVER = 100  # jobs of one owner and kind that are over and still listed
 LAST = ("result", "failed", "cancelled")  # what a job's last message has
 OPEN = ("waiting", "running")
 STOPPED = ("paused", "cancelled", "interrupted", "failed")  # and can be resumed
+GONE = "the server stopped before it was done"
+AGAIN = "the server stopped, and it goes on by itself"  # said of an open job
+TWICE = "the server was ended twice while this was at work, which may be the reason: it waits for you"
 STATES = (*OPEN, *STOPPED, "done")
 
 
@@ -89,6 +92,11 @@ def _job(row: Mapping[str, Any]) -> Job:
     return Job(**{**fields, "series": tuple(row["series"]), "payload": MappingProxyType(row["payload"])})
 
 
+def _work(job: Job) -> tuple[str, str, Mapping[str, Any]]:
+    """What is done for whom."""
+    return job.owner, job.kind, job.payload
+
+
 def workers() -> int:
     """How many jobs run at once: SLIMSCOPE_WORKERS, or the cores that this process may use."""
     text = os.environ.get("SLIMSCOPE_WORKERS", "")
@@ -102,8 +110,9 @@ def workers() -> int:
 
 def _hold(path: Path) -> IO[str]:
     """Lock `path` as long as this process lives: the sign that its jobs have a manager."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
+    with home.said():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
@@ -143,8 +152,8 @@ class _Run:
 class Manager:
     """Runs jobs, at most `limit` at once; every method may be called from any thread.
 
-    A new manager takes over what the store holds: jobs whose manager is gone while they
-    waited or ran become `interrupted`, and `resume` submits them again.
+    A new manager takes over what the store holds. Jobs whose manager is gone while they waited or
+    ran go on by themselves, but for one that ran both times when a server was killed.
     """
 
     def __init__(self, limit: int | None = None, worker: Sequence[str] = WORKER) -> None:
@@ -163,13 +172,26 @@ class Manager:
         atexit.register(self.close)
 
     def _adopt(self) -> None:
-        for row in store.jobs():
-            job = _job(row)
-            if job.open and _is_held(self._path.with_name(row["manager"])):
-                continue  # another manager is at it
-            self._jobs[job.id] = job
-            if job.open:
-                self._change(job.id, state="interrupted", error="the server stopped before it was done")
+        with self._lock, store.locked(self._path.with_name("adopting")):  # no two managers take the same
+            for row in store.jobs():
+                job = _job(row)
+                if job.open and _is_held(self._path.with_name(row["manager"])):
+                    continue  # another manager is at it
+                self._jobs[job.id] = job
+            for job in list(self._jobs.values()):
+                if job.open or (job.state, job.error) == ("interrupted", GONE):
+                    self._take_up(job)
+            self._start_waiting()
+
+    def _take_up(self, job: Job) -> None:
+        """Let a job go on whose manager is gone, unless it may be the reason or was asked for anew."""
+        later = [other for other in self._jobs.values() if other.created > job.created]
+        if any(_work(other) == _work(job) for other in later):
+            self._change(job.id, state="cancelled", error="the same was asked for again later")
+        elif job.state == "running" and job.error == AGAIN:
+            self._change(job.id, state="interrupted", error=TWICE)
+        else:
+            self._change(job.id, state="waiting", series=(), error=AGAIN)
 
     def submit(self, owner: str, kind: str, payload: Mapping[str, Any], title: str) -> str:
         """Queue a job and return its id; the same work of the same owner is not queued twice.
@@ -193,9 +215,9 @@ class Manager:
     def _queue(self, job: Job) -> str:
         if self._closed:
             raise SlimscopeError("the server is stopping: no new job is taken")
+        self._keep(job)
         self._jobs[job.id] = job
         self._forget(job.owner, job.kind)
-        self._keep(job)
         self._start_waiting()
         return job.id
 
@@ -229,8 +251,7 @@ class Manager:
             if job.state not in STOPPED:
                 raise SlimscopeError(f"job {job.title!r} is {job.state}: only a stopped job can be resumed")
             for other in self._jobs.values():
-                same = (other.owner, other.kind, other.payload) == (owner, job.kind, job.payload)
-                if same and other.open:
+                if other.open and _work(other) == _work(job):
                     return other.id
             again = replace(job, state="waiting", series=(), error="", updated=time.time())
             return self._queue(again)
@@ -243,7 +264,7 @@ class Manager:
             self._closed = True
             for job in [job for job in self._jobs.values() if job.open]:
                 if job.state == "waiting":
-                    self._change(job.id, state="interrupted", error="the server stopped before it began")
+                    self._change(job.id, state="interrupted", error=GONE)
                 else:
                     self._stop(job.id, self._runs[job.id].wish or "interrupted")
             threads = [run.thread for run in (*self._runs.values(), *self._helpers.values())]
@@ -275,7 +296,11 @@ class Manager:
 
     def _change(self, job_id: str, **changes: Any) -> None:
         self._jobs[job_id] = replace(self._jobs[job_id], updated=time.time(), **changes)
-        self._keep(self._jobs[job_id])
+        self._try_to_keep(self._jobs[job_id])
+
+    def _try_to_keep(self, job: Job) -> None:
+        with suppress(home.HomeError):  # on a full disk a job ends all the same
+            self._keep(job)
 
     def _forget(self, owner: str, kind: str) -> None:
         """Drop the owner's oldest jobs of a kind that are over; their results are not theirs, and stay."""
@@ -320,7 +345,7 @@ class Manager:
             if job.state == "running":
                 self._stop(job_id, state)
             elif job.state in ("waiting", "paused"):
-                self._change(job_id, state=state)
+                self._change(job_id, state=state, error="")
 
     def _stop(self, job_id: str, wish: str) -> None:
         self._wish(self._runs[job_id], wish)
@@ -358,7 +383,8 @@ class Manager:
             surplus = self._release(run, last)
         for process in surplus:
             _retire(process)
-        store.trim()
+        with suppress(home.HomeError):
+            store.trim()
 
     def _help(self, job_id: str) -> None:
         """Have a second process do the job; nobody listens, for what it finds is in the store."""
@@ -425,7 +451,7 @@ class Manager:
                 self._jobs[job_id] = changed
                 if time.monotonic() - run.kept > KEEP_EVERY:
                     run.kept = time.monotonic()
-                    self._keep(changed)
+                    self._try_to_keep(changed)
                 if run.shared and row is not None and len(series) == HELP_FROM:
                     self._start_waiting()
 
@@ -443,13 +469,14 @@ def _listen(process: Process, hear: Callable[[Mapping[str, Any]], None]) -> dict
 def _ending(last: Mapping[str, Any], code: int, run: _Run) -> dict[str, Any]:
     """What becomes of a job whose process said `last` and ended with `code`."""
     if "result" in last:
-        return {"state": "done", "progress": 1.0, "result": MappingProxyType(last["result"])}
+        result = MappingProxyType(last["result"])
+        return {"state": "done", "progress": 1.0, "result": result, "error": ""}
     if "failed" in last:
         return {"state": "failed", "error": last["failed"]}
     if run.wish == "interrupted":
-        return {"state": "interrupted", "error": "the server stopped before it was done"}
+        return {"state": "interrupted", "error": GONE}
     if run.wish:
-        return {"state": run.wish}
+        return {"state": run.wish, "error": ""}
     if code < 0:
         return {"state": "interrupted", "error": f"its process was ended by signal {-code}"}
     return {"state": "failed", "error": f"its process ended with code {code}; the server's log says why"}

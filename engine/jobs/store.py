@@ -27,7 +27,8 @@ import sqlalchemy as sql
 from sqlalchemy.dialects.sqlite import insert
 
 from engine.data.sets import cache_folder
-from engine.file import intake, packfile
+from engine.file import intake, packfile, recognise
+from engine.jobs import home
 from engine.net import sources, zoo
 from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
 
@@ -143,11 +144,18 @@ def _set_up(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+@contextmanager
+def _connected() -> Iterator[sql.Connection]:
+    """A transaction: committed whole when the block ends, or not at all. Raises HomeError."""
+    with home.said(), database().begin() as connection:
+        yield connection
+
+
 def _upsert(table: sql.Table, row: Mapping[str, Any]) -> None:
     key = next(iter(table.primary_key.columns))
     statement = insert(table).values(**row)
     statement = statement.on_conflict_do_update(index_elements=[key], set_=dict(row))
-    with database().begin() as connection:
+    with _connected() as connection:
         connection.execute(statement)
 
 
@@ -161,13 +169,13 @@ def put(key: str, value: Any) -> None:
 
 def get(key: str) -> Any | None:
     """The data kept under `key`, or None."""
-    with database().connect() as connection:
+    with _connected() as connection:
         return connection.scalar(sql.select(RESULTS.c.value).where(RESULTS.c.key == key))
 
 
 def drop(key: str) -> None:
     """Forget what is kept under `key`, value and net."""
-    with database().begin() as connection:
+    with _connected() as connection:
         connection.execute(sql.delete(RESULTS).where(RESULTS.c.key == key))
     net_path(key).unlink(missing_ok=True)
 
@@ -182,14 +190,14 @@ def put_job(row: Mapping[str, Any]) -> None:
 
 def drop_job(job_id: str) -> None:
     """Forget one job."""
-    with database().begin() as connection:
+    with _connected() as connection:
         connection.execute(sql.delete(JOBS).where(JOBS.c.id == job_id))
 
 
 def jobs(limit: int = 500) -> list[dict[str, Any]]:
     """The newest `limit` jobs of every owner, oldest first."""
     newest = sql.select(JOBS).order_by(JOBS.c.created.desc()).limit(limit)
-    with database().connect() as connection:
+    with _connected() as connection:
         rows = connection.execute(newest).mappings().all()
     return [dict(row) for row in reversed(rows)]
 
@@ -205,17 +213,21 @@ def net_path(key: str) -> Path:
 
 
 def put_bundle(key: str, bundle: Bundle) -> Path:
-    """Write a net as `<key>.slim`, whole or not at all, and say where. Origin and lineage are not in it."""
-    path = net_path(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{key[:40]}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(packfile.pack(bundle))
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    """Write a net as `<key>.slim`, whole or not at all, and say where. Origin and lineage are not in it.
+
+    Raises HomeError where it finds no room.
+    """
+    path, content = net_path(key), packfile.pack(bundle)
+    with home.said():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{key[:40]}-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(partial).replace(path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
     return path
 
 
@@ -257,9 +269,11 @@ def _at_path(model_id: str) -> Bundle | None:
     return None
 
 
-def get_model(model_id: str) -> Bundle:
+def get_model(model_id: str, data: str | None = None) -> Bundle:
     """The net of a model id: a name in the zoo, or what `put_model` or `put_path` answered.
 
+    A file is what `data` says that its visitor said of it: bare weights where that is empty, else the net
+    that it looks like. None: as it was kept.
     Raises SlimscopeError where there is none, so that a link can ask for the file.
     """
     if model_id.startswith("user-"):
@@ -270,7 +284,20 @@ def get_model(model_id: str) -> Bundle:
     bundle = (get_bundle(model_id) or _at_path(model_id)) if known else None
     if bundle is None:
         raise SlimscopeError(f"model {model_id!r} is not here: open the file with that fingerprint again")
-    return bundle
+    if data is None:
+        return bundle
+    return recognise.take(bundle) if data else recognise.bare(bundle)
+
+
+def drop_model(model_id: str) -> None:
+    """Delete an uploaded net that no visitor has in his list any more."""
+    if not UPLOADED.fullmatch(model_id):
+        raise SlimscopeError(f"model {model_id!r} is not an upload: only those are deleted")
+    lists = sql.select(RESULTS.c.value).where(RESULTS.c.key.startswith("files-", autoescape=True))
+    with database().connect() as connection:
+        if any(isinstance(value, dict) and model_id in value for (value,) in connection.execute(lists)):
+            return
+    net_path(model_id).unlink(missing_ok=True)
 
 
 def _users(model_id: str) -> Bundle:
@@ -320,7 +347,7 @@ def trim(most_bytes: int = MOST_BYTES, most_rows: Mapping[str, int] = MOST_ROWS)
     for table, time_of in ((RESULTS, RESULTS.c.created), (JOBS, JOBS.c.updated)):
         key = next(iter(table.primary_key.columns))
         oldest = sql.select(time_of).order_by(time_of.desc()).offset(most_rows[table.name]).limit(1)
-        with database().begin() as connection:
+        with _connected() as connection:
             last = connection.scalar(oldest)
             if last is not None:
                 connection.execute(sql.delete(table).where(time_of <= last, ~key.startswith("files-")))

@@ -24,13 +24,15 @@ VERSION = 1  # raised when equal recipes would give other bytes than before
 def write(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Compress a net, write its .slim file, and read it back tensor by tensor: equal bit for bit.
 
-    Payload: model, recipe (key). Answers with `figures` (file size, sparsity, non-zero weights, as
-    JSON), `tensors` (bytes of each in the file) and where the file is. Raises SlimscopeError for a step
-    that must run the net, and one that needs all layers at once behind another.
+    Payload: model, recipe (key), data (spec; may be left out). Answers with `figures` (file size,
+    sparsity, non-zero weights, as JSON), `tensors` (bytes of each in the file) and where the file is.
+    Raises SlimscopeError for a step that must run the net, and one that needs all layers at once
+    behind another.
     """
     recipe = technique.complete(Recipe.from_key(payload["recipe"]).live)
-    model = store.get_model(payload["model"])
-    key = _key(payload["model"], recipe)
+    data = payload.get("data", "")
+    model = store.get_model(payload["model"], data)
+    key = _key(payload["model"], recipe, data)
     path = store.net_path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
     pass_ = _Pass(model, recipe, progress, 0.0, 0.5)
@@ -59,17 +61,20 @@ def write(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     return result
 
 
-def written(model_id: str, recipe: Recipe) -> tuple[tuple[Figure, ...], dict[str, int], Path] | None:
+def written(
+    model_id: str, recipe: Recipe, data: str = ""
+) -> tuple[tuple[Figure, ...], dict[str, int], Path] | None:
     """What `write` found, bytes of each tensor, and the file; None before it is done."""
-    key = _key(model_id, technique.complete(recipe.live))
+    key = _key(model_id, technique.complete(recipe.live), data)
     found, path = store.get(key), store.net_path(key)
     if found is None or not path.is_file():
         return None
     return tuple(store.figure_of(figure) for figure in found["figures"]), found["tensors"], path
 
 
-def _key(model_id: str, recipe: Recipe) -> str:
-    digest = hashlib.sha256(f"{VERSION} {model_id} {recipe.key}".encode()).hexdigest()
+def _key(model_id: str, recipe: Recipe, data: str) -> str:
+    told = " told" if data else ""  # a file that is taken for a net has that net's names
+    digest = hashlib.sha256(f"{VERSION} {model_id} {recipe.key}{told}".encode()).hexdigest()
     return f"whole-{digest[:40]}"
 
 

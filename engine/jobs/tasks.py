@@ -12,6 +12,7 @@ import functools
 import gc
 import hashlib
 import json
+import math
 import os
 import queue
 import sys
@@ -78,7 +79,7 @@ def read_data(spec: str) -> Data | None:
     except ValueError:
         raise SlimscopeError(f"data {spec!r} is not readable: write name@mean,.../std,...") from None
     channels = found.test.images.shape[1]
-    if not len(mean) == len(std) == channels or not all(s > 0 for s in std):
+    if not len(mean) == len(std) == channels or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise SlimscopeError(
             f"data {spec!r}: {name} needs {channels} means and {channels} positive deviations"
         )
@@ -168,7 +169,7 @@ def _advance(
 
 def trained(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, Report] | None:
     """What an `apply` job made of this recipe, whose last live step trains; None before it is done."""
-    return _kept(store.get_model(model_id), technique.complete(recipe.live), read_data(data))
+    return _kept(store.get_model(model_id, data), technique.complete(recipe.live), read_data(data))
 
 
 def after(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, list[Report]] | Missing:
@@ -177,7 +178,7 @@ def after(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, list[Report
     Trained steps come from the store; nothing is trained here. Raises SlimscopeError with the
     number and name of the step that failed in front.
     """
-    bundle, reports, source = store.get_model(model_id), [], read_data(data)
+    bundle, reports, source = store.get_model(model_id, data), [], read_data(data)
     live = technique.complete(recipe.live)
     for number, step in enumerate(live, 1):
         with _named(number, step):
@@ -232,7 +233,7 @@ def apply(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     recipe = technique.complete(Recipe.from_key(payload["recipe"]).live)
     if not any(technique.get(step.technique).trains for step in recipe):
         raise SlimscopeError("no step of this recipe trains: there is nothing to run")
-    model = store.get_model(payload["model"])
+    model = store.get_model(payload["model"], payload["data"])
     _, reports = make(model, recipe, read_data(payload["data"]), progress, rows=True)
     return {"recipe": recipe.key, "figures": [figure.to_dict() for figure in reports[-1].figures]}
 
@@ -259,14 +260,14 @@ def answers(model_id: str, recipe: Recipe, data: str) -> Tensor | None:
     The original net's answers are those of the empty recipe. None before.
     """
     live = technique.complete(recipe.live)
-    saved = store.get(_key("answers", store.get_model(model_id), live, read_data(data)))
+    saved = store.get(_key("answers", store.get_model(model_id, data), live, read_data(data)))
     return None if saved is None else torch.tensor(saved, dtype=torch.int64)
 
 
 def full_accuracy(model_id: str, recipe: Recipe, data: str) -> dict[str, Any] | None:
     """What an `accuracy` job answered, or None before it is done."""
     live = technique.complete(recipe.live)
-    saved = store.get(_key("accuracy", store.get_model(model_id), live, read_data(data)))
+    saved = store.get(_key("accuracy", store.get_model(model_id, data), live, read_data(data)))
     return None if saved is None else dict(saved)
 
 
@@ -400,7 +401,7 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """
     source = _needed(read_data(payload["data"]))
     whole, number = Recipe.from_key(payload["recipe"]), payload["step"]
-    model, sample = store.get_model(payload["model"]), _sample(source, payload)
+    model, sample = store.get_model(payload["model"], payload["data"]), _sample(source, payload)
     grid = [({}, Recipe()), *sweep.variations(whole, number, payload["vary"])]
     shared = technique.complete(Recipe(whole.steps[: number - 1]).live)
     start = functools.cache(lambda: make(model, shared, source, Progress(cancelled=progress.cancelled))[0])
@@ -431,7 +432,7 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     layer, value, accuracy low..high of n, paired change to the start, refused.
     """
     source = _needed(read_data(payload["data"]))
-    model, sample = store.get_model(payload["model"]), _sample(source, payload)
+    model, sample = store.get_model(payload["model"], payload["data"]), _sample(source, payload)
     prefix = technique.complete(Recipe.from_key(payload["recipe"]).live)
     start = make(model, prefix, source, Progress(cancelled=progress.cancelled))[0]
     first = functools.cache(

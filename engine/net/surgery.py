@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from engine.tensor.affine import affine_from_range, code_range, round_through
 from engine.types import Arch, SlimscopeError
 
+MOST_BITS = 16  # of what enters a layer
+
 
 def get_layer(net: nn.Module, name: str) -> nn.Module:
     """The submodule called `name`. Raises SlimscopeError where there is none."""
@@ -140,6 +142,8 @@ def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dy
         raise SlimscopeError(
             f"the input of layer {layer!r} is quantized already; remove one of the two steps"
         )
+    if not 1 <= bits <= MOST_BITS:
+        raise SlimscopeError(f"the input of layer {layer!r} has {bits} bits: allowed are 1 to {MOST_BITS}")
     target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic))
     target.register_forward_pre_hook(_quantize_argument)
 
@@ -179,8 +183,10 @@ def narrow(
                 setattr(old, key, statistic[cut[0]])
     for block, zeros in pads.items():
         padded = get_layer(net, block)
-        if not hasattr(padded, "pad") or len(zeros) != 2 or min(zeros) < 0:
-            raise SlimscopeError(f"the shortcut of {block!r} can't be padded by {zeros}")
+        now = getattr(padded, "pad", ())
+        if len(now) != 2 or len(zeros) != 2 or not (0 <= zeros[0] <= now[0] and 0 <= zeros[1] <= now[1]):
+            text = f"can't be padded by {str(zeros)[:40]}: it has {now} now"
+            raise SlimscopeError(f"the shortcut of {block!r} {text}")
         padded.pad = tuple(zeros)  # type: ignore[assignment]
 
 
@@ -223,6 +229,8 @@ def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
             f"{layer!r} has {old.out_channels} filters: they can't be in {len(reads)} groups of equal "
             "size, each with equally many inputs"
         )
+    if any(len(set(group)) < len(group) for group in reads):
+        raise SlimscopeError(f"a group of {layer!r} reads a channel twice")
     for channel in (channel for group in reads for channel in group):
         if type(channel) is not int or not 0 <= channel < old.in_channels:
             top = old.in_channels - 1

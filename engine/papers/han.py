@@ -12,6 +12,7 @@ from engine.data import sets
 from engine.figures import count, measure
 from engine.net import zoo
 from engine.net.train import Plan, fit
+from engine.papers import harness
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.recipe import technique
 from engine.recipe.run import apply
@@ -91,7 +92,7 @@ def declared(
     `chosen` says by what else, or after what, the recipe was chosen.
     """
     times, before, after = published
-    errors = "wrong answers to the 10,000 test images; nothing is chosen by them"
+    errors = harness.SEEN_ERRORS if "chosen_after" in chosen else harness.TEST_ERRORS
     return Paper(
         name=f"han-{net}",
         paper="Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks, "
@@ -118,6 +119,7 @@ def declared(
         f"{after:g} %.",
         judge=partial(judge, times, after),
         run=partial(run, net, training, settings, share),
+        start=BEFORE,
     )
 
 

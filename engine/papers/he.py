@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from engine.net import zoo
-from engine.papers import narrow
+from engine.papers import harness, narrow
 from engine.papers.harness import Claim, Paper
 from engine.techniques.prune.prune_channels import prunable
 
@@ -16,7 +16,7 @@ TARGET = 0.5  # of the multiply-adds
 PRUNING: dict[str, Any] = {"by": "lasso", "refit": True, "samples": 2000, "kept": 1.0, "seed": 0}
 TUNING: dict[str, Any] = {"epochs": 20, "learning_rate": 0.05, "precision": "bfloat16"}
 BEARABLE, PUBLISHED = 1.5, 1.0  # points
-ERRORS = "wrong answers to the 10,000 test images; nothing is chosen by them"
+ERRORS = harness.SEEN_ERRORS
 
 
 CHANNELS = Paper(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from engine.net import channels, zoo
-from engine.papers import narrow
+from engine.papers import harness, narrow
 from engine.papers.harness import Claim, Paper
 from engine.types import Bundle
 
@@ -15,7 +15,7 @@ SHARES = tuple(i / 16 for i in range(1, 13))  # of a layer removed
 PRUNING: dict[str, Any] = {"score": "l1", "allocation": "layer", "sparsity": 0.0, "seed": 0}
 TUNING: dict[str, Any] = {"learning_rate": 0.02, "precision": "bfloat16"}
 BEARABLE = 0.3  # points
-ERRORS = "wrong answers to the 10,000 test images; nothing is chosen by them"
+ERRORS = harness.SEEN_ERRORS
 
 
 def _free(bundle: Bundle) -> Sequence[str]:

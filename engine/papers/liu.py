@@ -9,6 +9,7 @@ from typing import Any
 from engine.data import sets
 from engine.figures import count, measure
 from engine.net import zoo
+from engine.papers import harness
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.recipe import technique
 from engine.recipe.run import apply
@@ -73,7 +74,7 @@ def judge(ours: Ours) -> str:
     return "beaten" if beaten else "reproduced"
 
 
-ERRORS = "wrong answers to the 10,000 test images; nothing is chosen by them"
+ERRORS = harness.SEEN_ERRORS
 SLIMMING = Paper(
     name="slimming-mlp",
     paper="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, "

@@ -34,7 +34,7 @@ RECIPE = {recipe}
 
 def main() -> None:
     torch.set_num_threads(1)
-    original, notes = intake.find(MODEL)
+    original, notes = intake.find(MODEL{take})
     samples = {samples}
     recipe = Recipe(tuple(Step(*step) for step in RECIPE))
     bundle, reports = run.run(original, recipe, samples)
@@ -51,13 +51,19 @@ if __name__ == "__main__":
 '''
 
 
-def script(model_id: str, recipe: Recipe, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> str:
+def script(
+    model_id: str,
+    recipe: Recipe,
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    take_for: str = "",
+) -> str:
     """Python text that applies `recipe` to the model, writes a .slim file and prints its accuracy.
 
     `model_id` is a name in the zoo, or the id of the code that was named at the start; for any other the
-    script takes the path of a weights file as its argument. `mean` and `std` standardise the images for
-    weights that were trained with others than the zoo's. Every default is written out, so that a later
-    default changes nothing.
+    script takes the path of a weights file as its argument, and `take_for` is the net of the zoo that a
+    person took it for. `mean` and `std` standardise the images for weights that were trained with others
+    than the zoo's. Every default is written out, so that a later default changes nothing.
     """
     known, told = model_id in zoo.ENTRIES, user.named()
     own = model_id.startswith("user-") and not told.file
@@ -76,6 +82,7 @@ def script(model_id: str, recipe: Recipe, mean: tuple[float, ...] = (), std: tup
         file=json.dumps(f"{model_id}.slim" if known or own else "compressed.slim"),
         recipe=pformat([step.data for step in technique.complete(recipe.live)], width=100, sort_dicts=False),
         samples=_samples(mean, std),
+        take=f", take_for={take_for!r}" if take_for else "",
     )
 
 

@@ -137,7 +137,7 @@ def _row_quantile(block: Tensor, share: float) -> Tensor:
     """
     ordered = torch.from_numpy(np.sort(block.numpy(), axis=1))  # NaNs last
     last = (~ordered.isnan()).sum(1, keepdim=True) - 1
-    place = last.clamp(min=0) * share
+    place = last.clamp(min=0).double() * share  # in float32 a place among 100,000 is off by hundredths
     below = place.floor().long()
     above = torch.minimum(below + 1, last.clamp(min=0))
     left, right = ordered.gather(1, below).double(), ordered.gather(1, above).double()

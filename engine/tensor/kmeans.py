@@ -2,7 +2,8 @@
 
 The start is the best partition of 512 cells or more, found by dynamic programming; Lloyd's steps on
 the index then move its borders to single weights. With no more different values than cells the start is
-the optimum. Nothing here draws random numbers, and nothing knows of layers or masks.
+the optimum. The other start is linear (Han 2016), which takes no search: fit for a slider. Nothing here
+draws random numbers, and nothing knows of layers or masks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CELLS = 8  # for each entry, in the dynamic programme,
 LEAST = 64  # and as many as for 64 where there are fewer
 STEPS = 100  # of Lloyd's
 STILL = 1e-4  # share of the values that may still change their entry when Lloyd's steps end
+STARTS = ("best", "linear")
 WAYS = 8  # of how many cells one is searched first
 STRIDES = (512, 64, 8, 1)
 
@@ -39,23 +41,35 @@ class Clusters:
     sse: float
 
 
-def kmeans(values: Tensor | Index, k: int) -> Clusters:
+def kmeans(values: Tensor | Index, k: int, start: str = "best") -> Clusters:
     """At most `k` shared values for a tensor of any shape, of nearly least squared error (Lloyd 1982).
 
-    Fewer where the tensor has fewer different values. The error is that of the float32 table, so
+    `start` `linear` begins with `k` even steps between the extremes instead of a search: quicker, and
+    worse where few values lie far out. Fewer values come back where the tensor has fewer different ones,
+    or an entry has none nearest to it. The error is that of the float32 table, so
     where values lie a few units in the last place apart, the rounding of the means is in it.
-    Deterministic. Raises SlimscopeError where k is not 1 to 256, or a value is not finite.
+    Deterministic. Raises SlimscopeError where k is not 1 to 256, the start is another, or a value is not
+    finite.
 
     >>> kmeans(torch.tensor([1.0, 1.25, 5.0, 5.5, 5.75]), 2).table.tolist()
     [1.125, 5.416666507720947]
     """
     if not 1 <= k <= MOST:
         raise SlimscopeError(f"k is {k}: allowed is 1 to {MOST} shared values")
+    if start not in STARTS:
+        raise SlimscopeError(f"start is {start!r}: allowed are {', '.join(STARTS)}")
     index = TensorIndex(values) if isinstance(values, Tensor) else values
-    cells = index.cells(CELLS * max(k, LEAST))
-    table = torch.from_numpy(_lloyd(index, *_start(cells, k)).astype(np.float32))
+    begin = _linear(index, k) if start == "linear" else _start(index.cells(CELLS * max(k, LEAST)), k)
+    table = torch.from_numpy(np.unique(_lloyd(index, *begin).astype(np.float32)))
+    table = table[torch.from_numpy(index.on_table(table).counts > 0)]
     answer = index.on_table(table)
     return Clusters(table, torch.from_numpy(answer.counts), answer.sse)
+
+
+def _linear(index: Index, k: int) -> tuple[Wide, Counts]:
+    """Even steps between the extremes, of which no value is known to be the nearest yet."""
+    table = np.unique(np.linspace(index.least, index.largest, k))
+    return table, np.zeros(len(table), dtype=np.int64)
 
 
 def assign(values: Tensor, table: Tensor) -> Tensor:
@@ -76,14 +90,16 @@ def assign(values: Tensor, table: Tensor) -> Tensor:
 def _lloyd(index: Index, table: Wide, counts: Counts) -> Wide:
     """Means of what is nearest to each entry, again and again, until hardly a value changes its entry.
 
-    `counts` (k,) says how many values each entry of `table` (k,) is the mean of.
+    `counts` (k,) says how many values each entry of `table` (k,) is the mean of. An entry that none is
+    nearest to stays where it is: it is still between its neighbours, and may get some later.
     """
     for _ in range(STEPS):
         parts = index.split(cuts_between(table))
         moved = np.abs(np.cumsum(parts.counts - counts)).sum()
-        if not moved or not parts.counts.all():
-            break  # or an entry lost all its values, and the table before was better
-        table, counts = parts.sums / parts.counts, parts.counts
+        if not moved:
+            break
+        means = parts.sums / np.maximum(parts.counts, 1)
+        table, counts = np.where(parts.counts > 0, means, table), parts.counts
         if moved <= STILL * len(index):
             break
     return table

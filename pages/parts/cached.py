@@ -17,7 +17,7 @@ from engine.data import user
 from engine.data.sets import Data, Samples
 from engine.figures import count, measure, theory
 from engine.figures import latency as variants
-from engine.file import intake, packfile
+from engine.file import intake, packfile, recognise
 from engine.jobs import layerwise, store, streaming, tasks
 from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
@@ -48,8 +48,8 @@ def parts(subject: str) -> tuple[str, str]:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def original(subject: str) -> Bundle:
-    """The uncompressed bundle."""
-    return store.get_model(parts(subject)[0])
+    """The uncompressed bundle: a file is bare weights until its visitor said what it is."""
+    return store.get_model(*parts(subject))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the data ...")
@@ -125,6 +125,12 @@ def reload_user() -> str:
     return f"user-{bundle.fingerprint}"
 
 
+@st.cache_resource(max_entries=32, show_spinner=False)
+def proposal(model: str) -> recognise.Proposal | None:
+    """The net of the zoo that a visitor's file may be."""
+    return recognise.propose(store.get_model(model))
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
 def is_large(subject: str) -> bool:
     """Whether pages look at one layer at a time (`engine.jobs.layerwise`)."""
@@ -167,7 +173,8 @@ def answer(question: str, _work: Callable[[], dict[str, Any] | None]) -> dict[st
 
 def written(subject: str, key: str) -> tuple[tuple[Figure, ...], dict[str, int], Path] | None:
     """(file size, sparsity, non-zeros), bytes of each tensor, and the file of a large net, once a job wrote it."""
-    return streaming.written(parts(subject)[0], Recipe.from_key(key))
+    model, spec = parts(subject)
+    return streaming.written(model, Recipe.from_key(key), spec)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)

@@ -42,7 +42,7 @@ def chart(traces: list[Chart], x: str, y: str, height: int = 260, **layout: Any)
 def histogram(values: Tensor, name: str, bins: int = 160) -> Chart:
     """Weights over their value, exact zeros aside; zero is in the middle, so that a band around it fits."""
     flat = values.detach().flatten().numpy()
-    flat = flat[flat != 0]
+    flat = flat[flat != 0].astype(np.float64)  # the smallest 32-bit floats have no smaller ones between
     reach = float(np.abs(flat).max(initial=0.0)) or 1.0
     counts, edges = np.histogram(flat, bins, (-reach, reach))
     centres = (edges[:-1] + edges[1:]) / 2
@@ -281,7 +281,7 @@ def grid_of_histograms(tensors: list[tuple[str, Tensor]], bins: int = 80, column
     traces, notes, axes = [], [], {}
     for i, (label, values) in enumerate(tensors):
         flat = values.detach().flatten().numpy()
-        counts, edges = np.histogram(flat, bins)
+        counts, edges = np.histogram(flat.astype(np.float64), bins)
         n = "" if i == 0 else str(i + 1)
         row, column = divmod(i, columns)
         left, top = column / columns, 1 - row / rows

@@ -199,7 +199,9 @@ def take_away(subject: str, key: str) -> None:
     """The packed file, dense weights, and a script that gives the same result."""
     bundle = cached.after(subject, key)[0]
     name, held = cached.parts(subject)[0], cached.images(subject)
-    scale = (held.test.mean, held.test.std) if held and "@" in session.scaling() else ()
+    scale = (held.test.mean, held.test.std) if held and "@" in session.scaling() else ((), ())
+    arch = cached.original(subject).arch
+    take_for = arch.name if held and name not in zoo.ENTRIES and arch.source == "zoo" else ""
     steps = session.recipe().live  # a download is served outside of any session
     packed, dense, text = st.columns(3)
     packed.download_button(
@@ -229,7 +231,7 @@ def take_away(subject: str, key: str) -> None:
     )
     text.download_button(
         "Script (.py)",
-        lambda: script.script(name, steps, *scale),
+        lambda: script.script(name, steps, *scale, take_for),
         f"{name}.py",
         on_click="ignore",
         icon=":material/code:",
@@ -240,6 +242,14 @@ def take_away(subject: str, key: str) -> None:
     st.markdown("**The same from the command line**:")
     recipe = session.brief(steps).key
     source = _named(name)
+    told = f" --take-for {take_for}" if take_for else ""
+    told += "".join(f" --{word}={_listed(n)}" for word, n in zip(("mean", "std"), scale, strict=True) if n)
     st.code(
-        f"slimscope compress {source} --recipe '{recipe}' --out {name}.slim", language="sh", wrap_lines=True
+        f"slimscope compress {source}{told} --recipe '{recipe}' --out {name}.slim",
+        language="sh",
+        wrap_lines=True,
     )
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)

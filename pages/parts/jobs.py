@@ -84,6 +84,8 @@ def progress(job: Job, place: str = "page") -> None:
             else:
                 _button("Resume", ":material/play_arrow:", manager().resume, job, place)
             _button("Cancel", ":material/stop:", manager().cancel, job, place)
+        if job.error:
+            st.caption(f"{job.error[0].upper()}{job.error[1:]}.")
     elif job.state == "failed":
         st.error(f"{job.title} failed: {job.error}")
     elif job.state in ("cancelled", "interrupted"):

@@ -118,6 +118,10 @@ class Ahead:
         return {"marks": self.marks, **picture}
 
 
+class Unknown(SlimscopeError):
+    """A visitor without a cookie asks for what only visitors with one get."""
+
+
 Page = Callable[[Look], Moving]
 Foresight = Callable[[Look, str, list[Any]], Ahead | None]  # look, setting, stops
 PAGES: dict[str, Page] = {}  # technique -> the function of its page, once that has been drawn
@@ -207,6 +211,14 @@ def late(owner: str, subject: str, key: str, names: tuple[str, ...] = tiles.SLOW
     return {"key": key, "tiles": {tile.name: tile.html() for tile in row}, "html": {"alert": alert}}
 
 
+def _specs(about: dict[str, Any] | None) -> list[str]:
+    """What a visitor may ask of a file: as bare weights at any time, and as what was confirmed of it.
+
+    A question may still be on its way when the answer changes.
+    """
+    return [] if about is None else ["", about.get("data", ""), *about.get("said", ())]
+
+
 def asked(owner: str, body: bytes) -> dict[str, Any]:
     """The answer to a question from the browser; raises SlimscopeError where it asks for what is not its own.
 
@@ -226,10 +238,12 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
         )
     model, spec = cached.parts(subject)
     mine = {**cached.given(), **((store.get(f"files-{owner}") or {}) if owner else {})}
-    if spec != (zoo.entry(model).data if model in zoo.trained() else mine.get(model, {}).get("data")):
+    if spec not in ([zoo.entry(model).data] if model in zoo.trained() else _specs(mine.get(model))):
         raise SlimscopeError(f"model {model[:60]!r} is not known here")
     whole = technique.complete(Recipe.from_key(text))
     if key is not None:
+        if not owner:
+            raise Unknown("measuring may start a job, which needs an owner: no cookie came with the question")
         return late(owner, subject, whole.live.key, (tile,))
     if not 0 <= at < len(whole) or whole.steps[at].technique not in PAGES:
         raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")

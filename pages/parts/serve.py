@@ -18,6 +18,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
@@ -69,11 +70,17 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     import engine.techniques  # noqa: F401
     from engine.data import sets
     from engine.figures import measure
+    from engine.jobs import home
     from engine.net import zoo
+    from pages.parts import jobs
 
     bundle = zoo.load("lenet-300-100")
     measure.predictions(bundle, sets.load("mnist").test.take(slice(0, 500)))
-    _open_given()
+    if problem := home.problem():
+        print(f"slimscope: {problem}", file=sys.stderr, flush=True)
+    else:
+        _open_given()
+        jobs.manager()  # what a server before this one was at goes on
     gc.collect()
     gc.freeze()
     yield
@@ -94,8 +101,34 @@ def _open_given() -> None:
 
 
 async def ready(request: Request) -> Response:
-    """Answers once the warm-up is done: requests wait for the lifespan."""
-    return PlainTextResponse("ready")
+    """Answers once the warm-up is done, for requests wait for the lifespan; 503 where nothing can be kept."""
+    from engine.jobs import home
+
+    problem = await run_in_threadpool(home.problem)
+    return PlainTextResponse(problem or "ready", 503 if problem else 200)
+
+
+def refused(request: Request) -> Response | None:
+    """Why this request gets no answer: it is not JSON, or no page of this server sent it.
+
+    A form or a script of another website can send a request here, but not with this type and our own origin.
+    """
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        return JSONResponse({"error": f"content type {kind[:60]!r}: allowed is application/json"}, 415)
+    origin, host = (request.headers.get(name, "") for name in ("origin", "host"))
+    if not host or not _is_from(origin, host):
+        said = f"origin {origin[:60]!r} at host {host[:60]!r}: allowed are pages of the same host"
+        return JSONResponse({"error": said}, 403)
+    return None
+
+
+def _is_from(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
 
 async def ask(request: Request) -> Response:
@@ -103,6 +136,8 @@ async def ask(request: Request) -> Response:
     from pages.parts import live
 
     global at_work
+    if no := refused(request):
+        return no
     body = b""
     async for part in request.stream():
         body += part
@@ -112,7 +147,7 @@ async def ask(request: Request) -> Response:
     try:
         answer = await run_in_threadpool(live.asked, request.cookies.get(COOKIE, ""), body)
     except SlimscopeError as error:
-        return JSONResponse({"error": str(error)}, 422)
+        return JSONResponse({"error": str(error)}, 403 if isinstance(error, live.Unknown) else 422)
     finally:
         at_work -= 1
     return JSONResponse(answer)
@@ -120,7 +155,7 @@ async def ask(request: Request) -> Response:
 
 async def ask_ahead(request: Request) -> Response:
     """The same, before it moves; nothing while others wait for an answer."""
-    return JSONResponse(None) if at_work else await ask(request)
+    return refused(request) or JSONResponse(None) if at_work else await ask(request)
 
 
 app = st.App(

@@ -12,10 +12,11 @@ import math
 import time
 import uuid
 import zlib
+from contextlib import suppress
 
 import streamlit as st
 
-from engine.jobs import store
+from engine.jobs import home, store
 from engine.net import sources, zoo
 from engine.recipe import technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step
@@ -32,6 +33,7 @@ LONGEST = 65_536  # bytes of recipe text that a link may unfold to
 PLAIN = 400  # longer recipes are compressed
 HISTORY = 100
 LATE = 2.0  # seconds
+LONGEST_SPEC = 200  # characters of what a link may say of a file
 OVERRULED = "overruled"  # set by a button that changes the recipe, until the page is drawn
 
 
@@ -41,14 +43,16 @@ def start() -> None:
     state["by button"] = state.get(OVERRULED, False)
     state["drawn"] = set()
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
-    state.setdefault("files", store.get(f"files-{state['owner']}") or {})
+    if "files" not in state:
+        state["files"] = store.get(f"files-{state['owner']}") or {}
     known = "model" in state
-    said = (url.get("m"), url.get("r"))
-    if known and (said == (None, None) or said == state.get("written") or _is_late(said)):
+    said = (url.get("m"), url.get("r"), url.get("d"))
+    if known and (said[:2] == (None, None) or said == state.get("written") or _is_late(said)):
         return _write()
     state["problem"] = None
     try:
-        recipe = STORY if said == (None, None) else _read(said[1] or "[]")
+        own = next(iter(cached.given()), "").startswith("user-")  # its first figure is its own accuracy
+        recipe = STORY if said[:2] == (None, None) and not own else _read(said[1] or "[]")
     except SlimscopeError as error:
         state["problem"] = f"The recipe in this link could not be read: {error}"
         recipe = Recipe()
@@ -57,7 +61,36 @@ def start() -> None:
     if state["model"] not in zoo.trained() and not state["model"].startswith(("file-", "user-")):
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
         state["model"] = DEFAULT_MODEL
+    _hear(said[2] or "")
     _write()
+
+
+def _hear(spec: str) -> None:
+    """What a link says of a file: done where this visitor said it of the file before, else a suggestion."""
+    state, name = st.session_state, model()
+    state["suggested"] = {}
+    if not name.startswith("file-") or not spec or len(spec) > LONGEST_SPEC:
+        return
+    if spec in _said(name):
+        confirm(spec)
+    else:
+        state["suggested"] = {name: spec}
+
+
+def _said(name: str) -> list[str]:
+    """The data specs that this visitor confirmed of a file, the newest last."""
+    about = files().get(name, {})
+    return [*about.get("said", ()), *([about["data"]] if about.get("data") else [])]  # type: ignore[misc]
+
+
+def suggested() -> str:
+    """The data spec that a link has for the file in view, and that nobody confirmed."""
+    return str(st.session_state.get("suggested", {}).get(model(), ""))
+
+
+def has_begun() -> bool:
+    """Whether `start` came to its end in this session once."""
+    return "model" in st.session_state
 
 
 def finish() -> None:
@@ -105,23 +138,41 @@ def scaling() -> str:
 
 
 def add_file(name: str, bundle: Bundle, title: str, notes: tuple[str, ...]) -> None:
-    """Remember weights that this visitor brought; nobody else sees them."""
-    st.session_state["files"][name] = {
-        "title": title,
-        "notes": list(notes),
-        "data": sources.task(bundle.arch) if bundle.arch.source == "user" else "",
-        "arch": bundle.arch.name,
-    }
-    _keep_files()
+    """Remember weights that this visitor brought; nobody else sees them. Raises HomeError, and changes nothing."""
+    data = sources.task(bundle.arch) if bundle.arch.source == "user" else ""
+    about = {"data": data, "arch": bundle.arch.name, **st.session_state["files"].get(name, {})}
+    new = {**about, "title": title, "notes": list(notes)}
+    _keep_files({**st.session_state["files"], name: new})
+    st.session_state["files"][name] = new
+
+
+def remove_file() -> None:
+    """Take the file in view out of the list; its bytes go where nobody else has it in a list."""
+    state, name = st.session_state, model()
+    state["files"].pop(name, None)
+    with suppress(home.HomeError):
+        _keep_files(state["files"])
+    store.drop_model(name)
+    state["history"] = [entry for entry in state["history"] if entry[0] != name]
+    before = state["history"].pop() if state["history"] else (DEFAULT_MODEL, Recipe())
+    (state["model"], state["recipe"]), state["problem"] = before, None
+    _write()
+
+
+def is_removable() -> bool:
+    """Whether the net in view is a file that this visitor brought."""
+    return model() in st.session_state["files"] and model() not in cached.given()
 
 
 def why_idle() -> str:
     """Why the net in view can't be run, in a sentence; empty where it can."""
     if scaling():
         return ""
-    if files().get(model(), {}).get("arch", "bare") == "bare":
+    if is_declined():
+        return "This needs a net that can run: you said that these are weights only."
+    if cached.proposal(model()) is None:
         return "This needs a net that can run: these weights have no known architecture."
-    return "Say in the sidebar how the inputs of this net were scaled: then it can be run."
+    return "Say at the top of the page what this file is: then it can be run."
 
 
 def files() -> dict[str, dict[str, object]]:
@@ -129,15 +180,38 @@ def files() -> dict[str, dict[str, object]]:
     return {**cached.given(), **st.session_state["files"]}
 
 
-def set_scaling(spec: str) -> None:
-    """Say how the inputs of the visitor's own net are scaled."""
-    st.session_state["files"][model()] = {**files()[model()], "data": spec}
-    _keep_files()
+def confirm(spec: str) -> None:
+    """The visitor says that the file in view is what it looks like, and what its inputs were."""
+    said = [one for one in _said(model()) if one != spec]
+    _answer(data=spec, said=[*said, spec], declined=False)
 
 
-def _keep_files() -> None:
+def decline() -> None:
+    """The visitor says that the file in view is weights only."""
+    _answer(data="", declined=True)
+
+
+def ask_again() -> None:
+    """The visitor takes back what was said of the file in view."""
+    _answer(data="", declined=False)
+
+
+def is_declined() -> bool:
+    """Whether the visitor said that the file in view is weights only."""
+    return bool(files().get(model(), {}).get("declined", False))
+
+
+def _answer(**said: object) -> None:
+    st.session_state["files"][model()] = {**files()[model()], **said}
+    st.session_state["suggested"] = {}
+    with suppress(home.HomeError):  # it holds for this visit; the page says why not longer
+        _keep_files(st.session_state["files"])
+    _write()
+
+
+def _keep_files(known: dict[str, object]) -> None:
     """So that a reload finds them again: kept under the visitor's own cookie."""
-    store.put(f"files-{owner()}", st.session_state["files"])
+    store.put(f"files-{owner()}", known)
 
 
 def is_missing() -> bool:
@@ -165,6 +239,13 @@ def choose_model(name: str) -> None:
     """Look at another model with the same recipe; steps that do not fit it say so."""
     _remember()
     st.session_state["model"], st.session_state["problem"] = name, None
+    _write()
+
+
+def open_file(name: str) -> None:
+    """Look at a file that was just brought as it is: the first figures are its own."""
+    _remember()
+    st.session_state["model"], st.session_state["recipe"], st.session_state["problem"] = name, Recipe(), None
     _write()
 
 
@@ -225,18 +306,23 @@ def _write() -> None:
     text = brief(recipe()).key
     if len(text) > PLAIN:
         text = "z" + base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
-    state, written = st.session_state, (model(), text)
+    state, written = st.session_state, (model(), text, _spec_of_link())
     before, state["written"] = state.get("written"), written
     if before != written:
         now, left = time.monotonic(), state.get("left", {})
         state["left"] = {link: at for link, at in left.items() if now - at < LATE} | {before: now}
-    elif (st.query_params.get("m"), st.query_params.get("r")) == written:
+    elif tuple(st.query_params.get(name) for name in "mrd") == written:
         return
     # Told also where a new link is what this request says: the browser may be about to hear of another.
-    st.query_params.from_dict({"m": written[0], "r": written[1]})
+    st.query_params.from_dict({k: v for k, v in zip("mrd", written, strict=True) if v is not None})
 
 
-def _is_late(said: tuple[str | None, str | None]) -> bool:
+def _spec_of_link() -> str | None:
+    """What a link says of a file: what its visitor said, or what was suggested and is not answered yet."""
+    return (scaling() or suggested() or None) if model() not in zoo.ENTRIES else None
+
+
+def _is_late(said: tuple[str | None, ...]) -> bool:
     """Whether a request says what was our own link until just now: its browser had not heard of the new one."""
     return time.monotonic() - st.session_state.get("left", {}).get(said, -math.inf) < LATE
 

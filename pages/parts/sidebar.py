@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine.data import sets
+from engine.data import user
 from engine.file import intake
-from engine.jobs import store, tasks
+from engine.jobs import store
 from engine.net import zoo
 from engine.types import Arch, SlimscopeError
-from pages.parts import cached, figures, jobs, session
+from pages.parts import cached, figures, jobs, proposal, session
 
 MOVED_ON = "This link is about code that this server was not started with, or that was edited since."
 
 
 def draw() -> None:
-    """Model picker, upload, scaling question, jobs."""
+    """Model picker, upload, what a file is taken for, jobs."""
     with st.sidebar:
         _picker()
         _upload()
@@ -57,21 +57,21 @@ def _upload() -> None:
         "Your own weights", icon=":material/upload_file:", expanded=session.model().startswith("file-")
     ):
         given = st.file_uploader(
-            "A .safetensors file, a PyTorch state_dict (.pt, .pth) or a .slim file",
-            type=["safetensors", "pt", "pth", "slim"],
+            "A .safetensors file, a PyTorch state_dict (.pt, .pth, .th), NumPy arrays (.npz) or a .slim file",
             key=f"upload-{state.setdefault('uploads', 0)}",
             help="Read without running any code from the file; it stays on this machine.",
         )
         if given is not None:
+            # An empty uploader follows: the bytes are not kept, nor read again should they fail in a new way.
+            state["uploads"] += 1
             try:
                 bundle, notes = intake.read(given.getvalue(), given.name)
                 name = store.put_model(bundle)
                 session.add_file(name, bundle, given.name, tuple(notes))
-                session.choose_model(name)
+                session.open_file(name)
                 state["refused"] = None
             except SlimscopeError as error:
                 state["refused"] = str(error) if given.name in str(error) else f"{given.name}: {error}"
-            state["uploads"] += 1  # an empty uploader, so that the bytes are not kept in memory
             st.rerun()
         if state.get("refused"):
             st.error(state["refused"], icon=":material/block:")
@@ -86,15 +86,19 @@ def _about() -> None:
         return
     for note in mine["notes"]:  # type: ignore[attr-defined]
         st.caption(str(note))
-    arch = str(mine["arch"])
-    if Arch(arch).source == "user":
-        return _reload()
-    if arch == "bare":
-        st.info(
-            "No known architecture fits these keys and shapes: explored as bare weights. Accuracy, latency and training need a known one."
+    if Arch(str(mine["arch"])).source == "user":
+        if session.model().startswith("user-") and not user.named().file:
+            _reload()
+    else:
+        proposal.about()
+    if session.is_removable():
+        st.button(
+            "Remove this file",
+            icon=":material/delete:",
+            key="remove-file",
+            on_click=session.remove_file,
+            help="Takes it out of your list and deletes what is kept of it here.",
         )
-        return
-    _scaling(arch)
 
 
 def _reload() -> None:
@@ -111,33 +115,3 @@ def _reload() -> None:
     st.button("Reload my code", on_click=read_again, key="reload", icon=":material/refresh:", help=words)
     if st.session_state.get("not reloaded"):
         st.error(st.session_state["not reloaded"], icon=":material/bug_report:")
-
-
-def _scaling(arch: str) -> None:
-    name = zoo.entry(arch).data
-    held = sets.load(name).test
-    st.markdown(f"These weights fit **{zoo.entry(arch).title}**. How were its inputs scaled?")
-    options = {
-        tasks.data_spec(name): f"standardised as usual for {name}",
-        tasks.data_spec(name, (0.0,) * len(held.mean), (1.0,) * len(held.mean)): "from 0 to 1",
-        "own": "by a mean and deviation of my own",
-    }
-    said = session.scaling()
-    index = list(options).index(said) if said in options else (2 if said else None)
-    picked = st.radio(
-        "Input scaling",
-        list(options),
-        index,
-        format_func=options.get,
-        key=f"scale-{session.model()}",
-        label_visibility="collapsed",
-    )
-    if picked == "own":
-        mean = st.number_input("Mean", 0.0, 1.0, float(held.mean[0]), format="%.4f")
-        std = st.number_input("Standard deviation", 0.001, 1.0, float(held.std[0]), format="%.4f")
-        picked = tasks.data_spec(name, (mean,) * len(held.mean), (std,) * len(held.mean))
-    if picked is None:
-        st.caption("Accuracy is measured as soon as this is said.")
-    elif picked != said:
-        session.set_scaling(picked)
-        st.rerun()

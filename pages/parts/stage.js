@@ -312,7 +312,7 @@ async function answered(question, ahead = false) {
 
 // Whether nobody answers questions here, or not now: then Streamlit's own run does.
 const noDoor = status => {
-  stage.deaf = status === 404
+  stage.deaf = [403, 404, 415].includes(status)
   return stage.deaf || status === 0
 }
 

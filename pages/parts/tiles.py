@@ -101,9 +101,11 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
     """Accuracy on the whole test set where it is known; else on a sample, while the whole follows."""
     held = cached.images(subject)
     if held is None:
-        known = cached.original(subject).arch.runs
+        unsaid = cached.proposal(cached.parts(subject)[0]) is not None
         return Tile(
-            "Accuracy", None, "say beside how inputs were scaled" if known else "needs a known architecture"
+            "Accuracy",
+            None,
+            "you have not said what this file is" if unsaid else "needs a known architecture",
         )
     n, whole, origin = len(held.test), cached.full_accuracy(subject, key), cached.origin_accuracy(subject)
     more = ""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -64,13 +65,49 @@ def test_safetensors_and_both_torch_formats_give_the_same_bundle() -> None:
     assert prints == {zoo.bundle_of("mlp-32", state).fingerprint}
 
 
-@pytest.mark.parametrize("outer", ["state_dict", "model"])
+@pytest.mark.parametrize("outer", ["state_dict", "model", "model_state", "net", "weights", "ema"])
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", ""])
 def test_outer_keys_and_prefixes_are_understood(outer: str, prefix: str) -> None:
     inner = {prefix + name: tensor for name, tensor in weights().items()}
     bundle, _ = read(saved({outer: inner, "epoch": 3, "loss": 0.5}), "checkpoint.pth")
     assert bundle.arch.name == "mlp-32"
     assert_same(bundle, weights())
+
+
+def test_a_checkpoint_with_two_nets_says_which_was_taken() -> None:
+    other = {name: torch.zeros_like(tensor) for name, tensor in weights().items()}
+    bundle, notes = read(saved({"ema": other, "net": {"state_dict": weights()}}), "checkpoint.th")
+    assert_same(bundle, weights())
+    assert "taken from 'net'; left out: 'ema'" in notes
+
+
+def arrays(**named: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **named)
+    return file.getvalue()
+
+
+def test_arrays_of_numpy_are_read() -> None:
+    state = {name: tensor.numpy() for name, tensor in weights().items()}
+    bundle, _ = read(arrays(**state), "net.npz")
+    assert_same(bundle, weights())
+    swapped = {name: array.astype(">f4") for name, array in state.items()}
+    assert read(arrays(**swapped), "net.npz")[0].fingerprint == bundle.fingerprint
+    kept, notes = read(arrays(w=np.ones((2, 3)), step=np.array(3), names=np.array(["a", "b"])), "net.npz")
+    assert set(kept.params) == {"w"}
+    assert "left out, not floating-point: step, names" in notes
+
+
+def test_arrays_that_need_code_or_lie_are_refused() -> None:
+    refused(arrays(w=np.array([Runs()], dtype=object)), "a.npz", "'w.npy', which needs code to be read")
+    refused(b"PK nothing", "a.npz", "a.npz is damaged or no .npz file")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        header = io.BytesIO()
+        said = {"descr": "<f4", "fortran_order": False, "shape": (10**9, 10**3)}
+        np.lib.format.write_array_header_1_0(header, said)
+        archive.writestr("w.npy", header.getvalue() + bytes(16))
+    refused(packed.getvalue(), "a.npz", "does not hold the .* numbers it says")
 
 
 def test_a_prefix_that_only_some_have_stays() -> None:
@@ -128,7 +165,7 @@ def test_find_takes_a_name_or_a_path(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(save_safetensors(weights()))
     assert find("mlp-32")[0].fingerprint == zoo.load("mlp-32").fingerprint
-    assert find(str(path))[0].fingerprint == zoo.bundle_of("mlp-32", weights()).fingerprint
+    assert find(str(path), take_for="mlp-32")[0].fingerprint == zoo.bundle_of("mlp-32", weights()).fingerprint
     with pytest.raises(IntakeError, match="model 'nothing' is neither a file nor in the zoo: lenet-300-100"):
         find("nothing")
     with pytest.raises(IntakeError, match="allowed are at most 10"):
@@ -228,7 +265,8 @@ def test_no_floating_point_tensor_at_all() -> None:
 
 
 def test_another_kind_of_file() -> None:
-    refused(b"1234", "net.onnx", "net.onnx is not a weights file: allowed are .safetensors, .pt, .pth, .slim")
+    refused(b"1234", "net.onnx", "net.onnx is an ONNX model: open the weights")
+    refused(b"1234", "net.txt", "net.txt is not a weights file: allowed are .safetensors, .pt, .pth, .th,")
 
 
 SEEDS = {"a.pt": saved({"w": torch.ones(4, 4)}), "a.safetensors": save_safetensors({"w": torch.ones(4, 4)})}

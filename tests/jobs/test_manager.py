@@ -368,12 +368,9 @@ def test_a_killed_server_takes_its_worker_along_and_the_next_one_goes_on(manager
     finished = after.get("zoe", done)
     assert (finished.state, finished.result) == ("done", {"threads": 1, "omp": "1"})
     job = after.get("zoe", running)
-    assert (job.state, job.error) == ("interrupted", "the server stopped before it was done")
+    assert (job.state, job.error) == ("running", managing.AGAIN)
     assert 0.5 < job.progress < 1
-    assert held(job)
-    assert after.get("zoe", waiting).state == "interrupted"
-    assert after.resume("zoe", running) == running
-    assert after.resume("zoe", waiting) == waiting
+    assert after.get("zoe", waiting).state == "waiting"
     assert_goes_on(until(after, running, over, owner="zoe"))
     assert until(after, waiting, over, owner="zoe").state == "done"
     after.close()
@@ -387,8 +384,8 @@ def test_a_killed_server_takes_its_worker_along_and_the_next_one_goes_on(manager
 @pytest.fixture
 def idle(monkeypatch):
     """A manager whose jobs never start, so that only the queue is looked at."""
+    monkeypatch.setattr(Manager, "_start_waiting", lambda self: None)
     made = Manager(limit=1, worker=WORKER)
-    monkeypatch.setattr(made, "_start_waiting", lambda: None)
     yield made
     made.close()
 
@@ -424,6 +421,52 @@ def test_a_queue_that_is_closed_leaves_its_jobs_to_be_resumed(idle):
     idle.pause("kim", paused)
     idle.close()
     assert (idle.get("kim", job_id).state, idle.get("kim", paused).state) == ("interrupted", "paused")
+
+
+ENDS = {  # how a job was left -> what it is under the next server
+    ("waiting", ""): ("waiting", managing.AGAIN),
+    ("running", ""): ("waiting", managing.AGAIN),
+    ("interrupted", managing.GONE): ("waiting", managing.AGAIN),  # that server was stopped, not killed
+    ("waiting", managing.AGAIN): ("waiting", managing.AGAIN),
+    ("running", managing.AGAIN): ("interrupted", managing.TWICE),
+    ("interrupted", managing.TWICE): ("interrupted", managing.TWICE),
+    ("interrupted", "its process was killed"): (
+        "interrupted",
+        "its process was killed",
+    ),
+    ("cancelled", ""): ("cancelled", ""),
+    ("paused", ""): ("paused", ""),
+    ("failed", "no"): ("failed", "no"),
+    ("done", ""): ("done", ""),
+}
+
+
+@pytest.mark.parametrize("left", list(ENDS))
+def test_what_a_server_left_goes_on_where_nobody_stopped_it(left, monkeypatch, tmp_path):
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path))
+    monkeypatch.setattr(Manager, "_start_waiting", lambda self: None)
+    state, error = left
+    job = Job("1", "ivy", "count", "left", {"rows": 1}, state, 0.4, ({"i": 0},), error=error)
+    store.put_job(managing._row(job, "gone"))
+    after = Manager(limit=1, worker=WORKER)
+    found = after.get("ivy", "1")
+    assert (found.state, found.error) == ENDS[left]
+    assert found.progress == 0.4
+    if ENDS[left][1] == managing.TWICE:
+        after.resume("ivy", "1")
+        assert (after.get("ivy", "1").state, after.get("ivy", "1").error) == ("waiting", "")
+    after.close()
+
+
+def test_of_work_that_was_asked_for_twice_the_later_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path))
+    monkeypatch.setattr(Manager, "_start_waiting", lambda self: None)
+    for number, (state, error) in enumerate((("interrupted", managing.GONE), ("done", ""))):
+        job = Job(str(number), "ivy", "count", "left", {"rows": 1}, state, error=error, created=float(number))
+        store.put_job(managing._row(job, "gone"))
+    after = Manager(limit=1, worker=WORKER)
+    assert [(job.id, job.state) for job in after.list("ivy")] == [("1", "done"), ("0", "cancelled")]
+    after.close()
 
 
 def test_of_the_jobs_that_are_over_only_the_newest_stay_listed(idle, monkeypatch):

@@ -95,6 +95,26 @@ def test_models_are_zoo_names_or_uploads():
     assert store.get_model("mlp-32").fingerprint == zoo.load("mlp-32").fingerprint
 
 
+def test_a_file_is_bare_until_something_is_said_of_it():
+    model_id = store.put_model(zoo.load("mlp-32"))
+    assert not store.get_model(model_id, "").arch.runs
+    assert store.get_model(model_id, "mnist").arch.name == "mlp-32"
+    assert store.get_model("mlp-32", "").arch.runs
+
+
+def test_a_file_is_deleted_when_the_last_visitor_removes_it():
+    model_id = store.put_model(small())
+    store.put("files-anna", {model_id: {}})
+    store.drop_model(model_id)
+    assert store.get_model(model_id).fingerprint == small().fingerprint
+    store.put("files-anna", {})
+    store.drop_model(model_id)
+    with pytest.raises(SlimscopeError, match="is not here"):
+        store.get_model(model_id)
+    with pytest.raises(SlimscopeError, match="is not an upload"):
+        store.drop_model("mlp-32")
+
+
 @pytest.mark.parametrize("model_id", ["file-0123456789abcdef", "file-../../etc/passwd", "file-", "vgg-99"])
 def test_a_model_that_is_not_here_is_refused(model_id):
     with pytest.raises(SlimscopeError, match="is not"):

@@ -16,7 +16,9 @@ from test_browser import PRUNE, SMALL, Tab, give, sweep, visitor
 pytestmark = pytest.mark.browser
 
 ASK = """async question => {
-    const answer = await fetch('/live', {method: 'POST', body: JSON.stringify(question)})
+    const answer = await fetch('/live', {
+        method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(question)
+    })
     return [answer.status, await answer.text()]
 }"""
 

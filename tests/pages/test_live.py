@@ -87,13 +87,13 @@ def test_measured_figures_are_those_of_the_engine() -> None:
         ("Accuracy", measure.accuracy(after, sample)),
         ("Compressed file", packfile.size(after)),
     ):
-        answer = ask(measured=key, tile=name)
+        answer = ask("anna", measured=key, tile=name)
         assert f'data-value="{figure.value!r}"' in answer["tiles"].pop(name)
         assert set(answer["tiles"]) == {"Zero weights", "Parameters"}
 
 
 def test_a_step_that_does_not_fit_is_said_in_all_tiles() -> None:
-    answer = ask(measured='[["quantize",{"per_layer":{"<b>9</b>":2}}]]', tile="Accuracy")
+    answer = ask("anna", measured='[["quantize",{"per_layer":{"<b>9</b>":2}}]]', tile="Accuracy")
     assert len(answer["tiles"]) == 4
     assert "&lt;b&gt;9" in answer["html"]["alert"]
     assert "<b>" not in answer["html"]["alert"]
@@ -137,15 +137,75 @@ def test_weights_are_answered_for_their_owner_only_and_names_in_them_are_text() 
             ask(stranger, subject=f"{model}|", layer=name)
 
 
-def post(door: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
-    """What the server says to the question of `ask`, sent over HTTP."""
+HEADERS = {
+    "content-type": "application/json",
+    "origin": "http://127.0.0.1:8501",
+    "host": "127.0.0.1:8501",
+}
+
+
+def post(
+    door: Callable[[Request], Coroutine[Any, Any, Response]],
+    question: dict[str, Any] = QUESTION,
+    **headers: str | None,
+) -> Response:
+    """What the server says to a question that is sent over HTTP; a header that is None is left out."""
+    sent = {**HEADERS, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    pairs = [(name.encode(), value.encode()) for name, value in sent.items() if value is not None]
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": json.dumps(QUESTION).encode()}
+        return {"type": "http.request", "body": json.dumps(question).encode()}
 
-    answer = door(Request({"type": "http", "method": "POST", "headers": []}, receive))
+    answer = door(Request({"type": "http", "method": "POST", "headers": pairs}, receive))
     with ThreadPoolExecutor() as aside:  # this thread may have a loop of events of its own
         return aside.submit(asyncio.run, answer).result()
+
+
+REFUSED: list[tuple[dict[str, str | None], int]] = [
+    ({"content_type": "text/plain"}, 415),  # what a form or a script of another website may send unasked
+    ({"content_type": None}, 415),
+    ({"origin": "https://example.org"}, 403),
+    ({"origin": "http://127.0.0.1:8502"}, 403),
+    ({"origin": "null"}, 403),
+    ({"origin": "http://["}, 403),
+    ({"origin": None}, 403),
+    ({"host": None}, 403),
+    ({"host": "", "origin": "http://"}, 403),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), REFUSED)
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("door", [serve.ask, serve.ask_ahead])
+def test_only_pages_of_this_server_are_answered(
+    door: Any, busy: bool, headers: dict[str, str | None], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "at_work", int(busy))
+    monkeypatch.setattr(live, "asked", lambda owner, body: pytest.fail("it was asked"))
+    answer = post(door, **headers)
+    assert answer.status_code == status
+    assert "allowed" in json.loads(bytes(answer.body))["error"]
+
+
+def test_a_page_behind_a_door_with_another_scheme_is_answered() -> None:
+    sent = {
+        "content_type": "application/json; charset=utf-8",
+        "origin": "https://Slim.example",
+        "host": "slim.example",
+    }
+    assert json.loads(bytes(post(serve.ask, **sent).body)) == ask()
+
+
+def test_measuring_is_for_visitors_with_a_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
+    question = {"subject": SUBJECT, "measured": json.dumps([STEP]), "tile": "Accuracy"}
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "late", lambda *_: pytest.fail("it was measured"))
+        stranger = post(serve.ask, question)
+    assert stranger.status_code == 403
+    assert "no cookie" in json.loads(bytes(stranger.body))["error"]
+    known = post(serve.ask, question, cookie=f"{serve.COOKIE}=anna")
+    assert known.status_code == 200
+    assert "Accuracy" in json.loads(bytes(known.body))["tiles"]
 
 
 def test_who_asks_ahead_does_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_inputs_that_are_no_images_are_listed() -> None:
 
 def test_the_app_opens_on_it_and_a_reload_keeps_it(example: str) -> None:
     at = opened("prune")
-    assert at.query_params["m"] == example
+    assert (at.query_params["m"], at.query_params["r"]) == (example, "[]")
     at.button("reload").click().run()
     assert at.query_params["m"] == example
     assert not at.exception

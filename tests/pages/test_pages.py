@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import errno
 import functools
 import io
 import json
 import re
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from html import unescape
@@ -22,7 +24,7 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.figures import count, measure
 from engine.file import packfile
-from engine.jobs import layerwise, store, streaming, tasks
+from engine.jobs import home, layerwise, store, streaming, tasks
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.knobs import Choice
@@ -414,6 +416,7 @@ def test_every_tab_below_the_pictures_opens(tab: str) -> None:
         assert expected[tab] in visit.html
     if tab == "Take it away":
         labels = [b.proto.label for b in visit.at.get("download_button")]
+        assert all(b.proto.HasField("deferred_file_id") for b in visit.at.get("download_button"))
         assert {"Packed file (.slim)", "Dense weights (.safetensors)", "Script (.py)"} <= set(labels)
         assert any(session.brief(visit.recipe).key in block.value for block in visit.at.code)
     if tab == "Words":
@@ -509,14 +512,130 @@ def weights() -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in zoo.load(SMALL).state().items()}
 
 
-def test_own_weights_that_fit_are_measured_once_their_scaling_is_said() -> None:
+def test_own_weights_that_fit_are_measured_once_it_is_said_what_they_are() -> None:
     visit = upload(Visit("prune", m=SMALL, r=STORY), "mine.safetensors", save(weights()))
     assert visit.link["m"].startswith("file-")
-    assert visit.recipe.key == STORY
+    assert visit.recipe == Recipe()  # the first figures are those of the file as it is
     assert "accuracy" not in visit.tiles
-    visit.at.radio[0].set_value(visit.at.radio[0].options and "mnist")
-    visit.run()
-    assert visit.tiles == truth(SMALL, STORY)
+    for said in (zoo.entry(SMALL).title, "ReLU", "MNIST", "minus 0.1307, divided by 0.3081"):
+        assert said in visit.html + visit.words
+    visit.click("proposal-yes")
+    assert visit.tiles["accuracy"] == truth(SMALL, "[]")["accuracy"]
+    assert "guessing" not in visit.words
+    visit.click("undo")
+    assert visit.link["m"] == SMALL
+    assert visit.recipe.key == STORY
+
+
+def random_net(hidden: tuple[str, ...] = ("fc1", "fc2", "fc3")) -> bytes:
+    """A net of 784-300-100-10 units that its owner runs with tanh, on data of its own."""
+    source = torch.Generator().manual_seed(5)
+    widths, state = (784, 300, 100, 10), {}
+    for name, inputs, outputs in zip(hidden, widths[:-1], widths[1:], strict=True):
+        state[f"{name}.weight"] = torch.randn(outputs, inputs, generator=source) / inputs**0.5
+        state[f"{name}.bias"] = torch.zeros(outputs)
+    return save(state)
+
+
+@pytest.mark.parametrize("names", [("fc1", "fc2", "fc3"), ("0", "2", "4")])
+def test_a_net_that_only_looks_like_one_of_the_zoo_has_no_accuracy_before_its_owner_says_so(
+    names: tuple[str, ...],
+) -> None:
+    visit = upload(Visit(m=SMALL, r="[]"), "tanh.safetensors", random_net(names))
+    for page in PAGES:
+        visit.open(page)
+        assert "accuracy" not in visit.tiles
+        assert "Is this file LeNet-300-100?" in visit.words
+        assert not re.search(r"[\d.]+ % right|n = 10,000", visit.html + visit.words)
+    visit.open("overview").click("proposal-yes")
+    assert 0.02 < visit.tiles["accuracy"] < 0.2
+    assert "guessing in 10 %" in visit.words
+    visit.click("ask-again")
+    assert "accuracy" not in visit.tiles
+    visit.click("proposal-no")
+    assert "accuracy" not in visit.tiles
+    assert "Is this file" not in visit.words
+    assert "weights only" in visit.words
+
+
+def test_a_published_net_is_asked_for_its_scaling_and_measured_on_every_page() -> None:
+    state = {n.replace("fc.", "linear."): t for n, t in zoo.seeded("resnet-32", 1).state_dict().items()}
+    visit = upload(Visit(m=SMALL, r="[]"), "resnet32.th", pickled({"state_dict": state}))
+    assert "Is this file ResNet-32?" in visit.words
+    visit.click("proposal-yes")
+    for page in PAGES:
+        assert "accuracy" in visit.open(page).tiles or page == "distill"
+
+
+def test_other_names_are_shown_with_what_they_are_taken_for() -> None:
+    visit = upload(Visit(m=SMALL, r="[]"), "sequence.safetensors", random_net(("0", "2", "4")))
+    assert "<td>2.weight</td><td class='text'>fc2.weight</td><td>100 x 300</td>" in visit.html
+    visit.click("proposal-yes")
+    assert list(cached.layers(session_subject(visit), "[]")["layer"]) == ["fc1", "fc2", "fc3"]
+
+
+def session_subject(visit: Visit) -> str:
+    model = visit.link["m"]
+    return cached.subject(model, visit.at.session_state["files"][model]["data"])
+
+
+def test_inputs_that_were_scaled_otherwise_are_measured_so() -> None:
+    visit = upload(Visit(m=SMALL, r="[]"), "mine.safetensors", save(weights()))
+    model = visit.link["m"]
+    visit.click("proposal-other")
+    visit.set("radio", f"proposal-scale-{model}", "own")
+    visit.set("number_input", f"mean-{model}-0", 0.5).set("number_input", f"deviation-{model}-0", 0.25)
+    visit.click("proposal-scaled")
+    data = sets.load("mnist").standardised((0.5,), (0.25,))
+    expected = measure.accuracy(zoo.load(SMALL), data.test).value
+    assert visit.tiles["accuracy"] == pytest.approx(expected, abs=1e-12)
+    assert visit.link["d"] == "mnist@0.5/0.25"
+
+
+def test_a_link_keeps_what_its_visitor_said_and_says_nothing_for_another() -> None:
+    mine = upload(Visit(m=SMALL, r="[]"), "mine.safetensors", save(weights()))
+    mine.click("proposal-yes")
+    link = mine.link
+    assert link["d"] == "mnist"
+    mine.click("ask-again")
+    assert "d" not in mine.link
+    for name, value in link.items():
+        mine.at.query_params[name] = value
+    mine.at.session_state["left"] = {}  # the link is opened later
+    assert "accuracy" in mine.run().tiles
+
+    other = Visit(**{**link, "d": "mnist@0.5/0.5"})
+    assert "upload the file" in other.words
+    upload(other, "same.safetensors", save(weights()))
+    assert other.link["m"] == link["m"]
+    assert "accuracy" not in other.tiles
+    assert "minus 0.5, divided by 0.5" in other.words
+    other.click("proposal-link")
+    assert other.link["d"] == "mnist@0.5/0.5"
+    assert "accuracy" in other.tiles
+
+
+@pytest.mark.parametrize(
+    "spec", ["cifar10", "nothing", "mnist@nan/1", "mnist@0/0", "mnist@1,2/3", "mnist@/" + "9" * 300]
+)
+def test_a_links_word_on_a_file_that_makes_no_sense_is_not_offered(spec: str) -> None:
+    mine = upload(Visit(m=SMALL, r="[]"), "mine.safetensors", save(weights()))
+    other = Visit(m=mine.link["m"], r="[]", d=spec)
+    upload(other, "same.safetensors", save(weights()))
+    assert "The link that you opened" not in other.words
+    assert "accuracy" not in other.tiles
+    assert "Is this file" in other.words
+
+
+def test_a_file_is_removed_from_the_list() -> None:
+    visit = upload(Visit(m=SMALL, r=PRUNED), "mine.safetensors", save({"w": torch.full((9, 9), 0.5)}))
+    file = visit.link["m"]
+    assert "mine.safetensors" in visit.at.selectbox(key="pick").options
+    visit.click("remove-file")
+    assert visit.link["m"] == SMALL
+    assert visit.recipe.key == PRUNED
+    assert "mine.safetensors" not in visit.at.selectbox(key="pick").options
+    assert not store.net_path(file).exists()
 
 
 def bare() -> bytes:
@@ -565,6 +684,41 @@ def test_a_bad_file_is_refused_and_nothing_is_lost(name: str) -> None:
     assert f"{name}: {name}" not in visit.words
     assert visit.link == link
     assert visit.tiles == tiles
+
+
+def test_a_home_that_is_none_is_said_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path / "file" / "home"))
+    assert f"{tmp_path / 'file' / 'home'} can't be used" in Visit("prune", m=SMALL, r=PRUNED).words
+
+
+def test_a_full_disk_is_said_and_takes_nothing_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    visit = upload(Visit("prune", m=SMALL, r=PRUNED), "first.safetensors", bare())
+    owner, before = visit.at.session_state["owner"], (visit.link, visit.tiles)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        for lost in ("TemporaryFile", "mkstemp"):
+            patch.setattr(tempfile, lost, full)
+        upload(visit, "second.safetensors", save(weights()))
+        assert visit.words.count("No space left on device") == 2  # over the page, and beside the upload
+        assert "second.safetensors: the home folder" in visit.words
+        assert (visit.link, visit.tiles) == before
+    with monkeypatch.context() as patch:  # the net finds room, the list of them does not
+        patch.setattr(store, "put", full_home)
+        upload(visit, "second.safetensors", save(weights()))
+        assert (visit.link, visit.tiles) == before
+    assert list(store.get(f"files-{owner}") or {}) == [visit.link["m"]] == list(session_files(visit))
+
+
+def session_files(visit: Visit) -> dict[str, Any]:
+    return dict(visit.at.session_state["files"])
+
+
+def full_home(*_: Any) -> None:
+    raise home.HomeError("the home folder is full")
 
 
 # ---------------------------------------------------------------- a net too large to be compressed whole

@@ -58,6 +58,14 @@ def test_other_weights_come_as_an_argument(tmp_path: Path) -> None:
     assert "accuracy" not in said
 
 
+def test_a_file_is_taken_for_a_net_where_its_owner_said_so(tmp_path: Path) -> None:
+    save_file(zoo.load("mlp-32").state(), tmp_path / "mine.safetensors")
+    told = script("file-0123456789abcdef", Recipe(), take_for="mlp-32")
+    assert "test accuracy 0.97" in run_script(told, tmp_path, "mine.safetensors")
+    untold = script("file-0123456789abcdef", Recipe())
+    assert "accuracy" not in run_script(untold, tmp_path, "mine.safetensors")
+
+
 def test_every_default_is_written_out_and_steps_that_are_off_are_left_out() -> None:
     tree = ast.parse(script("mlp-32", RECIPE))
     values = {

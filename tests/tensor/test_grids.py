@@ -106,6 +106,28 @@ def test_percentile_looks_at_the_weights_that_are_left() -> None:
     )
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 1000, 235_201, 1_000_003])
+@pytest.mark.parametrize("percentile", [95.0, 99.85, 99.9, 99.95, 100.0])
+def test_percentiles_are_numpys(count: int, percentile: float) -> None:
+    values = torch.randn(count, generator=torch.Generator().manual_seed(count)) * 3
+    rows, half = torch.stack([values, values.roll(1) - 1]), percentile / 200
+    for symmetric, shares in ((True, [2 * half]), (False, [0.5 - half, 0.5 + half])):
+        lows, highs = grids._percentile_range(rows, percentile, symmetric)
+        for row, low, high in zip(rows.double().numpy(), lows.tolist(), highs.tolist(), strict=True):
+            alive = row[row != 0]
+            ends = np.quantile(np.abs(alive) if symmetric else alive, shares)
+            assert high == pytest.approx(ends[-1], rel=1e-9, abs=1e-9)
+            assert low == pytest.approx(-high if symmetric else ends[0], rel=1e-9, abs=1e-9)
+
+
+def test_zeros_take_no_part_in_a_percentile() -> None:
+    values = torch.randn(5000, generator=torch.Generator().manual_seed(0))
+    thin = torch.cat([values, torch.zeros(20_000)])[None]
+    for symmetric in (True, False):
+        alone, among = (grids._percentile_range(block, 97.5, symmetric) for block in (values[None], thin))
+        assert [end.tolist() for end in alone] == [end.tolist() for end in among]
+
+
 def test_an_asymmetric_percentile_cuts_both_ends_alike() -> None:
     values = torch.arange(-100.0, 101.0)[torch.arange(201) != 100]
     grid = grids.quantize(values, 8, symmetric=False, range="percentile", percentile=90)

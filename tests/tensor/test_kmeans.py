@@ -147,7 +147,7 @@ def test_codes_counts_and_error_agree(w: torch.Tensor, k: int) -> None:
     assert torch.equal(again.table, found.table)
 
 
-@given(many, st.lists(number, min_size=1, max_size=8, unique_by=lambda v: v + 0.0))
+@given(many, st.lists(number, min_size=1, max_size=8, unique_by=lambda v: np.float32(v) + 0))
 def test_each_value_goes_to_the_nearest_entry_the_lower_in_the_middle(w: torch.Tensor, entries) -> None:
     table = torch.tensor(sorted(entries), dtype=torch.float32)
     exact = [Fraction(entry) for entry in table.tolist()]
@@ -177,8 +177,40 @@ def test_more_groups_never_cost_more() -> None:
     assert errors == sorted(errors, reverse=True)
 
 
-def test_an_entry_that_would_lose_its_values_ends_the_search() -> None:
+def test_an_entry_that_loses_its_values_stays_and_the_others_go_on() -> None:
     # The mean of -1 and 1 is farther from both than its neighbours are.
     index = TensorIndex(torch.tensor([-1.5, -1.0, 1.0, 1.5]))
     table = np.array([-1.5, 0.0, 1.5])
-    assert module._lloyd(index, table, np.array([1, 2, 1])).tolist() == table.tolist()
+    assert module._lloyd(index, table, np.array([1, 2, 1])).tolist() == [-1.25, 0.0, 1.25]
+
+
+def test_a_linear_start_with_empty_entries_runs_to_its_end() -> None:
+    # Of the entries 0, 2.5, 5, 7.5, 10 those at 2.5 and 7.5 have no value: the rest are means by hand.
+    found = kmeans(torch.tensor([0.0, 1.0, 4.0, 5.0, 5.5, 9.0, 10.0]), 5, start="linear")
+    assert found.table.tolist() == [0.5, pytest.approx(14.5 / 3), 9.5]
+    assert found.counts.tolist() == [2, 3, 2]
+
+
+@given(many, st.integers(1, 20))
+def test_lloyd_from_a_linear_start_ends_where_each_entry_is_the_mean_of_its_values(
+    w: torch.Tensor, k: int
+) -> None:
+    found = kmeans(w, k, start="linear")
+    assert (found.counts > 0).all()
+    assert (found.table.diff() > 0).all()
+    linear = torch.linspace(float(w.min()), float(w.max()), k, dtype=torch.float64)
+    assert found.sse <= lost(w, linear) + rounding(found) + 1e-12
+    codes = assign(w, found.table).long()
+    for entry, value in enumerate(found.table.tolist()):
+        assert float(w.double()[codes == entry].mean()) == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["normal", "laplace", "pruned", "far away"])
+def test_the_quick_start_is_near_the_best_one(name: str) -> None:
+    w = torch.from_numpy(kinds(8000)[name].astype(np.float32))
+    assert 0.999 <= kmeans(w, 64, start="linear").sse / kmeans(w, 64).sse <= 4
+
+
+def test_another_start_is_refused() -> None:
+    with pytest.raises(SlimscopeError, match="start is 'random': allowed are best, linear"):
+        kmeans(torch.ones(3), 2, start="random")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Entry:
     title: str
     about: str
     student: str | None = None
+    activation: str = "ReLU"
 
 
 ENTRIES = {
@@ -51,6 +53,7 @@ ENTRIES = {
         "LeNet-5",
         "Caffe's version: two convolutions and two fully connected layers",
         "lenet-5-small",
+        "ReLU after the first fully connected layer only",
     ),
     "resnet-20": Entry(
         lambda: ResNet(3),
@@ -71,6 +74,7 @@ ENTRIES = {
         "LSTM on rows",
         "two recurrent layers that read a digit row by row",
         "lstm-32",
+        "sigmoid and tanh of an LSTM",
     ),
     "mlp-500-300": Entry(
         lambda: Perceptron(784, 500, 300, 10, normal=True),
@@ -83,22 +87,58 @@ ENTRIES = {
         lambda: Perceptron(784, 32, 10), "mnist", "MLP-32", "a student: one hidden layer of 32 units"
     ),
     "lenet-5-small": Entry(
-        lambda: LeNet5(4, 8, 32), "mnist", "LeNet-5 small", "a student: LeNet-5 with 4, 8 and 32 units"
+        lambda: LeNet5(4, 8, 32),
+        "mnist",
+        "LeNet-5 small",
+        "a student: LeNet-5 with 4, 8 and 32 units",
+        activation="ReLU after the first fully connected layer only",
     ),
     "resnet-8": Entry(
         lambda: ResNet(1), "cifar10", "ResNet-8", "a student: one block for each of ResNet-20's three"
     ),
     "lstm-32": Entry(
-        lambda: RowLSTM(32, 1), "mnist", "LSTM-32", "a student: one recurrent layer of 32 units"
+        lambda: RowLSTM(32, 1),
+        "mnist",
+        "LSTM-32",
+        "a student: one recurrent layer of 32 units",
+        activation="sigmoid and tanh of an LSTM",
     ),
 }
 
 
+def _resnet(depth: int) -> Entry:
+    about = f"He's net for CIFAR of {depth} layers, with shortcuts without weights"
+    return Entry(lambda: ResNet((depth - 2) // 6), "cifar10", f"ResNet-{depth}", about)
+
+
+def _vgg(depth: int, stages: tuple[int, ...], bias: bool) -> Entry:
+    """`stages` are the convolutions at each of VGG's five widths."""
+    widths = [w for w, times in zip((64, 128, 256, 512, 512), stages, strict=True) for _ in range(times)]
+    pools = tuple(itertools.accumulate(stages))
+    kind = "with biases" if bias else "without biases, its last map averaged"
+    return Entry(
+        lambda: VGG(*widths, pools=pools if bias else pools[:-1], bias=bias),
+        "cifar10",
+        f"VGG-{depth}",
+        f"{depth - 3} convolutions with batch-norm in a row, {kind}, and one fully connected layer",
+    )
+
+
+STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
+# Nets that others train and publish: known by their shapes, and here without weights.
+PUBLIC = {
+    **{f"resnet-{depth}": _resnet(depth) for depth in (32, 44, 56, 110)},
+    **{f"vgg-{depth}": _vgg(depth, stages, True) for depth, stages in STAGES.items()},
+    **{f"vgg-{depth}-unbiased": _vgg(depth, stages, False) for depth, stages in STAGES.items()},
+}
+KNOWN = {**ENTRIES, **PUBLIC}
+
+
 def entry(name: str) -> Entry:
-    """What the zoo knows of `name`. Raises SlimscopeError for a stranger."""
-    if name not in ENTRIES:
+    """What is known of the net `name`, of the zoo or published. Raises SlimscopeError for a stranger."""
+    if name not in KNOWN:
         raise SlimscopeError(f"model {name!r} is not in the zoo; there are {', '.join(ENTRIES)}")
-    return ENTRIES[name]
+    return KNOWN[name]
 
 
 def bundle_of(name: str, state: dict[str, Tensor]) -> Bundle:
@@ -124,6 +164,8 @@ def initial(name: str) -> Bundle:
 
 def _read(name: str, file: str) -> Bundle:
     entry(name)
+    if name in PUBLIC:
+        raise SlimscopeError(f"model {name!r} is known by its shapes alone: bring a file of its weights")
     if not (MODELS / file).exists():
         raise SlimscopeError(f"assets/models/{file} is missing: run `python -m engine.net.zoo train {name}`")
     return bundle_of(name, load_file(MODELS / file))
@@ -165,7 +207,7 @@ def _student(teacher: Entry) -> Arch | None:
 
 def title(arch: Arch) -> str:
     """What the net is called, for people."""
-    return ENTRIES[arch.name].title if arch.name in ENTRIES else arch.title
+    return KNOWN[arch.name].title if arch.name in KNOWN else arch.title
 
 
 def _on_meta(make: Callable[[], nn.Module]) -> nn.Module:

@@ -50,14 +50,16 @@ class LeNet5(nn.Module):
 class VGG(nn.Module):
     """VGG's pattern for small photos: 3x3 convolutions conv1, conv2, ..., each with batch-norm and ReLU.
 
-    After every second one the image is halved; after the last, each channel is averaged.
+    After every second one, or those of `pools` (from 1), the image is halved; after the last, each
+    channel is averaged. `bias` is about the convolutions.
     """
 
-    def __init__(self, *widths: int) -> None:
+    def __init__(self, *widths: int, pools: tuple[int, ...] | None = None, bias: bool = False) -> None:
         super().__init__()
         self.depth = len(widths)
+        self.pools = tuple(range(2, self.depth, 2)) if pools is None else pools
         for i, (inputs, outputs) in enumerate(zip((3, *widths), widths, strict=False), 1):
-            self.add_module(f"conv{i}", nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False))
+            self.add_module(f"conv{i}", nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias))
             self.add_module(f"bn{i}", nn.BatchNorm2d(outputs))
         self.fc = nn.Linear(widths[-1], 10)
         for module in self.modules():
@@ -67,7 +69,7 @@ class VGG(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for i in range(1, self.depth + 1):
             x = F.relu(self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x)))
-            if i % 2 == 0 and i < self.depth:
+            if i in self.pools:
                 x = F.max_pool2d(x, 2)
         return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
 

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from engine.data.sets import Data, Samples
-from engine.figures import measure
+from engine.figures import measure, training
 from engine.net import sources, zoo
 from engine.net.train import Plan, fit, learning_from, suited
 from engine.recipe import settings
@@ -125,12 +125,12 @@ def distill(
             seen,
             suited(plan, net, seen, digits=0),
             loss=learning_from(teacher, temperature, weight),
-            watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
+            watch=training.accuracy_on(data.validation),
             progress=progress.part(number / of, (number + 1) / of, partial(_numbered, number)),
             checkpoint=progress.checkpoint(run),
         )
         students[run] = sources.bundle_of(arch, net.state_dict())
-        curves.append(pd.DataFrame(rows).astype({"epoch": int}).assign(run=run))
+        curves.append(training.curve(rows).assign(run=run))
     after = bundle.become(students["distilled"].params, arch)
     figures = compared(teacher, students, data.validation)
     note = f"{zoo.title(arch)} learned from {len(seen):,} images of {data.name}"

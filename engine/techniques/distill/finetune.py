@@ -10,13 +10,13 @@ from typing import Annotated
 import pandas as pd
 
 from engine.data.sets import Data
-from engine.figures import measure, reports
+from engine.figures import measure, reports, training
 from engine.net import zoo
-from engine.net.train import Plan, fit, suited, zero_masks
+from engine.net.processor import has_bfloat16
+from engine.net.train import Plan
 from engine.recipe import settings
 from engine.recipe.knobs import Choice
 from engine.recipe.technique import Cost, technique
-from engine.tensor.formats import Dense
 from engine.types import Bundle, Progress, Report
 
 
@@ -79,8 +79,7 @@ def finetune(
     floats. Raises Cancelled through `progress`.
     """
     net = zoo.fork(bundle)
-    before = measure.predictions(bundle, data.validation)
-    start = {"epoch": 0.0, "validation accuracy": measure.accuracy_of(before, data.validation.labels).value}
+    start = {"epoch": 0.0, "validation accuracy": measure.accuracy(bundle, data.validation).value}
     plan = Plan(
         epochs,
         learning_rate,
@@ -89,19 +88,11 @@ def finetune(
         precision=precision,
         seed=seed,
     )
-    rows = fit(
-        net,
-        data.train,
-        suited(plan, net, data.train),
-        masks=zero_masks(net),
-        watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
-        progress=progress,
-        checkpoint=progress.checkpoint("net"),
-    )
-    state = net.state_dict()
-    after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
-    answers = measure.predictions(after, data.validation)
-    figures = measure.before_and_after(before, answers, data.validation.labels)
+    rows = training.tune(net, data, plan, progress)
+    after = training.trained(bundle, net)
+    figures = training.change(bundle, after, data.validation)
     curve = pd.DataFrame([start, *rows], columns=list(rows[0])).astype({"epoch": int})
-    note = f"trained on {len(data.train):,} images of {data.name}"
-    return after, Report(figures, {"curve": curve}, (note, *reports.decoded(bundle, "fine-tune")))
+    notes = [f"trained on {len(data.train):,} images of {data.name}"]
+    if precision == "bfloat16" and not has_bfloat16():
+        notes.append("this processor has no bfloat16: all was multiplied in 32 bits")
+    return after, Report(figures, {"curve": curve}, (*notes, *reports.decoded(bundle, "fine-tune")))

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data
-from engine.figures import measure, reports
+from engine.figures import reports, training
 from engine.net import kinds, zoo
-from engine.net.train import Plan, fit, suited, zero_masks
+from engine.net.train import Plan, zero_masks
 from engine.recipe import settings
 from engine.recipe.knobs import Slider
 from engine.recipe.technique import Cost, technique
 from engine.tensor.formats import Dense
-from engine.types import Bundle, Figure, Progress, Report, SlimscopeError, weight_layers
+from engine.types import Bundle, Progress, Report, SlimscopeError, weight_layers
 
 LAYER_COLUMNS = ("layer", "weights", "weights_after", "groups", "inputs", "read", "macs_before", "macs_after")
 READ_COLUMNS = ("layer", "group", "channel", "size", "kept")
@@ -103,10 +103,7 @@ def condense(
     """
     net = zoo.fork(bundle)
     labels, unfit = fitting(bundle, groups, factor, leave_out)
-    plan = suited(
-        Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed), net, data.train
-    )
-    before = measure.predictions(bundle, data.validation)
+    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     steps = epochs * math.ceil(len(data.train) / plan.batch)
     stages = _stages(steps, factor)
 
@@ -120,27 +117,16 @@ def condense(
             kept[name] = (mask(weight, groups, share) & (weight != 0)).to(weight.dtype)
         return kept
 
-    learned = fit(
-        net,
-        data.train,
-        plan,
-        masks=zero_masks(net),
-        prune=prune,
-        watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
-        progress=progress,
-        checkpoint=progress.checkpoint("net"),
-    )
-    state = net.state_dict()
-    masked = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
+    learned = training.tune(net, data, plan, progress, prune=prune)
+    masked = training.trained(bundle, net)
     reads = {label: _read_by(masked.params[f"{label}.weight"].decode(), groups, factor) for label in labels}
     after = converted(masked, reads)
     tables = {
-        "curve": pd.DataFrame(learned).astype({"epoch": int}),
+        "curve": training.curve(learned),
         "reads": _reads_table(masked, reads),
         "layers": _layers(bundle, after, reads),
     }
-    answers = measure.predictions(after, data.validation)
-    figures = _figures(bundle, after, before, answers, data)
+    figures = (*training.change(bundle, after, data.validation), *reports.costs(bundle, after))
     return after, Report(figures, tables, _notes(bundle, data, unfit, leave_out))
 
 
@@ -255,13 +241,6 @@ def _layers(before: Bundle, after: Bundle, reads: Reads) -> pd.DataFrame:
         wiring = (len(reads[label]), shape[1], left[1]) if label in reads else (1, shape[1], shape[1])
         rows.append((label, shape.numel(), left.numel(), *wiring, *(table[label] for table in macs)))
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)
-
-
-def _figures(before: Bundle, after: Bundle, first: Tensor, answers: Tensor, data: Data) -> tuple[Figure, ...]:
-    return (
-        *measure.before_and_after(first, answers, data.validation.labels),
-        *reports.costs(before, after),
-    )
 
 
 def _notes(bundle: Bundle, data: Data, unfit: Mapping[str, str], leave_out: Sequence[str]) -> tuple[str, ...]:

@@ -157,7 +157,8 @@ def prune_filters(
     layers = channels.layer_table(bundle, after)
     filters = _filters(known, scores, gone)
     figures = _figures(bundle, after, layers, gone)
-    notes = _notes(bundle, after, known, gone, layers, leave_out)
+    asked = None if per_layer or by_hand else sparsity
+    notes = _notes(bundle, after, known, gone, layers, leave_out, asked)
     return after, Report(figures, {"layers": layers, "filters": filters}, notes)
 
 
@@ -243,9 +244,10 @@ def _notes(
     gone: Mapping[str, set[int]],
     layers: pd.DataFrame,
     leave_out: Sequence[str],
+    asked: float | None,
 ) -> tuple[str, ...]:
     able = layers["layer"].isin({label for name in gone for label in known[name].layers})
-    notes = [_shares(before, after, layers, layers[able])]
+    notes = [_shares(before, after, layers, layers[able]), *_rounded(layers[able], asked)]
     removed = [known[name] for name, channels in gone.items() if channels]
     plain = [f"of {group.name}, that of {_readers(group)}" for group in removed if not group.stream]
     if plain:
@@ -292,6 +294,17 @@ def _shares(before: Bundle, after: Bundle, layers: pd.DataFrame, able: pd.DataFr
         f"{filters:.1%} of the filters that can go were {numbers:.1%} of the parameters and {macs:.1%} of "
         "the multiply-adds: a layer loses what it makes and what it reads."
     )
+
+
+def _rounded(able: pd.DataFrame, asked: float | None) -> list[str]:
+    """The share asked for (None: layers have their own) beside the one that went, where they differ."""
+    removed = able["removed"].sum() / max(able["filters"].sum(), 1)
+    if asked is None or f"{asked:.1%}" == f"{removed:.1%}":
+        return []
+    return [
+        f"Asked for were {asked:.1%} of the filters, and {removed:.1%} went: filters go whole, and each "
+        "layer keeps at least one."
+    ]
 
 
 def _readers(group: Group) -> str:

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data, Samples
-from engine.figures import measure, reports
+from engine.figures import measure, reports, training
 from engine.net import zoo
-from engine.net.train import Plan, fit, suited, zero_masks
+from engine.net.train import Plan, Prune, zero_masks
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Cost, technique
 from engine.tensor import masks, schedules
-from engine.tensor.formats import Dense
 from engine.types import Bundle, Progress, Report, weight_layers
 
 INTERVAL = 100  # batches between two prunings while the net trains
@@ -132,17 +131,13 @@ def prune_iteratively(
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
     units, scan = _units(net, names, by, data.validation, progress)
     ranking = _Ranking(names, units)
-    plan = suited(
-        Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed), net, data.train
-    )
+    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     run = _Run(net, data, plan, ranking, progress)
-    before = measure.predictions(bundle, data.validation)
     if schedule == "gradual":
         tables = {"curve": _gradually(run, sparsity)}
     else:
         tables = _in_rounds(run, schedules.geometric(sparsity, rounds, ranking.zeros(net)))
-    state = net.state_dict()
-    after = bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
+    after = training.trained(bundle, net)
     rows = [
         {"layer": label, **masks.summary(bundle.params[name].decode(), after.params[name].decode() != 0)}
         for label, name in names.items()
@@ -150,8 +145,7 @@ def prune_iteratively(
     tables["layers"] = layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
     if scan is not None:
         tables["sensitivity"] = scan
-    answers = measure.predictions(after, data.validation)
-    figures = (*reports.removed(layers), *measure.before_and_after(before, answers, data.validation.labels))
+    figures = (*reports.removed(layers), *training.change(bundle, after, data.validation))
     return after, Report(figures, tables, _notes(bundle, data, layers, leave_out))
 
 
@@ -255,30 +249,29 @@ class _Run:
     def watch(self, net: nn.Module) -> dict[str, float]:
         return {"validation accuracy": self.right(net), "sparsity": self.ranking.zeros(net)}
 
+    def train(
+        self, plan: Plan, name: str, *, told: Progress | None = None, prune: Prune | None = None
+    ) -> list[dict[str, float]]:
+        return training.tune(
+            self.net, self.data, plan, self.progress, name, told=told, prune=prune, watch=self.watch
+        )
+
 
 def _in_rounds(run: _Run, sparsities: Sequence[float]) -> dict[str, pd.DataFrame]:
     """Prune to each sparsity in turn, each time followed by a training that begins at a full rate."""
     rows, series = [], []
-
-    def further(row: Mapping[str, float]) -> dict[str, float]:  # rounds go on counting the epochs
-        return {**row, "epoch": row["epoch"] + (number - 1) * run.plan.epochs}
-
     for number, sparsity in enumerate(sparsities, 1):
         with torch.no_grad():
             for name, kept in run.ranking.kept(run.net, sparsity).items():
                 run.net.get_parameter(name).masked_fill_(kept == 0, 0.0)
         pruned = {"round": number, "sparsity": run.ranking.zeros(run.net), "before": run.right(run.net)}
-        learned = fit(
-            run.net,
-            run.data.train,
-            replace(run.plan, seed=100 * run.plan.seed + number),
-            masks=zero_masks(run.net),
-            watch=run.watch,
-            progress=run.progress.part((number - 1) / len(sparsities), number / len(sparsities), further),
-            checkpoint=run.progress.checkpoint(f"round-{number}"),
-        )
-        rows.append({**pruned, "after": learned[-1]["validation accuracy"]})
         done = (number - 1) * run.plan.epochs
+        told = run.progress.part(
+            (number - 1) / len(sparsities), number / len(sparsities), training.later(done)
+        )
+        plan = replace(run.plan, seed=100 * run.plan.seed + number)
+        learned = run.train(plan, f"round-{number}", told=told)
+        rows.append({**pruned, "after": learned[-1]["validation accuracy"]})
         series += [{**row, "epoch": done + int(row["epoch"]), "round": number} for row in learned]
     table = pd.DataFrame(rows).rename(
         columns={"before": "accuracy before retraining", "after": "accuracy after retraining"}
@@ -296,17 +289,7 @@ def _gradually(run: _Run, sparsity: float) -> pd.DataFrame:
             return None
         return {**zero_masks(net), **run.ranking.kept(net, events[batches])}
 
-    learned = fit(
-        run.net,
-        run.data.train,
-        run.plan,
-        masks=zero_masks(run.net),
-        prune=prune,
-        watch=run.watch,
-        progress=run.progress,
-        checkpoint=run.progress.checkpoint("net"),
-    )
-    return pd.DataFrame(learned).astype({"epoch": int})
+    return training.curve(run.train(run.plan, "net", prune=prune))
 
 
 # ---------------------------------------------------------------- the report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any
 
 import pandas as pd
@@ -12,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data
-from engine.figures import measure, reports
+from engine.figures import measure, reports, training
 from engine.net import channels, zoo
 from engine.net.channels import Group
-from engine.net.train import Loss, Plan, fit, hard_labels, suited, zero_masks
+from engine.net.train import Loss, Plan, hard_labels
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Cost, technique
-from engine.tensor.formats import Dense
 from engine.types import Arch, Basis, Bundle, Figure, Progress, Report, SlimscopeError
 
 PENALTY, NARROW = "with the penalty", "narrow net"  # the two trainings
@@ -137,24 +135,26 @@ def slim(
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     share = epochs / (epochs + tuning)
     net = zoo.fork(bundle)
-    run = partial(_train, data=data)
-    parts = progress.part(0.0, share), progress.part(share, 1.0, lambda row: _later(row, epochs))
+    later = training.later(epochs)
+    parts = progress.part(0.0, share), progress.part(share, 1.0, later)
     before = measure.predictions(bundle, data.validation)
-    learned = run(net, plan, parts[0], progress, "penalty", loss=penalised(list(scales.values()), strength))
-    trained = _taken(bundle, net)
+    loss = penalised(list(scales.values()), strength)
+    learned = training.tune(net, data, plan, progress, "penalty", told=parts[0], loss=loss)
+    trained = training.trained(bundle, net)
     size = {name: trained.params[scale].decode().abs() for name, scale in scales.items()}
     gone = channels.smallest(size, sparsity, allocation, {})
     cut = channels.keep(trained, channels.kept_of(known, gone))
     after, tuned = cut, []
     if tuning:
         net = zoo.fork(cut)
-        tuned = run(net, replace(plan, epochs=tuning, seed=plan.seed + 1), parts[1], progress, "narrow")
-        after = _taken(cut, net)
+        plan = replace(plan, epochs=tuning, seed=plan.seed + 1)
+        tuned = training.tune(net, data, plan, progress, "narrow", told=parts[1])
+        after = training.trained(cut, net)
     curve = [{**row, "run": PENALTY} for row in learned]
-    curve += [{**_later(row, epochs), "run": NARROW} for row in tuned]
+    curve += [{**later(row), "run": NARROW} for row in tuned]
     layers = channels.layer_table(bundle, after)
     tables = {
-        "curve": pd.DataFrame(curve).astype({"epoch": int}),
+        "curve": training.curve(curve),
         "scales": _table(bundle, scales, size, gone),
         "layers": layers,
     }
@@ -204,41 +204,6 @@ def penalised(scales: Sequence[str], strength: float) -> Loss:
         return value + strength * torch.stack(sizes).sum() if sizes else value, logits
 
     return loss
-
-
-# ---------------------------------------------------------------- trainings
-
-
-def _train(
-    net: nn.Module,
-    plan: Plan,
-    part: Progress,
-    progress: Progress,
-    name: str,
-    *,
-    data: Data,
-    loss: Loss = hard_labels,
-) -> list[dict[str, float]]:
-    return fit(
-        net,
-        data.train,
-        suited(plan, net, data.train),
-        loss=loss,
-        masks=zero_masks(net),
-        watch=lambda n: {"validation accuracy": measure.share_right(n, data.validation)},
-        progress=part,
-        checkpoint=progress.checkpoint(name),
-    )
-
-
-def _later(row: Mapping[str, float], epochs: int) -> dict[str, float]:
-    """The second training goes on counting the epochs."""
-    return {**row, "epoch": row["epoch"] + epochs}
-
-
-def _taken(bundle: Bundle, net: nn.Module) -> Bundle:
-    state = net.state_dict()
-    return bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
 
 
 # ---------------------------------------------------------------- the report

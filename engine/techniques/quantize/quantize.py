@@ -139,7 +139,8 @@ def quantize(
             step=0.05,
             unit="% of the non-zero values",
             label="Percentile",
-            help="How many of the values stay inside of the range.",
+            help="How many of the non-zero values stay inside of the range; of those beyond it, half lie at "
+            "each end, or, with symmetric levels, wherever magnitudes are largest.",
             when=(("range", ("percentile",)),),
         ),
     ] = 99.9,

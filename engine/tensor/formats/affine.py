@@ -18,12 +18,15 @@ from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.numbers import floats, integers, numbers, raw
 from engine.types import FormatError, Param, Section
 
+WIDEST = 16  # bits of a code
+
 
 def spread_over(per_group: Tensor, rows: int, columns: int, group: int | None) -> Tensor:
     """Repeat one value per (row, group) over the columns: (rows, groups) -> (rows or 1, columns or 1)."""
     if group is None:
         return per_group.reshape(-1, 1)
-    return per_group.reshape(rows, -1).repeat_interleave(group, dim=1)[:, :columns]
+    # A group may be longer than its row: it is not made longer than that.
+    return per_group.reshape(rows, -1).repeat_interleave(min(group, columns), dim=1)[:, :columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +131,7 @@ class Grid(Param):
             raise FormatError(f"{name!r} of shape {shape} has no axis {axis} with groups of {group}")
         rows = 1 if axis is None else shape[axis]
         columns = math.prod(shape) // max(rows, 1)
-        return rows * (1 if group is None else math.ceil(columns / group))
+        return rows * (1 if group is None else -(-columns // group))
 
     def streams(self) -> dict[str, NDArray[np.integer]]:
         """The integer streams that the codes may be written as: name -> (n,) symbols.
@@ -171,10 +174,15 @@ class Grid(Param):
                 bits, axis, group, scales = settings
             case _:
                 raise cls.unknown(name, codings)
-        if not all(n is None or type(n) is int for n in (axis, group)) or type(bits) is not int:
-            raise FormatError(f"bits, axis and group of {name!r} are {bits}, {axis} and {group}")
+        if not all(n is None or _is_place(n) for n in (axis, group)) or not _is_place(bits):
+            text = ", ".join(ascii(n)[:40] for n in settings[:3])
+            raise FormatError(f"bits, axis and group of {name!r} are {text}: allowed are whole numbers")
+        if not 1 <= bits <= WIDEST:
+            raise FormatError(f"the codes of {name!r} have {bits} bits: allowed are 1 to {WIDEST}")
         stream = next(cuts)
         scale = floats(next(cuts), scales)
+        if bool((scale <= 0).any()):
+            raise FormatError(f"a scale of {name!r} is {float(scale.min()):g}: allowed are numbers above 0")
         zero = integers(codes.decode(zeros, next(cuts), scales))
         # Checked without codes first: the zero points are spread over them.
         hollow = torch.empty(shape, dtype=torch.int32, device="meta")
@@ -183,6 +191,10 @@ class Grid(Param):
         if coding.startswith("steps "):
             flat = flat + _flat(_spread_zero(shape, zero, axis, group))
         return cls(integers(flat).reshape(shape), scale, zero, bits, axis, group)
+
+
+def _is_place(number: object) -> bool:
+    return type(number) is int and 0 <= number < 1 << 31
 
 
 def _spread_zero(shape: Sequence[int], zero: Tensor, axis: int | None, group: int | None) -> Tensor:

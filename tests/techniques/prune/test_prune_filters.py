@@ -248,6 +248,14 @@ def test_the_notes_name_what_goes_along() -> None:
     assert "a constant would pass on" in text
 
 
+def test_the_share_that_was_asked_for_and_the_one_that_went_are_both_said() -> None:
+    # 30 % of 32 units are 9.6: ten go, 31.25 %. Of a quarter, eight go.
+    notes = pruned(net("mlp-32"), sparsity=0.3)[1].notes
+    assert any(note.startswith("Asked for were 30.0% of the filters, and 31.2% went") for note in notes)
+    for settings in ({"sparsity": 0.25}, {"sparsity": 0.3, "per_layer": {"fc1": 0.9}}):
+        assert not any("Asked for" in note for note in pruned(net("mlp-32"), **settings)[1].notes)
+
+
 def test_scales_that_cannot_be_cut_are_named() -> None:
     rounded, _ = apply(net("mlp-32"), step("quantize", granularity="group", group=8), None)
     after, report = pruned(rounded)

@@ -1,0 +1,25 @@
+"""The training kit: a plan, a loss, and one loop that trains a model and whatever learns beside it."""
+
+from engine.net.train.augment import augment
+from engine.net.train.kit import Part, zero_masks
+from engine.net.train.loop import Project, Prune, Watch, fit
+from engine.net.train.losses import Loss, distillation_loss, hard_labels, learning_from, log_shares, softened
+from engine.net.train.plan import Plan, suited
+
+__all__ = [
+    "Loss",
+    "Part",
+    "Plan",
+    "Project",
+    "Prune",
+    "Watch",
+    "augment",
+    "distillation_loss",
+    "fit",
+    "hard_labels",
+    "learning_from",
+    "log_shares",
+    "softened",
+    "suited",
+    "zero_masks",
+]

@@ -1,0 +1,117 @@
+"""Files that are strange but sound are shown on every page, and none can hold a visit up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+from test_pages import PAGES, PRUNED, SMALL, Visit, upload
+
+from engine.file import intake, packfile
+from engine.jobs import layerwise, store
+from engine.tensor import grids
+from engine.tensor.formats import Book, Dense
+from engine.types import Arch, Bundle, Recipe, Step
+from pages.parts import cached, jobs
+
+pytestmark = pytest.mark.usefixtures("framed")
+
+
+@pytest.fixture(autouse=True)
+def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+
+
+def strange() -> dict[str, torch.Tensor]:
+    """Names and numbers that a page might stumble over."""
+    return {
+        "<script>alert(1)</script>": torch.eye(3),
+        "**a** $x$ | `b`.weight": torch.zeros(4, 4),
+        "\n": torch.full((2, 2), 1e-45),
+        "large.weight": torch.full((3, 3), 1e12),
+        "one": torch.ones(1, 1),
+        "scalar": torch.tensor(2.0),
+        "deep": torch.ones([1] * 8),
+        "n" * 300: torch.ones(2, 3),
+    }
+
+
+def packed() -> bytes:
+    """The same in the other formats, under a recipe of an unusual kind."""
+    params: dict[str, Any] = {name: Dense(tensor) for name, tensor in strange().items()}
+    params["grid"] = grids.quantize(torch.zeros(3, 4), 1)
+    params["groups"] = grids.quantize(
+        torch.linspace(0, 1, 12).reshape(3, 4), 16, granularity="group", group=999
+    )
+    params["book"] = Book(torch.zeros(2, 2, dtype=torch.int32), torch.tensor([-0.0, 5.0]))
+    return packfile.pack(Bundle(Arch("bare"), params, None, Recipe((Step("quantize", on=False),))))
+
+
+FILES = {"strange.safetensors": lambda: save(strange()), "strange.slim": packed}
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_strange_files_are_shown_on_every_page(name: str) -> None:
+    visit = upload(Visit(m=SMALL, r="[]"), name, FILES[name]())
+    assert visit.link["m"].startswith("file-")
+    for recipe in ("[]", PRUNED, '[["quantize",{"bits":4}]]', '[["low_rank",{"by":"rank","rank":1}]]'):
+        visit.at.query_params["r"] = recipe
+        for page in PAGES:
+            visit.open(page)
+            assert "<script>alert" not in visit.html
+
+
+@pytest.mark.parametrize("page", ["prune", "quantize"])
+def test_every_strange_layer_has_its_pictures(page: str) -> None:
+    visit = upload(Visit(page, m=SMALL, r=PRUNED), "strange.slim", packed())
+    visit.at.query_params["r"] = f'[["{page.replace("prune", "prune_weights")}",{{}}]]'
+    visit.open(page)
+    box = next(box for box in visit.at.selectbox if str(box.key).startswith("layer-"))
+    assert len(box.options) == 10
+    for label in box.options:
+        visit.set("selectbox", str(box.key), label)
+        assert not visit.at.error
+
+
+def test_a_net_of_very_many_layers_shows_the_first() -> None:
+    state = {f"w{i}": torch.ones(1, 2) for i in range(121)}
+    visit = upload(Visit(m=SMALL, r="[]"), "deep.safetensors", save(state))
+    assert "The first 120 of 121 layers." in visit.words
+
+
+def test_a_file_that_fails_in_a_new_way_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("in a new way")
+
+    visit = Visit(m=SMALL, r="[]")
+    with monkeypatch.context() as patch:
+        patch.setattr(intake, "read", fails)
+        visit.at.file_uploader[0].set_value(("a.pt", b"x", "application/octet-stream"))
+        visit.at.run()
+        assert "in a new way" in visit.at.exception[0].message
+        visit.run()  # without an error: the file is not read again
+    assert visit.tiles["parameters"] > 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_model_that_fails_on_every_page_can_be_left(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    visit = upload(Visit(page, m=SMALL, r="[]"), "a.safetensors", save({"v.weight": torch.eye(7)}))
+    model = visit.link["m"]
+
+    def fails(name: str) -> Bundle:
+        if name == model:
+            raise ZeroDivisionError("this model can't be read")
+        return found(name)
+
+    found = store.get_model
+    monkeypatch.setattr(store, "get_model", fails)
+    for memory in (cached.original, cached.after, cached.is_large):
+        memory.clear()
+    monkeypatch.setattr(layerwise, "is_large", lambda bundle: False)
+    visit.at.run()
+    assert visit.at.exception
+    visit.at.selectbox(key="pick").set_value(SMALL)
+    visit.run()
+    assert visit.link["m"] == SMALL
