@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.net import sources, surgery, zoo
 from engine.recipe import technique
-from engine.types import Arch, Bundle, Param, Recipe, SlimscopeError
+from engine.types import TIES, Arch, Bundle, Param, Recipe, SlimscopeError
 
 MOST_TENSORS = 10_000
 MOST_AXES = 8
@@ -58,6 +58,7 @@ def check_net(arch: Arch, lineage: Recipe, shapes: Shapes) -> None:
     _check_shapes(shapes)
     _check_lineage(lineage)
     _check_edits(arch)
+    _check_ties(arch, shapes)
     if arch.runs:
         _check_fit(arch, shapes)
 
@@ -101,10 +102,12 @@ def _check_lineage(lineage: Recipe) -> None:
 def check_arch_data(raw: Any) -> None:
     """Refuse an architecture that is not `[name, [[edit, settings], ...]]`, or has too many edits.
 
-    A third item holds what else the net's source must know: text by name.
+    A third item holds what else the net's source must know: text by name, and a table of ties.
     """
-    if isinstance(raw, list) and len(raw) == 3 and _is_of(raw[2], dict[str, str]) and raw[2]:
-        raw = raw[:2]
+    if isinstance(raw, list) and len(raw) == 3 and isinstance(raw[2], dict) and raw[2]:
+        rest = {name: value for name, value in raw[2].items() if name != TIES}
+        if _is_of(rest, dict[str, str]) and _is_of(raw[2].get(TIES, {}), dict[str, str]):
+            raw = raw[:2]
     match raw:
         case [str(), list(edits)] if len(edits) > MOST_EDITS:
             raise CheckError(f"there are {len(edits):,} edits: allowed are at most {MOST_EDITS:,}")
@@ -130,6 +133,14 @@ def _check_edits(arch: Arch) -> None:
         raise CheckError(f"architecture {ascii(arch.name)[:60]} is unknown; there are {known}")
     for verb, settings in arch.edits:
         _check_settings(verb, settings)
+
+
+def _check_ties(arch: Arch, shapes: Shapes) -> None:
+    """Whether each tie gives another name to a tensor that is there."""
+    for other, name in arch.ties.items():
+        check_name(other)
+        if name not in shapes or other in shapes or arch.source == "zoo":
+            raise CheckError(f"its ties say that {other!r} is {name!r}: allowed is a new name of one")
 
 
 def _check_settings(verb: str, settings: Mapping[str, Any]) -> None:
@@ -171,7 +182,11 @@ def _check_fit(arch: Arch, shapes: Shapes) -> None:
     """Whether the tensors are those of the edited net, and what goes through it comes out as it should."""
     try:
         net = zoo.skeleton(arch).eval()
-        needed = {n: tuple(t.shape) for n, t in net.state_dict().items() if t.is_floating_point()}
+        floating = {n: tuple(t.shape) for n, t in net.state_dict().items() if t.is_floating_point()}
+        ties = {o: first for first, *others in surgery.shared(net) for o in others if o in floating}
+        if dict(arch.ties) != ties:
+            raise CheckError(f"its ties are {ascii(dict(arch.ties))[:80]}, those of {arch.title} {ties}")
+        needed = {name: shape for name, shape in floating.items() if name not in ties}
         if wrong := _first_difference(needed, shapes):
             raise CheckError(f"its tensors do not fit {arch.name}: {wrong}")
         if arch.source == "user":

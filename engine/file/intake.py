@@ -28,7 +28,7 @@ from engine.data import user
 from engine.file import checks, packfile, recognise, sniff
 from engine.net import sources, zoo
 from engine.tensor.formats import Dense
-from engine.types import Arch, Bundle, SlimscopeError
+from engine.types import TIES, Arch, Bundle, SlimscopeError
 
 LIMIT = int(os.environ.get("SLIMSCOPE_LIMIT", 500_000_000))  # bytes, of the file and of the tensors in it
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".npz", ".slim")
@@ -117,8 +117,9 @@ def _named(content: bytes | Path, file_name: str, limit: int) -> tuple[dict[str,
 
 
 def _taken(raw: dict[str, Any], file_name: str, limit: int, copy: bool) -> tuple[Bundle, tuple[str, ...]]:
-    state, notes = _floats(_without_prefix(raw), file_name, limit, copy)
-    bundle, verdict = _recognised(state)
+    named = _without_prefix(raw)
+    state, notes = _floats(named, file_name, limit, copy)
+    bundle, verdict = _recognised(state, _ties(named, state))
     try:
         checks.check(bundle)
     except checks.CheckError as error:
@@ -314,12 +315,26 @@ def _notes(named: Mapping[str, Any], floating: Mapping[str, Tensor]) -> list[str
 # ---------------------------------------------------------------- architecture
 
 
-def _recognised(state: dict[str, Tensor]) -> tuple[Bundle, str]:
+def _ties(named: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Another name of a tensor -> its first, for those that are one tensor in the file."""
+    firsts: dict[tuple[Any, ...], str] = {}
+    ties = {}
+    for name in state:
+        tensor = named[name]
+        place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        first = firsts.setdefault(place, name)
+        if first != name:
+            ties[name] = first
+    return ties
+
+
+def _recognised(state: dict[str, Tensor], ties: Mapping[str, str]) -> tuple[Bundle, str]:
     """The bundle under the zoo architecture that its names and shapes match, or `bare`."""
     name = recognise.matching({name: tuple(tensor.shape) for name, tensor in state.items()})
     if name:
         return zoo.bundle_of(name, state), f"names and shapes are those of {zoo.entry(name).title}"
-    bare = Bundle(Arch("bare"), {name: Dense(tensor) for name, tensor in state.items()})
+    arch = Arch("bare", (), {TIES: ties} if ties else {})
+    bare = Bundle(arch, {name: Dense(tensor) for name, tensor in state.items() if name not in ties})
     proposal = recognise.propose(bare)
     if proposal:
         return bare, f"shapes are, under other names, those of {proposal.entry.title}"

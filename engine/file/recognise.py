@@ -14,7 +14,7 @@ from types import MappingProxyType
 from engine.data import sets
 from engine.memory import remembered
 from engine.net import sources, zoo
-from engine.types import Arch, Bundle, SlimscopeError
+from engine.types import TIES, Arch, Bundle, SlimscopeError
 
 Shapes = Mapping[str, tuple[int, ...]]  # name of a tensor -> its shape, in the order of the file or net
 Kind = tuple[tuple[str, tuple[int, ...]], ...]  # the tensors of a module, by name
@@ -72,7 +72,8 @@ def propose(bundle: Bundle) -> Proposal | None:
 
 def bare(bundle: Bundle) -> Bundle:
     """The same tensors without an architecture: nothing that runs the net is worked out of them."""
-    return replace(bundle, arch=Arch("bare")) if bundle.arch.runs else bundle
+    config = {TIES: bundle.arch.ties} if bundle.arch.ties else {}
+    return replace(bundle, arch=Arch("bare", (), config)) if bundle.arch.runs else bundle
 
 
 def take(bundle: Bundle, name: str = "") -> Bundle:

@@ -112,7 +112,7 @@ def test_latency_refuses_what_says_nothing() -> None:
     with pytest.raises(SlimscopeError, match="no comparison"):
         latency.latency(one, untrained("resnet-8"))
     bare = Bundle(Arch("bare"), {"w": Dense(torch.ones(2, 2))})
-    with pytest.raises(SlimscopeError, match="not in the zoo"):
+    with pytest.raises(SlimscopeError, match="no known architecture"):
         latency.latency(bare, bare)
 
 

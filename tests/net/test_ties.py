@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,10 +12,10 @@ from torch.utils.data import TensorDataset
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import user
 from engine.figures import count, measure, theory
-from engine.file import packfile
+from engine.file import intake, packfile
 from engine.net import kinds, sources, zoo
 from engine.recipe import run
-from engine.types import Arch, Bundle, SlimscopeError, Step, weight_layers
+from engine.types import TIES, Arch, Bundle, SlimscopeError, Step, weight_layers
 
 PARAMETERS = 20 * 16 + 16 * 16 + 16 + 20  # the embedding is the classifier, which has a bias of its own
 
@@ -162,3 +164,40 @@ def test_weights_that_differ_do_not_become_one(tied: tuple[nn.Module, Bundle]) -
     state["out.weight"][0, 0] += 1
     with pytest.raises(SlimscopeError, match=r"'out\.weight' and 'tokens\.weight' are one tensor"):
         sources.bundle_of(bundle.arch, state)
+
+
+@pytest.mark.parametrize(
+    "ties",
+    [
+        {},
+        {"out.weight": "mix.weight"},
+        {"out.weight": "nowhere"},
+        {"out.weight": "tokens.weight", "mix.bias": "out.bias"},
+        {"out.weight": 3},
+        "out.weight",
+    ],
+)
+def test_a_file_with_other_ties_is_refused(tied: tuple[nn.Module, Bundle], ties: object) -> None:
+    arch = Arch(tied[1].arch.name, (), {**tied[1].arch.config, TIES: ties})
+    bundle = Bundle(arch, tied[1].params)
+    with pytest.raises(SlimscopeError, match="ties"):
+        packfile.admit(packfile.pack(bundle))
+
+
+def test_a_net_of_the_zoo_has_no_ties() -> None:
+    bundle = zoo.load("mlp-32")
+    arch = Arch("mlp-32", (), {TIES: {"fc1.bias": "fc2.bias"}})
+    with pytest.raises(SlimscopeError, match="ties"):
+        packfile.admit(packfile.pack(bundle.become(bundle.params, arch)))
+
+
+def test_an_uploaded_state_dict_has_it_once(tied: tuple[nn.Module, Bundle], tmp_path: Path) -> None:
+    model = tied[0]
+    path = tmp_path / "net.pt"
+    torch.save(model.state_dict(), path)
+    for bundle in (intake.read(path.read_bytes(), path.name)[0], intake.find(str(path))[0]):
+        assert bundle.arch.data == ["bare", [], {TIES: {"out.weight": "tokens.weight"}}]
+        assert count.parameters(bundle).value == PARAMETERS
+        assert {figure.name for figure in theory.ledger(bundle)} >= {"dense file", "file size"}
+        again = packfile.admit(packfile.pack(bundle))
+        assert again.state().keys() == model.state_dict().keys()
