@@ -88,7 +88,7 @@ def main() -> None:
             answer = live.asked("", json.dumps({**question, "recipe": recipe, "in_recipe": True}).encode())
         if i % 10 == 9:
             for tile in answer["pending"]:
-                live.asked("", json.dumps({**question, "measured": answer["key"], "tile": tile}).encode())
+                live.asked("ann", json.dumps({**question, "measured": answer["key"], "tile": tile}).encode())
             page.select_slider(key="prune_weights-sparsity").set_value((i // 10 + 1) / 25).run()
             held.append(megabytes())
         assert not page.exception

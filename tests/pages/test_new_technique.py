@@ -116,8 +116,11 @@ def test_trade_offs_opens_with_a_step_whose_first_slider_does_not_matter() -> No
 
 
 def test_the_command_line_lists_it_and_writes_a_file_with_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The file is decoded by another process, which must have the technique, too.
+    (tmp_path / "sitecustomize.py").write_text("import engine.techniques\nimport clip_weights\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     cli.main(["techniques", "--json"])
     listed = {known["name"]: known for known in json.loads(capsys.readouterr().out)}
     assert listed["clip_weights"]["settings"][0]["default"] == 3.0

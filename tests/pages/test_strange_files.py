@@ -100,10 +100,10 @@ def test_a_model_that_fails_on_every_page_can_be_left(page: str, monkeypatch: py
     visit = upload(Visit(page, m=SMALL, r="[]"), "a.safetensors", save({"v.weight": torch.eye(7)}))
     model = visit.link["m"]
 
-    def fails(name: str) -> Bundle:
+    def fails(name: str, *said: str) -> Bundle:
         if name == model:
             raise ZeroDivisionError("this model can't be read")
-        return found(name)
+        return found(name, *said)
 
     found = store.get_model
     monkeypatch.setattr(store, "get_model", fails)
