@@ -345,7 +345,7 @@ def _inspect(given: argparse.Namespace) -> None:
     own.name(given)
     bundle, notes = intake.find(given.file, take_for=told(given))
     found = describe_bundle(bundle)
-    found["notes"] = list(notes)
+    found["notes"] = [*notes, *found["notes"]]
     if Path(given.file).is_file():
         found["size"] = file_size(Path(given.file)).to_dict()
     if given.answers:
@@ -362,7 +362,7 @@ def _inspect(given: argparse.Namespace) -> None:
     for tensor in found["tensors"]:
         kind, shape = tensor["kind"], tuple(tensor["shape"])
         print(f"  {tensor['name']}: {kind} {shape}, {tensor['bytes']:,} B in a .slim file")
-    for note in notes:
+    for note in found["notes"]:
         print(f"note: {note}")
     if found.get("answers") is not None:
         print("answers:", *found["answers"])
@@ -374,9 +374,12 @@ def _listed(answers: Tensor) -> list[int]:
 
 def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     """A bundle as JSON-ready data: architecture, recipe, figures, and every tensor with its bytes."""
-    figures = [count.parameters(bundle), count.nonzeros(bundle), count.sparsity(bundle)]
+    figures, notes = [count.parameters(bundle), count.nonzeros(bundle), count.sparsity(bundle)], list[str]()
     if bundle.arch.runs and sources.task(bundle.arch):
-        figures.append(count.macs(bundle))
+        try:
+            figures.append(count.macs(bundle))
+        except SlimscopeError as error:  # a layer of an unknown kind
+            notes.append(str(error))
     sizes = packfile.sections(bundle).groupby("tensor")["bytes"].sum()
     tensors = [
         {
@@ -393,6 +396,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "recipe": [step.data for step in bundle.lineage],
         "figures": [figure.to_dict() for figure in figures],
         "tensors": tensors,
+        "notes": notes,
     }
 
 
