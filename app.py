@@ -40,7 +40,8 @@ chosen = st.navigation(
 )
 sidebar.draw()
 if session.is_missing():
-    st.info("This link is about a net that is not in it: the sidebar says how to go on.")
+    way = "upload the file in the sidebar" if session.model().startswith("file-") else "see the sidebar for how"
+    st.info(f"This link is about a net that is not in it: {way} to go on.")
     st.stop()
 proposal.ask()
 chosen.run()
