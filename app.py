@@ -40,7 +40,8 @@ chosen = st.navigation(
 )
 sidebar.draw()
 if session.is_missing():
-    way = "upload the file in the sidebar" if session.model().startswith("file-") else "see the sidebar for how"
+    is_file = session.model().startswith("file-")
+    way = "upload the file in the sidebar" if is_file else "look in the sidebar for how"
     st.info(f"This link is about a net that is not in it: {way} to go on.")
     st.stop()
 proposal.ask()
