@@ -65,21 +65,7 @@ COLUMNS = (
     stage=200,
     runs="instant",
     locality="layer",
-    tables={
-        "layers": (
-            "layer",
-            "form",
-            "full_rank",
-            "rank",
-            "break_even",
-            "energy_kept",
-            "error",
-            "weights_before",
-            "weights_after",
-            "applied",
-            "why",
-        )
-    },
+    tables={"layers": COLUMNS},
     presets={
         "gentle": {"by": "energy", "energy": 0.95},
         "balanced": {"by": "energy", "energy": 0.85},

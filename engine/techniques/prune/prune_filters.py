@@ -43,17 +43,7 @@ FILTER_COLUMNS = ("layer", "filter", "score", "kept")
     runs="instant",
     locality="model",
     tables={
-        "layers": (
-            "layer",
-            "weights",
-            "weights_after",
-            "filters",
-            "kept",
-            "removed",
-            "sparsity",
-            "macs_before",
-            "macs_after",
-        ),
+        "layers": channels.LAYER_COLUMNS,
         "filters": FILTER_COLUMNS,
     },
     presets={

@@ -37,17 +37,7 @@ SCALE_COLUMNS = ("layer", "channel", "before", "trained", "kept")
     tables={
         "curve": ("epoch", "loss", "train accuracy", "validation accuracy", "run"),
         "scales": SCALE_COLUMNS,
-        "layers": (
-            "layer",
-            "weights",
-            "weights_after",
-            "filters",
-            "kept",
-            "removed",
-            "sparsity",
-            "macs_before",
-            "macs_after",
-        ),
+        "layers": channels.LAYER_COLUMNS,
     },
     presets={
         "gentle": {"sparsity": 0.3},
