@@ -479,7 +479,7 @@ def test_a_filter_taken_out_by_hand_goes_and_comes_back(tab: Tab) -> None:
     tab.until(lambda: "by_hand" in tab.recipe[0][1])
     tab.until(lambda: tab.drawn().tiles["parameters"] != before["parameters"])
     move(tab, "prune_filters-removed", 5)
-    tab.until(lambda: "sparsity" in tab.recipe[0][1] and tab.recipe[0][1]["sparsity"] < 0.25)
+    tab.until(lambda: "removed" in tab.recipe[0][1] and tab.recipe[0][1]["removed"] < 0.25)
     tab.drawn()
     tab.page.get_by_role("button", name="Put it back").click()
     tab.until(lambda: "by_hand" not in tab.recipe[0][1])
