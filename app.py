@@ -46,4 +46,3 @@ if session.is_missing():
     st.stop()
 proposal.ask()
 chosen.run()
-session.finish()

@@ -24,14 +24,22 @@ def stage(message: dict[str, Any], key: str) -> None:
     _component("stage", "<span></span>")(data={**message, "sent": next(SENT)}, key=key, height=1)
 
 
-def settled(message: dict[str, Any], on_settled: Callable[[], None]) -> None:
+def settled(message: dict[str, Any]) -> None:
     """Run this fragment again when the browser shows all figures of another recipe than `key`."""
     _component("stage", "<span></span>")(
         data={**message, "rest": True, "sent": next(SENT)},
         key="settled",
         height=1,
-        on_settled_change=on_settled,
+        on_settled_change=lambda: None,
     )
+
+
+PANEL_STYLE = (HERE / "panel.css").read_text()
+
+
+def panel(message: dict[str, Any], key: str) -> None:
+    """A technique's controls; what the browser edits is in the key's `edits`."""
+    _component("panel", '<div class="panel"></div>', PANEL_STYLE)(data=message, key=key)
 
 
 HOLD = """<button type="button" aria-pressed="false">Hold: original</button>"""

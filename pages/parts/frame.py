@@ -14,7 +14,7 @@ import streamlit as st
 
 from engine.recipe import technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
-from pages.parts import cached, jobs, knobs, live, session, tiles
+from pages.parts import cached, jobs, knobs, live, panel, session, tiles
 from pages.parts.components import hold, settled, stage
 from pages.parts.footer import footer
 from pages.parts.live import Look
@@ -74,27 +74,16 @@ def workbench(
     with right:
         _draw(still, name, subject, layer)
 
-    def follow(drawn: bool = False) -> None:
-        """Send what moves: to a browser that asked already it is a confirmation."""
-        try:
-            answer = _answer(name, subject, layer)
-        except SlimscopeError:
-            if not drawn:
-                st.rerun()  # nothing of what the page shows holds any more
-            stage(
-                {"key": "", "marks": {}, "html": {"notes": ""}, "tiles": {}, "pending": [], "drawn": True},
-                "stage-drawn",
-            )
-            return  # said where the pictures would be
-        question = _question(name, base, subject, layer)
-        if drawn:
-            seen = live.look(subject, *knobs.shown(name), layer)
-            for control in question["controls"].values():
-                control["ahead"] = live.foreseen(seen, ahead, control["setting"], control["stops"])
-        dropped = st.session_state.pop(knobs.DROPPED, False)
-        overrules = dropped or (drawn and session.by_button())
-        message = {**answer, "ask": question, "drawn": drawn, "overrules": overrules}
-        stage(message, "stage-drawn" if drawn else "stage-moved")
+    drawn = True  # the whole page is, not this fragment by itself
+
+    @st.fragment
+    def controls() -> None:
+        """The panel, and what follows it: drawn again by itself after an edit."""
+        nonlocal drawn
+        redraw()
+        panel.draw(name, base)
+        stage(_said(name, base, subject, layer, ahead if drawn else None), "stage")
+        drawn = False
 
     @st.fragment
     def rest() -> None:
@@ -104,12 +93,11 @@ def workbench(
             strip()
         with foot:
             footer(subject)
-        settled(live.late(session.owner(), subject, session.recipe().live.key), knobs.heard)
+        settled(live.late(session.owner(), subject, session.recipe().live.key))
         jobs.wake()
 
     with left:
-        follow(drawn=True)
-        knobs.panel(name, base, follow)
+        controls()
         st.html('<div data-live="notes"></div>')
         knobs.membership(name)
     slot.html(tiles.header(subject))
@@ -144,7 +132,7 @@ def _untrained(subject: str, recipe: Recipe) -> None:
     except cached.Untrained as missing:
         step = missing.recipe.steps[-1].technique
         st.markdown(f"**{technique.get(step).title}**")
-        knobs.panel(step, cached.original(subject))
+        panel.draw(step, cached.original(subject))
         knobs.membership(step)
     except SlimscopeError:
         return  # said beside it
@@ -154,21 +142,54 @@ def _answer(name: str, subject: str, layer: str) -> dict[str, Any]:
     return live.answer(subject, *knobs.shown(name), layer, knobs.find(name) is not None)
 
 
+def _said(name: str, base: Bundle, subject: str, layer: str, ahead: live.Foresight | None) -> dict[str, Any]:
+    """What moves, as it is now, and the question that the browser asks while a slider of this page moves.
+
+    With `ahead`, the whole page was drawn: the browser also gets what it may show by itself.
+    """
+    question = _question(name, base, subject, layer)
+    try:
+        answer = _answer(name, subject, layer)
+    except SlimscopeError:
+        if ahead is None:
+            st.rerun()  # nothing of what the page shows holds any more
+        # What is wrong is said where the pictures would be.
+        return {
+            "key": "",
+            "marks": {},
+            "html": {"notes": ""},
+            "tiles": {},
+            "pending": [],
+            "ask": question,
+            "drawn": True,
+        }
+    if ahead is not None:
+        seen = live.look(subject, *knobs.shown(name), layer)
+        for setting, control in question["controls"].items():
+            control["ahead"] = live.foreseen(seen, ahead, setting, control["stops"])
+    return {**answer, "ask": question, "drawn": ahead is not None}
+
+
 def _question(name: str, base: Bundle, subject: str, layer: str) -> dict[str, Any]:
-    """What the browser asks while a slider of this page moves: it writes the slider's value into the recipe.
+    """What the browser asks: it writes the panel's settings into the recipe.
 
     A slider that moves adds the step, or switches it on.
     """
     whole, at = knobs.shown(name)
     step = whole.steps[at]
     moved = Recipe((*whole.steps[:at], Step(step.technique, step.settings), *whole.steps[at + 1 :]))
+    known = session.draft_of(name, step.settings)
     return {
+        "name": name,
         "subject": subject,
         "layer": layer,
         "recipe": json.loads(moved.key),
         "at": at,
         "in_recipe": True,
-        "controls": knobs.sliders(name, base),
+        "base": known.base,
+        "version": known.version,
+        "heard": known.heard,
+        "controls": {setting: {"stops": stops} for setting, stops in panel.sliders(name, base).items()},
     }
 
 
@@ -190,7 +211,8 @@ def compare_and_recipe() -> None:
 
 def redraw() -> None:
     """Draw the whole page where a control in this part of it asked for that."""
-    if st.session_state.pop(knobs.REDRAW, False):
+    session.recipe()
+    if st.session_state.pop(session.REDRAW, False):
         st.rerun()
 
 
@@ -283,6 +305,5 @@ def _edit(i: int, action: str) -> None:
 
 
 def _then_redraw(action: Callable[..., None], *args: Any) -> None:
-    st.session_state[knobs.REDRAW] = True
-    session.overrule()
+    st.session_state[session.REDRAW] = True
     action(*args)

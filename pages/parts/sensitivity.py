@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.recipe import sweep, technique
-from pages.parts import charts, jobs, knobs, session
+from pages.parts import charts, jobs, knobs, panel, session
 
 BEARABLE = (0.005, 0.01, 0.02, 0.05)  # of accuracy
 
@@ -100,11 +100,12 @@ def allocation(name: str, setting: str, rows: Sequence[Mapping[str, Any]], own: 
     st.button(
         "Give each layer what it bears",
         key=f"allocate-{name}",
-        on_click=knobs.set_all,
-        args=(name, wanted),
+        on_click=knobs.change,
+        args=(name,),
+        kwargs=wanted,
         disabled=all(now[key] == value for key, value in wanted.items()),
         icon=":material/tune:",
         help="Sets each layer's own value, under Layer by layer; the slider is for layers without one.",
     )
-    words = [f"{layer} {knobs.written(knob, value)}" for layer, value in own.items()]
+    words = [f"{layer} {panel.written(knob, value)}" for layer, value in own.items()]
     st.caption(", ".join([*words, *(f"{layer} left out" for layer in wanted["leave_out"])]))

@@ -8,19 +8,22 @@ evaluated: it is JSON, and its decompressed size is bounded.
 from __future__ import annotations
 
 import base64
-import math
-import time
 import uuid
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.jobs import home, store
 from engine.net import sources, zoo
 from engine.recipe import migrate, technique
+from engine.recipe.knobs import Slider, Toggle
 from engine.types import Bundle, Recipe, SlimscopeError, Step
-from pages.parts import cached
+from pages.parts import cached, draft
+from pages.parts.draft import Draft
 
 DEFAULT_MODEL = "lenet-300-100"
 STORY = Recipe(
@@ -32,22 +35,20 @@ STORY = Recipe(
 LONGEST = 65_536  # bytes of recipe text that a link may unfold to
 PLAIN = 400  # longer recipes are compressed
 HISTORY = 100
-LATE = 2.0  # seconds
 LONGEST_SPEC = 200  # characters of what a link may say of a file
-OVERRULED = "overruled"  # set by a button that changes the recipe, until the page is drawn
+REDRAW = "redraw"  # set where a change alters the charts that are drawn once
 
 
 def start() -> None:
-    """Take over what the URL says, unless the URL is what this session wrote itself."""
+    """Take over what the URL says, at the session's start and where the browser went back or forward."""
     state, url = st.session_state, st.query_params
-    state["by button"] = state.get(OVERRULED, False)
-    state["drawn"] = set()
     state.setdefault("owner", st.context.cookies.get("slimscope", uuid.uuid4().hex))
+    state.setdefault("drafts", {})
+    state.setdefault("base", uuid.uuid4().hex)
     if "files" not in state:
         state["files"] = store.get(f"files-{state['owner']}") or {}
-    known = "model" in state
     said = (url.get("m"), url.get("r"), url.get("d"))
-    if known and (said[:2] == (None, None) or said == state.get("written") or _is_late(said)):
+    if "model" in state and not (_went_back() and said[1] is not None):
         return _write()
     state["problem"] = None
     try:
@@ -56,7 +57,7 @@ def start() -> None:
     except SlimscopeError as error:
         state["problem"] = f"The recipe in this link could not be read: {error}"
         recipe = Recipe()
-    state["history"], state["written"] = [], said  # the browser has this one
+    state.setdefault("history", [])
     state["model"], state["recipe"] = said[0] or next(iter(cached.given()), DEFAULT_MODEL), recipe
     if state["model"] not in zoo.trained() and not state["model"].startswith(("file-", "user-")):
         state["problem"] = f"Model {state['model'][:60]!r} is not known here; showing {DEFAULT_MODEL}."
@@ -93,31 +94,10 @@ def has_begun() -> bool:
     return "model" in st.session_state
 
 
-def finish() -> None:
-    """The page was drawn to its end: what is on it has reached the browser."""
-    st.session_state["shown"] = st.session_state["drawn"]
-    st.session_state.pop(OVERRULED, None)
-
-
-def has_shown(key: str) -> bool:
-    """Whether the last page that was drawn to its end had this widget; notes that this one has."""
-    st.session_state.setdefault("drawn", set()).add(key)
-    return key in st.session_state.get("shown", ())
-
-
-def overrule() -> None:
-    """A button sets the recipe: what controls still report of before does not count."""
-    st.session_state[OVERRULED], st.session_state["overruled at"] = True, time.monotonic()
-
-
-def just_overruled() -> bool:
-    """Whether a browser may not have heard yet of the last button that set the recipe."""
-    return time.monotonic() - st.session_state.get("overruled at", -math.inf) < LATE
-
-
-def by_button() -> bool:
-    """Whether this run of the page follows a button that changed the recipe."""
-    return bool(st.session_state["by button"])
+def _went_back() -> bool:
+    """Whether this run follows the browser's own back or forward."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def model() -> str:
@@ -220,9 +200,50 @@ def is_missing() -> bool:
 
 
 def recipe() -> Recipe:
-    """The recipe in view, complete: every default is written in it."""
+    """The recipe in view, complete: every default is written in it, and every edit that has come in."""
+    for name in list(st.session_state["drafts"]):
+        _take(name)
     found: Recipe = st.session_state["recipe"]
     return found
+
+
+# ---------------------------------------------------------------- what the browser edits
+
+
+def panel_key(name: str) -> str:
+    """The widget key of a technique's panel."""
+    return f"panel-{name}"
+
+
+def draft_of(name: str, settings: Mapping[str, Any]) -> Draft:
+    """The draft of a technique's panel, which has these settings from now on."""
+    drafts = st.session_state["drafts"]
+    known = drafts.get(name) or Draft(st.session_state["base"], dict(settings))
+    drafts[name] = known if known.settings == settings else known.press(settings)
+    found: Draft = drafts[name]
+    return found
+
+
+def _take(name: str) -> None:
+    """Take the edits that a panel reports, where they are new."""
+    state = st.session_state
+    known: Draft = state["drafts"][name]
+    new = known.take((state.get(panel_key(name)) or {}).get("edits"))
+    if new is known:
+        return
+    changed = {key: value for key, value in new.settings.items() if value != known.settings[key]}
+    state["drafts"][name], before = new, state["recipe"]
+    try:
+        put(draft.edited(before, name, changed))
+    except SlimscopeError as error:
+        state["problem"], state[REDRAW] = str(error), True
+        state["drafts"][name] = new.press(known.settings)
+        return
+    place, knobs = draft.find(before, name), technique.get(name).knobs
+    moved = all(isinstance(knobs[key], Slider | Toggle) for key in changed)
+    follows = place is not None and not any(technique.get(s.technique).trains for s in before.steps[place:])
+    if not (moved and follows):
+        state[REDRAW] = True  # other charts; or what was trained is no longer what the recipe says
 
 
 def owner() -> str:
@@ -271,6 +292,7 @@ def load_clicked(key: str) -> None:
 
 def undo() -> None:
     """Back to the model and recipe before the last change."""
+    recipe()  # with every edit that has come in: it is what is taken back
     if st.session_state["history"]:
         st.session_state["model"], st.session_state["recipe"] = st.session_state["history"].pop()
         _write()
@@ -306,25 +328,14 @@ def _write() -> None:
     text = brief(recipe()).key
     if len(text) > PLAIN:
         text = "z" + base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
-    state, written = st.session_state, (model(), text, _spec_of_link())
-    before, state["written"] = state.get("written"), written
-    if before != written:
-        now, left = time.monotonic(), state.get("left", {})
-        state["left"] = {link: at for link, at in left.items() if now - at < LATE} | {before: now}
-    elif tuple(st.query_params.get(name) for name in "mrd") == written:
-        return
-    # Told also where a new link is what this request says: the browser may be about to hear of another.
-    st.query_params.from_dict({k: v for k, v in zip("mrd", written, strict=True) if v is not None})
+    written = (model(), text, _spec_of_link())
+    if tuple(st.query_params.get(name) for name in "mrd") != written:
+        st.query_params.from_dict({k: v for k, v in zip("mrd", written, strict=True) if v is not None})
 
 
 def _spec_of_link() -> str | None:
     """What a link says of a file: what its visitor said, or what was suggested and is not answered yet."""
     return (scaling() or suggested() or None) if model() not in zoo.ENTRIES else None
-
-
-def _is_late(said: tuple[str | None, ...]) -> bool:
-    """Whether a request says what was our own link until just now: its browser had not heard of the new one."""
-    return time.monotonic() - st.session_state.get("left", {}).get(said, -math.inf) < LATE
 
 
 def _read(text: str) -> Recipe:

@@ -1,14 +1,13 @@
 // Everything on a page that moves with a slider: marks over Plotly charts, pieces of HTML, tiles.
 // Plotly draws a chart once (a changed figure is re-created: 40-100 ms) and React is left out of it:
 // while a slider moves, the server is asked at ./live for exact answers, one question at a time,
-// the newest first. What Streamlit's own run says afterwards confirms it or, if nobody answered, replaces it.
+// the newest first. What Streamlit's own run says counts once it has heard of all edits of the panel (panel.js).
 const SVG = "http://www.w3.org/2000/svg"
 const REST = 30 // ms without a move, before what takes longer is asked for
-const PATIENCE = 1500 // ms after the last move in which what Streamlit says of another recipe has to wait at least
 const BUSY = 100 // ms until a server that was busy is asked ahead again
 const KNOWN = 8 // answers that are kept
 const stage = (window.slimscopeStage ??= {
-  ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [], known: new Map(), way: 1,
+  ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [], known: new Map(), way: 1, focus: null,
 })
 
 // ---------------------------------------------------------------- marks over charts
@@ -140,7 +139,7 @@ function paint(jobs) {
 
 function show(message) {
   const whole = Boolean(message.marks) // without marks it is what was still missing of an answer
-  if (!whole && message.key !== (stage.moved ?? stage).key) return // of where the slider was before
+  if (!whole && message.key !== stage.key) return // of where the slider was before
   if (whole) Object.assign(stage, { key: message.key, marks: { ...stage.marks, ...message.marks } })
   stage.html = { ...(whole ? {} : stage.html), ...message.html }
   stage.pending = whole ? message.pending : stage.pending.filter(name => !(name in message.tiles))
@@ -167,7 +166,7 @@ function repaint() {
 function foresee(ahead, stop) {
   stage.pending = [...document.querySelectorAll(".st-key-tiles [data-tile]")].map(found => found.dataset.tile)
   stage.pending.forEach(tile)
-  if (!ahead) return
+  if (!ahead || stop < 0) return
   for (const [set, shares] of Object.entries(ahead.shares?.[stop] || {}))
     shares.forEach((share, i) => {
       for (const found of document.querySelectorAll(`.bars [data-share="${set}/${i}"]`))
@@ -206,85 +205,60 @@ function thumbnail(small, stop) {
 
 // ---------------------------------------------------------------- asking while a slider moves
 
-// Until Streamlit has caught up with the slider, what it says about other positions has to wait; the newest is kept.
-function heard(message) {
-  // A button changed the recipe after the slider did, or its move came too late, or its page is gone.
-  if (message.overrules || stage.moved?.input.isConnected === false) rest()
-  if (message.marks) stage.said = message
-  if (!stage.moved || !message.key) return accept(message)
-  if (message.key !== stage.moved.key) {
-    if (message.marks) stage.held = message
-    if (stage.moved.key) repaint()
-    if (stage.moved.isLate) late()
-  } else if (message.marks) {
-    const { subject, layer } = message.ask
-    const shown = stage.key === message.key && stage.ask.layer === layer && stage.ask.subject === subject
-    rest()
-    if (!shown) return accept(message)
-    learn(message.ask)
-    soon()
-  } else show(message)
-}
+const panelOf = ask => window.slimscopePanels?.[ask?.name]
 
-// The slider is no longer ahead of what Streamlit says.
-function rest() {
-  clearTimeout(stage.timer)
-  stage.moved = stage.held = null
-}
+// The settings that the server had not heard of when it said this: they are the panel's.
+const unheard = ask => Object.entries(panelOf(ask)?.set ?? {}).filter(([, [, number]]) => number > ask.heard)
 
 // What the browser knows ahead is sent with the whole page only: it stays while the slider has the same stops.
 function learn(ask) {
-  if (!ask) return
-  for (const [key, control] of Object.entries(ask.controls)) {
-    const known = stage.ask?.controls[key]
+  for (const [setting, control] of Object.entries(ask.controls)) {
+    const known = stage.ask?.name === ask.name && stage.ask.controls[setting]
     if (String(known?.stops) === String(control.stops)) control.ahead ??= known.ahead
   }
   stage.ask = ask
 }
 
-function accept(message) {
-  learn(message.ask)
-  if (!("key" in message)) return
-  if (message.drawn) Object.assign(stage, { drawn: message.key, deaf: false })
-  show(message)
+function heard(message) {
+  if (!message.ask) return show(message)
+  const { ask } = message, known = stage.ask
+  if (known?.name === ask.name && known.base === ask.base && (known.version > ask.version || known.heard > ask.heard)) return
+  learn(ask)
+  if (!("key" in message)) return // a page whose own run answers
+  const mine = unheard(ask)
+  for (const [setting, [value]] of mine) ask.recipe[ask.at][1][setting] = value
+  if (mine.length) { // of before: another run is on its way, and this one may have drawn old things over new ones
+    stage.server = null
+    repaint()
+    return inquire()
+  }
+  stage.server = message.key
+  if (message.drawn) stage.drawn = message.key
+  if (message.drawn || message.key !== stage.key || !stage.mine) show(message)
+  stage.mine = false
   soon()
 }
 
-function caughtUp() {
-  const held = stage.held
-  rest()
-  if (held) accept(held)
+// The panel's settings have changed by its own controls.
+stage.moved = (panel, changed) => {
+  const { ask } = stage, [setting] = Object.keys(changed)
+  if (ask?.name !== panel.data.name) return
+  const control = ask.controls[setting], stop = control ? control.stops.indexOf(changed[setting]) : -1
+  if (!ask.recipe) return control && foresee(control.ahead, stop) // Streamlit's own run answers
+  if (control) stage.way = stop - control.stops.indexOf(ask.recipe[ask.at][1][setting])
+  const recipe = structuredClone(ask.recipe)
+  Object.assign(recipe[ask.at][1], panel.settings)
+  stage.ask = { ...ask, recipe }
+  stage.server = stage.key = null // what is shown is of no place on the slider any more
+  stage.ahead = control?.ahead
+  foresee(stage.ahead, stop)
+  inquire()
+}
+
+stage.focused = (panel, setting) => {
+  stage.focus = setting && stage.ask?.name === panel.data.name ? setting : null
+  stage.way = 1
   soon()
-}
-
-// On a busy machine Streamlit may still speak of before the move: it is waited for until it knows of the slider's place.
-function late() {
-  clearTimeout(stage.timer)
-  const { input, name } = stage.moved, { ask } = stage.said, control = input.isConnected && ask?.recipe && ask.controls[name]
-  if (!control || ask.recipe[ask.at][1][control.setting] === control.stops[Number(input.value)]) return caughtUp()
-  stage.moved.isLate = true
-  stage.timer = setTimeout(late, PATIENCE)
-}
-
-function slid(input) {
-  if (document.activeElement !== input || !stage.ask) return
-  const name = Object.keys(stage.ask.controls).find(key => input.closest(`.st-key-${key}`))
-  if (!name) return
-  const { setting, stops, ahead } = stage.ask.controls[name]
-  if (!stage.ask.recipe) return foresee(ahead, Number(input.value)) // Streamlit's own run answers
-  const recipe = structuredClone(stage.ask.recipe), settings = recipe[stage.ask.at][1]
-  const value = stops[Number(input.value)]
-  if (value === undefined || settings[setting] === value) return
-  stage.way = Number(input.value) - stops.indexOf(settings[setting])
-  settings[setting] = value
-  stage.ask = { ...stage.ask, recipe }
-  foresee(ahead, Number(input.value))
-  if (stage.deaf) return
-  clearTimeout(stage.timer)
-  stage.timer = setTimeout(late, PATIENCE)
-  stage.moved = { key: null, ahead, input, name }
-  stage.held = null
-  ask()
 }
 
 // XMLHttpRequest, not fetch: its answer takes one turn of the event loop, where fetch takes two,
@@ -310,12 +284,6 @@ async function answered(question, ahead = false) {
   return answer
 }
 
-// Whether nobody answers questions here, or not now: then Streamlit's own run does.
-const noDoor = status => {
-  stage.deaf = [403, 404, 415].includes(status)
-  return stage.deaf || status === 0
-}
-
 // The slider has moved on: what the browser shows of its new place by itself stays.
 function behind(message, ahead) {
   const marks = { ...message.marks }, html = { ...message.html }
@@ -324,23 +292,18 @@ function behind(message, ahead) {
   return { ...message, marks, html, tiles: {} }
 }
 
-async function ask() {
+async function inquire() {
   stage.again = true
   if (stage.asking) return
   stage.asking = true
   while (stage.again) {
     stage.again = false
-    const moved = stage.moved
-    const { controls, ...question } = stage.ask
-    const { status, message } = await answered(question)
-    noDoor(status)
-    if (!message) {
-      caughtUp()
-      continue
-    }
-    if (moved) moved.key = message.key
-    if (stage.moved) show(stage.again ? behind(message, stage.moved.ahead) : message)
-    if (stage.held?.key === message.key) caughtUp()
+    const { controls, base, version, heard, name, ...question } = stage.ask, asked = stage.ask
+    const { message } = await answered(question)
+    // Without an answer, Streamlit's own run brings it; it may have been there first, or speak of another page.
+    if (!message || stage.server !== null || stage.ask.name !== name || stage.ask.subject !== question.subject) continue
+    stage.mine = stage.ask === asked
+    show(stage.mine ? message : behind(message, stage.ahead))
   }
   stage.asking = false
   soon()
@@ -353,24 +316,22 @@ function soon() {
 }
 
 async function finish() {
-  if (!stage.ask || stage.down || stage.asking) return
+  if (!stage.ask?.recipe || stage.key === null || stage.down || stage.asking) return
   lookAround()
   if (stage.measuring) return
   const { key, ask: { subject } } = stage
   const isHere = () => stage.key === key && stage.ask.subject === subject
   stage.measuring = true
-  while (stage.pending.length && !stage.deaf && isHere()) { // accuracy first, then the file
+  while (stage.pending.length && isHere()) { // accuracy first, then the file
     const name = stage.pending[0]
-    const { status, message } = await post({ subject, measured: key, tile: name })
+    const { message } = await post({ subject, measured: key, tile: name })
     if (!isHere()) break
     if (message) show(message)
-    else if (noDoor(status)) stage.drawn = stage.settled = null // Streamlit's own run brings it
-    if (stage.pending[0] === name) break
+    if (stage.pending[0] === name) break // nobody answers here: Streamlit's own run brings it
   }
   stage.measuring = false
   if (!isHere()) return soon()
-  // Not before Streamlit has caught up: another run would bring back a number field's old value.
-  if (stage.drawn !== stage.key && stage.settled !== stage.key && !stage.moved) {
+  if (stage.drawn !== stage.key && stage.settled !== stage.key && stage.server === stage.key) {
     stage.settled = stage.key
     stage.settle?.()
   }
@@ -379,14 +340,13 @@ async function finish() {
 // Whoever goes from stop to stop finds the exact answer here: both neighbours of the slider that has the focus.
 // A jump says nothing about where the next one goes.
 async function lookAround() {
-  const { controls, ...question } = stage.ask, looking = stage.looking = {}
-  const name = Object.keys(controls).find(key => document.activeElement?.closest(`.st-key-${key}`))
-  if (!name || !question.recipe || stage.deaf || Math.abs(stage.way) !== 1) return
-  const { setting, stops } = controls[name], { key, way } = stage
-  const at = stops.indexOf(question.recipe[question.at][1][setting])
+  const { controls, base, version, heard, name, ...question } = stage.ask, looking = stage.looking = {}
+  if (!controls[stage.focus] || !question.recipe || Math.abs(stage.way) !== 1) return
+  const { stops } = controls[stage.focus], { key, way, focus } = stage
+  const at = stops.indexOf(question.recipe[question.at][1][focus])
   for (const next of at < 0 ? [] : [at + way, at - way].filter(place => place in stops)) {
     const recipe = structuredClone(question.recipe)
-    recipe[question.at][1][setting] = stops[next]
+    recipe[question.at][1][focus] = stops[next]
     for (let pause = BUSY; stage.looking === looking && stage.key === key && !stage.asking; pause *= 2) {
       const { status, message } = await answered({ ...question, recipe }, true)
       if (message || status !== 200) break
@@ -395,25 +355,19 @@ async function lookAround() {
   }
 }
 
-for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])
-  if (!stage.watching) document.addEventListener(event, () => { stage.down = down; if (!down) soon() }, true)
-
-if (!stage.watching) {
-  stage.watching = new MutationObserver(list => {
-    for (const { target } of list) if (target.matches("input[type=range]")) slid(target)
-  })
-  stage.watching.observe(document.documentElement, { subtree: true, attributes: true, attributeFilter: ["value"] })
-  document.addEventListener("focusin", () => { stage.way = 1; soon() })
-}
+if (!stage.watching)
+  for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])
+    document.addEventListener(event, () => { stage.down = down; if (!down) soon() }, true)
+stage.watching = true
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   if (data.rest) {
     stage.drawn = data.key
     stage.settle = () => setTriggerValue("settled", stage.key)
-    return heard(data)
+  } else {
+    const halo = getComputedStyle(parentElement.querySelector("span")).getPropertyValue("--st-background-color")
+    document.documentElement.style.setProperty("--halo", halo)
   }
-  const halo = getComputedStyle(parentElement.querySelector("span")).getPropertyValue("--st-background-color")
-  document.documentElement.style.setProperty("--halo", halo)
   heard(data)
 }

@@ -7,12 +7,12 @@ import streamlit as st
 
 from engine.recipe import technique
 from engine.types import Report, SlimscopeError
-from pages.parts import cached, charts, figures, jobs, knobs, session
+from pages.parts import cached, charts, figures, jobs, knobs, panel, session
 
 
 def controls(name: str) -> None:
     """The technique's panel, and whether it is in the recipe."""
-    knobs.panel(name, cached.original(session.subject()))
+    panel.draw(name, cached.original(session.subject()))
     knobs.membership(name)
 
 

@@ -61,6 +61,9 @@ def main() -> None:
     from streamlit.runtime.pages_manager import PagesManager
     from streamlit.testing.v1 import AppTest
 
+    sys.path.insert(0, str(ROOT / "tests"))
+    from driving import report_edits
+
     from engine.net import zoo
     from engine.types import weight_layers
     from pages.parts import live
@@ -89,7 +92,8 @@ def main() -> None:
         if i % 10 == 9:
             for tile in answer["pending"]:
                 live.asked("ann", json.dumps({**question, "measured": answer["key"], "tile": tile}).encode())
-            page.select_slider(key="prune_weights-sparsity").set_value((i // 10 + 1) / 25).run()
+            report_edits(page, "prune_weights", {"sparsity": (i // 10 + 1) / 25})
+            page.run()
             held.append(megabytes())
         assert not page.exception
         assert page.session_state["model"] == model

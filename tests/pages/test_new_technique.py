@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from driving import panels, report_edits
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 from test_docs import blocks, readme
@@ -74,11 +75,11 @@ def test_it_stands_in_the_menu_after_the_pages_that_have_a_file() -> None:
 def test_its_page_shows_controls_histograms_layers_and_tiles_and_follows_its_slider() -> None:
     at = visit("clip_weights", KEY)
     assert at.header[0].value == "Clip weights"
-    assert at.select_slider(key="clip_weights-limit").value == 2.0
+    assert panels(at)["clip_weights"]["settings"]["limit"] == 2.0
     before = html(at)
     assert "Weights of fc1 before and after the step" in before
     assert before.count('class="tile"') >= 5
-    at.select_slider(key="clip_weights-limit").set_value(1.0)
+    report_edits(at, "clip_weights", {"limit": 1.0})
     drawn(at)
     assert at.session_state["recipe"].steps[0].settings["limit"] == 1.0
     rows = run(zoo.load(MODEL), at.session_state["recipe"], None)[1][0].tables["layers"]
@@ -88,7 +89,7 @@ def test_its_page_shows_controls_histograms_layers_and_tiles_and_follows_its_sli
 
 def test_a_link_to_a_page_without_the_step_shows_it_and_adds_it_at_its_stage() -> None:
     at = visit("clip_weights", '[["prune_weights",{"sparsity":0.5}],["quantize",{"bits":4}]]')
-    at.select_slider(key="clip_weights-limit").set_value(2.5)
+    report_edits(at, "clip_weights", {"limit": 2.5})
     drawn(at)
     names = [step.technique for step in at.session_state["recipe"]]
     assert names == ["prune_weights", "clip_weights", "quantize"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from driving import controls, panels, report_edits
 from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
@@ -98,6 +99,15 @@ class Visit:
         getattr(self.at, kind)(key=key).set_value(value)
         return self.run()
 
+    def edit(self, name: str, **settings: Any) -> Visit:
+        """Set controls in a technique's panel, as the browser reports it."""
+        report_edits(self.at, name, settings)
+        return self.run()
+
+    def panel(self, name: str) -> dict[str, Any]:
+        """What the page told the browser of a technique's panel."""
+        return panels(self.at)[name]
+
     def menu(self, number: int) -> Visit:
         """Open the menu of a step in the strip."""
         self.at.session_state[f"step-{number}"] = True
@@ -143,9 +153,15 @@ def assert_has_words_and_help(visit: Visit) -> None:
     assert [c.proto.alt for c in visit.at.get("plotly_chart") if len(c.proto.alt.split()) < 3] == []
     assert re.findall(r"<img(?![^>]*\balt=\"[^\"]+\")[^>]*>", visit.html) == []
     kinds = ("select_slider", "selectbox", "multiselect", "toggle", "button_group")
-    controls = [control for kind in kinds for control in getattr(visit.at, kind)]
-    assert controls
-    assert [control.label for control in controls if not control.proto.help] == []
+    widgets = [widget for kind in kinds for widget in getattr(visit.at, kind)]
+    assert widgets
+    assert [widget.label for widget in widgets if not widget.proto.help] == []
+    assert [
+        one["label"]
+        for told in panels(visit.at).values()
+        for one in controls(told).values()
+        if not one["help"]
+    ] == []
 
 
 def test_the_story_costs_something_to_tell() -> None:
@@ -196,12 +212,11 @@ def test_an_empty_sweep_page_offers_to_start() -> None:
 # ---------------------------------------------------------------- moving a control
 
 MOVES = (
-    ("prune", "select_slider", "prune_weights-sparsity", 0.95, "prune_weights", "sparsity"),
-    ("prune", "number_input", "prune_weights-sparsity-exact", 0.9825, "prune_weights", "sparsity"),
-    ("quantize", "select_slider", "quantize-bits", 3, "quantize", "bits"),
-    ("quantize", "number_input", "quantize-bits-exact", 2, "quantize", "bits"),
-    ("quantize", "button_group", "quantize-granularity", "tensor", "quantize", "granularity"),
-    ("low_rank", "select_slider", "low_rank-energy", 0.8, "low_rank", "energy"),
+    ("prune", "prune_weights", "sparsity", 0.95),
+    ("prune", "prune_weights", "sparsity", 0.9825),
+    ("quantize", "quantize", "bits", 3),
+    ("quantize", "quantize", "granularity", "tensor"),
+    ("low_rank", "low_rank", "energy", 0.8),
 )
 
 
@@ -209,13 +224,13 @@ def settings(recipe: Recipe, name: str) -> Mapping[str, Any]:
     return next(step.settings for step in recipe if step.technique == name)
 
 
-@pytest.mark.parametrize(("page", "kind", "key", "value", "name", "setting"), MOVES)
+@pytest.mark.parametrize(("page", "name", "setting", "value"), MOVES)
 def test_a_moved_control_changes_recipe_link_and_numbers(
-    page: str, kind: str, key: str, value: Any, name: str, setting: str
+    page: str, name: str, setting: str, value: Any
 ) -> None:
     visit = Visit(page, m=SMALL, r=STORY)
     before, link = visit.tiles, visit.link["r"]
-    visit.set(kind, key, value)
+    visit.edit(name, **{setting: value})
     assert settings(visit.recipe, name)[setting] == value
     assert visit.link["r"] != link
     assert visit.tiles != before
@@ -224,21 +239,25 @@ def test_a_moved_control_changes_recipe_link_and_numbers(
 
 
 def test_a_moved_slider_of_the_first_page_a_newcomer_opens() -> None:
-    visit = Visit("prune").set("select_slider", "prune_weights-sparsity", 0.95)
+    visit = Visit("prune").edit("prune_weights", sparsity=0.95)
     assert visit.tiles["sparsity"] == pytest.approx(0.95, abs=0.01)
     assert_shows_the_truth(visit)
 
 
-def test_a_slider_and_its_exact_entry_agree() -> None:
-    visit = Visit("prune", m=SMALL, r=STORY).set("number_input", "prune_weights-sparsity-exact", 0.9825)
-    assert visit.at.select_slider(key="prune_weights-sparsity").value == 0.9825
-    visit.set("select_slider", "prune_weights-sparsity", 0.98)
-    assert visit.at.number_input(key="prune_weights-sparsity-exact").value == 0.98
+def test_an_edit_that_is_not_allowed_is_said_and_taken_back() -> None:
+    visit = Visit("prune", m=SMALL, r=STORY)
+    version = visit.panel("prune_weights")["version"]
+    visit.edit("prune_weights", sparsity=7.0)
+    assert "sparsity is 7.0: allowed is a number from 0 to 0.999" in visit.words
+    assert visit.recipe.key == STORY
+    told = visit.panel("prune_weights")
+    assert (told["settings"]["sparsity"], told["version"]) == (0.8, version + 1)
 
 
 def test_high_sparsities_are_stops_of_the_slider() -> None:
-    options = Visit("prune", m=SMALL, r=STORY).at.select_slider(key="prune_weights-sparsity").options
-    assert {"98 %", "99 %", "99.5 %"} <= set(options)
+    told = controls(Visit("prune", m=SMALL, r=STORY).panel("prune_weights"))["sparsity"]
+    assert told["percent"]
+    assert {0.98, 0.99, 0.995} <= set(told["stops"])
 
 
 @pytest.mark.parametrize(
@@ -256,10 +275,8 @@ def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting
     shown = {other: values[0] for other, values in knob.when if spec.defaults[other] not in values}
     visit = Visit(page, m=model, r=json.dumps([[name, shown]]) if shown else STORY)
     for option in knob.options:  # type: ignore[attr-defined]
-        group = [g for g in visit.at.button_group if g.key == f"{name}-{setting}"]
-        control = group[0] if group else visit.at.selectbox(key=f"{name}-{setting}")
-        control.set_value(option)
-        visit.run()
+        assert option in controls(visit.panel(name))[setting]["options"]
+        visit.edit(name, **{setting: option})
         if name in [step.technique for step in visit.recipe]:
             assert settings(visit.recipe, name)[setting] == option
         assert visit.tiles["accuracy"] > 0
@@ -271,7 +288,8 @@ def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting
 def test_a_preset_sets_everything_at_once(name: str, preset: str) -> None:
     spec = REGISTRY[name]
     model = {"distill": MODEL, "slim": "mlp-500-300", "condense": "resnet-8"}.get(name, SMALL)
-    visit = Visit(spec.page, m=model, r=STORY).click(f"preset-{name}-{preset}")
+    visit = Visit(spec.page, m=model, r=STORY)
+    visit.edit(name, **{**spec.defaults, **visit.panel(name)["presets"][preset]["settings"]})
     assert settings(visit.recipe, name) == {**spec.defaults, **spec.presets[preset]}
     if not spec.trains:
         assert_shows_the_truth(visit, model)
@@ -298,7 +316,7 @@ def test_undo_goes_back_step_by_step_model_included() -> None:
     visit = Visit("prune")
     assert visit.at.button(key="undo").disabled
     first = visit.link
-    second = visit.set("select_slider", "prune_weights-sparsity", 0.95).link
+    second = visit.edit("prune_weights", sparsity=0.95).link
     visit.set("selectbox", "pick", SMALL)
     assert visit.click("undo").link == second
     assert visit.click("undo").link == first
@@ -379,7 +397,7 @@ def test_a_filter_goes_by_hand_and_comes_back_with_undo() -> None:
 def test_what_is_not_trained_yet_can_still_be_set(page: str, model: str, step: str) -> None:
     visit = Visit(page, m=model, r=f'[["{step}",{{}}]]')
     assert "has to be trained" in visit.words
-    visit.set("number_input", f"{step}-epochs-exact", 1)
+    visit.edit(step, epochs=1)
     assert visit.recipe.steps[0].settings["epochs"] == 1
     assert "has to be trained" in visit.words
 
@@ -462,7 +480,7 @@ def test_a_damaged_recipe_is_said_on_every_page() -> None:
 
 def test_what_was_wrong_with_a_link_is_not_said_for_ever() -> None:
     visit = Visit("prune", m=SMALL, r="[[1]]")
-    visit.set("select_slider", "prune_weights-sparsity", 0.95)
+    visit.edit("prune_weights", sparsity=0.95)
     assert "could not be read" not in visit.words
 
 
@@ -781,48 +799,6 @@ def test_the_tiles_of_a_large_net_are_those_of_its_file(large: Path) -> None:
     after = run(store.get_model(visit.link["m"]), recipe, None)[0]
     assert visit.tiles["file size"] == len(packfile.pack(after))
     assert visit.tiles["sparsity"] == count.sparsity(after).value == 0.5
-
-
-def test_a_widget_of_a_run_that_was_cut_off_is_set_again() -> None:
-    """The browser may never have heard of it, and would report its lowest value as a move."""
-
-    def script() -> None:
-        import streamlit as st
-
-        from pages.parts import knobs, session
-
-        st.session_state["drawn"] = set()
-        knobs._show("share", 3)
-        st.select_slider("share", [1, 2, 3, 4], key="share")
-        if not st.session_state.get("cut off"):
-            st.session_state["cut off"] = True
-            st.rerun()
-        session.finish()
-
-    at = AppTest.from_function(script).run()
-    assert (at.select_slider[0].value, at.select_slider[0].proto.set_value) == (3, True)
-    at.run()
-    assert (at.select_slider[0].value, at.select_slider[0].proto.set_value) == (3, False)
-
-
-def test_the_number_beside_a_slider_is_told_again_in_the_run_after_the_move(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The whole page's run drops what the slider's own run has not sent; the slider itself is left alone."""
-    monkeypatch.setattr(session, "LATE", 3600)
-    at = Visit("quantize", r='[["quantize",{"bits":8}]]').at
-    slider, field = (
-        (lambda: at.select_slider("quantize-bits")),
-        (lambda: at.number_input("quantize-bits-exact")),
-    )
-    slider().set_value(6).run()
-    assert (field().value, field().proto.set_value) == (6, True)
-    at.run()
-    assert (field().value, field().proto.set_value) == (6, True)
-    assert (slider().value, slider().proto.set_value) == (6, False)
-    monkeypatch.setattr(session, "LATE", 0)
-    at.run()
-    assert (field().value, field().proto.set_value) == (6, False), "it may be edited now"
 
 
 # technique -> page, net, a short training, and words that only its outcome says
