@@ -328,8 +328,10 @@ def _write() -> None:
     text = brief(recipe()).key
     if len(text) > PLAIN:
         text = "z" + base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
-    written = (model(), text, _spec_of_link())
-    if tuple(st.query_params.get(name) for name in "mrd") != written:
+    state, written = st.session_state, (model(), text, _spec_of_link())
+    before, state["written"] = state.get("written"), written
+    # A request may say a link of before the one that it was told last: what changes is told in any case.
+    if before != written or tuple(st.query_params.get(name) for name in "mrd") != written:
         st.query_params.from_dict({k: v for k, v in zip("mrd", written, strict=True) if v is not None})
 
 

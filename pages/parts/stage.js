@@ -151,13 +151,18 @@ function show(message) {
   ])
 }
 
-// A run of the page that began before the move has drawn old things over the new ones.
-function repaint() {
-  paint([
-    ...Object.keys(stage.marks).filter(plotOf).map(chart => () => draw(chart)),
-    ...Object.keys(stage.html).map(place => () => fill(place)),
-    ...Object.keys(stage.tiles).map(name => () => tile(name)),
-  ])
+// A run of the page that began before the move draws old things: while the server has not heard of the move, what is
+// shown of it is put over them as they come.
+const repaint = () => paint(Object.keys(stage.marks).filter(plotOf).map(chart => () => draw(chart)))
+
+function restore(list) {
+  if (stage.server !== null || !stage.ask?.recipe) return
+  for (const { addedNodes } of list)
+    for (const node of addedNodes)
+      for (const found of node.querySelectorAll ? [node, ...node.querySelectorAll("[data-live], [data-tile]")] : []) {
+        if (found.dataset?.live in stage.html) fill(found.dataset.live)
+        if (found.dataset?.tile) tile(found.dataset.tile)
+      }
 }
 
 // ---------------------------------------------------------------- what the browser knows by itself
@@ -220,7 +225,10 @@ function learn(ask) {
 }
 
 function heard(message) {
-  if (!message.ask) return show(message)
+  if (!message.ask) { // the last word of a run of the page; it may be here before what it is about
+    stage.late = message
+    return message.key === stage.key ? show(message) : repaint()
+  }
   const { ask } = message, known = stage.ask
   if (known?.name === ask.name && known.base === ask.base && (known.version > ask.version || known.heard > ask.heard)) return
   learn(ask)
@@ -235,6 +243,7 @@ function heard(message) {
   stage.server = message.key
   if (message.drawn) stage.drawn = message.key
   if (message.drawn || message.key !== stage.key || !stage.mine) show(message)
+  if (stage.late?.key === stage.key) show(stage.late)
   stage.mine = false
   soon()
 }
@@ -355,9 +364,11 @@ async function lookAround() {
   }
 }
 
-if (!stage.watching)
+if (!stage.watching) {
+  new MutationObserver(restore).observe(document.documentElement, { subtree: true, childList: true })
   for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])
     document.addEventListener(event, () => { stage.down = down; if (!down) soon() }, true)
+}
 stage.watching = true
 
 export default function (component) {
