@@ -68,11 +68,6 @@ class GridAnswer:
         share = self.counts[self.counts > 0] / self.counts.sum()
         return float(-(share * np.log2(share)).sum()) + 0.0
 
-    @property
-    def coded_bits(self) -> float:
-        """Modelled bits of all codes: entropy times weights; no table of counts, scale or header."""
-        return self.entropy * int(self.counts.sum())
-
 
 def cuts_between(levels: Wide) -> Floats:
     """Where rising levels (k,) part, (k - 1,) float32: from there on a value is nearer to the next."""
