@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.tensor.index import Counts, Floats, GridAnswer, Index, Parts, Side, TensorIndex, Wide, ends_of
+from engine.tensor.index import Counts, Floats, GridAnswer, Index, Parts, Side, Wide, ends_of
+from engine.tensor.sorted_index import SortedIndex
 
 EXACT = 1 << 24  # up to 16,777,216 weights the sorted index is kept: 75 MB
 BINS = 1 << 16
@@ -29,18 +30,18 @@ def index_of(tensors: Tensor | Sequence[Tensor], exact: int = EXACT) -> Index:
     """One index of a tensor, or of all of some together: sorted up to `exact` weights, a histogram above."""
     several = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if sum(t.numel() for t in several) > exact:
-        return CoarseIndex(several)
-    return TensorIndex.over(several) if len(several) > 1 else TensorIndex(several[0])
+        return HistogramIndex(several)
+    return SortedIndex.over(several) if len(several) > 1 else SortedIndex(several[0])
 
 
-class CoarseIndex(Index):
+class HistogramIndex(Index):
     """65,536 bins of one or several tensors, of which those that hold values are kept; at most 3 MB.
 
     Extremes, zeros, the number of weights and their sum of squares are exact. Within a bin an answer
     is interpolated, and `within`, `sse_within` and `counts_within` bound what that may cost.
     Raises SlimscopeError for values that are not finite, and where there are none.
 
-    >>> index = CoarseIndex([torch.tensor([3.0, -1.0, 2.0, 0.0])])
+    >>> index = HistogramIndex([torch.tensor([3.0, -1.0, 2.0, 0.0])])
     >>> index.count_removed(1.5), index.within(1.5)
     (2, (0, 0.0))
     """
@@ -227,7 +228,7 @@ class CoarseIndex(Index):
 # ---------------------------------------------------------------- how the bins are filled
 
 
-class RefinedIndex(CoarseIndex):
+class RefinedIndex(HistogramIndex):
     """A coarse index that goes over its tensors once more for a threshold, which is then exact.
 
     >>> round(RefinedIndex([torch.tensor([1.0, -1.001, 1.002, 4.0])]).threshold_for(0.5), 6)

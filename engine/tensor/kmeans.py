@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.tensor.index import Counts, Index, Parts, TensorIndex, Wide, cuts_between
+from engine.tensor.index import Counts, Index, Parts, Wide, cuts_between
+from engine.tensor.sorted_index import SortedIndex
 from engine.types import SlimscopeError
 
 MOST = 256  # entries of a table
@@ -58,7 +59,7 @@ def kmeans(values: Tensor | Index, k: int, start: str = "best") -> Clusters:
         raise SlimscopeError(f"k is {k}: allowed is 1 to {MOST} shared values")
     if start not in STARTS:
         raise SlimscopeError(f"start is {start!r}: allowed are {', '.join(STARTS)}")
-    index = TensorIndex(values) if isinstance(values, Tensor) else values
+    index = SortedIndex(values) if isinstance(values, Tensor) else values
     begin = _linear(index, k) if start == "linear" else _start(index.cells(CELLS * max(k, LEAST)), k)
     table = torch.from_numpy(np.unique(_lloyd(index, *begin).astype(np.float32)))
     table = table[torch.from_numpy(index.on_table(table).counts > 0)]

@@ -85,6 +85,11 @@ def median(name: str, values: Tensor, unit: str, how: str) -> Figure:
 
 
 def compare(before: Tensor, now: Tensor, how: str) -> Comparison:
-    """Times in ms of the same rounds (repeats,); the ratio is taken inside each round."""
+    """Times in ms of the same rounds (repeats,); the ratio is taken inside each round.
+
+    >>> slow = torch.tensor([2.0, 4.0, 8.0]).double()
+    >>> compare(slow, slow / 2, "by hand").ratio.value
+    2.0
+    """
     ratio = median("speed-up", before / now, "times", f"time before / time now, in each round; {how}")
     return Comparison(median("latency", before, "ms", how), median("latency", now, "ms", how), ratio)

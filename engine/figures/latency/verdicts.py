@@ -111,5 +111,9 @@ def why_csr(compared: Comparison, layer: str, zeros: float, threshold: Figure | 
 
 
 def share(value: float) -> str:
-    """A share as per cent, three digits."""
+    """A share as per cent, three digits.
+
+    >>> share(0.19846)
+    '19.8 %'
+    """
     return f"{100 * value:.3g} %"
