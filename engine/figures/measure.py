@@ -142,6 +142,16 @@ def before_and_after(before: Tensor, after: Tensor, labels: Tensor) -> tuple[Fig
     )
 
 
+def rank_correlation(name: str, value: float, n: int, how: str) -> Figure:
+    """With the interval of Fisher's z for ranks: standard error sqrt(1.06 / (n - 3)) (Fieller 1957)."""
+    spread = None
+    if n > 3:
+        half = 1.96 * math.sqrt(1.06 / (n - 3))
+        z = math.atanh(max(min(value, 1 - 1e-12), 1e-12 - 1))
+        spread = (math.tanh(z - half), math.tanh(z + half))
+    return Figure(name, value, "1", Basis.MEASURED, how, spread)
+
+
 def kl(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Figure:
     """KL(teacher || student) of the softened answers, in nat: logits (classes,) or (n, classes).
 

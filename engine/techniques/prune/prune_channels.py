@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated
 
 import pandas as pd
 import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch import Tensor, fx
 
 from engine.data.sets import Data, Samples
 from engine.figures import count
 from engine.memory import remembered
 from engine.net import channels, kinds, zoo
 from engine.net.channels import Group
-from engine.net.surgery import get_layer
+from engine.net.walk import Goal, Products, Tracer, Walk, drawn_places, gathered, rows_at
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, PerLayer, SettingError, Slider, Toggle
 from engine.recipe.technique import technique
@@ -161,7 +160,7 @@ def prune_channels(
     found: list[_Found] = []
     for label, stay in stays.items():
         reader = readers[label]
-        products = _products(walk, label, start.goals[label], start.fitted)
+        products = gathered(walk, label, start.goals[label], start.fitted)
         found.append(_prune(reader, bundle.params[reader.weight].decode().flatten(1), products, stay))
         weight = found[-1].refitted if refit else found[-1].masked
         walk.set_weight(label, weight[made.get(reader.weight, slice(None))][:, reader.columns(stay)])
@@ -235,120 +234,17 @@ def _check_own(per_layer: Mapping[str, float], known: Iterable[str]) -> None:
 # ---------------------------------------------------------------- running the net from reader to reader
 
 
-class _Tracer(fx.Tracer):
-    """Lets nets of other threads run as ever: while one traces, every module's call passes through it."""
-
-    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not any(isinstance(value, fx.Proxy) for value in (*args, *kwargs.values())):
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-
-class _Walk:
-    """Batches of images on their way through a net; each has come as far as the layer asked for last.
-
-    Only what is needed from there on is kept. A layer's weights may be changed while it is not passed.
-    """
-
-    def __init__(
-        self, net: nn.Module, graph: fx.Graph, batches: Sequence[Mapping[fx.Node, Tensor]], at: int = 0
-    ) -> None:
-        self.net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.steps = fx.Interpreter(self.net, graph=graph)
-        self.nodes = list(graph.nodes)
-        self.batches = [dict(batch) for batch in batches]
-        self.at = at
-
-    def layer(self, label: str) -> nn.Conv2d | nn.Linear:
-        """The layer itself."""
-        return cast(nn.Conv2d | nn.Linear, get_layer(self.net, label))
-
-    @torch.no_grad()
-    def inputs(self, label: str) -> Iterator[Tensor]:
-        """What enters the layer, batch by batch."""
-        node = self._node(label)
-        place, rounds = self.nodes.index(node), getattr(self.layer(label), "input_quantizer", None)
-        for values in self.batches:
-            self.steps.env = values
-            for passed in self.nodes[self.at : place]:
-                values[passed] = self.steps.run_node(passed)
-                for dead in self.steps.user_to_last_uses.get(passed, ()):
-                    values.pop(dead, None)
-            entering = values[node.all_input_nodes[0]]
-            yield entering if rounds is None else rounds(entering)
-        self.at = place
-
-    def _node(self, label: str) -> fx.Node:
-        return cast(fx.Node, next(n for n in self.nodes if n.op == "call_module" and n.target == label))
-
-    def narrow(self, label: str, places: Tensor) -> None:
-        """Leave only these places of what is about to enter the layer: numbers along the channels."""
-        (entering,) = self._node(label).all_input_nodes
-        for values in self.batches:
-            values[entering] = values[entering].index_select(1, places)
-
-    def set_weight(self, label: str, weight: Tensor) -> None:
-        """Give a layer other weights: (outputs, inputs * kernel)."""
-        with torch.no_grad():
-            own = self.layer(label).weight
-            own.copy_(weight.reshape(own.shape))
-
-
 def _narrow_walk(
     bundle: Bundle, start: _Start, readers: Mapping[str, _Reader], stays: Mapping[str, Sequence[int]]
-) -> _Walk:
+) -> Walk:
     """A walk through the net without what will go: which channels stay is known ahead, weights are not."""
     narrow = channels.keep(bundle, {readers[label].group.name: stay for label, stay in stays.items()})
-    walk = _Walk(zoo.fork(narrow), start.graph, start.batches, start.at)
+    walk = Walk(zoo.fork(narrow), start.graph, start.batches, start.at)
     first = next(iter(readers), "")
     if first in stays:  # the batches were brought there with all channels
         part = readers[first].group.reads[0]
         walk.narrow(first, torch.tensor([i for channel in stays[first] for i in part.places(channel)]))
     return walk
-
-
-def _rows(layer: nn.Module, inputs: Tensor, places: Tensor) -> Tensor:
-    """The inputs of each output at the given places, row by row: (images * places, inputs * kernel).
-
-    `places` (images, places) are numbers of positions in the layer's output; a linear layer has one.
-    """
-    if not isinstance(layer, nn.Conv2d):
-        return inputs
-    ph, pw = cast(tuple[int, int], layer.padding)
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
-    padded = F.pad(inputs, (pw, pw, ph, ph))
-    windows = padded.unfold(2, (kh - 1) * dh + 1, sh).unfold(3, (kw - 1) * dw + 1, sw)[..., ::dh, ::dw]
-    image = torch.arange(len(inputs)).unsqueeze(1)
-    width = windows.shape[3]
-    return windows[image, :, places // width, places % width].flatten(2).flatten(0, 1)
-
-
-def _places(layer: nn.Module, inputs: Tensor, points: int, chance: torch.Generator) -> Tensor:
-    """As many different positions of each image's output, by chance: (images, points or all)."""
-    positions = 1
-    if isinstance(layer, nn.Conv2d):
-        with torch.no_grad():
-            positions = math.prod(layer(inputs[:1]).shape[2:])
-    drawn = torch.rand(len(inputs), positions, generator=chance)
-    return drawn.topk(min(points, positions)).indices
-
-
-class _Goal(NamedTuple):
-    """What a layer gave one batch at some places, without its bias: (images * places, outputs)."""
-
-    places: Tensor
-    outputs: Tensor
-
-
-class _Products(NamedTuple):
-    """What a layer reads and should give: means over the points it is fitted on, and rows to check."""
-
-    gram: Tensor  # (columns, columns), float64
-    cross: Tensor  # (columns, outputs)
-    energy: float
-    points: int
-    inputs: Tensor  # (points of other images, columns), float32
-    outputs: Tensor  # (points of other images, outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,7 +254,7 @@ class _Start:
     graph: fx.Graph
     at: int
     batches: list[dict[fx.Node, Tensor]]
-    goals: Mapping[str, list[_Goal]]
+    goals: Mapping[str, list[Goal]]
     fitted: int  # batches to fit on; the others check
     images: int  # that are fitted on
     ranks: Mapping[str, _Rank]
@@ -388,48 +284,27 @@ def _begin(asked: _Asked) -> _Start:
     points = math.ceil(asked.samples / images)
     starts = [*range(0, images, BATCH), *range(images, len(chosen), BATCH)]
     net = zoo.fork(bundle)
-    graph = _Tracer().trace(net)
-    goals: dict[str, list[_Goal]] = {label: [] for label in labels}
+    graph = Tracer().trace(net)
+    goals: dict[str, list[Goal]] = {label: [] for label in labels}
     batches, at = [], 0
     for begin, end in zip(starts, [*starts[1:], len(chosen)], strict=True):
-        walk = _Walk(net, graph, [{next(iter(graph.nodes)): chosen.inputs(slice(begin, end))}], 1)
+        walk = Walk(net, graph, [{next(iter(graph.nodes)): chosen.inputs(slice(begin, end))}], 1)
         for label in labels:
             layer, (inputs,) = walk.layer(label), walk.inputs(label)
-            places = _places(layer, inputs, min(points, POINTS), chance)
-            outputs = _rows(layer, inputs, places) @ layer.weight.detach().flatten(1).T
-            goals[label].append(_Goal(places, outputs))
+            places = drawn_places(layer, inputs, min(points, POINTS), chance)
+            outputs = rows_at(layer, inputs, places) @ layer.weight.detach().flatten(1).T
+            goals[label].append(Goal(places, outputs))
             if label == labels[0]:
                 batches.append(dict(walk.batches[0]))
                 at = walk.at
     fitted = math.ceil(images / BATCH)
-    walk = _Walk(net, graph, batches, at)
+    walk = Walk(net, graph, batches, at)
     ranks = {}
     for reader in readers:
-        products = _products(walk, reader.label, goals[reader.label], fitted)
+        products = gathered(walk, reader.label, goals[reader.label], fitted)
         weight = bundle.params[reader.weight].decode().flatten(1)
         ranks[reader.label] = _rank(reader, weight, products, asked.by, chance)
     return _Start(graph, at, batches, goals, fitted, images, ranks)
-
-
-def _products(walk: _Walk, label: str, goals: Sequence[_Goal], fitted: int) -> _Products:
-    """Bring the batches to a layer, and sum up what enters it there, in float64."""
-    layer = walk.layer(label)
-    width = layer.weight[0].numel()
-    gram, cross = (torch.zeros(width, n, dtype=torch.float64) for n in (width, goals[0].outputs.shape[1]))
-    energy, points, checked = 0.0, 0, []
-    for number, (inputs, goal) in enumerate(zip(walk.inputs(label), goals, strict=True)):
-        rows = _rows(layer, inputs, goal.places)
-        if number >= fitted:
-            checked.append(rows)
-            continue
-        x, y = rows.double(), goal.outputs.double()
-        gram.addmm_(x.T, x)
-        cross.addmm_(x.T, y)
-        energy, points = energy + float(y.square().sum()), points + len(x)
-    outputs = torch.cat([goal.outputs for goal in goals[fitted:]])
-    gram /= points
-    cross /= points
-    return _Products(gram, cross, energy / points, points, torch.cat(checked), outputs)
 
 
 # ---------------------------------------------------------------- one layer
@@ -467,7 +342,7 @@ class _Found:
         return self.reader.width * len(self.kept)
 
 
-def _rank(reader: _Reader, weight: Tensor, products: _Products, by: str, chance: torch.Generator) -> _Rank:
+def _rank(reader: _Reader, weight: Tensor, products: Products, by: str, chance: torch.Generator) -> _Rank:
     total = reader.group.channels
     supports, lambdas = _supports(weight, products, total, by, chance)
     rows = []
@@ -475,11 +350,11 @@ def _rank(reader: _Reader, weight: Tensor, products: _Products, by: str, chance:
     for size in sorted(sizes):
         masked = _spread(weight[:, reader.columns(supports[size])], reader, supports[size], weight)
         refitted = lars.refit(products.gram, products.cross, weight, supports[size], total)
-        rows.append((reader.label, size, lambdas[size], _error(products, masked), _error(products, refitted)))
+        rows.append((reader.label, size, lambdas[size], products.error(masked), products.error(refitted)))
     return _Rank(supports, tuple(rows))
 
 
-def _prune(reader: _Reader, weight: Tensor, products: _Products, stay: Sequence[int]) -> _Found:
+def _prune(reader: _Reader, weight: Tensor, products: Products, stay: Sequence[int]) -> _Found:
     """`products` are those of the columns that stay."""
     own = weight[:, reader.columns(stay)]
     fitted = lars.refit(products.gram, products.cross, own, range(len(stay)), len(stay))
@@ -490,8 +365,8 @@ def _prune(reader: _Reader, weight: Tensor, products: _Products, stay: Sequence[
         _spread(fitted, reader, stay, weight),
         products.points,
         len(products.outputs),
-        _error(products, own),
-        _error(products, fitted),
+        products.error(own),
+        products.error(fitted),
         lars.relative_error(products.gram, products.cross, products.energy, fitted),
     )
 
@@ -503,15 +378,8 @@ def _spread(own: Tensor, reader: _Reader, stay: Sequence[int], like: Tensor) -> 
     return whole
 
 
-def _error(products: _Products, weight: Tensor) -> float:
-    """How far the outputs are from the goal at points that were not fitted, over the goal's norm."""
-    norm = float(products.outputs.norm())
-    gap = products.outputs - products.inputs @ weight.float().T
-    return float(gap.norm()) / norm if norm > 0 else 0.0
-
-
 def _supports(
-    weight: Tensor, products: _Products, total: int, by: str, chance: torch.Generator
+    weight: Tensor, products: Products, total: int, by: str, chance: torch.Generator
 ) -> tuple[Sequence[Sequence[int]], Sequence[float]]:
     """For each number of channels which ones stay, and the lambda at which they do (NaN without LASSO)."""
     if by == "lasso":

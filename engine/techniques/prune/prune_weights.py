@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import Annotated
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.data.sets import Data
 from engine.figures import reports
-from engine.net import curvature, sources, zoo
+from engine.net import curvature
+from engine.net.taps import normal_scales
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, PerLayer, Slider
 from engine.recipe.technique import Ranked, technique
@@ -259,7 +260,7 @@ def _scores(
             place = {label: 1000 * seed + i for i, label in enumerate(names)}
             return {label: scores.chance(w, place[label]) for label, w in values.items()}
         case "batch-norm":
-            scales = _normal_scales(bundle)
+            scales = normal_scales(bundle)
             return {label: scores.normal_scale(w, scales[label]) for label, w in values.items()}
         case "taylor" | "obd":
             if data is None or not bundle.arch.runs:
@@ -278,33 +279,6 @@ DERIVED: Mapping[str, tuple[Callable[..., Mapping[str, Tensor]], Callable[[Tenso
 }
 
 
-def _normal_scales(bundle: Bundle) -> dict[str, Tensor]:
-    """Layer -> scale of the batch-norm that its output goes into, (outputs,); followed without numbers."""
-    if not bundle.arch.runs:
-        raise SlimscopeError("score 'batch-norm' must know what is behind a layer: it needs an architecture")
-    net = zoo.skeleton(bundle.arch).eval()
-    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
-    found: dict[str, Tensor] = {}
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda module, args, output: made.update({id(output): (name, output)})
-
-    def meet(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if id(args[0]) in made:
-                found[made[id(args[0])][0]] = bundle.params[f"{name}.weight"].decode()
-
-        return hook
-
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(note(name))
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.register_forward_pre_hook(meet(name))
-    net(sources.inputs(bundle.arch).to("meta"))
-    return found
-
-
 def _unfit(bundle: Bundle, values: Mapping[str, Tensor], score: str, shape: str, m: int) -> dict[str, str]:
     """Layers that the score or the shape does not fit, and why."""
     found: dict[str, str] = {}
@@ -314,7 +288,7 @@ def _unfit(bundle: Bundle, values: Mapping[str, Tensor], score: str, shape: str,
     if shape == "kernel":
         found |= {label: "it has no kernels" for label, w in values.items() if w.dim() < 3}
     if score == "batch-norm":
-        scales = _normal_scales(bundle)
+        scales = normal_scales(bundle)
         found |= {label: "no batch-norm is behind it" for label in values if label not in scales}
     return found
 

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.data.sets import Data
-from engine.net import zoo
-from engine.net.surgery import get_layer
+from engine.net.taps import CALIBRATION, SKETCH, inputs_seen
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, PerLayer, Slider
 from engine.recipe.technique import technique
@@ -22,8 +21,6 @@ from engine.tensor.affine import code_range
 from engine.tensor.formats import Dense, Grid
 from engine.types import Arch, Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
-CALIBRATION = 256  # images of the training split that static activation ranges are read from
-SKETCH = 2**17  # values of a layer's input that percentile and MSE ranges look at
 BITS = Slider(
     low=1,
     high=16,
@@ -202,7 +199,7 @@ def quantize(
     if activations != "none":
         dynamic = activations == "dynamic"
         plan = _Plan(activation_bits, symmetric, dynamic, "minmax" if dynamic else range, percentile)
-        seen = _inputs_seen(after, _with_net(bundle, data), _modules(names), plan.range)
+        seen = inputs_seen(after, _with_net(bundle, data), _modules(names), plan.range)
         after, tables["activations"] = _quantize_inputs(after, seen, plan)
         notes += _activation_notes(tables["activations"], plan, names)
     return after, Report(_figures(layers), tables, notes)
@@ -291,36 +288,6 @@ def _with_net(bundle: Bundle, data: Data | None) -> Data:
 def _modules(names: Mapping[str, str]) -> list[str]:
     """Module names, each once: the four matrices of an LSTM share one input."""
     return list(dict.fromkeys(name.rpartition(".")[0] for name in names.values()))
-
-
-def _inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Tensor]:
-    """What enters each module for the calibration images: a flat, even sketch of it."""
-    for verb, own in bundle.arch.edits:
-        if verb == "quantize_input" and own["layer"] in modules:
-            raise SlimscopeError(
-                f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
-            )
-    net, seen = zoo.fork(bundle).eval(), {}
-
-    def tap(name: str) -> Any:
-        def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            seen[name] = _sketch(args[0].flatten(), range)
-
-        return look
-
-    for name in modules:
-        get_layer(net, name).register_forward_pre_hook(tap(name))
-    with torch.no_grad():
-        net(data.train.stratified(CALIBRATION).inputs())
-    return {name: seen[name] for name in modules}
-
-
-def _sketch(values: Tensor, range: str) -> Tensor:
-    """About `SKETCH` of the values, an odd stride apart; for a min-max range the extremes join them."""
-    if len(values) <= SKETCH:
-        return values
-    sketch = values[:: -(-len(values) // SKETCH) | 1]
-    return torch.cat([sketch, *(t.view(1) for t in values.aminmax())]) if range == "minmax" else sketch
 
 
 def _quantize_inputs(bundle: Bundle, seen: Mapping[str, Tensor], plan: _Plan) -> tuple[Bundle, pd.DataFrame]:
