@@ -9,7 +9,7 @@ from engine.data import user
 from engine.data.sets import Data
 from engine.file import intake
 from engine.net import sources, zoo
-from engine.recipe import technique
+from engine.recipe import migrate
 from engine.types import Bundle, Recipe, SlimscopeError
 
 CODE = "package.module:factory or folder/file.py:factory"
@@ -71,7 +71,7 @@ def add_recipe(command: ArgumentParser) -> None:
 def recipe_of(given: Namespace) -> Recipe:
     """The recipe that a command was given, complete."""
     text = given.recipe if given.recipe is not None else given.recipe_file.read_text()
-    return technique.complete(Recipe.from_key(text))
+    return migrate.read(text)
 
 
 # ---------------------------------------------------------------- how inputs were scaled

@@ -54,7 +54,11 @@ def without(bundle: Bundle, kept: Mapping[str, Tensor]) -> Bundle:
 
 
 def picked(weights: Mapping[str, Tensor], many: int, seed: int) -> list[tuple[str, int]]:
-    """At most so many (layer, place in its flat weight), by chance among all weights that are not zero."""
+    """At most so many (layer, place in its flat weight), by chance among all weights that are not zero.
+
+    >>> sorted(picked({"fc": torch.tensor([3.0, 0.0, 2.0])}, 5, 0))
+    [('fc', 0), ('fc', 2)]
+    """
     ends = torch.tensor([w.numel() for w in weights.values()]).cumsum(0)
     alive = torch.cat([w.flatten() != 0 for w in weights.values()]).nonzero().flatten()
     order = torch.randperm(len(alive), generator=torch.Generator().manual_seed(seed))[:many]
