@@ -149,11 +149,7 @@ def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dy
 
 
 def narrow(
-    net: nn.Module,
-    *,
-    outputs: Mapping[str, int],
-    inputs: Mapping[str, int],
-    pads: Mapping[str, list[int]],
+    net: nn.Module, *, outputs: Mapping[str, int], inputs: Mapping[str, int], pads: Mapping[str, list[int]]
 ) -> None:
     """Give the named layers fewer outputs (batch-norm: channels) and inputs; names stay.
 

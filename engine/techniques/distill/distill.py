@@ -71,10 +71,7 @@ def distill(
             help="0 learns from the labels alone, 1 from the teacher alone.",
         ),
     ] = 0.7,
-    epochs: Annotated[
-        int,
-        settings.epochs("How often the student sees the chosen training images."),
-    ] = 10,
+    epochs: Annotated[int, settings.epochs("How often the student sees the chosen training images.")] = 10,
     learning_rate: Annotated[
         float,
         settings.learning_rate("How far Adam moves the weights at most; it warms up, then falls to zero."),
@@ -92,8 +89,7 @@ def distill(
         ),
     ] = 10_000,
     seed: Annotated[
-        int,
-        settings.seed("Fixes the student's first weights, the chosen images and their order."),
+        int, settings.seed("Fixes the student's first weights, the chosen images and their order.")
     ] = 0,
     control: Annotated[
         bool,
@@ -161,10 +157,7 @@ def compared(
     expert, labels = measure.logits(teacher, samples), samples.labels
     answers = {run: measure.logits(zoo.build(student), samples) for run, student in students.items()}
     own = answers["distilled"]
-    figures = [
-        *measure.before_and_after(expert.argmax(1), own.argmax(1), labels),
-        measure.kl(expert, own),
-    ]
+    figures = [*measure.before_and_after(expert.argmax(1), own.argmax(1), labels), measure.kl(expert, own)]
     if "plain" in answers:
         plain = answers["plain"]
         figures += [

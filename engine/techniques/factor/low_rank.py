@@ -135,10 +135,7 @@ def low_rank(
             help="Layers with a rank of their own, however the others choose theirs.",
         ),
     ] = NO_OVERRIDE,
-    leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that are not touched."),
-    ] = (),
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:
     """Split each layer in two by its truncated singular value decomposition.
 

@@ -88,8 +88,7 @@ def condense(
         Sequence[str], settings.leave_out("Convolutions that go on reading all their channels.")
     ] = (),
     seed: Annotated[
-        int,
-        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
+        int, settings.seed("Fixes the order of the training images, so that a run can be repeated exactly.")
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:

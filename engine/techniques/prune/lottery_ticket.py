@@ -57,11 +57,7 @@ RUNS = ("ticket", "re-init", "random mask")  # what a row of the live series has
         "layers": ("layer", "weights", "kept", "removed", "sparsity"),
     },
     series=RUNS,
-    presets={
-        "gentle": {"rounds": 3},
-        "balanced": {"rounds": 7},
-        "extreme": {"rounds": 12},
-    },
+    presets={"gentle": {"rounds": 3}, "balanced": {"rounds": 7}, "extreme": {"rounds": 12}},
 )
 def lottery_ticket(
     bundle: Bundle,
@@ -113,12 +109,10 @@ def lottery_ticket(
         ),
     ] = 0,
     epochs: Annotated[
-        int,
-        settings.epochs("How often each run sees all training images, in batches of 60.", high=60),
+        int, settings.epochs("How often each run sees all training images, in batches of 60.", high=60)
     ] = 6,
     learning_rate: Annotated[
-        float,
-        settings.learning_rate("How far Adam moves the weights at the most; it stays the same."),
+        float, settings.learning_rate("How far Adam moves the weights at the most; it stays the same.")
     ] = 1.2e-3,
     re_init: Annotated[
         bool,
@@ -135,8 +129,7 @@ def lottery_ticket(
         ),
     ] = False,
     seed: Annotated[
-        int,
-        settings.seed("Fixes the drawn weights, the random masks and the order of the training images."),
+        int, settings.seed("Fixes the drawn weights, the random masks and the order of the training images.")
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:

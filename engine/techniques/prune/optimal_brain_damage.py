@@ -23,16 +23,7 @@ MOST, LEAST = 200, 24  # single weights that are taken out by turns
 EFFORT = 6e10  # units of work (`kinds.work`) that may go into them
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)  # of the weights, removed together
 ONE, SALIENCY, MAGNITUDE = "one weight", "lowest saliency", "smallest magnitude"
-LAYER_COLUMNS = (
-    "layer",
-    "weights",
-    "kept",
-    "removed",
-    "sparsity",
-    "threshold",
-    "energy_kept",
-    "predicted",
-)
+LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept", "predicted")
 SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slope", "measured")
 
 
@@ -44,15 +35,8 @@ SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slop
     stage=500,
     runs="seconds",
     locality="model",
-    tables={
-        "layers": LAYER_COLUMNS,
-        "predicted": (*SINGLE_COLUMNS, "both"),
-    },
-    presets={
-        "gentle": {"sparsity": 0.3},
-        "balanced": {"sparsity": 0.6},
-        "extreme": {"sparsity": 0.9},
-    },
+    tables={"layers": LAYER_COLUMNS, "predicted": (*SINGLE_COLUMNS, "both")},
+    presets={"gentle": {"sparsity": 0.3}, "balanced": {"sparsity": 0.6}, "extreme": {"sparsity": 0.9}},
     needs_net=True,
 )
 def optimal_brain_damage(
@@ -60,8 +44,7 @@ def optimal_brain_damage(
     data: Data,
     *,
     sparsity: Annotated[
-        float,
-        settings.sparsity("How many of the weights become zero, those of lowest saliency first."),
+        float, settings.sparsity("How many of the weights become zero, those of lowest saliency first.")
     ] = 0.6,
     allocation: Annotated[
         str,
@@ -76,12 +59,10 @@ def optimal_brain_damage(
         ),
     ] = "global",
     samples: Annotated[
-        int,
-        settings.samples("On how many training samples curvature and loss are taken."),
+        int, settings.samples("On how many training samples curvature and loss are taken.")
     ] = 200,
     seed: Annotated[
-        int,
-        settings.seed("Fixes the training samples, and the single weights that are taken out by turns."),
+        int, settings.seed("Fixes the training samples, and the single weights that are taken out by turns.")
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Removes the weights of lowest saliency h w^2 / 2, the rise of the loss that curvature predicts.

@@ -66,15 +66,8 @@ PATH_COLUMNS = ("layer", "kept", "lambda", "error_masked", "error_refit")
     stage=300,
     runs="seconds",
     locality="model",
-    tables={
-        "layers": LAYER_COLUMNS,
-        "path": PATH_COLUMNS,
-    },
-    presets={
-        "gentle": {"removed": 0.2},
-        "balanced": {"removed": 0.5},
-        "extreme": {"removed": 0.75},
-    },
+    tables={"layers": LAYER_COLUMNS, "path": PATH_COLUMNS},
+    presets={"gentle": {"removed": 0.2}, "balanced": {"removed": 0.5}, "extreme": {"removed": 0.75}},
     needs_net=True,
 )
 def prune_channels(
@@ -123,12 +116,10 @@ def prune_channels(
         ),
     ] = NO_OVERRIDE,
     leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that go on reading all their channels."),
+        Sequence[str], settings.leave_out("Layers that go on reading all their channels.")
     ] = (),
     seed: Annotated[
-        int,
-        settings.seed("Fixes the places of the images, and which channels chance picks."),
+        int, settings.seed("Fixes the places of the images, and which channels chance picks.")
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Keeps, layer by layer, the inputs that remake its outputs best, and fits its weights to them anew.
@@ -432,12 +423,7 @@ def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFr
 
 
 def _figures(
-    before: Bundle,
-    after: Bundle,
-    layers: pd.DataFrame,
-    found: Sequence[_Found],
-    refit: bool,
-    images: int,
+    before: Bundle, after: Bundle, layers: pd.DataFrame, found: Sequence[_Found], refit: bool, images: int
 ) -> tuple[Figure, ...]:
     work = "weights x positions where they are used, batch 1"
     figures = [

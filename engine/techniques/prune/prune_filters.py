@@ -42,10 +42,7 @@ FILTER_COLUMNS = ("layer", "filter", "score", "kept")
     stage=330,
     runs="instant",
     locality="model",
-    tables={
-        "layers": channels.LAYER_COLUMNS,
-        "filters": FILTER_COLUMNS,
-    },
+    tables={"layers": channels.LAYER_COLUMNS, "filters": FILTER_COLUMNS},
     presets={
         "gentle": {"removed": 0.1},
         "balanced": {"removed": 0.3},
@@ -110,8 +107,7 @@ def prune_filters(
         settings.leave_out("Layers that keep all their filters; what they read of others may still go."),
     ] = (),
     seed: Annotated[
-        int,
-        settings.seed("Fixes which filters chance picks.", when=(("score", ("random",)),)),
+        int, settings.seed("Fixes which filters chance picks.", when=(("score", ("random",)),))
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Removes the smallest filters and units for good: the net that is left is narrower.

@@ -111,13 +111,9 @@ def prune_iteratively(
         ),
     ] = 0.01,
     weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
-    leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that are trained, but not pruned."),
-    ] = (),
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are trained, but not pruned.")] = (),
     seed: Annotated[
-        int,
-        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
+        int, settings.seed("Fixes the order of the training images, so that a run can be repeated exactly.")
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:

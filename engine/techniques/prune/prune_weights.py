@@ -37,14 +37,8 @@ COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "ener
     runs="instant",
     locality="ranked",
     ranked=Ranked(ranking.as_threshold, ranking.removals),
-    tables={
-        "layers": (*COLUMNS, "within"),
-    },
-    presets={
-        "gentle": {"sparsity": 0.5},
-        "balanced": {"sparsity": 0.9},
-        "extreme": {"sparsity": 0.98},
-    },
+    tables={"layers": (*COLUMNS, "within")},
+    presets={"gentle": {"sparsity": 0.5}, "balanced": {"sparsity": 0.9}, "extreme": {"sparsity": 0.98}},
 )
 def prune_weights(
     bundle: Bundle,
@@ -196,10 +190,7 @@ def prune_weights(
             when=BY_SHARE,
         ),
     ] = NO_OVERRIDE,
-    leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that are not touched."),
-    ] = (),
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
     seed: Annotated[
         int,
         settings.seed(

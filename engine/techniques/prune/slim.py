@@ -99,16 +99,14 @@ def slim(
         ),
     ] = 3,
     learning_rate: Annotated[
-        float,
-        settings.learning_rate("Where both trainings begin; it falls to zero along a cosine."),
+        float, settings.learning_rate("Where both trainings begin; it falls to zero along a cosine.")
     ] = 0.02,
     weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Layers that keep all their filters, and have no penalty.")
     ] = (),
     seed: Annotated[
-        int,
-        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
+        int, settings.seed("Fixes the order of the training images, so that a run can be repeated exactly.")
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -143,11 +141,7 @@ def slim(
     curve = [{**row, "run": PENALTY} for row in learned]
     curve += [{**later(row), "run": NARROW} for row in tuned]
     layers = channels.layer_table(bundle, after)
-    tables = {
-        "curve": training.curve(curve),
-        "scales": _table(bundle, scales, size, gone),
-        "layers": layers,
-    }
+    tables = {"curve": training.curve(curve), "scales": _table(bundle, scales, size, gone), "layers": layers}
     figures = _figures(bundle, (trained, cut, after), layers, before, data)
     return after, Report(figures, tables, _notes(bundle, data, known, scales, size, gone))
 

@@ -44,17 +44,7 @@ LAYER_COLUMNS = (
     "range_low",
     "range_high",
 )
-ACTIVATION_COLUMNS = (
-    "layer",
-    "bits",
-    "kind",
-    "seen_low",
-    "seen_high",
-    "scale",
-    "zero",
-    "sqnr_db",
-    "clipped",
-)
+ACTIVATION_COLUMNS = ("layer", "bits", "kind", "seen_low", "seen_high", "scale", "zero", "sqnr_db", "clipped")
 
 
 @technique(
@@ -65,15 +55,8 @@ ACTIVATION_COLUMNS = (
     stage=700,
     runs="instant",
     locality="row",
-    tables={
-        "layers": LAYER_COLUMNS,
-        "activations": ACTIVATION_COLUMNS,
-    },
-    presets={
-        "gentle": {"bits": 8},
-        "balanced": {"bits": 5},
-        "extreme": {"bits": 3, "range": "mse"},
-    },
+    tables={"layers": LAYER_COLUMNS, "activations": ACTIVATION_COLUMNS},
+    presets={"gentle": {"bits": 8}, "balanced": {"bits": 5}, "extreme": {"bits": 3, "range": "mse"}},
 )
 def quantize(
     bundle: Bundle,
@@ -174,10 +157,7 @@ def quantize(
             help="Layers whose weights have a bit width of their own.",
         ),
     ] = NO_OVERRIDE,
-    leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that are not touched."),
-    ] = (),
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:
     """Round weights to an even grid of 2^bits values and store the codes with their scales.
 
