@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from engine.recipe.knobs import Layers, Slider, When
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from engine.recipe.knobs import Layers, PerLayer, Slider, When
+
+NONE: Mapping[str, Any] = MappingProxyType({})  # no layer has a setting of its own
+
+
+def per_layer(knob: Slider, label: str, help: str, when: tuple[When, ...] = ()) -> PerLayer:
+    """Layers with a value of their own in place of the knob's."""
+    return PerLayer(knob=knob, unit=knob.unit, label=label, help=help, when=when)
 
 
 def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ()) -> Slider:
@@ -43,3 +54,9 @@ def seed(help: str, when: tuple[When, ...] = ()) -> Slider:
 def leave_out(help: str) -> Layers:
     """Layers that a technique passes by."""
     return Layers(unit="layers", label="Leave out", help=help)
+
+
+WeightDecay = Annotated[float, weight_decay()]
+OrderSeed = Annotated[
+    int, seed("Fixes the order of the training images, so that a run can be repeated exactly.")
+]

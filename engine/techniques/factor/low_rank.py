@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ from engine.data.sets import Data
 from engine.net import zoo
 from engine.net.surgery import get_layer, is_read_past
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
 from engine.tensor import factors
 from engine.tensor.formats import Book, Dense, Grid
@@ -41,7 +40,6 @@ RANK = Slider(
     help="How many singular values each layer keeps: the width of the thin middle.",
     when=(("by", ("rank",)),),
 )
-NO_OVERRIDE: Mapping[str, int] = MappingProxyType({})
 COLUMNS = (
     "layer",
     "form",
@@ -128,13 +126,10 @@ def low_rank(
     ] = "channel",
     per_layer: Annotated[
         Mapping[str, int],
-        PerLayer(
-            knob=RANK,
-            unit="singular values kept",
-            label="Own rank",
-            help="Layers with a rank of their own, however the others choose theirs.",
+        settings.per_layer(
+            RANK, "Own rank", "Layers with a rank of their own, however the others choose theirs."
         ),
-    ] = NO_OVERRIDE,
+    ] = settings.NONE,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:
     """Split each layer in two by its truncated singular value decomposition.

@@ -83,13 +83,11 @@ def condense(
     learning_rate: Annotated[
         float, settings.learning_rate("Where the training begins; it falls to zero along a cosine.")
     ] = 0.02,
-    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    weight_decay: settings.WeightDecay = 1e-4,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Convolutions that go on reading all their channels.")
     ] = (),
-    seed: Annotated[
-        int, settings.seed("Fixes the order of the training images, so that a run can be repeated exactly.")
-    ] = 0,
+    seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Trains until each group of filters reads only a few channels of its own choice, then cuts the rest out.

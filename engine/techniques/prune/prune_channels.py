@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Annotated
 
 import pandas as pd
@@ -20,7 +19,7 @@ from engine.net import channels, kinds, zoo
 from engine.net.channels import Group
 from engine.net.walk import Goal, Products, Tracer, Walk, drawn_places, gathered, rows_at
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, SettingError, Slider, Toggle
+from engine.recipe.knobs import Choice, SettingError, Slider, Toggle
 from engine.recipe.technique import technique
 from engine.tensor import lars
 from engine.tensor.formats import Dense
@@ -42,7 +41,6 @@ REMOVED = Slider(
     help="How many of the channels that each layer reads go: 0.5 takes every second one.",
 )
 ALONE = threading.Lock()
-NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
 LAYER_COLUMNS = (
     "layer",
     "channels",
@@ -108,13 +106,8 @@ def prune_channels(
     ] = 2000,
     removed_per_layer: Annotated[
         Mapping[str, float],
-        PerLayer(
-            knob=REMOVED,
-            unit="share of channels removed",
-            label="Own share",
-            help="Layers that lose a share of their own of what they read.",
-        ),
-    ] = NO_OVERRIDE,
+        settings.per_layer(REMOVED, "Own share", "Layers that lose a share of their own of what they read."),
+    ] = settings.NONE,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Layers that go on reading all their channels.")
     ] = (),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Annotated
 
 import pandas as pd
@@ -16,7 +15,7 @@ from engine.figures import count
 from engine.net import channels
 from engine.net.channels import Group, Part
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, Picks, SettingError, Slider, Toggle
+from engine.recipe.knobs import Choice, Picks, SettingError, Slider, Toggle
 from engine.recipe.technique import technique
 from engine.types import Basis, Bundle, Figure, Report
 
@@ -29,8 +28,6 @@ REMOVED = Slider(
     label="Filters removed",
     help="How many of the filters and units that are left go: 0.25 takes one in four, the smallest first.",
 )
-NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
-NOBODY: Mapping[str, Sequence[int]] = MappingProxyType({})
 FILTER_COLUMNS = ("layer", "filter", "score", "kept")
 
 
@@ -87,13 +84,12 @@ def prune_filters(
     ] = False,
     per_layer: Annotated[
         Mapping[str, float],
-        PerLayer(
-            knob=REMOVED,
-            unit="share of filters removed",
-            label="Own share",
-            help="Layers with a share of their own; they take no part in the ranking of the others.",
+        settings.per_layer(
+            REMOVED,
+            "Own share",
+            "Layers with a share of their own; they take no part in the ranking of the others.",
         ),
-    ] = NO_OVERRIDE,
+    ] = settings.NONE,
     by_hand: Annotated[
         Mapping[str, Sequence[int]],
         Picks(
@@ -101,7 +97,7 @@ def prune_filters(
             unit="filters",
             help="Single filters that go as well, whatever their score; a layer's filters count from 0.",
         ),
-    ] = NOBODY,
+    ] = settings.NONE,
     leave_out: Annotated[
         Sequence[str],
         settings.leave_out("Layers that keep all their filters; what they read of others may still go."),

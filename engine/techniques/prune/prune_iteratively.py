@@ -110,11 +110,9 @@ def prune_iteratively(
             "A tenth of the first training's is usual; in each round it falls to zero along a cosine."
         ),
     ] = 0.01,
-    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    weight_decay: settings.WeightDecay = 1e-4,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are trained, but not pruned.")] = (),
-    seed: Annotated[
-        int, settings.seed("Fixes the order of the training images, so that a run can be repeated exactly.")
-    ] = 0,
+    seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Removes the smallest weights and trains the others from the values they have, in rounds or gradually.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Annotated
 
 import pandas as pd
@@ -15,7 +14,7 @@ from engine.figures import reports
 from engine.net import curvature
 from engine.net.taps import normal_scales
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Ranked, technique
 from engine.tensor import masks, ranking, scores
 from engine.types import Bundle, Report, SlimscopeError, weight_layers
@@ -24,7 +23,6 @@ BY_SHARE = (("by", ("sparsity",)), ("granularity", masks.UNITS))  # of N:M, N an
 SPARSITY = settings.sparsity(
     "How many of the weights become zero: 0.9 removes nine out of ten, the smallest first.", when=BY_SHARE
 )
-NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
 COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
 
 
@@ -182,14 +180,13 @@ def prune_weights(
     ] = 1.0,
     per_layer: Annotated[
         Mapping[str, float],
-        PerLayer(
-            knob=SPARSITY,
-            unit="share of weights removed",
-            label="Own sparsity",
-            help="Layers with a sparsity of their own; they take no part in the ranking of the others.",
+        settings.per_layer(
+            SPARSITY,
+            "Own sparsity",
+            "Layers with a sparsity of their own; they take no part in the ranking of the others.",
             when=BY_SHARE,
         ),
-    ] = NO_OVERRIDE,
+    ] = settings.NONE,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
     seed: Annotated[
         int,

@@ -101,13 +101,11 @@ def slim(
     learning_rate: Annotated[
         float, settings.learning_rate("Where both trainings begin; it falls to zero along a cosine.")
     ] = 0.02,
-    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    weight_decay: settings.WeightDecay = 1e-4,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Layers that keep all their filters, and have no penalty.")
     ] = (),
-    seed: Annotated[
-        int, settings.seed("Fixes the order of the training images, so that a run can be repeated exactly.")
-    ] = 0,
+    seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Trains with an L1 penalty on batch-norm's scales, then takes out the channels of smallest scale.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import pandas as pd
@@ -14,7 +13,7 @@ from torch import Tensor
 from engine.data.sets import Data
 from engine.net.taps import CALIBRATION, SKETCH, inputs_seen
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
 from engine.tensor import grids
 from engine.tensor.affine import code_range
@@ -29,7 +28,6 @@ BITS = Slider(
     label="Bits",
     help="Width of a code: b bits can name 2^b different values.",
 )
-NO_OVERRIDE: Mapping[str, int] = MappingProxyType({})
 LAYER_COLUMNS = (
     "layer",
     "weights",
@@ -150,13 +148,8 @@ def quantize(
     ] = 8,
     per_layer: Annotated[
         Mapping[str, int],
-        PerLayer(
-            knob=BITS,
-            unit="bits",
-            label="Own bits",
-            help="Layers whose weights have a bit width of their own.",
-        ),
-    ] = NO_OVERRIDE,
+        settings.per_layer(BITS, "Own bits", "Layers whose weights have a bit width of their own."),
+    ] = settings.NONE,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:
     """Round weights to an even grid of 2^bits values and store the codes with their scales.
