@@ -9,6 +9,7 @@ import pandas as pd
 from torch import nn
 
 from engine.data.sets import Data
+from engine.figures import reports
 from engine.net import zoo
 from engine.net.surgery import get_layer, is_read_past
 from engine.recipe import settings
@@ -268,6 +269,5 @@ def _figures(table: pd.DataFrame) -> tuple[Figure, ...]:
 def _notes(table: pd.DataFrame, lost: Sequence[str]) -> tuple[str, ...]:
     rows = zip(table["layer"], table["why"], table["applied"], strict=True)
     notes = [f"{layer} stays as it is: {why}." for layer, why, applied in rows if not applied]
-    if lost:
-        notes.append(f"The factors of {', '.join(lost)} are 32-bit floats again: quantize after the split.")
-    return tuple(notes)
+    after = " are 32-bit floats again: quantize after the split."
+    return (*notes, *reports.named("The factors of", lost, after))

@@ -210,13 +210,10 @@ def _layers(before: Bundle, after: Bundle, reads: Reads) -> pd.DataFrame:
 
 
 def _notes(bundle: Bundle, data: Data, unfit: Mapping[str, str], leave_out: Sequence[str]) -> tuple[str, ...]:
-    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
-    if unfit:
-        why = "; ".join(f"{label}, {reason}" for label, reason in unfit.items())
-        notes.append(f"Left whole: {why}.")
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}.")
-    notes.append(
-        "Channels that no group reads are still made: steps that take channels out can't follow a gather."
+    return (
+        reports.trained_on(data),
+        *reports.reasons("Left whole:", unfit),
+        *reports.named("Left out:", leave_out),
+        "Channels that no group reads are still made: steps that take channels out can't follow a gather.",
+        *reports.decoded(bundle),
     )
-    return (*notes, *reports.decoded(bundle))

@@ -23,7 +23,6 @@ MOST, LEAST = 200, 24  # single weights that are taken out by turns
 EFFORT = 6e10  # units of work (`kinds.work`) that may go into them
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)  # of the weights, removed together
 ONE, SALIENCY, MAGNITUDE = "one weight", "lowest saliency", "smallest magnitude"
-LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept", "predicted")
 SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slope", "measured")
 
 
@@ -35,7 +34,7 @@ SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slop
     stage=500,
     runs="seconds",
     locality="model",
-    tables={"layers": LAYER_COLUMNS, "predicted": (*SINGLE_COLUMNS, "both")},
+    tables={"layers": (*reports.LAYER_COLUMNS, "predicted"), "predicted": (*SINGLE_COLUMNS, "both")},
     presets={"gentle": {"sparsity": 0.3}, "balanced": {"sparsity": 0.6}, "extreme": {"sparsity": 0.9}},
     needs_net=True,
 )
@@ -77,30 +76,21 @@ def optimal_brain_damage(
     orders = {SALIENCY: saliency, MAGNITUDE: {label: scores.magnitude(w) for label, w in values.items()}}
     chosen = {order: _chosen(values, rated, sparsity, allocation) for order, rated in orders.items()}
     kept = chosen[SALIENCY]
-    layers = pd.DataFrame(
-        [
-            {
-                "layer": label,
-                **masks.summary(w, kept[label]),
-                "predicted": _sum_without(saliency[label], kept[label]),
-            }
-            for label, w in values.items()
-        ],
-        columns=LAYER_COLUMNS,
-    )
+    predicted = [_sum_without(saliency[label], mask) for label, mask in kept.items()]
+    layers = reports.layer_table(values, kept).assign(predicted=predicted)
     nets = {order: harm.without(bundle, each) for order, each in chosen.items()}
     judged = harm.judged(bundle, data.train, samples, seed)
     real = {order: judged.rise(net) for order, net in nets.items()}
     singles = _singles(bundle, data.train, samples, seed)
     groups = _groups(bundle, data.train, samples, seed, allocation)
-    predicted = pd.concat([part for part in (singles, groups) if len(part)], ignore_index=True)
+    table = pd.concat([part for part in (singles, groups) if len(part)], ignore_index=True)
     figures = (
         *reports.removed(layers),
         *_losses(layers, real, len(judged)),
         *_correlations(singles, len(judged)),
     )
     notes = (*_notes(bundle, singles, real, len(judged)), *reports.emptied(layers))
-    return nets[SALIENCY], Report(figures, {"layers": layers, "predicted": predicted}, notes)
+    return nets[SALIENCY], Report(figures, {"layers": layers, "predicted": table}, notes)
 
 
 def _saliencies(bundle: Bundle, train: Samples, samples: int, seed: int) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from engine.data.sets import Data, Samples
-from engine.figures import count
+from engine.figures import count, reports
 from engine.memory import remembered
 from engine.net import channels, kinds, zoo
 from engine.net.channels import Group
@@ -466,7 +466,7 @@ def _notes(
             "layer reads need not be made, so its filter, bias and batch-norm entries went, too."
         )
     if refit:
-        notes += _refit_notes(before, found)
+        notes += _refit_notes(found)
     elif found:
         notes.append(
             "The weights that are left are as they were: what the removed channels gave is missing. A refit "
@@ -479,29 +479,19 @@ def _notes(
             "that add up along the shortcuts are not corrected."
         )
     single = [one.reader.label for one in found if len(one.kept) == 1]
-    if single:
-        notes.append(
-            f"Only one channel is left for {', '.join(single)} to read: all that follows depends on it."
-        )
-    floats = channels.turned_dense(before, after)
-    if floats:
-        notes.append(
-            f"{', '.join(floats)} are 32-bit floats again: their codes no longer fit. Quantize after "
-            "this step."
-        )
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}; the filters in them may have gone all the same.")
-    return tuple(notes)
+    codes = ": their codes no longer fit. Quantize after this step."
+    return (
+        *notes,
+        *reports.named("Only one channel is left for", single, " to read: all that follows depends on it."),
+        *reports.floats_again(channels.turned_dense(before, after), codes),
+        *reports.named("Left out:", leave_out, "; the filters in them may have gone all the same."),
+    )
 
 
-def _refit_notes(before: Bundle, found: Sequence[_Found]) -> list[str]:
-    notes = []
+def _refit_notes(found: Sequence[_Found]) -> list[str]:
     filled = [one.reader.label for one in found if bool(((one.masked == 0) & (one.refitted != 0)).any())]
-    if filled:
-        notes.append(
-            f"The refit gave new values to weights of {', '.join(filled)} that were zero: prune single "
-            "weights after this step, not before."
-        )
+    after = " that were zero: prune single weights after this step, not before."
+    notes = reports.named("The refit gave new values to weights of", filled, after)
     scarce = [one for one in found if one.points < one.inputs_kept]
     if scarce:
         said = ", ".join(f"{o.reader.label} ({o.points:,} for {o.inputs_kept:,} inputs)" for o in scarce)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.data.sets import Data
-from engine.figures import count
+from engine.figures import count, reports
 from engine.net import channels
 from engine.net.channels import Group, Part
 from engine.recipe import settings
@@ -254,17 +254,13 @@ def _notes(
             "one could only go from all layers of its stream."
         )
     single = layers.loc[(layers["kept"] == 1) & (layers["removed"] > 0), "layer"].tolist()
-    if single:
-        notes.append(f"Only one filter is left in {', '.join(single)}: all that follows depends on it.")
-    floats = channels.turned_dense(before, after)
-    if floats:
-        notes.append(
-            f"{', '.join(floats)} are 32-bit floats again: the cut runs through the runs of weights that "
-            "shared a scale. Quantize after this step."
-        )
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}; what they read of other layers may have gone.")
-    return tuple(notes)
+    cut = ": the cut runs through the runs of weights that shared a scale. Quantize after this step."
+    return (
+        *notes,
+        *reports.named("Only one filter is left in", single, ": all that follows depends on it."),
+        *reports.floats_again(channels.turned_dense(before, after), cut),
+        *reports.named("Left out:", leave_out, "; what they read of other layers may have gone."),
+    )
 
 
 def _shares(before: Bundle, after: Bundle, layers: pd.DataFrame, able: pd.DataFrame) -> str:

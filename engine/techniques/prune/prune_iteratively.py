@@ -26,7 +26,6 @@ OVER = 0.75  # share of a gradual training after which no more weights are remov
 BEARABLE = 0.01  # accuracy that a layer may lose when it is pruned alone
 SCANNED = 1000  # validation samples of the sensitivity scan
 SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
-LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
 
 
 @technique(
@@ -43,7 +42,7 @@ LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold",
         "curve": ("epoch", "loss", "train accuracy", "validation accuracy", "sparsity", "round"),
         "rounds": ("round", "sparsity", "accuracy before retraining", "accuracy after retraining"),
         "sensitivity": ("layer", "sparsity", "threshold", "accuracy"),
-        "layers": LAYER_COLUMNS,
+        "layers": reports.LAYER_COLUMNS,
     },
     presets={
         "gentle": {"sparsity": 0.8, "rounds": 3},
@@ -132,11 +131,9 @@ def prune_iteratively(
     else:
         tables = _in_rounds(run, schedules.geometric(sparsity, rounds, ranking.zeros(net)))
     after = training.trained(bundle, net)
-    rows = [
-        {"layer": label, **masks.summary(bundle.params[name].decode(), after.params[name].decode() != 0)}
-        for label, name in names.items()
-    ]
-    tables["layers"] = layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
+    values = {label: bundle.params[name].decode() for label, name in names.items()}
+    kept = {label: after.params[name].decode() != 0 for label, name in names.items()}
+    tables["layers"] = layers = reports.layer_table(values, kept)
     if scan is not None:
         tables["sensitivity"] = scan
     figures = (*reports.removed(layers), *training.change(bundle, after, data.validation))
@@ -290,9 +287,9 @@ def _gradually(run: _Run, sparsity: float) -> pd.DataFrame:
 
 
 def _notes(bundle: Bundle, data: Data, layers: pd.DataFrame, leave_out: Sequence[str]) -> tuple[str, ...]:
-    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
-    notes += reports.emptied(layers)
-    if leave_out:
-        notes.append(f"Trained, but not pruned: {', '.join(leave_out)}.")
-    notes += reports.decoded(bundle)
-    return tuple(notes)
+    return (
+        reports.trained_on(data),
+        *reports.emptied(layers),
+        *reports.named("Trained, but not pruned:", leave_out),
+        *reports.decoded(bundle),
+    )

@@ -23,7 +23,6 @@ BY_SHARE = (("by", ("sparsity",)), ("granularity", masks.UNITS))  # of N:M, N an
 SPARSITY = settings.sparsity(
     "How many of the weights become zero: 0.9 removes nine out of ten, the smallest first.", when=BY_SHARE
 )
-COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
 
 
 @technique(
@@ -35,7 +34,7 @@ COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "ener
     runs="instant",
     locality="ranked",
     ranked=Ranked(ranking.as_threshold, ranking.removals),
-    tables={"layers": (*COLUMNS, "within")},
+    tables={"layers": (*reports.LAYER_COLUMNS, "within")},
     presets={"gentle": {"sparsity": 0.5}, "balanced": {"sparsity": 0.9}, "extreme": {"sparsity": 0.98}},
 )
 def prune_weights(
@@ -222,10 +221,7 @@ def prune_weights(
                 ranked = partial(masks.by_allocation, granularity=granularity, block=block, norm=norm)
                 kept = _by_sparsity(fit, rated, sparsity, allocation, per_layer, ranked)
     changed = {names[label]: masks.remove(bundle.params[names[label]], mask) for label, mask in kept.items()}
-    table = pd.DataFrame(
-        [{"layer": label, **masks.summary(values[label], kept[label])} for label in names if label in kept],
-        columns=COLUMNS,
-    )
+    table = reports.layer_table(values, kept)
     after = bundle.become({**bundle.params, **changed})
     notes = list(_notes(table, leave_out, unfit))
     if by == "sparsity":
@@ -311,13 +307,12 @@ def _by_sparsity(
 
 
 def _notes(table: pd.DataFrame, leave_out: Sequence[str], unfit: Mapping[str, str]) -> tuple[str, ...]:
-    notes = reports.emptied(table)
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}.")
-    if unfit:
-        why = "; ".join(f"{label}, {reason}" for label, reason in unfit.items())
-        notes.append(f"{'Left as they are' if len(table) else 'Nothing is removed'}: {why}.")
-    return tuple(notes)
+    left = "Left as they are:" if len(table) else "Nothing is removed:"
+    return (
+        *reports.emptied(table),
+        *reports.named("Left out:", leave_out),
+        *reports.reasons(left, unfit),
+    )
 
 
 def _notes_on_score(score: str, granularity: str, samples: int) -> list[str]:

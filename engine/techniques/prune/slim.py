@@ -233,7 +233,7 @@ def _notes(
     size: Mapping[str, Tensor],
     gone: Mapping[str, set[int]],
 ) -> tuple[str, ...]:
-    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
+    notes = [reports.trained_on(data)]
     lost = [float(size[name][channel]) for name, channels_gone in gone.items() for channel in channels_gone]
     if lost:
         largest = max(float(values.max()) for values in size.values())
@@ -242,11 +242,9 @@ def _notes(
             "with it is what the cut costs. A stronger penalty or more epochs bring it closer to zero."
         )
     single = [name for name in scales if len(gone[name]) == known[name].channels - 1 and gone[name]]
-    if single:
-        notes.append(f"Only one channel is left in {', '.join(single)}: all that follows depends on it.")
+    notes += reports.named("Only one channel is left in", single, ": all that follows depends on it.")
     if any(group.stream for group in known.values()):
         notes.append("Channels that shortcuts pass on stay: they are made by several layers at once.")
     plain = [name for name, group in known.items() if not group.stream and not _scale_of(group, bundle)]
-    if plain:
-        notes.append(f"No batch-norm is behind {', '.join(plain)}: their channels stay.")
+    notes += reports.named("No batch-norm is behind", plain, ": their channels stay.")
     return (*notes, *reports.decoded(bundle))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.data.sets import Data
+from engine.figures import reports
 from engine.net.taps import CALIBRATION, SKETCH, inputs_seen
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
@@ -230,9 +231,7 @@ def _notes(layers: pd.DataFrame, symmetric: bool, leave_out: Sequence[str]) -> t
             f"One bit in {', '.join(single)}: the sign times the mean size of the non-zero weights, whatever "
             "the range says. Exact zeros stay zero, so a pruned layer needs a third symbol for them."
         )
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}.")
-    return tuple(notes)
+    return (*notes, *reports.named("Left out:", leave_out))
 
 
 # ---------------------------------------------------------------- activations
