@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import pandas as pd
-import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from engine.data.sets import Data, Samples
+from engine.data.sets import Data
 from engine.figures import count, reports
-from engine.memory import remembered
-from engine.net import channels, kinds, zoo
-from engine.net.channels import Group
-from engine.net.walk import Goal, Products, Tracer, Walk, drawn_places, gathered, rows_at
+from engine.net import channels, kinds
+from engine.net.readers import MOST, Reader, channels_left, narrow_walk, readers_of, spread, start_of
+from engine.net.walk import Products, gathered
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, SettingError, Slider, Toggle
 from engine.recipe.technique import technique
@@ -25,12 +22,6 @@ from engine.tensor import lars
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
-POINTS = 10  # places of an image at most that a convolution is fitted at (He 2017)
-CHECKED = 4  # for so many images that layers are fitted on, one more tells the error
-BUDGET = 2e10  # units of work (`kinds.work`) that running the images once may cost
-BATCH = 125  # images at once
-CURVE = 8  # counts of channels on the curve of a layer's error
-MOST = 0.95  # of the channels that may go
 REMOVED = Slider(
     low=0.0,
     high=MOST,
@@ -40,7 +31,6 @@ REMOVED = Slider(
     label="Channels removed",
     help="How many of the channels that each layer reads go: 0.5 takes every second one.",
 )
-ALONE = threading.Lock()
 LAYER_COLUMNS = (
     "layer",
     "channels",
@@ -125,17 +115,16 @@ def prune_channels(
     long to run are shown fewer images, and convolutions matched at up to ten points of each. Raises
     SlimscopeError for recurrent nets, and SettingError for an own share of a layer whose inputs cannot go.
     """
-    readers = {reader.label: reader for reader in _readers(bundle)}
+    readers = {reader.label: reader for reader in readers_of(bundle)}
     _check_own(removed_per_layer, readers)
-    with ALONE:  # torch.fx traces one net at a time; and who comes second finds what the first has made
-        start = _begin(_Asked(bundle.fingerprint, selection, samples, seed, data.train, bundle))
+    start = start_of(bundle, selection, samples, seed, data.train)
     stays: dict[str, Sequence[int]] = {}
     for label, reader in readers.items():
         total = reader.group.channels
         left = total if label in leave_out else channels_left(total, removed_per_layer.get(label, removed))
         if left < total:
             stays[label] = start.ranks[label].supports[left]
-    walk = _narrow_walk(bundle, start, readers, stays)
+    walk = narrow_walk(bundle, start, readers, stays)
     made = {  # weight -> its rows that some layer still reads
         part.param: [part.at[channel] for channel in stay]
         for label, stay in stays.items()
@@ -156,54 +145,12 @@ def prune_channels(
     return after, Report(figures, {"layers": layers, "path": curves}, notes)
 
 
-def channels_left(total: int, removed: float) -> int:
-    """How many of a layer's channels stay where a share is removed: at least one.
-
-    >>> channels_left(20, 0.5), channels_left(20, 0.99)
-    (10, 1)
-    """
-    kept = round(1 - removed, 10)  # as people write it: 1 - 0.7 is 0.3
-    return max(1, round(kept * total))
-
-
 # ---------------------------------------------------------------- which layers read what
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """A layer, and the group of channels that it reads and nothing else does."""
-
-    label: str
-    group: Group
-    width: int  # columns of its weight (outputs, inputs * kernel) that read one channel
-
-    @property
-    def weight(self) -> str:
-        """The name of its weight."""
-        return self.group.reads[0].param
-
-    def columns(self, kept: Sequence[int]) -> Tensor:
-        """Numbers of the columns that read these channels."""
-        return (torch.tensor(kept)[:, None] * self.width + torch.arange(self.width)).flatten()
 
 
 def prunable(bundle: Bundle) -> list[str]:
     """Layers whose inputs can go, in the order of the net. Raises SlimscopeError for recurrent nets."""
-    return [reader.label for reader in _readers(bundle)]
-
-
-def _readers(bundle: Bundle) -> list[_Reader]:
-    """Layers whose inputs can go, in the order of the net; the streams of shortcuts have many readers."""
-    found = []
-    for group in channels.groups(bundle).values():
-        if group.stream or len(group.reads) != 1:
-            continue
-        part = group.reads[0]
-        shape = bundle.params[part.param].shape
-        if part.at == tuple(range(0, shape[1], part.block)):
-            width = math.prod(shape[1:]) // group.channels
-            found.append(_Reader(part.param.removesuffix(".weight"), group, width))
-    return found
+    return [reader.label for reader in readers_of(bundle)]
 
 
 def _check_own(per_layer: Mapping[str, float], known: Iterable[str]) -> None:
@@ -216,98 +163,14 @@ def _check_own(per_layer: Mapping[str, float], known: Iterable[str]) -> None:
             )
 
 
-# ---------------------------------------------------------------- running the net from reader to reader
-
-
-def _narrow_walk(
-    bundle: Bundle, start: _Start, readers: Mapping[str, _Reader], stays: Mapping[str, Sequence[int]]
-) -> Walk:
-    """A walk through the net without what will go: which channels stay is known ahead, weights are not."""
-    narrow = channels.keep(bundle, {readers[label].group.name: stay for label, stay in stays.items()})
-    walk = Walk(zoo.fork(narrow), start.graph, start.batches, start.at)
-    first = next(iter(readers), "")
-    if first in stays:  # the batches were brought there with all channels
-        part = readers[first].group.reads[0]
-        walk.narrow(first, torch.tensor([i for channel in stays[first] for i in part.places(channel)]))
-    return walk
-
-
-@dataclass(frozen=True, eq=False)
-class _Start:
-    """What no choice of channels changes: batches as they reach the first reader, and all goals."""
-
-    graph: fx.Graph
-    at: int
-    batches: list[dict[fx.Node, Tensor]]
-    goals: Mapping[str, list[Goal]]
-    fitted: int  # batches to fit on; the others check
-    images: int  # that are fitted on
-    ranks: Mapping[str, _Rank]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a start depends on. Bundles are told apart by their fingerprint."""
-
-    fingerprint: str
-    by: str
-    samples: int
-    seed: int
-    train: Samples
-    bundle: Bundle = field(compare=False)
-
-
-@remembered  # the net under the slider, and one more: up to about 90 MB each
-def _begin(asked: _Asked) -> _Start:
-    """Run the net as it is, once: a slider that moves starts from here."""
-    bundle, chance = asked.bundle, torch.Generator().manual_seed(asked.seed)
-    readers = _readers(bundle)
-    labels = [reader.label for reader in readers]
-    affordable = max(int(BUDGET / kinds.work(bundle)), asked.samples // POINTS)
-    images = min(affordable, asked.samples, len(asked.train) * CHECKED // (CHECKED + 1))
-    chosen = asked.train.stratified(images + max(images // CHECKED, 1))
-    points = math.ceil(asked.samples / images)
-    starts = [*range(0, images, BATCH), *range(images, len(chosen), BATCH)]
-    net = zoo.fork(bundle)
-    graph = Tracer().trace(net)
-    goals: dict[str, list[Goal]] = {label: [] for label in labels}
-    batches, at = [], 0
-    for begin, end in zip(starts, [*starts[1:], len(chosen)], strict=True):
-        walk = Walk(net, graph, [{next(iter(graph.nodes)): chosen.inputs(slice(begin, end))}], 1)
-        for label in labels:
-            layer, (inputs,) = walk.layer(label), walk.inputs(label)
-            places = drawn_places(layer, inputs, min(points, POINTS), chance)
-            outputs = rows_at(layer, inputs, places) @ layer.weight.detach().flatten(1).T
-            goals[label].append(Goal(places, outputs))
-            if label == labels[0]:
-                batches.append(dict(walk.batches[0]))
-                at = walk.at
-    fitted = math.ceil(images / BATCH)
-    walk = Walk(net, graph, batches, at)
-    ranks = {}
-    for reader in readers:
-        products = gathered(walk, reader.label, goals[reader.label], fitted)
-        weight = bundle.params[reader.weight].decode().flatten(1)
-        ranks[reader.label] = _rank(reader, weight, products, asked.by, chance)
-    return _Start(graph, at, batches, goals, fitted, images, ranks)
-
-
 # ---------------------------------------------------------------- one layer
-
-
-@dataclass(frozen=True, eq=False)
-class _Rank:
-    """For each number of channels which ones stay; errors at a few numbers, this layer pruned alone."""
-
-    supports: Sequence[Sequence[int]]
-    curve: tuple[tuple[str, int, float, float, float], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
     """One layer pruned: its weights (outputs, inputs * kernel) with zeros where channels go, and errors."""
 
-    reader: _Reader
+    reader: Reader
     kept: tuple[int, ...]
     masked: Tensor
     refitted: Tensor
@@ -327,55 +190,21 @@ class _Found:
         return self.reader.width * len(self.kept)
 
 
-def _rank(reader: _Reader, weight: Tensor, products: Products, by: str, chance: torch.Generator) -> _Rank:
-    total = reader.group.channels
-    supports, lambdas = _supports(weight, products, total, by, chance)
-    rows = []
-    sizes = {channels_left(total, MOST), *(math.ceil(total * i / CURVE) for i in range(1, CURVE + 1))}
-    for size in sorted(sizes):
-        masked = _spread(weight[:, reader.columns(supports[size])], reader, supports[size], weight)
-        refitted = lars.refit(products.gram, products.cross, weight, supports[size], total)
-        rows.append((reader.label, size, lambdas[size], products.error(masked), products.error(refitted)))
-    return _Rank(supports, tuple(rows))
-
-
-def _prune(reader: _Reader, weight: Tensor, products: Products, stay: Sequence[int]) -> _Found:
+def _prune(reader: Reader, weight: Tensor, products: Products, stay: Sequence[int]) -> _Found:
     """`products` are those of the columns that stay."""
     own = weight[:, reader.columns(stay)]
     fitted = lars.refit(products.gram, products.cross, own, range(len(stay)), len(stay))
     return _Found(
         reader,
         tuple(stay),
-        _spread(own, reader, stay, weight),
-        _spread(fitted, reader, stay, weight),
+        spread(own, reader, stay, weight),
+        spread(fitted, reader, stay, weight),
         products.points,
         len(products.outputs),
         products.error(own),
         products.error(fitted),
         lars.relative_error(products.gram, products.cross, products.energy, fitted),
     )
-
-
-def _spread(own: Tensor, reader: _Reader, stay: Sequence[int], like: Tensor) -> Tensor:
-    """Weights of some channels in their places among zeros."""
-    whole = torch.zeros(like.shape, dtype=own.dtype)
-    whole[:, reader.columns(stay)] = own
-    return whole
-
-
-def _supports(
-    weight: Tensor, products: Products, total: int, by: str, chance: torch.Generator
-) -> tuple[Sequence[Sequence[int]], Sequence[float]]:
-    """For each number of channels which ones stay, and the lambda at which they do (NaN without LASSO)."""
-    if by == "lasso":
-        path = lars.path(*lars.of_channels(products.gram, products.cross, weight, total))
-        return path.supports, path.first
-    if by == "largest":
-        sizes = weight.double().abs().view(len(weight), total, -1).sum((0, 2))
-        order = torch.argsort(sizes, descending=True, stable=True).tolist()
-    else:
-        order = torch.randperm(total, generator=chance).tolist()
-    return [tuple(sorted(order[:size])) for size in range(total + 1)], [math.nan] * (total + 1)
 
 
 def _narrowed(bundle: Bundle, found: Sequence[_Found], refit: bool) -> Bundle:
@@ -395,7 +224,7 @@ def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFr
     macs = [kinds.macs_by_layer(bundle) for bundle in (before, after)]
     pruned = {one.reader.label: one for one in found}
     rows = []
-    known = {reader.label: reader.group.channels for reader in _readers(before)}
+    known = {reader.label: reader.group.channels for reader in readers_of(before)}
     for label, name in weight_layers(before).items():
         one, reads = pruned.get(label), known.get(label, before.params[name].shape[1])
         numbers = (

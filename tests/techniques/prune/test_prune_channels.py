@@ -16,11 +16,10 @@ from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.memory import MEMORY
-from engine.net import channels, walk, zoo
+from engine.net import channels, readers, walk, zoo
 from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.techniques.prune import prune_channels as module
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Report, SlimscopeError
 
@@ -242,7 +241,7 @@ def test_chance_is_the_same_for_the_same_seed() -> None:
 
 def test_a_dear_net_is_shown_fewer_images_and_more_points_of_each() -> None:
     def shown(name: str) -> tuple[int, int]:
-        start = module._begin(module._Asked("", "lasso", 500, 0, of(net(name)).train, net(name)))
+        start = readers.begin(readers.Asked("", "lasso", 500, 0, of(net(name)).train, net(name)))
         return start.images, start.goals["layer1.0.conv2" if name == "resnet-20" else "conv2"][
             0
         ].places.shape[1]
@@ -271,7 +270,7 @@ def test_a_rounded_input_is_fitted_as_the_layer_sees_it() -> None:
     plain = zoo.load("lenet-5-small")
     settings = {"activations": "static", "activation_bits": 4, "scheme": "asymmetric"}
     rounded, _ = apply(plain, step("quantize", **settings), of(plain))
-    start = module._begin(module._Asked(rounded.fingerprint, "lasso", 500, 0, of(rounded).train, rounded))
+    start = readers.begin(readers.Asked(rounded.fingerprint, "lasso", 500, 0, of(rounded).train, rounded))
     passing = walk.Walk(zoo.fork(rounded), start.graph, start.batches, start.at)
     assert 2 < len(next(passing.inputs("conv2")).unique()) <= 16
     _, report = pruned(rounded, removed=0.03)  # nothing goes but one of fc2's 32
@@ -341,9 +340,9 @@ def test_who_asks_while_another_makes_the_start_waits_for_it(monkeypatch: pytest
     before, found, as_it_was = net("resnet-8"), [], nn.Module.__call__
     MEMORY.clear()
     made: list[object] = []
-    begin = module._Start.__init__
+    begin = readers.Start.__init__
     monkeypatch.setattr(
-        module._Start, "__init__", lambda self, *a, **k: made.append(self) or begin(self, *a, **k)
+        readers.Start, "__init__", lambda self, *a, **k: made.append(self) or begin(self, *a, **k)
     )
 
     def prune(removed: float) -> None:
