@@ -116,10 +116,6 @@ class InputQuantizer(nn.Module):
             self.register_buffer("scale", torch.ones(1))
             self.register_buffer("zero", torch.zeros(1))
 
-    def extra_repr(self) -> str:
-        kind = "dynamic" if self.dynamic else "static"
-        return f"bits={self.bits}, {'symmetric' if self.symmetric else 'asymmetric'}, {kind}"
-
     def forward(self, x: Tensor) -> Tensor:
         low, high = code_range(self.bits, self.symmetric)
         scale, zero = (

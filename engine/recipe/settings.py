@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from engine.recipe.knobs import Layers, PerLayer, Slider, When
+from engine.recipe.knobs import Choice, Layers, PerLayer, Slider, When
 
 NONE: Mapping[str, Any] = MappingProxyType({})  # no layer has a setting of its own
 
@@ -22,6 +22,17 @@ def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ())
     return Slider(
         low=0.0, high=0.999, scale="fine", unit=unit, percent=True, label=label, help=help, when=when
     )
+
+
+def allocation(
+    what: str, layer: str, over_all: str, *, erk: bool = False, when: tuple[When, ...] = ()
+) -> Choice:
+    """How a share is dealt out over the layers."""
+    options = {"layer": layer, "global": over_all}
+    if erk:
+        options["erk"] = "small layers lose less, by the sum of their sides over its product (Evci 2020)"
+    help = f"Where {what} compete for survival: inside their layer, or all against all."
+    return Choice(label="Allocation", help=help, options=options, when=when)
 
 
 def epochs(help: str, high: int = 30) -> Slider:

@@ -14,7 +14,6 @@ from engine.figures import count, measure, reports
 from engine.memory import remembered
 from engine.net import curvature, harm, kinds, zoo
 from engine.recipe import settings
-from engine.recipe.knobs import Choice
 from engine.recipe.technique import technique
 from engine.tensor import masks, scores
 from engine.types import Basis, Bundle, Figure, Report, weight_layers
@@ -36,7 +35,7 @@ SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slop
     locality="model",
     tables={"layers": (*reports.LAYER_COLUMNS, "predicted"), "predicted": (*SINGLE_COLUMNS, "both")},
     presets={"gentle": {"sparsity": 0.3}, "balanced": {"sparsity": 0.6}, "extreme": {"sparsity": 0.9}},
-    needs_net=True,
+    needs_model=True,
 )
 def optimal_brain_damage(
     bundle: Bundle,
@@ -47,14 +46,11 @@ def optimal_brain_damage(
     ] = 0.6,
     allocation: Annotated[
         str,
-        Choice(
-            label="Allocation",
-            help="Where weights compete for survival: inside their layer, or all against all.",
-            options={
-                "layer": "every layer loses the same share",
-                "global": "one ranking over all layers: saliencies are changes of one and the same loss",
-                "erk": "small layers lose less, by the sum of their sides over its product (Evci 2020)",
-            },
+        settings.allocation(
+            "weights",
+            "every layer loses the same share",
+            "one ranking over all layers: saliencies are changes of one and the same loss",
+            erk=True,
         ),
     ] = "global",
     samples: Annotated[

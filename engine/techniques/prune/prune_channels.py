@@ -56,7 +56,7 @@ PATH_COLUMNS = ("layer", "kept", "lambda", "error_masked", "error_refit")
     locality="model",
     tables={"layers": LAYER_COLUMNS, "path": PATH_COLUMNS},
     presets={"gentle": {"removed": 0.2}, "balanced": {"removed": 0.5}, "extreme": {"removed": 0.75}},
-    needs_net=True,
+    needs_model=True,
 )
 def prune_channels(
     bundle: Bundle,

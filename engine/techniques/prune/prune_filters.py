@@ -45,7 +45,7 @@ FILTER_COLUMNS = ("layer", "filter", "score", "kept")
         "balanced": {"removed": 0.3},
         "extreme": {"removed": 0.6, "allocation": "global"},
     },
-    needs_net=True,
+    needs_model=True,
 )
 def prune_filters(
     bundle: Bundle,
@@ -66,13 +66,10 @@ def prune_filters(
     ] = "l1",
     allocation: Annotated[
         str,
-        Choice(
-            label="Allocation",
-            help="Where filters compete for survival: inside their layer, or all against all.",
-            options={
-                "layer": "every layer loses the same share (Li 2017)",
-                "global": "one ranking of scores over their layer's mean: uneven layers lose more",
-            },
+        settings.allocation(
+            "filters",
+            "every layer loses the same share (Li 2017)",
+            "one ranking of scores over their layer's mean: uneven layers lose more",
         ),
     ] = "layer",
     residual: Annotated[

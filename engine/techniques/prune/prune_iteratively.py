@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data, Samples
-from engine.figures import measure, reports, training
+from engine.figures import measure, reports, sensitivity, training
 from engine.net import zoo
 from engine.net.train import Plan, Prune, zero_masks
 from engine.recipe import settings
@@ -23,9 +23,6 @@ from engine.types import Bundle, Progress, Report, weight_layers
 
 INTERVAL = 100  # batches between two prunings while the net trains
 OVER = 0.75  # share of a gradual training after which no more weights are removed
-BEARABLE = 0.01  # accuracy that a layer may lose when it is pruned alone
-SCANNED = 1000  # validation samples of the sensitivity scan
-SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 
 
 @technique(
@@ -186,39 +183,10 @@ def _units(
         case "quality":
             return {label: max(masks.quality_threshold(w, 1.0), tiny) for label, w in weights.items()}, None
         case "sensitivity":
-            scan = scan_sensitivity(net, names, samples.stratified(SCANNED), progress)
+            scan = sensitivity.scan(net, names, samples.stratified(sensitivity.SCANNED), progress)
             borne = zip(scan["layer"], scan["threshold"], strict=True)
             return {label: max(threshold, tiny) for label, threshold in borne}, scan
     return dict.fromkeys(names, 1.0), None
-
-
-@torch.no_grad()
-def scan_sensitivity(
-    net: nn.Module, names: Mapping[str, str], samples: Samples, progress: Progress
-) -> pd.DataFrame:
-    """What each layer bears alone: layer, sparsity, threshold, accuracy.
-
-    The largest of a few shares at which, the other layers whole, accuracy on the samples is at most
-    one point lower; the smallest share where none is borne. The net is left as it was.
-    """
-    whole = measure.share_right(net, samples)
-    rows = []
-    for label, name in names.items():
-        weight = net.get_parameter(name)
-        values = weight.detach().clone()
-        borne: dict[str, Any] = {}
-        for share in SHARES:
-            progress(0.0)
-            kept = masks.by_sparsity(values, share)
-            weight.copy_(values * kept)
-            accuracy = measure.share_right(net, samples)
-            if borne and whole - accuracy > BEARABLE:
-                break
-            threshold = float(values[~kept].abs().max()) if not kept.all() else 0.0
-            borne = {"layer": label, "sparsity": share, "threshold": threshold, "accuracy": accuracy}
-        weight.copy_(values)
-        rows.append(borne)
-    return pd.DataFrame(rows)
 
 
 # ---------------------------------------------------------------- when they go

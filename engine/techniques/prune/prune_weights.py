@@ -56,14 +56,11 @@ def prune_weights(
     sparsity: Annotated[float, SPARSITY] = 0.9,
     allocation: Annotated[
         str,
-        Choice(
-            label="Allocation",
-            help="Where weights compete for survival: inside their layer, or all against all.",
-            options={
-                "layer": "every layer loses the same share",
-                "global": "one ranking over all layers: layers of small weights lose more",
-                "erk": "small layers lose less, by the sum of their sides over its product (Evci 2020)",
-            },
+        settings.allocation(
+            "weights",
+            "every layer loses the same share",
+            "one ranking over all layers: layers of small weights lose more",
+            erk=True,
             when=BY_SHARE,
         ),
     ] = "global",
