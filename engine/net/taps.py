@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data
-from engine.net import sources, zoo
+from engine.net import zoo
 from engine.net.surgery import get_layer
 from engine.types import Bundle, SlimscopeError
 
@@ -49,30 +49,3 @@ def _sketch(values: Tensor, range: str) -> Tensor:
         return values
     sketch = values[:: -(-len(values) // SKETCH) | 1]
     return torch.cat([sketch, *(t.view(1) for t in values.aminmax())]) if range == "minmax" else sketch
-
-
-def normal_scales(bundle: Bundle) -> dict[str, Tensor]:
-    """Layer -> scale of the batch-norm that its output goes into, (outputs,); followed without numbers."""
-    if not bundle.arch.runs:
-        raise SlimscopeError("score 'batch-norm' must know what is behind a layer: it needs an architecture")
-    net = zoo.skeleton(bundle.arch).eval()
-    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
-    found: dict[str, Tensor] = {}
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda module, args, output: made.update({id(output): (name, output)})
-
-    def meet(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if id(args[0]) in made:
-                found[made[id(args[0])][0]] = bundle.params[f"{name}.weight"].decode()
-
-        return hook
-
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(note(name))
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.register_forward_pre_hook(meet(name))
-    net(sources.inputs(bundle.arch).to("meta"))
-    return found

@@ -8,7 +8,7 @@ removed. Nothing here knows of nets or of training.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -228,6 +228,27 @@ def by_allocation(
         by_score(v, s, share, granularity, block=block, norm=norm)
         for v, s, share in zip(values, rated, shares, strict=True)
     ]
+
+
+def with_own_shares(
+    values: Mapping[str, Tensor],
+    rated: Mapping[str, Tensor],
+    sparsity: float,
+    allocation: str,
+    per_layer: Mapping[str, float],
+    ranked: Callable[..., list[Tensor]],
+) -> dict[str, Tensor]:
+    """Masks by `ranked(weights, scores, share, allocation)`; layers with a share of their own are apart."""
+
+    def kept(labels: Sequence[str], share: float, allocation: str) -> dict[str, Tensor]:
+        worth = [rated[label] for label in labels] if rated else None
+        chosen = ranked([values[label] for label in labels], worth, share, allocation)
+        return dict(zip(labels, chosen, strict=True))
+
+    found: dict[str, Tensor] = {}
+    for label in (x for x in values if x in per_layer):
+        found |= kept([label], per_layer[label], "layer")
+    return found | kept([x for x in values if x not in per_layer], sparsity, allocation)
 
 
 def erk(sizes: Sequence[Sequence[int]], sparsity: float) -> list[float]:
