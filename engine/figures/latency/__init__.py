@@ -155,10 +155,10 @@ def _few_linear(share: float) -> str:
     )
 
 
-def seconds(before: Bundle, now: Bundle, batch: int = 1, repeats: int = REPEATS) -> Figure:
+def seconds(before: Bundle, now: Bundle, batch: int = 1) -> Figure:
     """About how long `latency` will take. Raises SlimscopeError where the architecture is unknown."""
     layers = kinds.layer_count(before) + kinds.layer_count(now)
-    runs = (stopwatch.WARM_UP + 2 * repeats) * batch * (2 * kinds.work(before) + 4 * kinds.work(now))
+    runs = (stopwatch.WARM_UP + 2 * REPEATS) * batch * (2 * kinds.work(before) + 4 * kinds.work(now))
     how = "0.3 s + 0.04 s a layer to make the forms + 1 s for 30 thousand million units of work in all runs"
     return Figure("time to measure", 0.3 + 0.04 * layers + runs / 3e10, "seconds", Basis.MODELLED, how)
 

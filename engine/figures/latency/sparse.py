@@ -46,7 +46,7 @@ def times_sparse(weight: Tensor, x: Tensor) -> Tensor:
     return torch.mv(weight, x[0])[None] if len(x) == 1 else torch.mm(weight, x.t()).t()
 
 
-def break_even(weight: Tensor, batch: int, repeats: int = stopwatch.REPEATS) -> Figure | None:
+def break_even(weight: Tensor, batch: int) -> Figure | None:
     """Share of zeros above which a matrix (out, in) of this size is faster in CSR; None up to 99.5 %.
 
     Measured with zeros at random places and `SHARES` of them, each beside the dense matrix. The
@@ -64,7 +64,7 @@ def break_even(weight: Tensor, batch: int, repeats: int = stopwatch.REPEATS) -> 
         partial(nn.functional.linear, x, values),
         *(partial(times_sparse, matrix, x) for matrix in sparse),
     ]
-    dense, *others = stopwatch.timed(calls, repeats).median(0).values.tolist()
+    dense, *others = stopwatch.timed(calls, stopwatch.REPEATS).median(0).values.tolist()
     return crossing(dense, others)
 
 
