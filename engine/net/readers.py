@@ -119,7 +119,7 @@ def start_of(bundle: Bundle, by: str, samples: int, seed: int, train: Samples) -
 @remembered  # the net under the slider, and one more: up to about 90 MB each
 def begin(asked: Asked) -> Start:
     """Run the net as it is, once: a slider that moves starts from here."""
-    bundle, chance = asked.bundle, torch.Generator().manual_seed(asked.seed)
+    bundle, rng = asked.bundle, torch.Generator().manual_seed(asked.seed)
     readers = readers_of(bundle)
     labels = [reader.label for reader in readers]
     affordable = max(int(BUDGET / kinds.work(bundle)), asked.samples // POINTS)
@@ -135,7 +135,7 @@ def begin(asked: Asked) -> Start:
         walk = Walk(net, graph, [{next(iter(graph.nodes)): chosen.inputs(slice(first, last))}], 1)
         for label in labels:
             layer, (inputs,) = walk.layer(label), walk.inputs(label)
-            places = drawn_places(layer, inputs, min(points, POINTS), chance)
+            places = drawn_places(layer, inputs, min(points, POINTS), rng)
             outputs = rows_at(layer, inputs, places) @ layer.weight.detach().flatten(1).T
             goals[label].append(Goal(places, outputs))
             if label == labels[0]:
@@ -147,7 +147,7 @@ def begin(asked: Asked) -> Start:
     for reader in readers:
         products = gathered(walk, reader.label, goals[reader.label], fitted)
         weight = bundle.params[reader.weight].decode().flatten(1)
-        ranks[reader.label] = rank_of(reader, weight, products, asked.by, chance)
+        ranks[reader.label] = rank_of(reader, weight, products, asked.by, rng)
     return Start(graph, at, batches, goals, fitted, images, ranks)
 
 
@@ -162,9 +162,9 @@ class Rank:
     curve: tuple[tuple[str, int, float, float, float], ...]
 
 
-def rank_of(reader: Reader, weight: Tensor, products: Products, by: str, chance: torch.Generator) -> Rank:
+def rank_of(reader: Reader, weight: Tensor, products: Products, by: str, rng: torch.Generator) -> Rank:
     total = reader.group.channels
-    supports, lambdas = supports_of(weight, products, total, by, chance)
+    supports, lambdas = supports_of(weight, products, total, by, rng)
     rows = []
     sizes = {channels_left(total, MOST), *(math.ceil(total * i / CURVE) for i in range(1, CURVE + 1))}
     for size in sorted(sizes):
@@ -175,7 +175,7 @@ def rank_of(reader: Reader, weight: Tensor, products: Products, by: str, chance:
 
 
 def supports_of(
-    weight: Tensor, products: Products, total: int, by: str, chance: torch.Generator
+    weight: Tensor, products: Products, total: int, by: str, rng: torch.Generator
 ) -> tuple[Sequence[Sequence[int]], Sequence[float]]:
     """For each number of channels which ones stay, and the lambda at which they do (NaN without LASSO)."""
     if by == "lasso":
@@ -185,7 +185,7 @@ def supports_of(
         sizes = weight.double().abs().view(len(weight), total, -1).sum((0, 2))
         order = torch.argsort(sizes, descending=True, stable=True).tolist()
     else:
-        order = torch.randperm(total, generator=chance).tolist()
+        order = torch.randperm(total, generator=rng).tolist()
     return [tuple(sorted(order[:size])) for size in range(total + 1)], [math.nan] * (total + 1)
 
 

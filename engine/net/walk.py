@@ -88,13 +88,13 @@ def rows_at(layer: nn.Module, inputs: Tensor, places: Tensor) -> Tensor:
     return windows[image, :, places // width, places % width].flatten(2).flatten(0, 1)
 
 
-def drawn_places(layer: nn.Module, inputs: Tensor, points: int, chance: torch.Generator) -> Tensor:
+def drawn_places(layer: nn.Module, inputs: Tensor, points: int, rng: torch.Generator) -> Tensor:
     """As many different positions of each image's output, by chance: (images, points or all)."""
     positions = 1
     if isinstance(layer, nn.Conv2d):
         with torch.no_grad():
             positions = math.prod(layer(inputs[:1]).shape[2:])
-    drawn = torch.rand(len(inputs), positions, generator=chance)
+    drawn = torch.rand(len(inputs), positions, generator=rng)
     return drawn.topk(min(points, positions)).indices
 
 

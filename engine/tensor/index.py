@@ -30,7 +30,7 @@ Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
-class Parts:
+class Moments:
     """Neighbouring values in groups, from low to high: how many, their sum, and that of their squares."""
 
     counts: NDArray[Any]  # whole numbers but inside a model
@@ -47,15 +47,15 @@ class Parts:
 class GridAnswer:
     """What a grid or table does to the indexed values: how many weights (`counts`) have each of `codes`.
 
-    The true squared error lies within `sse_within` of `sse`, each true count within `counts_within`;
+    The true squared error lies within `sse_bound` of `sse`, each true count within `counts_bound`;
     both are zero where the index holds every value.
     """
 
     sse: float
     codes: Counts
     counts: Counts
-    sse_within: float = 0.0
-    counts_within: int = 0
+    sse_bound: float = 0.0
+    counts_bound: int = 0
 
     @property
     def entropy(self) -> float:
@@ -101,11 +101,11 @@ class Index(ABC):
         """How many values lie below each cut; with `right`, at it or below."""
 
     @abstractmethod
-    def split(self, cuts: Floats) -> Parts:
+    def split(self, cuts: Floats) -> Moments:
         """The groups that k rising cuts make: (k + 1,)."""
 
     @abstractmethod
-    def cells(self, most: int) -> Parts:
+    def bins(self, most: int) -> Moments:
         """At most `most` groups for a search over borders; each value alone where there are no more."""
 
     @abstractmethod
@@ -117,7 +117,7 @@ class Index(ABC):
         """
 
     @abstractmethod
-    def within(self, threshold: float) -> tuple[int, float]:
+    def error_bound(self, threshold: float) -> tuple[int, float]:
         """How far `count_removed` and `energy_removed` may lie from the truth."""
 
     @abstractmethod
@@ -127,10 +127,10 @@ class Index(ABC):
     def _grid_errors(
         self, scale: Floats, zero: NDArray[np.int32], bits: int, symmetric: bool
     ) -> tuple[Wide, Wide]:
-        """(sse, sse_within) of several grids, scale and zero (grids, 1): (grids,) each."""
+        """(sse, sse_bound) of several grids, scale and zero (grids, 1): (grids,) each."""
         cuts, levels = grid_steps(scale, zero, bits, symmetric)
         answers = [self._answer(*one) for one in zip(cuts, levels, strict=True)]
-        return np.array([a.sse for a in answers]), np.array([a.sse_within for a in answers])
+        return np.array([a.sse for a in answers]), np.array([a.sse_bound for a in answers])
 
     # ------------------------------------------------------------ thresholds
 
@@ -207,7 +207,7 @@ class Index(ABC):
         return self._answer(cuts_between(levels), levels)
 
     def clip_errors(self, bits: int, symmetric: bool) -> pd.DataFrame:
-        """What each clip costs: clip (1 %, 2 %, ... 100 % of the extremes), sse, sse_within.
+        """What each clip costs: clip (1 %, 2 %, ... 100 % of the extremes), sse, sse_bound.
 
         One symmetric bit has no range to clip, and every row the same error.
         """
@@ -218,8 +218,8 @@ class Index(ABC):
             self._grid_errors(scale[i : i + few, None], zero[i : i + few, None], bits, symmetric)
             for i in range(0, FRACTIONS, few)
         ]
-        sse, within = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return pd.DataFrame({"clip": clips, "sse": sse, "sse_within": within})
+        sse, error_bound = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return pd.DataFrame({"clip": clips, "sse": sse, "sse_bound": error_bound})
 
     def best_clip(self, bits: int, symmetric: bool) -> float:
         """The clip of least squared error among those of `clip_errors`; the larger one on a tie."""

@@ -20,7 +20,7 @@ from engine.tensor.index import (
     Floats,
     GridAnswer,
     Index,
-    Parts,
+    Moments,
     Side,
     Wide,
     ends_of,
@@ -69,13 +69,13 @@ class SortedIndex(Index):
     def place(self, cuts: Any, side: Side = "left") -> Any:
         return self.values.searchsorted(cuts, side)
 
-    def split(self, cuts: Floats) -> Parts:
+    def split(self, cuts: Floats) -> Moments:
         places = self._places(cuts)
         rows, inside = self._partly(places)
         block = places // BLOCK
         sums = self._sums[block] + np.einsum("ij,ij->i", rows, inside, dtype=np.float64)
         squares = self._squares[block] + np.einsum("ij,ij,ij->i", rows, rows, inside, dtype=np.float64)
-        return Parts(np.diff(places), np.diff(sums), np.diff(squares))
+        return Moments(np.diff(places), np.diff(sums), np.diff(squares))
 
     def _places(self, cuts: Floats) -> Counts:
         return np.concatenate(([0], self.values.searchsorted(cuts), [self.size]))
@@ -84,15 +84,15 @@ class SortedIndex(Index):
         """The block that each place lies in, and which of its values come before the place: (k, BLOCK)."""
         return self._blocks[places // BLOCK], np.arange(BLOCK) < (places % BLOCK)[:, None]
 
-    def cells(self, most: int) -> Parts:
+    def bins(self, most: int) -> Moments:
         alone = self._distinct(most)
         if alone is None:
             return self.split(self.values[self._borders(most)])
         values, counts = self.values[alone].astype(np.float64), np.diff(alone, append=self.size)
-        return Parts(counts, values * counts, values**2 * counts)
+        return Moments(counts, values * counts, values**2 * counts)
 
     def _borders(self, most: int) -> Counts:
-        """Where cells begin, the first left out: dense where values are, yet wide tails get their own.
+        """Where bins begin, the first left out: dense where values are, yet wide tails get their own.
 
         A third of the borders share out the values, a third the range, and a third what the square
         error of many levels asks for: density to the power 1/3 (Panter and Dite 1951).
@@ -133,7 +133,7 @@ class SortedIndex(Index):
         ends += [values[first + removed - negative - 1]] if removed > negative else []
         return float(max(ends)) + 0.0
 
-    def within(self, threshold: float) -> tuple[int, float]:
+    def error_bound(self, threshold: float) -> tuple[int, float]:
         return 0, 0.0
 
     def _answer(self, cuts: Floats, levels: Wide) -> GridAnswer:

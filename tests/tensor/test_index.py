@@ -51,7 +51,7 @@ def test_counts_and_energy_are_those_of_the_mask(w: torch.Tensor, threshold: flo
     found, kept = SortedIndex(w), masks.by_threshold(w, threshold)
     assert found.count_removed(threshold) == int((~kept).sum())
     assert found.energy_removed(threshold) == pytest.approx(squares(w[~kept]), abs=1e-9 * squares(w))
-    assert found.within(threshold) == (0, 0.0)
+    assert found.error_bound(threshold) == (0, 0.0)
 
 
 @given(values, st.floats(0, 1))
@@ -73,7 +73,7 @@ def test_nothing_is_smaller_than_a_negative_threshold() -> None:
     for found in (SortedIndex(torch.tensor([0.0, 1.0])), HistogramIndex([torch.tensor([0.0, 1.0])])):
         assert found.count_removed(-1.0) == 0
         assert found.energy_removed(-1.0) == 0.0
-        assert found.within(-1.0) == (0, 0.0)
+        assert found.error_bound(-1.0) == (0, 0.0)
 
 
 @given(values, st.integers(1, 12), st.floats(0, 2.5))
@@ -113,7 +113,7 @@ def test_a_grid_costs_what_rounding_every_weight_costs(symmetric: bool) -> None:
         assert answer.counts.tolist() == counted.tolist()
         whole = max(squares(w), squares(back))  # a level far from its values, and the sum is that of levels
         assert answer.sse == pytest.approx(squares(back - w.double()), abs=1e-9 * whole)
-        assert (answer.sse_within, answer.counts_within) == (0.0, 0)
+        assert (answer.sse_bound, answer.counts_bound) == (0.0, 0)
 
     check()
 
@@ -243,7 +243,7 @@ def slack(w: torch.Tensor) -> float:
 @given(values, st.floats(0, 2.5) | st.just(TINY))
 def test_coarse_counts_and_energy_lie_within_what_is_said(w: torch.Tensor, threshold: float) -> None:
     exact, found = SortedIndex(w), HistogramIndex([w])
-    count, energy = found.within(threshold)
+    count, energy = found.error_bound(threshold)
     assert abs(found.count_removed(threshold) - exact.count_removed(threshold)) <= count
     assert abs(found.energy_removed(threshold) - exact.energy_removed(threshold)) <= energy + slack(w)
 
@@ -255,18 +255,18 @@ def test_coarse_grids_lie_within_what_is_said(w, scale, bits, symmetric, place) 
     true, found = (i.on_grid(scale, zero, bits, symmetric) for i in (SortedIndex(w), HistogramIndex([w])))
     assert found.codes.tolist() == true.codes.tolist()
     assert found.counts.sum() == len(w)
-    assert np.abs(found.counts - true.counts).max() <= found.counts_within
+    assert np.abs(found.counts - true.counts).max() <= found.counts_bound
     far = squares(
         torch.from_numpy(((true.codes - zero).astype(np.float32) * np.float32(scale))[true.counts > 0])
     )
-    assert abs(found.sse - true.sse) <= found.sse_within + slack(w) + 1e-9 * far * len(w)
+    assert abs(found.sse - true.sse) <= found.sse_bound + slack(w) + 1e-9 * far * len(w)
 
 
 @given(values, tables)
 def test_coarse_tables_lie_within_what_is_said(w: torch.Tensor, table: torch.Tensor) -> None:
     true, found = (i.on_table(table) for i in (SortedIndex(w), HistogramIndex([w])))
-    assert np.abs(found.counts - true.counts).max() <= found.counts_within
-    assert abs(found.sse - true.sse) <= found.sse_within + slack(w) + 4e-9 * len(w)
+    assert np.abs(found.counts - true.counts).max() <= found.counts_bound
+    assert abs(found.sse - true.sse) <= found.sse_bound + slack(w) + 4e-9 * len(w)
 
 
 @given(values)
@@ -322,7 +322,7 @@ def test_several_tensors_and_chunks_are_one_histogram(monkeypatch) -> None:
 def test_sixteen_bit_floats_are_counted_in_their_own_bins() -> None:
     w = normal(4000, seed=7).to(torch.bfloat16)
     threshold = float(w.abs()[5])
-    assert HistogramIndex([w]).within(threshold)[0] <= 2 * int((w.abs() == abs(threshold)).sum())
+    assert HistogramIndex([w]).error_bound(threshold)[0] <= 2 * int((w.abs() == abs(threshold)).sum())
 
 
 def test_size_decides_which_index_is_kept() -> None:

@@ -53,11 +53,11 @@ def break_even(weight: Tensor, batch: int) -> Figure | None:
     spread is the pair of shares between which the medians cross, the value lies on the line
     between them; below 50 % nothing is measured.
     """
-    chance = torch.Generator().manual_seed(0)
-    order = torch.rand(weight.shape, generator=chance)
+    rng = torch.Generator().manual_seed(0)
+    order = torch.rand(weight.shape, generator=rng)
     x, values = (
-        torch.randn(batch, weight.shape[1], generator=chance),
-        torch.randn(weight.shape, generator=chance),
+        torch.randn(batch, weight.shape[1], generator=rng),
+        torch.randn(weight.shape, generator=rng),
     )
     sparse = [compressed(values * (order >= share)) for share in SHARES]
     calls = [

@@ -58,13 +58,13 @@ def timed(calls: Sequence[Callable[[], object]], repeats: int) -> Tensor:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     times = torch.zeros(repeats, len(calls), dtype=torch.float64)
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     try:
         for _ in range(WARM_UP):
             for call in calls:
                 call()
         for turn in range(repeats):
-            for which in torch.randperm(len(calls), generator=chance).tolist():
+            for which in torch.randperm(len(calls), generator=rng).tolist():
                 calls[which]()
                 times[turn, which] = _nanoseconds(calls[which])
     finally:

@@ -114,8 +114,8 @@ def prune_filters(
     known = channels.groups(bundle)
     _check_own("per_layer", per_layer, known)
     _check_own("by_hand", by_hand, known)
-    chance = torch.Generator().manual_seed(seed)
-    scores = {name: _scores(bundle, group, score, chance) for name, group in known.items()}
+    rng = torch.Generator().manual_seed(seed)
+    scores = {name: _scores(bundle, group, score, rng) for name, group in known.items()}
     open_to = {
         name: scores[name]
         for name, group in known.items()
@@ -156,10 +156,10 @@ def _check_own(setting: str, labels: Iterable[str], known: Mapping[str, Group]) 
 # ---------------------------------------------------------------- which filters go
 
 
-def _scores(bundle: Bundle, group: Group, score: str, chance: torch.Generator) -> Tensor:
+def _scores(bundle: Bundle, group: Group, score: str, rng: torch.Generator) -> Tensor:
     """One score for each channel of the group (channels,), float64; larger is better."""
     if score == "random":
-        return torch.rand(group.channels, generator=chance, dtype=torch.float64)
+        return torch.rand(group.channels, generator=rng, dtype=torch.float64)
     order = 1 if score == "l1" else 2
     filters = [
         bundle.params[part.param].decode().double().flatten(1)[list(part.at)] for part in _filters_of(group)
