@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.tensor.affine import code_range
-from engine.tensor.grids import FRACTIONS, stored_affine
+from engine.tensor.affine import code_range, stored_affine
+from engine.tensor.grids import FRACTIONS
 from engine.types import SlimscopeError
 
 BLOCK = 32  # values behind one pair of prefix sums: 16 bytes beside 128, so 1.125 times the weights

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.tensor.grids import sum_of_squares
-from engine.types import Param, SlimscopeError
+from engine.types import SlimscopeError
 
 UNITS = ("element", "block", "kernel", "filter", "channel")
 NORMS = {"l1": 1, "l2": 2}
@@ -312,14 +312,3 @@ def summary(values: Tensor, kept: Tensor) -> dict[str, Any]:
         "threshold": max(abs(float(end)) for end in values.masked_fill(kept, 0.0).aminmax()),
         "energy_kept": energy_kept(values, kept),
     }
-
-
-def remove(param: Param, kept: Tensor) -> Param:
-    """The parameter with exact zeros where `kept` (its shape) is False, in its own form.
-
-    A grid keeps its scales and gets the code that means zero; a codebook gets an entry 0
-    where it has none. Where all is kept, the same object comes back.
-    """
-    if bool(kept.all()):
-        return param
-    return param.masked(kept)

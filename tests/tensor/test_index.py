@@ -10,7 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.tensor import grids, index, masks
-from engine.tensor.affine import code_range
+from engine.tensor.affine import code_range, stored_affine
+from engine.tensor.granularity import TENSOR
+from engine.tensor.grids import rounding
 from engine.tensor.histogram import CoarseIndex, index_of
 from engine.tensor.index import TensorIndex
 from engine.types import SlimscopeError
@@ -106,7 +108,7 @@ def test_a_grid_costs_what_rounding_every_weight_costs(symmetric: bool) -> None:
         low, high = code_range(bits, symmetric)
         zero = 0 if symmetric else low + place % (high - low + 1)
         step = torch.tensor([scale])
-        codes = grids._codes(w.view(1, -1), step, torch.tensor([zero]), None, bits, symmetric)
+        codes = rounding._codes(TENSOR, w, step, torch.tensor([zero]), bits, symmetric)
         back = (codes - zero).float() * step
         answer = TensorIndex(w).on_grid(scale, zero, bits, symmetric)
         counted = torch.bincount(codes.flatten() - low, minlength=high - low + 1)
@@ -157,8 +159,8 @@ def test_the_clip_is_the_best_of_all_hundred(bits: int, symmetric: bool) -> None
     table = found.clip_errors(bits, symmetric)
     low, high = w.min().double(), w.max().double()
     for clip, sse in zip(table["clip"], table["sse"], strict=True):
-        scale, zero = grids.stored_affine(low * clip, high * clip, bits, symmetric)
-        codes = grids._codes(w.view(1, -1), scale.view(1), zero.view(1), None, bits, symmetric)
+        scale, zero = stored_affine(low * clip, high * clip, bits, symmetric)
+        codes = rounding._codes(TENSOR, w, scale.view(1), zero.view(1), bits, symmetric)
         lost = (codes - zero).float() * scale - w.double()
         assert sse == pytest.approx(squares(lost), abs=1e-9 * squares(w))
     chosen = found.best_clip(bits, symmetric)

@@ -181,7 +181,7 @@ def _loss(answers: Tensor, labels: Tensor) -> float:
 def _without(bundle: Bundle, kept: Mapping[str, Tensor]) -> Bundle:
     """The bundle with zeros where the mask of a layer is False."""
     names = weight_layers(bundle)
-    changed = {names[x]: masks.remove(bundle.params[names[x]], mask) for x, mask in kept.items()}
+    changed = {names[x]: bundle.params[names[x]].masked(mask) for x, mask in kept.items()}
     return bundle.become({**bundle.params, **changed})
 
 

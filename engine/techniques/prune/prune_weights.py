@@ -232,7 +232,7 @@ def prune_weights(
             else:
                 ranked = partial(masks.by_scope, shape=shape, block=block, norm=norm)
                 kept = _by_sparsity(fit, rated, sparsity, scope, per_layer, ranked)
-    changed = {names[label]: masks.remove(bundle.params[names[label]], mask) for label, mask in kept.items()}
+    changed = {names[label]: bundle.params[names[label]].masked(mask) for label, mask in kept.items()}
     table = pd.DataFrame(
         [{"layer": label, **masks.summary(values[label], kept[label])} for label in names if label in kept],
         columns=COLUMNS,
