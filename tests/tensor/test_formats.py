@@ -131,7 +131,8 @@ class Shared(Param):
         for numbers_, tiles in block.cut(values):
             largest[numbers_] = tiles.abs().amax(1)
         exponents = torch.floor(torch.log2(largest)) - 2
-        mantissas = torch.round(values / block.over(torch.exp2(exponents), values.shape)).clamp(-7, 7)
+        steps = values / block.over(torch.exp2(exponents), values.shape)
+        mantissas = torch.round(steps).clamp(-7, 7) + 0.0  # no negative zeros
         return cls(mantissas, exponents, block)
 
     @property
