@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from engine.file import checks
+from engine.recipe import migrate
 from engine.tensor.codes import CODERS
 from engine.tensor.formats import FORMATS, of_kind
 from engine.tensor.formats.numbers import RAW, numbers
@@ -134,7 +135,7 @@ def read_head(file: BinaryIO, size: int) -> Head:
         header = READERS[version](_plain(file.read(min(length, size))))
         _check_header(header, size - body)
         tensors = list(zip(header["names"], header["tensors"], header["codings"], strict=True))
-        recipe = Recipe.from_key(json.dumps(header["recipe"]))
+        recipe = migrate.current(Recipe.from_key(json.dumps(header["recipe"])))
         return Head(Arch.from_data(header["arch"]), recipe, tensors, header["lengths"], body, checksum)
 
 
