@@ -111,20 +111,15 @@ class Granularity:
 
         Whole ones first, then those at the right edge, at the lower edge, and in the corner.
         """
-        matrix, shape = self.matrix(values), values.shape
-        place = torch.arange(math.prod(self.tiles(shape))).reshape(self.tiles(shape))
-        rows, columns = (_parts(*each) for each in zip(matrix.shape, self.tile(shape), strict=True))
-        return [
-            (
-                place[r // down :, c // across :][: height // h, : width // w].flatten(),
-                matrix[r : r + height, c : c + width]
-                .reshape(height // h, h, width // w, w)
-                .transpose(1, 2)
-                .reshape(-1, h * w),
-            )
-            for r, height, h, down in rows
-            for c, width, w, across in columns
-        ]
+        matrix, tile, tiles = self.matrix(values), self.tile(values.shape), self.tiles(values.shape)
+        place, found = torch.arange(math.prod(tiles)).reshape(tiles), []
+        for r, height in _edges(matrix.shape[0], tile[0]):
+            for c, width in _edges(matrix.shape[1], tile[1]):
+                inside = matrix[r:, c:].unfold(0, height, height).unfold(1, width, width)
+                down, across = inside.shape[:2]
+                numbers = place[r // tile[0] :, c // tile[1] :][:down, :across]
+                found.append((numbers.flatten(), inside.reshape(-1, height * width)))
+        return found
 
     def members(self, values: Tensor, number: int) -> Tensor:
         """What is in one tile, flat."""
@@ -156,11 +151,10 @@ class Granularity:
         return shared.reshape(self.tiles(shape)).index_select(0, stays).flatten()
 
 
-def _parts(side: int, length: int) -> list[tuple[int, int, int, int]]:
-    """(start, size, size of a tile in it, size of a whole tile) of the whole tiles and of the rest."""
+def _edges(side: int, length: int) -> list[tuple[int, int]]:
+    """Where tiles of equal size begin, and that size: whole ones, and what is left of the side."""
     whole = side // length * length
-    parts = [(0, whole, length, length), (whole, side - whole, side - whole, length)]
-    return [part for part in parts if part[1]]
+    return [edge for edge in ((0, length), (whole, side - whole)) if 0 < edge[1] <= side]
 
 
 def _is_whole(number: object) -> bool:

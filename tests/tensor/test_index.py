@@ -316,7 +316,7 @@ def test_coarse_memory_does_not_grow_with_the_weights() -> None:
 def test_several_tensors_and_chunks_are_one_histogram(monkeypatch) -> None:
     w = normal(5000, seed=6)
     whole = CoarseIndex([w])
-    monkeypatch.setattr("engine.tensor.histogram.CHUNK", 700)
+    monkeypatch.setattr("engine.tensor.bins.CHUNK", 700)
     parts = CoarseIndex([w[:1000].view(10, 100), w[1000:]])
     assert parts.place(np.float32(0.3)) == whole.place(np.float32(0.3))
     assert parts.energy_removed(0.7) == pytest.approx(whole.energy_removed(0.7), rel=1e-12)

@@ -9,9 +9,8 @@ Nothing is ever evaluated or unpickled. The origin is not in the file: what is r
 `pack` and `unpack` hold the whole net; `write`, `read` and `verify` one tensor at a time.
 """
 
-from engine.file.packfile.compare import difference
 from engine.file.packfile.head import AT_ONCE, LARGEST_NET, MAGIC, PREFIX, VERSION, PackError
-from engine.file.packfile.reading import admit, read, unpack, verify
+from engine.file.packfile.reading import admit, difference, read, unpack, verify
 from engine.file.packfile.writing import pack, sections, size, write
 
 __all__ = [

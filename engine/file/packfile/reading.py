@@ -7,8 +7,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+import torch
+from torch import Tensor
+
 from engine.file import checks
-from engine.file.packfile.compare import different_part
 from engine.file.packfile.head import (
     AT_ONCE,
     Head,
@@ -88,7 +90,7 @@ def verify(path: Path, arch: Arch, lineage: Recipe, params: Iterable[tuple[str, 
             _expect(called == name, "the names of the tensors")
             # Before it is read, so that no more memory is taken than for what should be there.
             _expect(about == description(param), f"kind or shape of {name}")
-            lost = different_part(name, param, next(stored)[1])
+            lost = _different_part(name, param, next(stored)[1])
             _expect(lost is None, str(lost))
         _expect(next(told, None) is None, "the names of the tensors")
         next(stored, None)  # the checksum
@@ -111,3 +113,41 @@ def _read_params(file: BinaryIO, head: Head) -> Iterator[tuple[str, Param]]:
             yield name, param
     if checksum != head.checksum:
         raise PackError("this .slim file is damaged: the checksum of its tensors differs")
+
+
+# ---------------------------------------------------------------- compared
+
+
+def difference(one: Bundle, other: Bundle) -> str | None:
+    """The first thing in which two bundles differ, or None: architecture, recipe, every tensor's bits.
+
+    >>> from engine.tensor.formats import Dense
+    >>> from engine.types import Arch
+    >>> one, other = (Bundle(Arch("bare"), {"w": Dense(torch.tensor([zero]))}) for zero in (0.0, -0.0))
+    >>> difference(one, one), difference(one, other)
+    (None, 'values of w')
+    """
+    if one.arch.data != other.arch.data:
+        return "the architecture"
+    if one.lineage != other.lineage:
+        return "the recipe"
+    if list(one.params) != list(other.params):
+        return "the names of the tensors"
+    for name, param in one.params.items():
+        if description(param) != description(other.params[name]):
+            return f"kind or shape of {name}"
+        if lost := _different_part(name, param, other.params[name]):
+            return lost
+    return None
+
+
+def _different_part(name: str, one: Param, other: Param) -> str | None:
+    """The first part in which two parameters of one description differ."""
+    for (part, mine), theirs in zip(one.tensors().items(), other.tensors().values(), strict=True):
+        if not torch.equal(_bits(mine), _bits(theirs)):
+            return f"{part} of {name}"
+    return None
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous().view(torch.int32)  # compares -0.0 and 0.0 as different
