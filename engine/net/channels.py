@@ -27,7 +27,6 @@ from torch.nn import functional as F
 from engine.data import user
 from engine.memory import remembered
 from engine.net import kinds, sources, zoo
-from engine.tensor import masks
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
@@ -102,7 +101,7 @@ def masked(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
         stays = torch.ones(params[name].shape, dtype=torch.bool)
         for axis, places in axes.items():
             stays.index_fill_(axis, torch.tensor(sorted(places)), False)
-        params[name] = masks.remove(params[name], stays)
+        params[name] = params[name].masked(stays)
     return bundle.become(params)
 
 

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from engine.data.sets import Samples
 from engine.memory import remembered
 from engine.net import incremental
-from engine.tensor import masks
 from engine.types import Bundle, weight_layers
 
 
@@ -49,7 +48,7 @@ def _loss(answers: Tensor, labels: Tensor) -> float:
 def without(bundle: Bundle, kept: Mapping[str, Tensor]) -> Bundle:
     """The bundle with zeros where the mask of a layer is False."""
     names = weight_layers(bundle)
-    changed = {names[x]: masks.remove(bundle.params[names[x]], mask) for x, mask in kept.items()}
+    changed = {names[x]: bundle.params[names[x]].masked(mask) for x, mask in kept.items()}
     return bundle.become({**bundle.params, **changed})
 
 

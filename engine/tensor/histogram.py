@@ -8,22 +8,18 @@ with a density that is linear and has the bin's mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.tensor.index import Counts, Floats, GridAnswer, Index, Moments, Side, Wide, ends_of
+from engine.tensor.bins import chunks, gathered, rising, slopes, widths
+from engine.tensor.index import Counts, Floats, GridAnswer, Index, Moments, Side, Wide
 from engine.tensor.sorted_index import SortedIndex
 
 EXACT = 1 << 24  # up to 16,777,216 weights the sorted index is kept: 75 MB
-BINS = 1 << 16
-SIGN = 1 << 15
-FINITE = 0x7F80  # bins of one sign; above lie infinity and what is no number
-CHUNK = 1 << 20  # weights looked at together, 32 MB of float64 and places
 
 
 def index_of(tensors: Tensor | Sequence[Tensor], exact: int = EXACT) -> Index:
@@ -41,20 +37,21 @@ class HistogramIndex(Index):
     is interpolated, and `error_bound`, `sse_bound` and `counts_bound` bound what that may cost.
     Raises SlimscopeError for values that are not finite, and where there are none.
 
+    >>> import torch
     >>> index = HistogramIndex([torch.tensor([3.0, -1.0, 2.0, 0.0])])
     >>> index.count_removed(1.5), index.error_bound(1.5)
     (2, (0, 0.0))
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        bins, zeros, ends = _gathered(tensors)
+        bins, zeros, ends = gathered(tensors)
         self.least, self.largest = ends
-        lows, highs, parts = _rising(bins, zeros)
+        lows, highs, parts = rising(bins, zeros)
         self._low, self._high, self._parts = lows.clip(*ends), highs.clip(*ends), parts
         self._counts = np.concatenate(([0], np.cumsum(parts.counts)))
         self._sums = np.concatenate(([0.0], np.cumsum(parts.sums)))
         self._squares = np.concatenate(([0.0], np.cumsum(parts.squares)))
-        self._slope = _slopes(self._low, self._high, parts)
+        self._slope = slopes(self._low, self._high, parts)
         self.size = int(self._counts[-1])
         for array in self._arrays():
             array.flags.writeable = False
@@ -75,7 +72,7 @@ class HistogramIndex(Index):
 
     def _share(self, cuts: Any, own: Any) -> tuple[Wide, Wide, Wide]:
         """(place in the bin 0..1, its low end, its width) of cuts in the bins `own`; 1 beyond the last."""
-        low, width = self._low[own].astype(np.float64), _widths(self._low, self._high)[own]
+        low, width = self._low[own].astype(np.float64), widths(self._low, self._high)[own]
         return np.clip((cuts - low) / np.where(width > 0, width, 1.0), 0.0, 1.0), low, width
 
     def place(self, cuts: Any, side: Side = "left") -> Any:
@@ -114,7 +111,7 @@ class HistogramIndex(Index):
 
     def bins(self, most: int) -> Moments:
         """Bins, or neighbours together where there are more than `most`: equal shares of density^(1/3)."""
-        weight = np.cbrt(self._parts.counts * np.maximum(_widths(self._low, self._high), 0.0) ** 2)
+        weight = np.cbrt(self._parts.counts * np.maximum(widths(self._low, self._high), 0.0) ** 2)
         weight += weight.sum() / most / 2 + (self._high - self._low == 0)
         grown = np.cumsum(weight)
         group = np.minimum(grown * most / grown[-1], most - 1).astype(np.int64)
@@ -225,12 +222,10 @@ class HistogramIndex(Index):
         return farthest
 
 
-# ---------------------------------------------------------------- how the bins are filled
-
-
 class RefinedIndex(HistogramIndex):
     """A coarse index that goes over its tensors once more for a threshold, which is then exact.
 
+    >>> import torch
     >>> round(RefinedIndex([torch.tensor([1.0, -1.001, 1.002, 4.0])]).threshold_for(0.5), 6)
     1.001
     """
@@ -246,60 +241,5 @@ class RefinedIndex(HistogramIndex):
         bin_ = int(near.view(np.int32)) >> 16
         low, high = np.array([bin_ << 16, (bin_ << 16) | 0xFFFF], np.int32).view(np.float32)
         below = self.count_removed(np.nextafter(low, np.float32(0)))  # exact between bins
-        inside = [size[(size >= low) & (size <= high)] for size in map(np.abs, _chunks(self._tensors))]
+        inside = [size[(size >= low) & (size <= high)] for size in map(np.abs, chunks(self._tensors))]
         return float(np.partition(np.concatenate(inside), removed - below - 1)[removed - below - 1])
-
-
-def _gathered(tensors: Sequence[Tensor]) -> tuple[Moments, int, tuple[float, float]]:
-    """One pass: what each of the 65,536 bins holds but zeros, the number of zeros, and the extremes."""
-    counts, sums, squares = np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS)
-    zeros, ends = 0, []
-    for chunk in _chunks(tensors):
-        ends.append(ends_of(chunk, chunk))
-        bits = chunk.view(np.uint32)
-        for zero in (0, SIGN << 16):
-            found = int((bits == zero).sum())
-            counts[zero >> 16] -= found
-            zeros += found
-        key, wide = (bits >> 16).astype(np.intp), chunk.astype(np.float64)
-        counts += np.bincount(key, minlength=BINS)
-        sums += np.bincount(key, wide, BINS)
-        squares += np.bincount(key, np.square(wide, out=wide), BINS)
-    every = np.array(ends, dtype=np.float32).reshape(-1, 2)
-    return Moments(counts, sums, squares), zeros, ends_of(every[:, 0], every[:, 1])
-
-
-def _chunks(tensors: Sequence[Tensor]) -> Iterator[Floats]:
-    for tensor in tensors:
-        flat = tensor.detach().flatten()
-        for start in range(0, len(flat), CHUNK):
-            yield flat[start : start + CHUNK].to(torch.float32).contiguous().numpy()
-
-
-def _rising(bins: Moments, zeros: int) -> tuple[Floats, Floats, Moments]:
-    """The bins that hold values, from low to high, zeros as one of their own: (lows, highs, parts)."""
-    key = np.arange(FINITE, dtype=np.uint32) << 16
-    near, far = key.view(np.float32), (key | 0xFFFF).view(np.float32)  # ends of a bin by magnitude
-    lows, highs = (np.concatenate(ends) for ends in ((-far[::-1], [0.0], near), (-near[::-1], [0.0], far)))
-
-    def ordered(held: NDArray[Any], of_zeros: int) -> NDArray[Any]:
-        return np.concatenate(
-            (held[SIGN : SIGN + FINITE][::-1], np.array([of_zeros], held.dtype), held[:FINITE])
-        )
-
-    counts = ordered(bins.counts, zeros)
-    alive = counts > 0
-    parts = Moments(counts[alive], ordered(bins.sums, 0)[alive], ordered(bins.squares, 0)[alive])
-    return lows[alive].astype(np.float32), highs[alive].astype(np.float32), parts
-
-
-def _widths(low: Floats, high: Floats) -> Wide:
-    widths: Wide = high.astype(np.float64) - low
-    return widths
-
-
-def _slopes(low: Floats, high: Floats, parts: Moments) -> Wide:
-    """The slope of each bin's density, 1 + slope (1 - 2 u) for u from 0 to 1, that gives it its mean."""
-    width = _widths(low, high)
-    mean = (parts.sums / parts.counts - low) / np.where(width > 0, width, 1.0)
-    return np.where(width > 0, np.clip(3 - 6 * mean, -1.0, 1.0), 0.0)

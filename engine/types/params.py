@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.types.figures import SlimscopeError
 
@@ -39,13 +39,24 @@ class Param(ABC):
         """What must be known beside the shape to read it back, as JSON-ready data."""
         return []
 
-    @abstractmethod
     def masked(self, kept: Tensor) -> Param:
-        """Exact zeros where `kept` (its shape) is False, in its own format."""
+        """Exact zeros where `kept` (its shape) is False, in its own format; itself where all is kept."""
+        return self if bool(kept.all()) else self.with_zeros(kept)
+
+    @abstractmethod
+    def with_zeros(self, kept: Tensor) -> Param:
+        """As `masked`, where something goes."""
 
     @abstractmethod
     def take(self, axis: int, stays: Tensor) -> Param:
         """Only the places `stays` (sorted) along the axis, in its own format if possible."""
+
+    def straight_through(self) -> nn.Module:
+        """How it is trained: a `formats.through.StraightThrough`, made of this parameter's scales or table.
+
+        Raises FormatError for a format that cannot be trained on.
+        """
+        raise FormatError(f"parameters in the format {self.kind!r} can't be trained in it: decode them first")
 
     @abstractmethod
     def fixed_bits(self) -> int:
@@ -67,7 +78,7 @@ class Param(ABC):
         """The parameter as runs of bytes, each in the shortest of its codings."""
 
     @classmethod
-    def numbers_beside(cls, settings: list[Any]) -> int:
+    def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
         """How many numbers there are beside the parameter's own, such as scales."""
         return 0
 

@@ -20,6 +20,7 @@ from engine.file import packfile
 from engine.net import zoo
 from engine.tensor import codes
 from engine.tensor.formats import Book, Dense, Grid, bits
+from engine.tensor.granularity import per_axis
 from engine.types import Arch, Basis, Bundle, Figure
 
 ROWS = {
@@ -47,7 +48,9 @@ def grid(codes_: Tensor, bits: int, zero: int = 0) -> Grid:
 
 def row_grid(rows: list[list[int]], bits: int) -> Grid:
     n = len(rows)
-    return Grid(integers(rows), torch.arange(1, n + 1) / 2, torch.zeros(n, dtype=torch.int32), bits, 0)
+    return Grid(
+        integers(rows), torch.arange(1, n + 1) / 2, torch.zeros(n, dtype=torch.int32), bits, per_axis(0)
+    )
 
 
 TINY = Bundle(
@@ -185,7 +188,9 @@ def random_bundle(seed: int, bits: int, share: float) -> Bundle:
     return Bundle(
         Arch("bare"),
         {
-            "grid": Grid(torch.where(mask, raw, zero[:, None]), torch.ones(shape[0]), zero, bits, 0),
+            "grid": Grid(
+                torch.where(mask, raw, zero[:, None]), torch.ones(shape[0]), zero, bits, per_axis(0)
+            ),
             "dense": Dense(kept),
             "book": Book(torch.from_numpy(rng.integers(0, 5, shape)).to(torch.int32) * mask, table),
             "bias": Dense(torch.ones(shape[0])),
@@ -218,7 +223,7 @@ def test_the_file_of_a_real_net_comes_within_three_percent_of_its_bound() -> Non
     def rounded(values: Tensor) -> Grid:
         scale = values.abs().amax(1) / top
         integers_ = torch.round(values / scale[:, None]).to(torch.int32)
-        return Grid(integers_, scale, torch.zeros(len(scale), dtype=torch.int32), 5, 0)
+        return Grid(integers_, scale, torch.zeros(len(scale), dtype=torch.int32), 5, per_axis(0))
 
     net = bundle.become(
         {n: rounded(t) if t.dim() == 2 else bundle.params[n] for n, t in bundle.state().items()}

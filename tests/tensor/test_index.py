@@ -10,7 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.tensor import grids, masks, sorted_index
-from engine.tensor.affine import code_range
+from engine.tensor.affine import code_range, stored_affine
+from engine.tensor.granularity import TENSOR
+from engine.tensor.grids import rounding
 from engine.tensor.histogram import HistogramIndex, index_of
 from engine.tensor.sorted_index import SortedIndex
 from engine.types import SlimscopeError
@@ -106,7 +108,7 @@ def test_a_grid_costs_what_rounding_every_weight_costs(symmetric: bool) -> None:
         low, high = code_range(bits, symmetric)
         zero = 0 if symmetric else low + place % (high - low + 1)
         step = torch.tensor([scale])
-        codes = grids._codes(w.view(1, -1), step, torch.tensor([zero]), None, bits, symmetric)
+        codes = rounding._codes(TENSOR, w, step, torch.tensor([zero]), bits, symmetric)
         back = (codes - zero).float() * step
         answer = SortedIndex(w).on_grid(scale, zero, bits, symmetric)
         counted = torch.bincount(codes.flatten() - low, minlength=high - low + 1)
@@ -156,8 +158,8 @@ def test_the_clip_is_the_best_of_all_hundred(bits: int, symmetric: bool) -> None
     table = found.clip_errors(bits, symmetric)
     low, high = w.min().double(), w.max().double()
     for clip, sse in zip(table["clip"], table["sse"], strict=True):
-        scale, zero = grids.stored_affine(low * clip, high * clip, bits, symmetric)
-        codes = grids._codes(w.view(1, -1), scale.view(1), zero.view(1), None, bits, symmetric)
+        scale, zero = stored_affine(low * clip, high * clip, bits, symmetric)
+        codes = rounding._codes(TENSOR, w, scale.view(1), zero.view(1), bits, symmetric)
         lost = (codes - zero).float() * scale - w.double()
         assert sse == pytest.approx(squares(lost), abs=1e-9 * squares(w))
     chosen = found.best_clip(bits, symmetric)
@@ -313,7 +315,7 @@ def test_coarse_memory_does_not_grow_with_the_weights() -> None:
 def test_several_tensors_and_chunks_are_one_histogram(monkeypatch) -> None:
     w = normal(5000, seed=6)
     whole = HistogramIndex([w])
-    monkeypatch.setattr("engine.tensor.histogram.CHUNK", 700)
+    monkeypatch.setattr("engine.tensor.bins.CHUNK", 700)
     parts = HistogramIndex([w[:1000].view(10, 100), w[1000:]])
     assert parts.place(np.float32(0.3)) == whole.place(np.float32(0.3))
     assert parts.energy_removed(0.7) == pytest.approx(whole.energy_removed(0.7), rel=1e-12)

@@ -213,7 +213,7 @@ def prune_weights(
             else:
                 ranked = partial(masks.by_allocation, granularity=granularity, block=block, norm=norm)
                 kept = masks.with_own_shares(fit, rated, sparsity, allocation, per_layer, ranked)
-    changed = {names[label]: masks.remove(bundle.params[names[label]], mask) for label, mask in kept.items()}
+    changed = {names[label]: bundle.params[names[label]].masked(mask) for label, mask in kept.items()}
     table = reports.layer_table(values, kept)
     after = bundle.become({**bundle.params, **changed})
     left = "Left as they are:" if len(table) else "Nothing is removed:"

@@ -19,6 +19,7 @@ from engine.recipe.technique import technique
 from engine.tensor import grids
 from engine.tensor.affine import code_range
 from engine.tensor.formats import Dense, Grid
+from engine.tensor.granularity import TENSOR, named
 from engine.types import Arch, Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
 BITS = Slider(
@@ -165,7 +166,7 @@ def quantize(
     for label, name in names.items():
         values = bundle.params[name].decode()
         width = per_layer.get(label, bits)
-        grid = grids.quantize(values, width, symmetric, granularity, group, range, percentile)
+        grid = grids.quantize(values, width, symmetric, named(granularity, group), range, percentile)
         params[name] = grid
         rows.append(_row(label, values, grid, symmetric))
     layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
@@ -267,7 +268,7 @@ def _quantize_inputs(bundle: Bundle, seen: Mapping[str, Tensor], plan: _Plan) ->
     params: dict[str, Param] = dict(bundle.params)
     rows = []
     for name, values in seen.items():
-        grid = grids.quantize(values, plan.bits, plan.symmetric, "tensor", 64, plan.range, plan.percentile)
+        grid = grids.quantize(values, plan.bits, plan.symmetric, TENSOR, plan.range, plan.percentile)
         arch = arch.edit(
             "quantize_input", layer=name, bits=plan.bits, symmetric=plan.symmetric, dynamic=plan.dynamic
         )

@@ -132,7 +132,7 @@ def test_the_scan_finds_what_each_layer_bears_alone_and_leaves_the_net_as_it_was
         lost = {}
         for tried in (share, beyond):
             kept = masks.by_sparsity(bundle.params[name].decode(), tried)
-            alone = bundle.become({**bundle.params, name: masks.remove(bundle.params[name], kept)})
+            alone = bundle.become({**bundle.params, name: bundle.params[name].masked(kept)})
             lost[tried] = whole - measure.accuracy(alone, samples).value
         assert lost[share] <= sensitivity.BEARABLE < lost[beyond]
         sizes = bundle.params[name].decode().abs()
