@@ -12,7 +12,7 @@ from tqdm import tqdm
 from engine.data import user
 from engine.figures import latency
 from engine.file import intake
-from engine.jobs import store, tasks
+from engine.jobs import models, scans, tasks
 from engine.net import sources, zoo
 from engine.printing import aligned, number, print_json
 from engine.recipe import run, technique
@@ -101,7 +101,7 @@ def add_sweep(verbs: Any) -> argparse.ArgumentParser:
     many.add_argument(
         "--vary", metavar="JSON", required=True, help='{"sparsity": [0.5, 0.9]}: one or two settings'
     )
-    many.add_argument("--samples", metavar="N", type=int, default=tasks.SAMPLES, help="validation samples")
+    many.add_argument("--samples", metavar="N", type=int, default=scans.SAMPLES, help="validation samples")
     add_options(many)
     many.set_defaults(run=_sweep)
     return many
@@ -141,7 +141,7 @@ def model_id(bundle: Bundle) -> str:
         return f"user-{bundle.fingerprint}"
     if bundle.arch.source == "zoo" and bundle.fingerprint == zoo.load(bundle.arch.name).fingerprint:
         return bundle.arch.name
-    return store.put_model(bundle)
+    return models.put_model(bundle)
 
 
 # ---------------------------------------------------------------- latency

@@ -29,6 +29,7 @@ PLAIN = (
     ".factor",
     ".distill",
     ".__main__",
+    ".tasks",
 )  # packages that only hold, and entry points
 ENGINE = [name for name in MODULES if name.startswith("engine.") and name.count(".") > 1]
 

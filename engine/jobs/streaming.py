@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.figures import count
 from engine.file import packfile
-from engine.jobs import layerwise, store
+from engine.jobs import as_json, layerwise, models, store
 from engine.recipe import technique
 from engine.tensor.histogram import RefinedIndex
 from engine.types import Arch, Basis, Bundle, Figure, Param, Progress, Recipe, SlimscopeError, weight_layers
@@ -31,9 +31,9 @@ def write(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """
     recipe = technique.complete(Recipe.from_key(payload["recipe"]).live)
     data = payload.get("data", "")
-    model = store.get_model(payload["model"], data)
+    model = models.get_model(payload["model"], data)
     key = _key(payload["model"], recipe, data)
-    path = store.net_path(key)
+    path = models.net_path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
     pass_ = _Pass(model, recipe, progress, 0.0, 0.5)
     table = packfile.write(path, pass_.arch, recipe, pass_.params())
@@ -66,10 +66,10 @@ def written(
 ) -> tuple[tuple[Figure, ...], dict[str, int], Path] | None:
     """What `write` found, bytes of each tensor, and the file; None before it is done."""
     key = _key(model_id, technique.complete(recipe.live), data)
-    found, path = store.get(key), store.net_path(key)
+    found, path = store.get(key), models.net_path(key)
     if found is None or not path.is_file():
         return None
-    return tuple(store.figure_of(figure) for figure in found["figures"]), found["tensors"], path
+    return tuple(as_json.figure_of(figure) for figure in found["figures"]), found["tensors"], path
 
 
 def _key(model_id: str, recipe: Recipe, data: str) -> str:

@@ -18,7 +18,7 @@ from engine.data.sets import Data, Samples
 from engine.figures import count, measure, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile, recognise
-from engine.jobs import layerwise, store, streaming, tasks
+from engine.jobs import as_json, keys, layerwise, models, recipes, streaming, testset
 from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
 from engine.tensor.histogram import CoarseIndex, index_of
@@ -49,13 +49,13 @@ def parts(subject: str) -> tuple[str, str]:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def original(subject: str) -> Bundle:
     """The uncompressed bundle: a file is bare weights until its visitor said what it is."""
-    return store.get_model(*parts(subject))
+    return models.get_model(*parts(subject))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the data ...")
 def images(subject: str) -> Data | None:
     """The data that the net is judged by; None for weights without an architecture."""
-    return tasks.read_data(parts(subject)[1])
+    return keys.read_data(parts(subject)[1])
 
 
 @st.cache_resource(max_entries=96, show_spinner=False)
@@ -78,7 +78,7 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     except SlimscopeError as error:
         raise type(error)(f"step {len(live)} ({step.technique}): {error}") from error
     model, spec = parts(subject)
-    found = tasks.trained(model, live, spec)
+    found = recipes.trained(model, live, spec)
     if found is None:
         raise Untrained(live)
     return found[0], (*reports, found[1])
@@ -105,7 +105,7 @@ def given() -> dict[str, dict[str, Any]]:
     if path:
         bundle, notes = intake.open_file(Path(path))
         about = {"title": Path(path).name, "notes": list(notes), "data": "", "arch": bundle.arch.name}
-        found |= {store.put_path(bundle, Path(path)): about}
+        found |= {models.put_path(bundle, Path(path)): about}
     return found
 
 
@@ -128,7 +128,7 @@ def reload_user() -> str:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def proposal(model: str) -> recognise.Proposal | None:
     """The net of the zoo that a visitor's file may be."""
-    return recognise.propose(store.get_model(model))
+    return recognise.propose(models.get_model(model))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -358,10 +358,10 @@ def least_certain(subject: str, among: int = 500) -> list[int]:
 def full_accuracy(subject: str, key: str) -> tuple[Figure, Figure] | None:
     """(accuracy, paired difference) on the whole test set, once a job has measured it."""
     model, spec = parts(subject)
-    found = tasks.full_accuracy(model, Recipe.from_key(key), spec)
+    found = testset.full_accuracy(model, Recipe.from_key(key), spec)
     if found is None:
         return None
-    now, change = (store.figure_of(figure) for figure in found["figures"])
+    now, change = (as_json.figure_of(figure) for figure in found["figures"])
     return now, change
 
 
@@ -369,7 +369,7 @@ def origin_accuracy(subject: str) -> Figure | None:
     """The original's accuracy on the whole test set, where it is known: its model card's, or a job's."""
     found = card(parts(subject)[0]).get("test accuracy")
     if isinstance(found, dict):
-        return store.figure_of(found)
+        return as_json.figure_of(found)
     measured = full_accuracy(subject, "[]")
     return None if measured is None else measured[0]
 
@@ -377,5 +377,5 @@ def origin_accuracy(subject: str) -> Figure | None:
 def answers_of_all(subject: str, key: str) -> tuple[Tensor, Tensor] | None:
     """Predicted classes of the original and of this net on the whole test set, once a job has measured them."""
     model, spec = parts(subject)
-    found = [tasks.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
+    found = [testset.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
     return None if found[0] is None or found[1] is None else (found[0], found[1])

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine.jobs.manager import Job, Manager
+from engine.jobs.job import Job
+from engine.jobs.manager import Manager
 from engine.net import zoo
 from engine.recipe import technique
 from engine.types import Bundle, Recipe, Report, SlimscopeError

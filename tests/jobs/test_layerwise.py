@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import engine.techniques  # noqa: F401
 from engine.figures import count
 from engine.file import packfile
-from engine.jobs import layerwise, store, streaming
+from engine.jobs import layerwise, models, streaming
 from engine.recipe import run, technique
 from engine.tensor import ranking
 from engine.tensor.formats import Dense
@@ -145,7 +145,7 @@ def at_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Bundl
     monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path / "home"))
     net, path = bare(2), tmp_path / "net.safetensors"
     save_file(net.state(), path)
-    return store.put_path(net, path), store.get_model(store.put_path(net, path))
+    return models.put_path(net, path), models.get_model(models.put_path(net, path))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_writing_can_be_cancelled_and_leaves_nothing(at_path: tuple[str, Bundle]
     with pytest.raises(Cancelled):
         streaming.write({"model": model_id, "recipe": recipe.key}, Progress(cancelled=lambda: True))
     assert streaming.written(model_id, recipe) is None
-    assert not [path for path in store.net_path("x").parent.iterdir() if path.is_file()]
+    assert not [path for path in models.net_path("x").parent.iterdir() if path.is_file()]
 
 
 def test_a_file_that_has_changed_since_is_not_taken_for_the_net(
@@ -201,4 +201,4 @@ def test_a_file_that_has_changed_since_is_not_taken_for_the_net(
     model_id, _ = at_path
     save_file(bare(3).state(), tmp_path / "net.safetensors")
     with pytest.raises(SlimscopeError, match="not here"):
-        store.get_model(model_id)
+        models.get_model(model_id)
