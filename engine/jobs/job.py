@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 OPEN = ("waiting", "running")
-STOPPED = ("paused", "cancelled", "interrupted", "failed")  # and can be resumed
+STOPPED = ("paused", "cancelled", "replaced", "interrupted", "failed")  # and can be resumed
 STATES = (*OPEN, *STOPPED, "done")
 GONE = "the server stopped before it was done"
 AGAIN = "the server stopped, and it goes on by itself"  # said of an open job

@@ -119,6 +119,10 @@ class Manager:
         """Ask a job to stop; one that does not within GRACE seconds is ended. What it has is kept."""
         self._halt(owner, job_id, "cancelled")
 
+    def supersede(self, owner: str, job_id: str) -> None:
+        """Stop a job as `cancel` does, because its owner waits for another answer now."""
+        self._halt(owner, job_id, "replaced")
+
     def pause(self, owner: str, job_id: str) -> None:
         """Stop a job as `cancel` does, to be resumed; meanwhile its core is free for the next one."""
         self._halt(owner, job_id, "paused")

@@ -100,6 +100,24 @@ def after(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, list[Report
     return bundle, reports
 
 
+def missing(model_id: str, recipe: Recipe, data: str) -> Missing | None:
+    """The first step that must be trained before this recipe can be followed; nothing is worked out."""
+    live = technique.complete(recipe.live)
+    if not any(technique.get(step.technique).trains for step in live):
+        return None
+    model, source = models.get_model(model_id, data), keys.read_data(data)
+    for number, step in enumerate(live, 1):
+        start = Recipe(live.steps[:number])
+        key = keys.of_recipe("apply", model, start, source)
+        if technique.get(step.technique).trains and not _is_kept(key):
+            return Missing(number, start)
+    return None
+
+
+def _is_kept(key: str) -> bool:
+    return store.get(key) is not None and models.net_path(key).is_file()
+
+
 def _numbered(step: int, row: Mapping[str, float]) -> dict[str, float]:
     return {**row, "step": step}
 
@@ -117,11 +135,12 @@ def make(
     training goes on, each row with the number of its step.
     """
     first, reports = len(bundle.lineage), []
-    training = [n for n, s in enumerate(recipe, 1) if n > first and technique.get(s.technique).trains]
+    todo = range(first + 1, len(recipe) + 1)
+    lasting = [n for n in todo if technique.get(recipe.steps[n - 1].technique).trains] or list(todo)
     for number, step in enumerate(recipe.steps[first:], first + 1):
-        at = sum(n < number for n in training) / max(len(training), 1)
+        at = sum(n < number for n in lasting) / len(lasting)
         told = functools.partial(_numbered, number) if rows else untold
-        part = progress.part(at, at + 1 / max(len(training), 1), told)
+        part = progress.part(at, at + 1 / len(lasting), told)
         part(0.0)
         with _named(number, step):
             outcome = _advance(bundle, step, data, part)

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from engine.jobs import recipes, scans, streaming, testset
+from engine.jobs import recipes, scans, streaming, testset, timing
 from engine.types import Cancelled, Progress, SlimscopeError
 
 KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
@@ -30,6 +30,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
     "sensitivity": scans.sensitivity,
     "sweep": scans.sweeping,
     "write": streaming.write,
+    "latency": timing.time_forms,
 }
 SHARED = {"sweep"}  # two processes that do the same job at once take half as long
 SAY_EVERY = 0.05  # seconds between two messages that hold no row

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure
-from engine.jobs import keys, models, recipes, store
+from engine.jobs import keys, layerwise, models, recipes, store, streaming
 from engine.net import incremental
 from engine.recipe import technique
 from engine.types import Bundle, Progress, Recipe, SlimscopeError
@@ -78,14 +78,25 @@ def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     if known is not None:
         return known
     source = needed(keys.read_data(payload["data"]))
-    outcome = recipes.after(model_id, recipe, payload["data"])
-    if isinstance(outcome, recipes.Missing):
-        raise SlimscopeError(outcome.sentence)
-    bundle = outcome[0]
-    before = _test_answers(bundle.origin, source, progress.part(0.0, 0.5, recipes.untold))
-    now = _test_answers(bundle, source, progress.part(0.5, 1.0, recipes.untold))
+    bundle = compressed(model_id, recipe, payload["data"], progress.part(0.0, 0.2, recipes.untold))
+    before = _test_answers(bundle.origin, source, progress.part(0.2, 0.6, recipes.untold))
+    now = _test_answers(bundle, source, progress.part(0.6, 1.0, recipes.untold))
     _put_accuracy(bundle.origin, before, before, source)
     return _put_accuracy(bundle, before, now, source)
+
+
+def compressed(model_id: str, recipe: Recipe, data: str, progress: Progress) -> Bundle:
+    """The compressed model; a large one is made once, with its file."""
+    model = models.get_model(model_id, data)
+    if recipe.live.steps and layerwise.is_large(model):
+        streaming.write({"model": model_id, "recipe": recipe.key, "data": data}, progress)
+        made = streaming.made(model_id, recipe, data)
+        assert made is not None
+        return made[0]
+    outcome = recipes.after(model_id, recipe, data)
+    if isinstance(outcome, recipes.Missing):
+        raise SlimscopeError(outcome.sentence)
+    return outcome[0]
 
 
 def _put_accuracy(bundle: Bundle, before: Tensor, now: Tensor, data: Data) -> dict[str, Any]:
