@@ -75,8 +75,13 @@ def peak(browser: Any, path: Path | None, model: str) -> float:
         page.wait_for_function(QUIET)
         Hand(page, ".st-key-prune_weights-sparsity").block(MOVES)
         page.context.close()
-        status = (_process(address.rpartition(":")[2]) / "status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1e3
+        return held_most(address)
+
+
+def held_most(address: str) -> float:
+    """MB that the server at this address held at most."""
+    status = (_process(address.rpartition(":")[2]) / "status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1e3
 
 
 def _process(port: str) -> Path:

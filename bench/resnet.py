@@ -1,6 +1,8 @@
-"""A ResNet-18 for inputs of 32 x 32 with random weights, and small data: 11 million weights as a user brings them."""
+"""A ResNet-18 for inputs of 32 x 32: 11 million random weights as a user brings them, and small data."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +42,7 @@ class ResNet18(nn.Module):
         self.layers = nn.Sequential(
             *(
                 nn.Sequential(Block(before, width, 1 if width == 64 else 2), Block(width, width, 1))
-                for before, width in zip(widths, widths[1:], strict=False)
+                for before, width in pairwise(widths)
             )
         )
         self.fc = nn.Linear(512, CLASSES)
@@ -56,10 +58,8 @@ def model() -> nn.Module:
     return ResNet18().eval()
 
 
-def data(test: int = 120) -> tuple[TensorDataset, TensorDataset, TensorDataset]:
+def data(test: int = 50) -> tuple[TensorDataset, TensorDataset, TensorDataset]:
     """Train, validation and test: noise, of which the model knows nothing."""
     torch.manual_seed(1)
-    parts = [
-        TensorDataset(torch.randn(n, 3, 32, 32), torch.arange(n) % CLASSES) for n in (60, 60, test)
-    ]
+    parts = [TensorDataset(torch.randn(n, 3, 32, 32), torch.arange(n) % CLASSES) for n in (30, 30, test)]
     return parts[0], parts[1], parts[2]

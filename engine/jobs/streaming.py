@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from engine.figures import count, theory
+from engine.figures import count
 from engine.file import packfile
 from engine.jobs import as_json, keys, layerwise, models, recipes, store
 from engine.recipe import technique
@@ -44,7 +44,7 @@ def write(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
     Payload: model, recipe (key), data (spec; may be left out). Answers with `figures` (file size,
     sparsity, non-zero weights, parameters, as JSON), `tensors` (bytes of each in the file), and, of a
-    model that runs, `reports` of the steps and the `ledger`. Processes that are asked for the same at
+    model that runs, `reports` of the steps. Processes that are asked for the same at
     once wait for the first. Raises SlimscopeError for a step that is not trained yet, and, of weights
     without an architecture, for a step that must run the model or needs all layers behind another.
     """
@@ -74,13 +74,10 @@ def _write_whole(path: Path, model_id: str, recipe: Recipe, data: str, progress:
     model, source = models.get_model(model_id, data), keys.read_data(data)
     bundle, reports = recipes.make(model, recipe, source, progress.part(0.0, 0.5))
     table = packfile.write(path, bundle.arch, recipe, _told(bundle, progress, 0.5, 0.75))
-    packfile.verify(path, bundle.arch, recipe, _told(bundle, progress, 0.75, 0.9))
+    packfile.verify(path, bundle.arch, recipe, _told(bundle, progress, 0.75, 1.0))
     size = Figure("file size", path.stat().st_size, "B", Basis.MEASURED, SIZE_HOW)
     figures = (size, count.sparsity(bundle), count.nonzeros(bundle), count.parameters(bundle))
-    return _result(figures, table) | {
-        "reports": [as_json.report_data(report) for report in reports],
-        "ledger": [figure.to_dict() for figure in theory.ledger(bundle)],
-    }
+    return _result(figures, table) | {"reports": [as_json.report_data(report) for report in reports]}
 
 
 def _told(bundle: Bundle, progress: Progress, low: float, high: float) -> Iterator[tuple[str, Param]]:
@@ -129,12 +126,6 @@ def written(
         return None
     figures = map(as_json.figure_of, found["figures"])
     return {figure.name: figure for figure in figures}, found["tensors"], models.net_path(key)
-
-
-def ledger(model_id: str, recipe: Recipe, data: str) -> list[Figure] | None:
-    """Every way to count the size of a model that runs, as `write` found it; None before it is done."""
-    found = _kept(_key(model_id, technique.complete(recipe.live), data))
-    return None if found is None else [as_json.figure_of(figure) for figure in found["ledger"]]
 
 
 def made(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, tuple[Report, ...]] | None:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from engine.jobs import recipes, scans, streaming, testset, timing
+from engine.jobs import extras, recipes, scans, streaming, testset
 from engine.types import Cancelled, Progress, SlimscopeError
 
 KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
@@ -30,7 +30,8 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
     "sensitivity": scans.sensitivity,
     "sweep": scans.sweeping,
     "write": streaming.write,
-    "latency": timing.time_forms,
+    "latency": extras.time_forms,
+    "ledger": extras.ledger,
 }
 SHARED = {"sweep"}  # two processes that do the same job at once take half as long
 SAY_EVERY = 0.05  # seconds between two messages that hold no row

@@ -1,4 +1,4 @@
-"""Latency of a model whose forms take too long to be timed while a page waits."""
+"""What is asked of a large model now and then, and takes too long while a page waits: latency and ledger."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from engine.figures import latency
+from engine.figures import latency, theory
 from engine.figures.latency import Row
 from engine.jobs import as_json, testset
 from engine.types import Figure, Progress, Recipe
@@ -22,6 +22,14 @@ def time_forms(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]
     bundle = testset.compressed(payload["model"], recipe, payload["data"], progress.part(0.0, 0.2))
     progress(0.2)
     return {"rows": [_data(row) for row in latency.latency(bundle.origin, bundle, payload["batch"])]}
+
+
+def ledger(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Every way to count the size of a model, as `figures`. Payload: model, recipe (key), data (spec)."""
+    recipe = Recipe.from_key(payload["recipe"])
+    bundle = testset.compressed(payload["model"], recipe, payload["data"], progress.part(0.0, 0.5))
+    progress(0.5)
+    return {"figures": [figure.to_dict() for figure in theory.ledger(bundle)]}
 
 
 def _data(row: Row) -> dict[str, Any]:
