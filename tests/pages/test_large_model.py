@@ -95,7 +95,10 @@ def after(recipe: str, named: str) -> Bundle:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_page_opens_and_refuses_nothing_for_its_size(page: str) -> None:
+def test_every_page_opens_and_refuses_nothing_for_its_size(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "ensure", lambda *wanted, **more: None)  # other tests would wait for these
     at = opened(page)
     assert "known architecture" not in html_of(at) + words(at)
 
