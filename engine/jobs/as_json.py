@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from engine.types import Basis, Figure, Report, Step
+from engine.recipe import migrate
+from engine.types import Basis, Figure, Recipe, Report, Step
 
 
 def table_data(table: pd.DataFrame) -> dict[str, Any]:
@@ -56,5 +57,9 @@ def report_of(data: Mapping[str, Any]) -> Report:
         tuple(figure_of(figure) for figure in data["figures"]),
         {name: table_of(table) for name, table in data["tables"].items()},
         tuple(data["notes"]),
-        None if data["step"] is None else Step(*data["step"]),
+        _step_of(data["step"]),
     )
+
+
+def _step_of(data: Any) -> Step | None:
+    return None if data is None else migrate.current(Recipe((Step(*data),))).steps[0]

@@ -9,7 +9,8 @@ from typing import Any
 from engine.figures import latency, theory
 from engine.figures.latency import Row
 from engine.jobs import as_json, testset
-from engine.types import Figure, Progress, Recipe
+from engine.recipe import migrate
+from engine.types import Figure, Progress
 
 
 def time_forms(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def time_forms(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]
     Payload: model, recipe (key), data (spec), batch. Answers with `rows`, one for each form, as `rows_of`
     reads them. Raises SlimscopeError before trained steps are trained.
     """
-    recipe = Recipe.from_key(payload["recipe"])
+    recipe = migrate.read(payload["recipe"])
     bundle = testset.compressed(payload["model"], recipe, payload["data"], progress.part(0.0, 0.2))
     progress(0.2)
     return {"rows": [_data(row) for row in latency.latency(bundle.origin, bundle, payload["batch"])]}
@@ -26,7 +27,7 @@ def time_forms(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]
 
 def ledger(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Every way to count the size of a model, as `figures`. Payload: model, recipe (key), data (spec)."""
-    recipe = Recipe.from_key(payload["recipe"])
+    recipe = migrate.read(payload["recipe"])
     bundle = testset.compressed(payload["model"], recipe, payload["data"], progress.part(0.0, 0.5))
     progress(0.5)
     return {"figures": [figure.to_dict() for figure in theory.ledger(bundle)]}

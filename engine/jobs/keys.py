@@ -11,6 +11,7 @@ import torch
 from engine.data import sets as datasets
 from engine.data import user
 from engine.data.sets import Data
+from engine.recipe import migrate
 from engine.types import Bundle, Recipe, SlimscopeError
 
 VERSION = 2  # raised when equal recipes would give other numbers than before
@@ -69,4 +70,4 @@ def result_key(kind: str, *what: object) -> str:
 
 def of_recipe(kind: str, model: Bundle, recipe: Recipe, data: Data | None, *more: object) -> str:
     """The key of what a recipe makes of a model, judged by this data."""
-    return result_key(kind, model.origin.fingerprint, recipe.key, data_key(data), *more)
+    return result_key(kind, model.origin.fingerprint, migrate.kept_as(recipe), data_key(data), *more)

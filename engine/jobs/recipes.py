@@ -11,7 +11,7 @@ from typing import Any
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data.sets import Data
 from engine.jobs import as_json, keys, models, store
-from engine.recipe import run, technique
+from engine.recipe import migrate, run, technique
 from engine.types import Bundle, Cancelled, Progress, Recipe, Report, SlimscopeError, Step
 
 
@@ -156,7 +156,7 @@ def apply(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Payload: model, recipe (key), data (spec). Answers with the complete recipe and the
     figures of its last step; `trained` and `after` give the net.
     """
-    recipe = technique.complete(Recipe.from_key(payload["recipe"]).live)
+    recipe = migrate.read(payload["recipe"]).live
     if not any(technique.get(step.technique).trains for step in recipe):
         raise SlimscopeError("no step of this recipe trains: there is nothing to run")
     model = models.get_model(payload["model"], payload["data"])

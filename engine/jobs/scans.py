@@ -14,7 +14,7 @@ from engine.figures import measure
 from engine.file import packfile
 from engine.jobs import keys, models, recipes, store, testset
 from engine.net import incremental
-from engine.recipe import knobs, sweep, technique
+from engine.recipe import knobs, migrate, sweep, technique
 from engine.types import Bundle, Cancelled, Progress, Recipe, SlimscopeError, Step, weight_layers
 
 SAMPLES = 1000  # validation samples that sweeps and scans look at unless told
@@ -105,7 +105,7 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     same sweep at once share its rows.
     """
     source = testset.needed(keys.read_data(payload["data"]))
-    whole, number = Recipe.from_key(payload["recipe"]), payload["step"]
+    whole, number = migrate.read(payload["recipe"]), payload["step"]
     model, sample = models.get_model(payload["model"], payload["data"]), _sample(source, payload)
     grid = [({}, Recipe()), *sweep.variations(whole, number, payload["vary"])]
     shared = technique.complete(Recipe(whole.steps[: number - 1]).live)
@@ -140,7 +140,7 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     """
     source = testset.needed(keys.read_data(payload["data"]))
     model, sample = models.get_model(payload["model"], payload["data"]), _sample(source, payload)
-    prefix = technique.complete(Recipe.from_key(payload["recipe"]).live)
+    prefix = migrate.read(payload["recipe"]).live
     start = recipes.make(model, prefix, source, Progress(cancelled=progress.cancelled))[0]
     first = functools.cache(
         lambda: incremental.logits(start, sample, tell=Progress(cancelled=progress.cancelled))

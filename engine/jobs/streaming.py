@@ -19,7 +19,7 @@ import pandas as pd
 from engine.figures import count
 from engine.file import packfile
 from engine.jobs import as_json, keys, layerwise, models, recipes, store
-from engine.recipe import technique
+from engine.recipe import migrate, technique
 from engine.tensor.histogram import RefinedIndex
 from engine.types import (
     Arch,
@@ -48,7 +48,7 @@ def write(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     once wait for the first. Raises SlimscopeError for a step that is not trained yet, and, of weights
     without an architecture, for a step that must run the model or needs all layers behind another.
     """
-    recipe, data = technique.complete(Recipe.from_key(payload["recipe"]).live), payload.get("data", "")
+    recipe, data = migrate.read(payload["recipe"]).live, payload.get("data", "")
     key = _key(payload["model"], recipe, data)
     while True:
         with store.claimed(key, wait=False) as mine:
@@ -142,7 +142,7 @@ def made(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, tuple[Report
 
 def _key(model_id: str, recipe: Recipe, data: str) -> str:
     known = " known" if data else ""  # compressed in memory, by the names of the model that it is taken for
-    digest = hashlib.sha256(f"{VERSION} {model_id} {recipe.key}{known}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{VERSION} {model_id} {migrate.kept_as(recipe)}{known}".encode()).hexdigest()
     return f"whole-{digest[:40]}"
 
 

@@ -12,7 +12,7 @@ from engine.data.sets import Data, Samples
 from engine.figures import measure
 from engine.jobs import keys, layerwise, models, recipes, store, streaming
 from engine.net import incremental
-from engine.recipe import technique
+from engine.recipe import migrate, technique
 from engine.types import Bundle, Progress, Recipe, SlimscopeError
 
 PART = 1000  # test samples whose answers are kept at once
@@ -73,7 +73,7 @@ def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     gives the predictions behind them. The original's own result, that of the empty recipe, is
     kept as well. Raises SlimscopeError before trained steps are trained.
     """
-    model_id, recipe = payload["model"], Recipe.from_key(payload["recipe"])
+    model_id, recipe = payload["model"], migrate.read(payload["recipe"])
     known = full_accuracy(model_id, recipe, payload["data"])
     if known is not None:
         return known

@@ -46,7 +46,7 @@ def exact(bundle: Bundle, layers: tuple[str, ...]) -> Index:
 
 STEPS: list[tuple[str, dict[str, Any]]] = [
     ("prune_weights", {"sparsity": 0.8}),
-    ("prune_weights", {"sparsity": 0.8, "scope": "layer"}),
+    ("prune_weights", {"sparsity": 0.8, "allocation": "layer"}),
     ("prune_weights", {"sparsity": 0.8, "leave_out": ["c"], "per_layer": {"b": 0.3}}),
     ("prune_weights", {"by": "quality", "quality": 0.7}),
     ("prune_weights", {"by": "threshold", "threshold": 0.4, "leave_out": ["a"]}),
@@ -112,11 +112,26 @@ def test_rows_stand_for_a_layer_with_its_extremes_among_them() -> None:
     assert all(any(torch.equal(row, whole) for whole in weight) for row in rows)
 
 
+def test_the_error_of_all_rows_lies_within_the_margin_of_those_that_are_shown() -> None:
+    source = torch.Generator().manual_seed(3)
+    weight = torch.randn(400, 30, generator=source) * torch.rand(400, 1, generator=source)
+    after = (weight * 4).round() / 4
+    whole = float((after - weight).square().sum(1).mean())
+    hits = 0
+    for _ in range(200):
+        rows = torch.randperm(400, generator=source)[:80]
+        shown = float((after - weight)[rows].square().sum(1).mean())
+        hits += abs(whole - shown) <= layerwise.margin(weight[rows], after[rows], 400) / 100 * shown
+    assert 180 <= hits <= 200  # 95 %, by the normal distribution
+    assert layerwise.margin(weight, after, 400) == 0.0
+    assert layerwise.margin(weight[:80], weight[:80], 400) == 0.0
+
+
 def test_all_layers_can_be_ranked_by_the_first_step_only() -> None:
     net = layerwise.of_layer(bare(), "a", None)
     with pytest.raises(SlimscopeError, match="first step"):
         layerwise.apply(net, technique.step("prune_weights"), ["a", "b", "c"], layerwise.alone(net))
-    inside = technique.step("prune_weights", scope="layer", sparsity=0.5)
+    inside = technique.step("prune_weights", allocation="layer", sparsity=0.5)
     after, _ = layerwise.apply(net, inside, ["a", "b", "c"], layerwise.alone(net))
     assert count.sparsity(after).value == 0.5
 
@@ -153,7 +168,7 @@ def at_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Bundl
     [
         [("prune_weights", {"sparsity": 0.9})],
         [("prune_weights", {"by": "quality"}), ("quantize", {"bits": 5, "granularity": "channel"})],
-        [("quantize", {"bits": 2}), ("prune_weights", {"scope": "layer", "sparsity": 0.4})],
+        [("quantize", {"bits": 2}), ("prune_weights", {"allocation": "layer", "sparsity": 0.4})],
     ],
 )
 def test_the_file_written_layer_by_layer_is_that_of_the_net_in_memory(
@@ -166,13 +181,13 @@ def test_the_file_written_layer_by_layer_is_that_of_the_net_in_memory(
     result = streaming.write({"model": model_id, "recipe": recipe.key}, Progress())
     figures, tensors, path = streaming.written(model_id, recipe) or pytest.fail("nothing is kept")
     assert path.read_bytes() == packfile.pack(after)
-    assert [f.value for f in figures] == [
-        len(packfile.pack(after)),
-        count.sparsity(after).value,
-        count.nonzeros(after).value,
-    ]
-    assert sum(tensors.values()) == figures[0].value
-    assert [f["value"] for f in result["figures"]] == [f.value for f in figures]
+    assert {name: figure.value for name, figure in figures.items()} == {
+        "file size": len(packfile.pack(after)),
+        "sparsity": count.sparsity(after).value,
+        "non-zero weights": count.nonzeros(after).value,
+    }
+    assert sum(tensors.values()) == figures["file size"].value
+    assert [f["value"] for f in result["figures"]] == [f.value for f in figures.values()]
 
 
 def test_split_layers_are_in_the_file(at_path: tuple[str, Bundle]) -> None:
