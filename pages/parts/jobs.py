@@ -225,7 +225,7 @@ def whole_card(subject: str, recipe: Recipe) -> None:
             watch(job.id, lambda _: None)
 
 
-def watch(job_id: str, draw: Callable[[Job], None]) -> None:
+def watch(job_id: str, draw: Callable[[Job], None], place: str = "page") -> None:
     """Keep a job's progress and what `draw` makes of it alive; when it is over, the whole page is drawn again."""
     is_open = manager().get(session.owner(), job_id).open
 
@@ -234,7 +234,7 @@ def watch(job_id: str, draw: Callable[[Job], None]) -> None:
         job = manager().get(session.owner(), job_id)
         if is_open != job.open:
             st.rerun()
-        progress(job)
+        progress(job, place)
         draw(job)
 
     alive()

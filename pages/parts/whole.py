@@ -42,7 +42,7 @@ def pending(subject: str, key: str, kind: str = "write") -> None:
     job = jobs.about(session.owner(), kind, subject, key)
     st.caption("The whole model is worked out in the background: what is said of it here follows.")
     if job is not None:
-        jobs.watch(job.id, lambda _: None)
+        jobs.watch(job.id, lambda _: None, "footer")
 
 
 def _take_away(subject: str, key: str) -> None:
