@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from engine.commands import Said, options
-from engine.jobs import store, tasks
+from engine.jobs import models, scans, tasks
 from engine.net import sources, zoo
 from engine.printing import aligned, bar, number
 from engine.types import Bundle, SlimscopeError
@@ -20,7 +20,7 @@ def add(verbs: Any) -> None:
     command.add_argument("--step", metavar="N", type=int, default=1, help="the step that is varied, from 1")
     text = '{"sparsity": [0.5, 0.9]}: one or two settings'
     command.add_argument("--vary", metavar="JSON", required=True, help=text)
-    command.add_argument("--samples", metavar="N", type=int, default=tasks.SAMPLES, help="validation samples")
+    command.add_argument("--samples", metavar="N", type=int, default=scans.SAMPLES, help="validation samples")
     command.set_defaults(run=run)
 
 
@@ -55,4 +55,4 @@ def model_id(bundle: Bundle) -> str:
         return f"user-{bundle.fingerprint}"
     if bundle.arch.source == "zoo" and bundle.fingerprint == zoo.load(bundle.arch.name).fingerprint:
         return bundle.arch.name
-    return store.put_model(bundle)
+    return models.put_model(bundle)

@@ -1,6 +1,6 @@
 """Many recipes as rows: which to try, which of them are best, and which can't be told apart.
 
-Pure: nothing here runs a recipe or measures anything (`engine.jobs.tasks` does). A row is plain
+Pure: nothing here runs a recipe or measures anything (`engine.jobs.scans` does). A row is plain
 data with at least `recipe`, `bytes`, `accuracy` and the interval `low`..`high`.
 """
 

@@ -15,7 +15,7 @@ from engine.data import sets
 from engine.figures import measure
 from engine.file import recognise
 from engine.file.recognise import Proposal
-from engine.jobs import tasks
+from engine.jobs import keys
 from engine.types import SlimscopeError
 from pages.parts import cached, session
 
@@ -142,8 +142,8 @@ def _other(found: Proposal) -> None:
     name, (mean, std) = found.entry.data, found.scaling
     ones = (1.0,) * len(mean)
     presets = {
-        tasks.data_spec(name, (0.0,) * len(mean), ones): "from 0 to 1",
-        tasks.data_spec(name, (0.5,) * len(mean), (0.5,) * len(mean)): "from -1 to 1",
+        keys.data_spec(name, (0.0,) * len(mean), ones): "from 0 to 1",
+        keys.data_spec(name, (0.5,) * len(mean), (0.5,) * len(mean)): "from -1 to 1",
         name: f"standardised as the zoo does: {_standardised(mean, std)}",
         OWN: "by a mean and deviation of my own",
     }
@@ -168,7 +168,7 @@ def _own(name: str, mean: Sequence[float], std: Sequence[float]) -> str:
     with st.container(key="pair-inputs"):
         means = _row("Mean", -10.0, mean, channels)
         stds = _row("Deviation", 0.0001, std, channels)
-    return tasks.data_spec(name, means, stds)
+    return keys.data_spec(name, means, stds)
 
 
 def _row(word: str, low: float, start: Sequence[float], channels: Sequence[str]) -> tuple[float, ...]:
@@ -201,7 +201,7 @@ def _listed(numbers: Sequence[float]) -> str:
 
 def _spoken(spec: str) -> str:
     """A data spec in words."""
-    held = tasks.read_data(spec)
+    held = keys.read_data(spec)
     assert held is not None
     mean, std = held.test.mean, held.test.std
     if set(mean) == {0.0} and set(std) == {1.0}:
@@ -212,7 +212,7 @@ def _spoken(spec: str) -> str:
 def _readable(spec: str, found: Proposal) -> str:
     """A link's data spec, where it can be read and is about the data of this net; else nothing."""
     try:
-        return spec if spec.partition("@")[0] == found.entry.data and tasks.read_data(spec) else ""
+        return spec if spec.partition("@")[0] == found.entry.data and keys.read_data(spec) else ""
     except SlimscopeError:
         return ""
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import streamlit as st
 
-from engine.jobs import home, store
+from engine.jobs import home, models, store
 from engine.net import sources, zoo
 from engine.recipe import migrate, technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step
@@ -152,7 +152,7 @@ def remove_file() -> None:
     state["files"].pop(name, None)
     with suppress(home.HomeError):
         _keep_files(state["files"])
-    store.drop_model(name)
+    models.drop_model(name)
     state["history"] = [entry for entry in state["history"] if entry[0] != name]
     before = state["history"].pop() if state["history"] else (DEFAULT_MODEL, Recipe())
     (state["model"], state["recipe"]), state["problem"] = before, None

@@ -13,7 +13,7 @@ from engine import cli
 from engine.data import sets, user
 from engine.figures import measure
 from engine.file import packfile
-from engine.jobs import tasks
+from engine.jobs import recipes
 from engine.net import sources, zoo
 from engine.recipe import script, technique
 from engine.types import Recipe
@@ -59,8 +59,8 @@ def html_of(at: AppTest) -> str:
 def test_pages_open_on_it_with_a_measured_accuracy(example: str, page: str) -> None:
     html = html_of(opened(page, m=example, r=RECIPE))
     data = sources.data(sources.load_user().arch)
-    after = tasks.after(example, Recipe.from_key(RECIPE), f"user:{user.named().data}")
-    assert not isinstance(after, tasks.Missing)
+    after = recipes.after(example, Recipe.from_key(RECIPE), f"user:{user.named().data}")
+    assert not isinstance(after, recipes.Missing)
     bundle = sources.load_user()
     n = measure.sample_size(bundle)
     sample = data.test.stratified(n)

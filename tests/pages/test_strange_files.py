@@ -10,7 +10,7 @@ from safetensors.torch import save
 from test_pages import PAGES, PRUNED, SMALL, Visit, upload
 
 from engine.file import intake, packfile
-from engine.jobs import layerwise, store
+from engine.jobs import layerwise, models
 from engine.tensor import grids
 from engine.tensor.formats import Book, Dense
 from engine.tensor.granularity import per_group
@@ -104,9 +104,9 @@ def test_a_model_that_fails_on_every_page_can_be_left(page: str, monkeypatch: py
             raise ZeroDivisionError("this model can't be read")
         return found(name, *said)
 
-    found = store.get_model
-    monkeypatch.setattr(store, "get_model", fails)
-    for memory in (cached.original, cached.after, cached.is_large):
+    found = models.get_model
+    monkeypatch.setattr(models, "get_model", fails)
+    for memory in (cached.original, cached._at_once, cached.is_large):
         memory.clear()
     monkeypatch.setattr(layerwise, "is_large", lambda bundle: False)
     visit.at.run()
