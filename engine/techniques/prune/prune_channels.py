@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from engine.data import user
 from engine.data.sets import Data, Samples
 from engine.figures import count
 from engine.memory import remembered
@@ -25,7 +27,7 @@ from engine.recipe.knobs import Choice, PerLayer, SettingError, Slider, Toggle
 from engine.recipe.technique import technique
 from engine.tensor import lars
 from engine.tensor.formats import Dense
-from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
+from engine.types import Arch, Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
 POINTS = 10  # places of an image at most that a convolution is fitted at (He 2017)
 CHECKED = 4  # for so many images that layers are fitted on, one more tells the error
@@ -210,16 +212,37 @@ def prunable(bundle: Bundle) -> list[str]:
 
 def _readers(bundle: Bundle) -> list[_Reader]:
     """Layers whose inputs can go, in the order of the net; the streams of shortcuts have many readers."""
-    found = []
-    for group in channels.groups(bundle).values():
+    found, known, nodes = [], channels.groups(bundle), _layers_passed(bundle.arch.key)
+    for group in known.values():
         if group.stream or len(group.reads) != 1:
             continue
         part = group.reads[0]
-        shape = bundle.params[part.param].shape
-        if part.at == tuple(range(0, shape[1], part.block)):
-            width = math.prod(shape[1:]) // group.channels
-            found.append(_Reader(part.param.removesuffix(".weight"), group, width))
+        shape, label = bundle.params[part.param].shape, part.param.removesuffix(".weight")
+        if label in nodes and part.at == tuple(range(0, shape[1], part.block)):
+            found.append(_Reader(label, group, math.prod(shape[1:]) // group.channels))
+    if known and not found:
+        raise SlimscopeError(
+            f"{bundle.arch.title} has no layer whose inputs can be chosen: shortcuts pass its channels on, "
+            "or they are read inside of an attention block"
+        )
     return found
+
+
+@remembered
+def _layers_passed(key: str) -> frozenset[str]:
+    """The layers that can be fitted, and that the net passes once."""
+    arch = Arch.from_key(key)
+    net = zoo.skeleton(arch)
+    with user.own_errors(f"{arch.title} can't be run layer by layer"), ALONE:
+        passed = Counter(n.target for n in _Tracer().trace(net).nodes if n.op == "call_module")
+    return frozenset(str(name) for name, count in passed.items() if count == 1 and _is_fitted(net, str(name)))
+
+
+def _is_fitted(net: nn.Module, name: str) -> bool:
+    layer = net.get_submodule(name)
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return isinstance(layer, nn.Linear)
 
 
 def _check_own(per_layer: Mapping[str, float], known: Iterable[str]) -> None:
@@ -259,9 +282,9 @@ class _Walk:
         self.batches = [dict(batch) for batch in batches]
         self.at = at
 
-    def layer(self, label: str) -> nn.Conv2d | nn.Linear:
+    def layer(self, label: str) -> nn.Conv1d | nn.Conv2d | nn.Linear:
         """The layer itself."""
-        return cast(nn.Conv2d | nn.Linear, get_layer(self.net, label))
+        return cast(nn.Conv1d | nn.Conv2d | nn.Linear, get_layer(self.net, label))
 
     @torch.no_grad()
     def inputs(self, label: str) -> Iterator[Tensor]:
@@ -312,23 +335,31 @@ def _rows(layer: nn.Module, inputs: Tensor, places: Tensor) -> Tensor:
 
     `places` (images, places) are numbers of positions in the layer's output; a linear layer has one.
     """
-    if not isinstance(layer, nn.Conv2d):
-        return inputs
-    ph, pw = cast(tuple[int, int], layer.padding)
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
+    image = torch.arange(len(inputs)).unsqueeze(1)
+    if isinstance(layer, nn.Linear):
+        return inputs.reshape(len(inputs), -1, inputs.shape[-1])[image, places].flatten(0, 1)
+    if isinstance(layer, nn.Conv1d):  # an image of one row
+        inputs = inputs.unsqueeze(2)
+    (ph, pw), (kh, kw), (sh, sw), (dh, dw) = _by_rows_and_columns(layer)
     padded = F.pad(inputs, (pw, pw, ph, ph))
     windows = padded.unfold(2, (kh - 1) * dh + 1, sh).unfold(3, (kw - 1) * dw + 1, sw)[..., ::dh, ::dw]
-    image = torch.arange(len(inputs)).unsqueeze(1)
     width = windows.shape[3]
     return windows[image, :, places // width, places % width].flatten(2).flatten(0, 1)
 
 
+def _by_rows_and_columns(layer: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Padding, kernel, stride and dilation of a convolution; over one dimension it has one row."""
+    own = cast(nn.Conv2d, layer)
+    given = (cast(tuple[int, ...], own.padding), own.kernel_size, own.stride, own.dilation)
+    pairs = zip((0, 1, 1, 1), given, strict=True)  # of one row: its padding, kernel, stride and dilation
+    return tuple((one if len(each) == 1 else each[0], each[-1]) for one, each in pairs)
+
+
 def _places(layer: nn.Module, inputs: Tensor, points: int, chance: torch.Generator) -> Tensor:
     """As many different positions of each image's output, by chance: (images, points or all)."""
-    positions = 1
-    if isinstance(layer, nn.Conv2d):
-        with torch.no_grad():
-            positions = math.prod(layer(inputs[:1]).shape[2:])
+    with torch.no_grad():
+        shape = layer(inputs[:1]).shape
+    positions = math.prod(shape[1:-1] if isinstance(layer, nn.Linear) else shape[2:])
     drawn = torch.rand(len(inputs), positions, generator=chance)
     return drawn.topk(min(points, positions)).indices
 
@@ -539,7 +570,7 @@ def _narrowed(bundle: Bundle, found: Sequence[_Found], refit: bool) -> Bundle:
 
 def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFrame:
     """Every layer, so that columns add up to the net's; errors only of those that read less."""
-    macs = [kinds.macs_by_layer(bundle) for bundle in (before, after)]
+    macs = [kinds.weight_table(bundle)["macs"].to_dict() for bundle in (before, after)]
     pruned = {one.reader.label: one for one in found}
     rows = []
     known = {reader.label: reader.group.channels for reader in _readers(before)}
@@ -558,7 +589,7 @@ def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFr
                 one.error_fitted,
             )
         )
-        rows.append((label, *numbers, *(table[label] for table in macs)))
+        rows.append((label, *numbers, *(table.get(name, 0) for table in macs)))
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 
