@@ -114,7 +114,7 @@ def _add_scaling(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--take-for",
         metavar="NAME",
-        help="the net of the zoo that a file is: it is measured as that; bare weights where nobody says so",
+        help="the net of the zoo that a file is, or `user`: it is measured as that; bare weights otherwise",
     )
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from engine.data import user
 from engine.figures import latency
-from engine.file import intake
+from engine.file import intake, recognise
 from engine.jobs import store, tasks
 from engine.net import sources, zoo
 from engine.printing import aligned, number, print_json
@@ -26,9 +26,8 @@ CODE = "package.module:factory or folder/file.py:factory"
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """`--model`, `--data` and `--metric`: code that is run because the person who starts this names it."""
-    command.add_argument(
-        "--model", dest="own", metavar="CODE", default="", help=f"your own net: {CODE} returns an nn.Module"
-    )
+    text = f"your own net: {CODE} returns an nn.Module; beside a file, the file has its weights"
+    command.add_argument("--model", dest="own", metavar="CODE", default="", help=text)
     text = "returns (train, validation, test), data sets of (input, target)"
     command.add_argument("--data", dest="own_data", metavar="CODE", default="", help=f"its data: {text}")
     _add_student(command)
@@ -52,14 +51,23 @@ def name(given: argparse.Namespace) -> None:
 def model_of(given: argparse.Namespace, take_for: str | None = None) -> tuple[str, Bundle, tuple[str, ...]]:
     """(its name, the bundle, notes) of the model that a command was given, one way or the other."""
     name(given)
-    if bool(given.own) == bool(given.model):
-        raise SlimscopeError("name one net: MODEL (of the zoo, or a file), or --model with code of your own")
+    if given.own and given.model:
+        return given.model, *_filled(given.model)
+    if not given.own and not given.model:
+        raise SlimscopeError("name a net: MODEL (of the zoo, or a file), or --model with code of your own")
     if given.model:
         return given.model, *intake.find(given.model, take_for=take_for)
     bundle = sources.load_user()
     if given.own_data:
         sources.probe(bundle, sources.data(bundle.arch))
     return bundle.arch.what, bundle, ()
+
+
+def _filled(path: str) -> tuple[Bundle, tuple[str, ...]]:
+    """The weights of a file in the net of the user's code."""
+    if path in zoo.ENTRIES:
+        raise SlimscopeError(f"{path} is a net of the zoo, and --model names your own: name one of them")
+    return intake.find(path, take_for=recognise.OWN)
 
 
 def served(given: argparse.Namespace) -> None:
@@ -137,7 +145,7 @@ def _cell(value: Any) -> str:
 
 def model_id(bundle: Bundle) -> str:
     """The id under which jobs find a bundle: kept where it is neither of the zoo nor the named code's."""
-    if bundle.arch.source == "user" and not bundle.arch.edits:
+    if bundle.arch.source == "user" and bundle.fingerprint == sources.load_user().fingerprint:
         return f"user-{bundle.fingerprint}"
     if bundle.arch.source == "zoo" and bundle.fingerprint == zoo.load(bundle.arch.name).fingerprint:
         return bundle.arch.name
