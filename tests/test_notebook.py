@@ -159,7 +159,9 @@ def test_the_example_notebook_opens_the_pages_and_gets_a_smaller_net(
     with client.setup_kernel():
         for number, cell in enumerate(notebook.cells):
             client.execute_cell(cell, number)
-        opened = next(cell for cell in notebook.cells if "engine.explore" in cell.source and cell.outputs)
+        opened = next(
+            cell for cell in notebook.cells if "engine.explore" in cell.source and cell.get("outputs")
+        )
         address = opened.outputs[-1]["text"].strip()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         assert opener.open(f"{address}/ready").read() == b"ready"
