@@ -36,8 +36,8 @@ def condensed(bundle: Bundle) -> Bundle:
 
 
 SPARSE = pruned("prune_weights", sparsity=0.98)
-FILTERS = pruned("prune_filters", sparsity=0.5)
-CHANNELS = pruned("prune_channels", kept=0.5)
+FILTERS = pruned("prune_filters", removed=0.5)
+CHANNELS = pruned("prune_channels", removed=0.5)
 LOW_RANK = pruned("low_rank", energy=0.9)
 CASES = (
     ("lenet-300-100", "98 % of weights removed", SPARSE, 1),

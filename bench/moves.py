@@ -71,8 +71,8 @@ PAGES: tuple[tuple[str, str, Any], ...] = (
 )
 # Pages that cut channels or ask for the curvature have to run the net: one with convolutions.
 CUT: tuple[tuple[str, str, Any], ...] = (
-    ("filters", "sparsity", [["prune_filters", {"sparsity": 0.3}]]),
-    ("channels", "kept", [["prune_channels", {"kept": 0.4}]]),
+    ("filters", "removed", [["prune_filters", {"removed": 0.3}]]),
+    ("channels", "removed", [["prune_channels", {"removed": 0.6}]]),
     ("damage", "sparsity", [["optimal_brain_damage", {"sparsity": 0.3}]]),
 )
 CONVOLUTIONS = "lenet-5"

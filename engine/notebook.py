@@ -21,7 +21,7 @@ from engine.data.sets import Data, cache_folder
 from engine.figures import count, measure
 from engine.file import packfile
 from engine.net import sources, zoo
-from engine.recipe import run, technique
+from engine.recipe import migrate, run, technique
 from engine.types import Bundle, Figure, Recipe, SlimscopeError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +45,7 @@ def recipe_of(recipe: Any) -> Recipe:
     if isinstance(recipe, Recipe):
         return recipe
     try:
-        return Recipe.from_key(recipe if isinstance(recipe, str) else json.dumps(recipe))
+        return migrate.read(recipe if isinstance(recipe, str) else json.dumps(recipe))
     except TypeError as error:
         raise SlimscopeError(f"a recipe is a list of [technique, settings]: {error}") from None
 

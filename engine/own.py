@@ -15,7 +15,7 @@ from engine.file import intake, recognise
 from engine.jobs import store, tasks
 from engine.net import sources, zoo
 from engine.printing import aligned, number, print_json
-from engine.recipe import run, technique
+from engine.recipe import migrate, run
 from engine.types import Bundle, Progress, Recipe, SlimscopeError
 
 CODE = "package.module:factory or folder/file.py:factory"
@@ -92,7 +92,7 @@ def add_recipe(command: argparse.ArgumentParser, required: bool = True) -> None:
 def recipe_of(given: argparse.Namespace) -> Recipe:
     """The recipe that a command was given, complete."""
     text = given.recipe if given.recipe is not None else given.recipe_file.read_text()
-    return technique.complete(Recipe.from_key(text))
+    return migrate.read(text)
 
 
 # ---------------------------------------------------------------- sweep

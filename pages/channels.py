@@ -115,7 +115,7 @@ def judged(look: Look) -> str:
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """The dot on the layer's own curve, until the server knows what the layers before it bring."""
     settings, own = look.step.settings, alone(look)
-    if setting != "kept" or look.layer in (*settings["leave_out"], *settings["per_layer"]):
+    if setting != "removed" or look.layer in (*settings["leave_out"], *settings["removed_per_layer"]):
         return None
     of = int(own["kept"].max())
     left = [channels_left(of, stop) for stop in stops]

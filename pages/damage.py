@@ -102,7 +102,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
         return None
     weights = [weight for _, weight in count.weights(look.before)]
     sizes, zeros = [w.numel() for w in weights], [int((w == 0).sum()) for w in weights]
-    if look.step.settings["scope"] == "model":
+    if look.step.settings["allocation"] == "global":
         sizes, zeros = [sum(sizes)], [sum(zeros)]
 
     def at(stop: float) -> float:  # what is zero already stays so

@@ -29,7 +29,7 @@ def makes_channels(bundle: Bundle, weight: str) -> bool:
     except SlimscopeError:
         return False
     settings = knobs.current("prune_filters").settings
-    open_to = (g for g in known if settings["streams"] or not g.stream or g.name in settings["by_hand"])
+    open_to = (g for g in known if settings["residual"] or not g.stream or g.name in settings["by_hand"])
     return any(weight == part.param for group in open_to for part in group.makes)
 
 
@@ -67,7 +67,7 @@ def still(look: Look, place: Place) -> None:
     )
     alone = [name for name, group in channels.groups(look.before).items() if not group.stream]
     shares = [0.125, 0.25, 0.375, 0.5, 0.625, 0.75]
-    sensitivity.section("prune_filters", "sparsity", shares, "share of filters removed", alone)
+    sensitivity.section("prune_filters", "removed", shares, "share of filters removed", alone)
 
 
 def slimming() -> None:
@@ -113,7 +113,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
         others
         or {look.layer, group.name} & set(own)
         or settings["allocation"] != "layer"
-        or (group.stream and not settings["streams"])
+        or (group.stream and not settings["residual"])
     ):
         return None
     of = group.channels

@@ -103,7 +103,7 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     if look.layer in settings["leave_out"] or look.layer in settings["per_layer"]:
         return None
     together = [x for x in look.labels if x not in (*settings["leave_out"], *settings["per_layer"])]
-    ranked = (look.layer,) if settings["scope"] == "layer" else tuple(together)
+    ranked = (look.layer,) if settings["allocation"] == "layer" else tuple(together)
     layer, pool = look.index((look.layer,)), look.index(ranked)
     table = precompute.removals(layer, pool, setting, stops, ranking.deviation(layer))
     marks = [band(row.threshold, row.sparsity) for row in table.itertuples()]

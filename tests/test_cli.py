@@ -82,7 +82,7 @@ def test_compress_writes_decodes_and_measures(capsys: pytest.CaptureFixture[str]
         assert set(figure) == {"name", "value", "unit", "basis", "how", "spread"}
         assert figure["unit"]
         assert figure["how"]
-    assert printed["recipe"][0][1]["scope"] == "model"
+    assert printed["recipe"][0][1]["allocation"] == "global"
 
 
 def test_compress_reads_a_recipe_file_and_trains(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ LAYERS = (
     ("engine.types", "engine.memory"),
     ("engine.tensor",),
     ("engine.data",),
-    ("engine.recipe.knobs", "engine.recipe.technique", "engine.recipe.settings"),
+    ("engine.recipe.knobs", "engine.recipe.technique", "engine.recipe.settings", "engine.recipe.migrate"),
     ("engine.net",),
     ("engine.file",),
     ("engine.figures",),

@@ -483,8 +483,8 @@ def test_a_narrower_net_is_fine_tuned_and_compared(
 ) -> None:
     monkeypatch.setattr(sets, "load_full", lambda name: small)
     layers, fixed, shares, target = {
-        "prune_filters": (li._free, {"sparsity": 0.0}, (0.25, 0.5), 0.3),
-        "prune_channels": (prune_channels.prunable, {"kept": 1.0}, (0.75, 0.5), 0.3),
+        "prune_filters": (li._free, {"removed": 0.0}, (0.25, 0.5), 0.3),
+        "prune_channels": (prune_channels.prunable, {"removed": 0.0}, (0.25, 0.5), 0.3),
     }[how]
     tuning = {"epochs": 1, "learning_rate": 0.01}
     seen: list[float] = []

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from engine.file import checks
+from engine.recipe import migrate
 from engine.tensor.formats import of_kind
 from engine.tensor.formats.numbers import numbers
 from engine.types import Arch, Basis, Bundle, Figure, FormatError, Param, Recipe, SlimscopeError
@@ -369,7 +370,7 @@ def _read_head(file: BinaryIO, size: int) -> Head:
         header = _read_header(file.read(min(length, size)))
         _check_header(header, size - body)
         tensors = list(zip(header["names"], header["tensors"], header["codings"], strict=True))
-        recipe = Recipe.from_key(json.dumps(header["recipe"]))
+        recipe = migrate.current(Recipe.from_key(json.dumps(header["recipe"])))
         return Head(Arch.from_data(header["arch"]), recipe, tensors, header["lengths"], body, checksum)
 
 

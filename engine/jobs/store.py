@@ -30,7 +30,8 @@ from engine.data.sets import cache_folder
 from engine.file import intake, packfile, recognise
 from engine.jobs import home
 from engine.net import sources, zoo
-from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
+from engine.recipe import migrate
+from engine.types import Basis, Bundle, Figure, Recipe, Report, SlimscopeError, Step
 
 TABLES = sql.MetaData()
 
@@ -416,5 +417,9 @@ def report_of(data: Mapping[str, Any]) -> Report:
         tuple(figure_of(figure) for figure in data["figures"]),
         {name: table_of(table) for name, table in data["tables"].items()},
         tuple(data["notes"]),
-        None if data["step"] is None else Step(*data["step"]),
+        _step_of(data["step"]),
     )
+
+
+def _step_of(data: Any) -> Step | None:
+    return None if data is None else migrate.current(Recipe((Step(*data),))).steps[0]

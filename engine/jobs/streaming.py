@@ -14,7 +14,7 @@ from typing import Any
 from engine.figures import count
 from engine.file import packfile
 from engine.jobs import layerwise, store
-from engine.recipe import technique
+from engine.recipe import migrate, technique
 from engine.tensor.histogram import RefinedIndex
 from engine.types import Arch, Basis, Bundle, Figure, Param, Progress, Recipe, SlimscopeError, weight_layers
 
@@ -29,7 +29,7 @@ def write(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Raises SlimscopeError for a step that must run the net, and one that needs all layers at once
     behind another.
     """
-    recipe = technique.complete(Recipe.from_key(payload["recipe"]).live)
+    recipe = migrate.read(payload["recipe"]).live
     data = payload.get("data", "")
     model = store.get_model(payload["model"], data)
     key = _key(payload["model"], recipe, data)
@@ -74,7 +74,7 @@ def written(
 
 def _key(model_id: str, recipe: Recipe, data: str) -> str:
     told = " told" if data else ""  # a file that is taken for a net has that net's names
-    digest = hashlib.sha256(f"{VERSION} {model_id} {recipe.key}{told}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{VERSION} {model_id} {migrate.kept_as(recipe)}{told}".encode()).hexdigest()
     return f"whole-{digest[:40]}"
 
 

@@ -35,7 +35,7 @@ from engine.figures import measure
 from engine.file import packfile
 from engine.jobs import store, streaming
 from engine.net import incremental
-from engine.recipe import knobs, run, sweep, technique
+from engine.recipe import knobs, migrate, run, sweep, technique
 from engine.types import Bundle, Cancelled, Progress, Recipe, Report, SlimscopeError, Step, weight_layers
 
 VERSION = 2  # raised when equal recipes would give other numbers than before
@@ -102,7 +102,7 @@ def result_key(kind: str, *what: object) -> str:
 
 
 def _key(kind: str, model: Bundle, recipe: Recipe, data: Data | None, *more: object) -> str:
-    return result_key(kind, model.origin.fingerprint, recipe.key, data_key(data), *more)
+    return result_key(kind, model.origin.fingerprint, migrate.kept_as(recipe), data_key(data), *more)
 
 
 # ---------------------------------------------------------------- recipes with trained steps
@@ -230,7 +230,7 @@ def apply(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Payload: model, recipe (key), data (spec). Answers with the complete recipe and the
     figures of its last step; `trained` and `after` give the net.
     """
-    recipe = technique.complete(Recipe.from_key(payload["recipe"]).live)
+    recipe = migrate.read(payload["recipe"]).live
     if not any(technique.get(step.technique).trains for step in recipe):
         raise SlimscopeError("no step of this recipe trains: there is nothing to run")
     model = store.get_model(payload["model"], payload["data"])
@@ -293,7 +293,7 @@ def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     gives the predictions behind them. The original's own result, that of the empty recipe, is
     kept as well. Raises SlimscopeError before trained steps are trained.
     """
-    model_id, recipe = payload["model"], Recipe.from_key(payload["recipe"])
+    model_id, recipe = payload["model"], migrate.read(payload["recipe"])
     known = full_accuracy(model_id, recipe, payload["data"])
     if known is not None:
         return known
@@ -400,7 +400,7 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     same sweep at once share its rows.
     """
     source = _needed(read_data(payload["data"]))
-    whole, number = Recipe.from_key(payload["recipe"]), payload["step"]
+    whole, number = migrate.read(payload["recipe"]), payload["step"]
     model, sample = store.get_model(payload["model"], payload["data"]), _sample(source, payload)
     grid = [({}, Recipe()), *sweep.variations(whole, number, payload["vary"])]
     shared = technique.complete(Recipe(whole.steps[: number - 1]).live)
@@ -433,7 +433,7 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     """
     source = _needed(read_data(payload["data"]))
     model, sample = store.get_model(payload["model"], payload["data"]), _sample(source, payload)
-    prefix = technique.complete(Recipe.from_key(payload["recipe"]).live)
+    prefix = migrate.read(payload["recipe"]).live
     start = make(model, prefix, source, Progress(cancelled=progress.cancelled))[0]
     first = functools.cache(
         lambda: incremental.logits(start, sample, tell=Progress(cancelled=progress.cancelled))

@@ -127,7 +127,7 @@ TRAINING = {"optimizer": "sgd", "schedule": "one-cycle", "batch": 128, "shift": 
 LENET_300_100 = declared(
     "lenet-300-100",
     {**TRAINING, "epochs": 30, "learning_rate": 0.08, "weight_decay": 1e-4},
-    {"sparsity": 0.93, "rounds": 3, "epochs": 20, "by": "sensitivity", "learning_rate": 0.1},
+    {"sparsity": 0.93, "rounds": 3, "epochs": 20, "allocation": "sensitivity", "learning_rate": 0.1},
     share=0.3,
     published=(12.0, 1.64, 1.59),
     sizes="267K to 22K",
@@ -139,7 +139,7 @@ LENET_5 = declared(
         "sparsity": 0.92,
         "rounds": 5,
         "epochs": 12,
-        "by": "sensitivity",
+        "allocation": "sensitivity",
         "learning_rate": 0.04,
         "weight_decay": 5e-4,
     },

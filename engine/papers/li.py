@@ -12,7 +12,7 @@ from engine.papers.harness import Claim, Paper
 from engine.types import Bundle
 
 SHARES = tuple(i / 16 for i in range(1, 13))  # of a layer removed
-PRUNING: dict[str, Any] = {"score": "l1", "allocation": "layer", "sparsity": 0.0, "seed": 0}
+PRUNING: dict[str, Any] = {"score": "l1", "allocation": "layer", "removed": 0.0, "seed": 0}
 TUNING: dict[str, Any] = {"learning_rate": 0.02, "precision": "bfloat16"}
 BEARABLE = 0.3  # points
 ERRORS = harness.SEEN_ERRORS

@@ -28,7 +28,7 @@ SLIM: dict[str, Any] = {
     "epochs": EPOCHS[1],
     "tuning": EPOCHS[2],
     "learning_rate": RATE,
-    "sparsity": 0.8,
+    "removed": 0.8,
     "allocation": "layer",
     "strength": 1e-3,
 }

@@ -16,6 +16,7 @@ from engine.figures import count, measure
 from engine.net import incremental, zoo
 from engine.papers.harness import Ours, Outcome
 from engine.recipe import technique
+from engine.recipe.knobs import PerLayer
 from engine.recipe.run import apply
 from engine.types import Bundle, Progress
 
@@ -50,9 +51,10 @@ def compare(
     """
     images = sets.load_full(zoo.entry(net).data)
     whole = zoo.load(net)
+    table = next(name for name, knob in technique.get(how).knobs.items() if isinstance(knob, PerLayer))
 
     def prune(own: Mapping[str, float]) -> Bundle:
-        return apply(whole, technique.step(how, **fixed, per_layer=dict(own)), images)[0]
+        return apply(whole, technique.step(how, **fixed, **{table: dict(own)}), images)[0]
 
     samples = images.validation.stratified(SCANNED)
     own = least_harm(whole, prune, layers(whole), shares, samples, target, progress.part(0.0, 0.1))

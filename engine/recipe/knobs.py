@@ -23,13 +23,18 @@ class SettingError(SlimscopeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Knob:
-    """What every control has: help in one sentence, a unit, where it matters; a `rare` one is folded away."""
+    """What every control has: help in one sentence, a unit, where it matters.
+
+    A `rare` one is folded away. One that was `added` to a technique later changes nothing at its default, so
+    that what was kept without it still counts.
+    """
 
     help: str
     unit: str = ""
     label: str = ""
     when: tuple[When, ...] = ()
     rare: bool = False
+    added: bool = False
 
     def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
         """The value in its own type, or SettingError. Without a bundle, bounds that need one pass."""

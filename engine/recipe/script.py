@@ -24,7 +24,7 @@ import engine.techniques
 {user}from engine.figures import measure
 from engine.file import intake, packfile
 from engine.net import sources
-from engine.recipe import run
+from engine.recipe import migrate, run
 from engine.types import Recipe, Step
 
 {model}
@@ -36,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(1)
     original, notes = intake.find(MODEL{take})
     samples = {samples}
-    recipe = Recipe(tuple(Step(*step) for step in RECIPE))
+    recipe = migrate.current(Recipe(tuple(Step(*step) for step in RECIPE)))
     bundle, reports = run.run(original, recipe, samples)
     Path(FILE).write_bytes(packfile.pack(bundle))
     decoded = packfile.unpack(Path(FILE).read_bytes())

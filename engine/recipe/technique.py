@@ -220,8 +220,8 @@ def step(name: str, /, **settings: Any) -> Step:
     """A complete, checked step.
 
     >>> import engine.techniques
-    >>> step("prune_weights", sparsity=0.5).settings["scope"]
-    'model'
+    >>> step("prune_weights", sparsity=0.5).settings["allocation"]
+    'global'
     """
     return Step(name, get(name).check(settings))
 

@@ -20,7 +20,7 @@ from engine.types import Param, SlimscopeError
 
 UNITS = ("element", "block", "kernel", "filter", "channel")
 NORMS = {"l1": 1, "l2": 2}
-SCOPES = ("layer", "model", "erk")
+ALLOCATIONS = ("layer", "global", "erk")
 GONE = -math.inf  # the score of what is zero already: below every other
 
 
@@ -68,20 +68,20 @@ def _largest(scores: Tensor, removed: int, floor: float = 0.0) -> Tensor:
 # ---------------------------------------------------------------- any score, any shape
 
 
-def units(size: Sequence[int], shape: str, block: int = 4) -> Tensor:
+def units(size: Sequence[int], granularity: str, block: int = 4) -> Tensor:
     """Which unit each weight of a tensor of this size is in: numbers from 0, in the tensor's own shape.
 
     `element`: each weight by itself. `filter`: an output, that is a row of axis 0. `channel`: an input,
     that is a column of axis 1. `kernel`: what connects one input to one output, for tensors of more than
     two axes. `block`: squares of `block` x `block` in the matrix (outputs, all the rest); those at the
     right and lower edge are smaller where the sides are no multiples. Raises SlimscopeError for
-    another shape, or kernels where there are none.
+    another granularity, or kernels where there are none.
 
     >>> units((2, 3), "block", 2).tolist()
     [[0, 0, 1], [0, 0, 1]]
     """
     rows, inputs, rest = size[0], size[1], math.prod(size[2:])
-    match shape:
+    match granularity:
         case "element":
             found = torch.arange(rows * inputs * rest)
         case "block":
@@ -96,7 +96,7 @@ def units(size: Sequence[int], shape: str, block: int = 4) -> Tensor:
         case "channel":
             found = torch.arange(inputs)[None, :, None].expand(rows, -1, rest)
         case _:
-            raise SlimscopeError(f"shape is {shape!r}: allowed is one of {', '.join(UNITS)}")
+            raise SlimscopeError(f"granularity is {granularity!r}: allowed is one of {', '.join(UNITS)}")
     return found.reshape(tuple(size))
 
 
@@ -104,7 +104,7 @@ def by_score(
     values: Tensor,
     scores: Tensor | None,
     sparsity: float,
-    shape: str = "element",
+    granularity: str = "element",
     *,
     block: int = 4,
     norm: str = "l1",
@@ -122,14 +122,14 @@ def by_score(
     [[True, True], [False, False]]
     """
     rated = None if scores is None else [scores]
-    return by_score_over([values], rated, sparsity, shape, block=block, norm=norm)[0]
+    return by_score_over([values], rated, sparsity, granularity, block=block, norm=norm)[0]
 
 
 def by_score_over(
     values: Sequence[Tensor],
     scores: Sequence[Tensor] | None,
     sparsity: float,
-    shape: str = "element",
+    granularity: str = "element",
     *,
     block: int = 4,
     norm: str = "l1",
@@ -140,16 +140,16 @@ def by_score_over(
     """
     if not values:
         return []
-    if scores is None and shape == "element":
+    if scores is None and granularity == "element":
         return by_sparsity_over(values, sparsity)
     present = [v.detach() != 0 for v in values]
     rated = [v.detach().abs() for v in values] if scores is None else scores
-    if shape == "element":
+    if granularity == "element":
         ranked = torch.cat([torch.where(p, s, GONE).flatten() for p, s in zip(present, rated, strict=True)])
         kept = _largest(ranked, round(sparsity * len(ranked)), GONE)
         parts = torch.split(kept, [v.numel() for v in values])
         return [part.view(v.shape) for part, v in zip(parts, values, strict=True)]
-    members = [units(v.shape, shape, block) for v in values]
+    members = [units(v.shape, granularity, block) for v in values]
     each = [_rate(*one, norm) for one in zip(members, present, rated, strict=True)]
     ranked, sizes = torch.cat([rate for rate, _ in each]), torch.cat([size for _, size in each])
     kept = _largest(ranked, _how_many(ranked, sizes, sparsity), GONE)
@@ -204,28 +204,28 @@ def by_pattern(values: Tensor, scores: Tensor | None, n: int, m: int) -> Tensor:
 # ---------------------------------------------------------------- how much of which layer
 
 
-def by_scope(
+def by_allocation(
     values: Sequence[Tensor],
     scores: Sequence[Tensor] | None,
     sparsity: float,
-    scope: str,
-    shape: str = "element",
+    allocation: str,
+    granularity: str = "element",
     *,
     block: int = 4,
     norm: str = "l1",
 ) -> list[Tensor]:
-    """One mask per layer: the same share of each (`layer`), one ranking over all (`model`), or `erk`.
+    """One mask per layer: the same share of each (`layer`), one ranking over all (`global`), or `erk`.
 
-    Raises SlimscopeError for another scope, and as `units` does.
+    Raises SlimscopeError for another allocation, and as `units` does.
     """
-    if scope not in SCOPES:
-        raise SlimscopeError(f"scope is {scope!r}: allowed is one of {', '.join(SCOPES)}")
-    if scope == "model":
-        return by_score_over(values, scores, sparsity, shape, block=block, norm=norm)
-    shares = erk([v.shape for v in values], sparsity) if scope == "erk" else [sparsity] * len(values)
+    if allocation not in ALLOCATIONS:
+        raise SlimscopeError(f"allocation is {allocation!r}: allowed is one of {', '.join(ALLOCATIONS)}")
+    if allocation == "global":
+        return by_score_over(values, scores, sparsity, granularity, block=block, norm=norm)
+    shares = erk([v.shape for v in values], sparsity) if allocation == "erk" else [sparsity] * len(values)
     rated = [None] * len(values) if scores is None else scores
     return [
-        by_score(v, s, share, shape, block=block, norm=norm)
+        by_score(v, s, share, granularity, block=block, norm=norm)
         for v, s, share in zip(values, rated, shares, strict=True)
     ]
 

@@ -18,7 +18,7 @@ from engine.types import SlimscopeError
 NO_CUT = np.zeros(0, np.float32)
 BY_SIZE_ONLY = (
     "a net this large is pruned by size, weight by weight, with the same share of each layer or one ranking "
-    "over all: choose score magnitude, shape element, and scope layer or model"
+    "over all: choose score magnitude, granularity element, and allocation layer or global"
 )
 
 Pool = Callable[[tuple[str, ...]], Index]  # the index of these layers together, as they enter the step
@@ -38,12 +38,15 @@ def as_threshold(settings: dict[str, Any], layer: str, labels: Sequence[str], po
 
 def by_threshold(settings: Mapping[str, Any]) -> bool:
     """Whether a pruning removes what is not above a threshold, which an index of the weights can find."""
-    return by_size(settings) and (settings["by"] != "sparsity" or settings["scope"] != "erk")
+    return by_size(settings) and (settings["by"] != "sparsity" or settings["allocation"] != "erk")
 
 
 def by_size(settings: Mapping[str, Any]) -> bool:
     """Whether a pruning removes the weights of a layer that are smallest, each by itself."""
-    return settings["by"] != "sparsity" or (settings["score"], settings["shape"]) == ("magnitude", "element")
+    return settings["by"] != "sparsity" or (settings["score"], settings["granularity"]) == (
+        "magnitude",
+        "element",
+    )
 
 
 def cut(settings: dict[str, Any], layer: str, labels: Sequence[str], pool: Pool) -> float:
@@ -53,7 +56,7 @@ def cut(settings: dict[str, Any], layer: str, labels: Sequence[str], pool: Pool)
     if settings["by"] == "quality":
         return float(settings["quality"]) * deviation(pool((layer,)))
     own, apart = settings["per_layer"], (*settings["leave_out"], *settings["per_layer"])
-    if layer in own or settings["scope"] == "layer":
+    if layer in own or settings["allocation"] == "layer":
         return pool((layer,)).threshold_for(own.get(layer, settings["sparsity"]))
     return pool(tuple(x for x in labels if x not in apart)).threshold_for(settings["sparsity"])
 
@@ -76,7 +79,7 @@ def removals(settings: dict[str, Any], labels: Sequence[str], pool: Pool) -> pd.
     share removed lies at most that far from `sparsity`.
     """
     rows, limits = [], {}
-    everywhere = settings["by"] == "sparsity" and settings["scope"] == "model"
+    everywhere = settings["by"] == "sparsity" and settings["allocation"] == "global"
     for layer in (label for label in labels if label not in settings["leave_out"]):
         index, total = pool((layer,)), sum_of_squares(pool((layer,)))
         whose = "" if everywhere and layer not in settings["per_layer"] else layer

@@ -70,7 +70,7 @@ def _clicked(layer: str, key: str) -> None:
 def _cut(group: str, key: str) -> None:
     """The filter that is picked by now goes, or comes back; where there is no step yet, it goes alone."""
     if knobs.find(STEP) is None:
-        knobs.change(STEP, sparsity=0.0)
+        knobs.change(STEP, removed=0.0)
     knobs.pick(STEP, "by_hand", group, st.session_state[key])
 
 

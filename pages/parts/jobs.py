@@ -11,7 +11,7 @@ import streamlit as st
 
 from engine.jobs.manager import Job, Manager
 from engine.net import zoo
-from engine.recipe import technique
+from engine.recipe import migrate, technique
 from engine.types import Bundle, Recipe, Report, SlimscopeError
 from pages.parts import cached, charts, session
 
@@ -127,7 +127,7 @@ def curve(job: Job) -> None:
         return
     by = "run" if "run" in rows else None
     if by:
-        steps = Recipe.from_key(job.payload["recipe"]).live.steps
+        steps = migrate.read(job.payload["recipe"]).live.steps
         rows["run"] = [_run(steps[int(row["step"]) - 1].technique, row) for row in job.series]
     left, right = st.columns(2)
     loss = charts.lines(rows, "epoch", "loss", by, titles=("epoch", "training loss"), height=230)

@@ -21,7 +21,7 @@ from torch import Tensor
 from engine.figures import count
 from engine.jobs import layerwise, store
 from engine.net import zoo
-from engine.recipe import technique
+from engine.recipe import migrate, technique
 from engine.tensor.index import Index
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step, weight_layers
 from pages.parts import cached, tiles
@@ -240,7 +240,7 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
     mine = {**cached.given(), **((store.get(f"files-{owner}") or {}) if owner else {})}
     if spec not in ([zoo.entry(model).data] if model in zoo.trained() else _specs(mine.get(model))):
         raise SlimscopeError(f"model {model[:60]!r} is not known here")
-    whole = technique.complete(Recipe.from_key(text))
+    whole = migrate.read(text)
     if key is not None:
         if not owner:
             raise Unknown("measuring may start a job, which needs an owner: no cookie came with the question")

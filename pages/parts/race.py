@@ -63,8 +63,8 @@ def entered(sparsity: float, score: str | None = None) -> Recipe:
     """What comes before pruning, the pruning with this sparsity, and the fine-tuning as it is set."""
     prune, tune = knobs.current("prune_weights"), knobs.current("finetune")
     other = {"by": "sparsity", "sparsity": sparsity} | ({} if score is None else {"score": score})
-    if prune.settings["shape"] not in masks.UNITS:  # of N:M, N and M are the sparsity
-        other["shape"] = "element"
+    if prune.settings["granularity"] not in masks.UNITS:  # of N:M, N and M are the sparsity
+        other["granularity"] = "element"
     steps = (Step(prune.technique, {**prune.settings, **other}), Step(tune.technique, tune.settings))
     return technique.complete(Recipe((*knobs.before("prune_weights").steps, *steps)))
 

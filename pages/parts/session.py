@@ -18,7 +18,7 @@ import streamlit as st
 
 from engine.jobs import home, store
 from engine.net import sources, zoo
-from engine.recipe import technique
+from engine.recipe import migrate, technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step
 from pages.parts import cached
 
@@ -265,7 +265,7 @@ def load_clicked(key: str) -> None:
         return
     st.session_state["clicked"] = key
     if key:
-        put(Recipe.from_key(key))
+        put(migrate.read(key))
         st.rerun()
 
 
@@ -330,7 +330,7 @@ def _is_late(said: tuple[str | None, ...]) -> bool:
 def _read(text: str) -> Recipe:
     if text.startswith("z"):
         text = _unfold(text[1:])
-    return technique.complete(Recipe.from_key(text))
+    return migrate.read(text)
 
 
 def _unfold(text: str) -> str:

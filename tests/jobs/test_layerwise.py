@@ -46,7 +46,7 @@ def exact(bundle: Bundle, layers: tuple[str, ...]) -> Index:
 
 STEPS: list[tuple[str, dict[str, Any]]] = [
     ("prune_weights", {"sparsity": 0.8}),
-    ("prune_weights", {"sparsity": 0.8, "scope": "layer"}),
+    ("prune_weights", {"sparsity": 0.8, "allocation": "layer"}),
     ("prune_weights", {"sparsity": 0.8, "leave_out": ["c"], "per_layer": {"b": 0.3}}),
     ("prune_weights", {"by": "quality", "quality": 0.7}),
     ("prune_weights", {"by": "threshold", "threshold": 0.4, "leave_out": ["a"]}),
@@ -116,7 +116,7 @@ def test_all_layers_can_be_ranked_by_the_first_step_only() -> None:
     net = layerwise.of_layer(bare(), "a", None)
     with pytest.raises(SlimscopeError, match="first step"):
         layerwise.apply(net, technique.step("prune_weights"), ["a", "b", "c"], layerwise.alone(net))
-    inside = technique.step("prune_weights", scope="layer", sparsity=0.5)
+    inside = technique.step("prune_weights", allocation="layer", sparsity=0.5)
     after, _ = layerwise.apply(net, inside, ["a", "b", "c"], layerwise.alone(net))
     assert count.sparsity(after).value == 0.5
 
@@ -153,7 +153,7 @@ def at_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Bundl
     [
         [("prune_weights", {"sparsity": 0.9})],
         [("prune_weights", {"by": "quality"}), ("quantize", {"bits": 5, "granularity": "channel"})],
-        [("quantize", {"bits": 2}), ("prune_weights", {"scope": "layer", "sparsity": 0.4})],
+        [("quantize", {"bits": 2}), ("prune_weights", {"allocation": "layer", "sparsity": 0.4})],
     ],
 )
 def test_the_file_written_layer_by_layer_is_that_of_the_net_in_memory(

@@ -145,7 +145,7 @@ def test_what_would_tear_it_apart_leaves_it_or_is_refused(twins: Bundle) -> None
     assert "shares its numbers" in why["one"]
     assert after.arch.edits == ()
     with pytest.raises(SlimscopeError, match="are one tensor"):
-        run.apply(twins, Step("prune_filters", {"sparsity": 0.3}), sources.data(twins.arch))
+        run.apply(twins, Step("prune_filters", {"removed": 0.3}), sources.data(twins.arch))
     with pytest.raises(SlimscopeError, match="layer 'two' shares its numbers"):
         zoo.skeleton(twins.arch.edit("split", layer="two", rank=1, form="channel"))
 

@@ -80,7 +80,7 @@ def test_with_a_filter_go_the_slices_that_torch_pruning_takes_along(name: str) -
 @pytest.mark.parametrize("name", NETS)
 def test_the_smallest_filters_are_those_that_torch_pruning_ranks_last(name: str, order: int) -> None:
     bundle = zoo.load(name)
-    _, report = apply(bundle, step("prune_filters", sparsity=0.4, score=f"l{order}"), source(name))
+    _, report = apply(bundle, step("prune_filters", removed=0.4, score=f"l{order}"), source(name))
     told = report.tables["filters"]
     net = zoo.fork(bundle).eval()
     graph = followed(net, images(name, 1))
@@ -97,7 +97,7 @@ def test_the_smallest_filters_are_those_that_torch_pruning_ranks_last(name: str,
 @pytest.mark.parametrize("name", NETS)
 def test_the_narrow_net_answers_as_the_one_that_torch_pruning_cuts(name: str) -> None:
     bundle, inputs = zoo.load(name), images(name)
-    after, report = apply(bundle, step("prune_filters", sparsity=0.4), source(name))
+    after, report = apply(bundle, step("prune_filters", removed=0.4), source(name))
     told = report.tables["filters"]
     net = zoo.fork(bundle).eval()
     for label, group in open_groups(bundle).items():

@@ -161,11 +161,11 @@ SLIDERS = (
 )
 
 
-def move(tab: Tab, key: str, steps: int = 4) -> None:
+def move(tab: Tab, key: str, steps: int = 4, press: str = "ArrowLeft") -> None:
     slider = tab.key(key).locator("input[type=range]")
     slider.focus()
     for _ in range(steps):
-        slider.press("ArrowLeft")
+        slider.press(press)
 
 
 @pytest.mark.parametrize(("page", "key", "recipe"), SLIDERS, ids=[key for _, key, _ in SLIDERS])
@@ -254,13 +254,13 @@ def test_marks_and_map_answer_at_once_and_the_server_confirms(tab: Tab) -> None:
 
 
 def test_the_dot_on_a_curve_of_channels_moves_at_once_and_the_server_confirms(tab: Tab) -> None:
-    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
+    tab.open("channels", "lenet-5", '[["prune_channels",{"removed":0.5}]]')
     label = tab.key("path").locator("svg.marks text")
     assert label.text_content().startswith("10 of 20 channels: ")
     held: list[Any] = []
     is_open: list[bool] = []
     tab.page.route("**/live", lambda route: route.continue_() if is_open else held.append(route))
-    move(tab, "prune_channels-kept", 5)
+    move(tab, "prune_channels-removed", 5, "ArrowRight")
     tab.until(lambda: label.text_content() == "≈ 9 of 20 channels")
     is_open.append(True)
     for route in held:
@@ -277,28 +277,28 @@ def kept_of(request: Any) -> list[float]:
     if "/live" not in request.url:
         return []
     recipe = json.loads(request.post_data).get("recipe")
-    return [recipe[0][1]["kept"]] if recipe else []
+    return [recipe[0][1]["removed"]] if recipe else []
 
 
 KNOWN = """() => Promise.all([...window.slimscopeStage.known].map(async ([question, answer]) =>
-    (await answer).message && JSON.parse(question).recipe[0][1].kept))"""
+    (await answer).message && JSON.parse(question).recipe[0][1].removed))"""
 
 
 def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab) -> None:
-    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.5}]]')
+    tab.open("channels", "lenet-5", '[["prune_channels",{"removed":0.5}]]')
     asked: list[float] = []
     tab.page.on("request", lambda request: asked.extend(kept_of(request)))
-    tab.key("prune_channels-kept").locator("input[type=range]").focus()
+    tab.key("prune_channels-removed").locator("input[type=range]").focus()
     tab.until(lambda: {0.51, 0.49} <= set(tab.page.evaluate(KNOWN)))
-    times = asked.count(0.49)
+    times = asked.count(0.51)
     tab.page.route(re.compile("/live"), lambda route: None)  # from here on the server hears nothing
-    tab.page.keyboard.press("ArrowLeft")
+    tab.page.keyboard.press("ArrowRight")
     at_once = tab.page.evaluate(ERRORS)
     assert at_once["label"].startswith("10 of 20 channels: "), "exact, without the sign of a guess"
     tab.page.unroute_all()
-    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.49})
+    tab.until(lambda: tab.recipe[0][1] == {"removed": 0.51})
     assert tab.drawn().page.evaluate(ERRORS) == at_once
-    assert asked.count(0.49) == times, "what is known is not asked for"
+    assert asked.count(0.51) == times, "what is known is not asked for"
 
 
 class Slow:
@@ -331,8 +331,8 @@ class Slow:
 
 def at_half(tab: Tab) -> None:
     """Channels of LeNet-5 at a half, come there by the slider, with all images measured and no job left."""
-    tab.open("channels", "lenet-5", '[["prune_channels",{"kept":0.55}]]')
-    move(tab, "prune_channels-kept", 5)
+    tab.open("channels", "lenet-5", '[["prune_channels",{"removed":0.45}]]')
+    move(tab, "prune_channels-removed", 5, "ArrowRight")
     tab.until(lambda: tab.recipe == [["prune_channels", {}]])
     tab.until(lambda: "n = 10,000" in tab.page.inner_text(".tiles"))
     tab.page.wait_for_timeout(2000)
@@ -347,7 +347,7 @@ def test_what_the_server_says_late_of_before_a_move_is_not_shown(tab: Tab) -> No
     tab.until(lambda: slow.has_said(b"stage-drawn"))
     tab.page.wait_for_timeout(1000)
     before = len(slow.waiting)
-    move(tab, "prune_channels-kept", 5)
+    move(tab, "prune_channels-removed", 5, "ArrowRight")
     tab.until(lambda: "\t2,250" in tab.page.evaluate(ERRORS)["table"])
     now = tab.page.evaluate(ERRORS)
     tab.page.wait_for_timeout(2000)  # longer than Streamlit's word is waited for
@@ -355,7 +355,7 @@ def test_what_the_server_says_late_of_before_a_move_is_not_shown(tab: Tab) -> No
     tab.page.wait_for_timeout(2000)
     assert tab.page.evaluate(ERRORS) == now
     slow.release()
-    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.45})
+    tab.until(lambda: tab.recipe[0][1] == {"removed": 0.55})
     assert tab.drawn().page.evaluate(ERRORS) == now
 
 
@@ -363,17 +363,17 @@ def test_a_request_that_still_tells_a_field_of_before_does_not_undo_the_move(tab
     slow = Slow(tab)
     at_half(tab)
     slow.on = True
-    move(tab, "prune_channels-kept", 5)
+    move(tab, "prune_channels-removed", 5, "ArrowRight")
     tab.until(
         lambda: slow.has_said(b"stage-moved")
     )  # and the field's new value, which the browser can't know
     tab.key("more-prune_channels").locator("summary").click()
     tab.until(lambda: slow.has_said(b"stage-drawn"))
     slow.release()
-    tab.until(lambda: tab.recipe[0][1] == {"kept": 0.45})
+    tab.until(lambda: tab.recipe[0][1] == {"removed": 0.55})
     tab.page.wait_for_timeout(1000)
-    assert tab.drawn().recipe[0][1] == {"kept": 0.45}
-    assert float(tab.key("prune_channels-kept-exact").locator("input").input_value()) == 0.45
+    assert tab.drawn().recipe[0][1] == {"removed": 0.55}
+    assert float(tab.key("prune_channels-removed-exact").locator("input").input_value()) == 0.55
 
 
 @pytest.mark.parametrize("pause", [30, 60])
@@ -447,7 +447,7 @@ def test_a_scan_tells_what_each_layer_bears_and_a_button_sets_it(tab: Tab) -> No
 
 
 def test_a_click_on_a_filter_shows_what_must_go_with_it(tab: Tab) -> None:
-    tab.open("filters", "lenet-5-small", '[["prune_filters",{"sparsity":0.25}]]')
+    tab.open("filters", "lenet-5-small", '[["prune_filters",{"removed":0.25}]]')
     number = tab.key("filter-conv1").locator("input")
     filters = tab.page.locator(".coupled .filters button")
     filters.nth(2).click()
@@ -473,13 +473,13 @@ def test_a_click_on_a_filter_shows_what_must_go_with_it(tab: Tab) -> None:
 
 
 def test_a_filter_taken_out_by_hand_goes_and_comes_back(tab: Tab) -> None:
-    before = tab.open("filters", "lenet-5-small", '[["prune_filters",{"sparsity":0.25}]]').tiles
+    before = tab.open("filters", "lenet-5-small", '[["prune_filters",{"removed":0.25}]]').tiles
     button = tab.page.get_by_role("button", name="Take it out")
     button.click()
     tab.until(lambda: "by_hand" in tab.recipe[0][1])
     tab.until(lambda: tab.drawn().tiles["parameters"] != before["parameters"])
-    move(tab, "prune_filters-sparsity", 5)
-    tab.until(lambda: "sparsity" in tab.recipe[0][1] and tab.recipe[0][1]["sparsity"] < 0.25)
+    move(tab, "prune_filters-removed", 5)
+    tab.until(lambda: "removed" in tab.recipe[0][1] and tab.recipe[0][1]["removed"] < 0.25)
     tab.drawn()
     tab.page.get_by_role("button", name="Put it back").click()
     tab.until(lambda: "by_hand" not in tab.recipe[0][1])

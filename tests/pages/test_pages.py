@@ -361,7 +361,7 @@ def test_a_race_starts_a_job_for_each_pruning_and_one_for_chance(monkeypatch: py
 
 
 def test_a_filter_goes_by_hand_and_comes_back_with_undo() -> None:
-    visit = Visit("filters", m="lenet-5-small", r='[["prune_filters",{"sparsity":0.25}]]')
+    visit = Visit("filters", m="lenet-5-small", r='[["prune_filters",{"removed":0.25}]]')
     before = visit.tiles
     visit.at.number_input(key="filter-conv1").set_value(2)
     visit.run().click("pick-conv1")
@@ -828,8 +828,14 @@ def test_the_number_beside_a_slider_is_told_again_in_the_run_after_the_move(
 # technique -> page, net, a short training, and words that only its outcome says
 TRAINED = (
     ("finetune", "prune", SMALL, {"epochs": 1}, "trained on 55,000 images"),
-    ("prune_iteratively", "prune", SMALL, {"epochs": 1, "rounds": 2, "by": "sensitivity"}, "bore alone"),
-    ("slim", "filters", "mlp-500-300", {"epochs": 1, "tuning": 1, "sparsity": 0.5}, "size of the scale"),
+    (
+        "prune_iteratively",
+        "prune",
+        SMALL,
+        {"epochs": 1, "rounds": 2, "allocation": "sensitivity"},
+        "bore alone",
+    ),
+    ("slim", "filters", "mlp-500-300", {"epochs": 1, "tuning": 1, "removed": 0.5}, "size of the scale"),
     ("lottery_ticket", "tickets", SMALL, {"epochs": 1, "rounds": 1}, "re-init"),
 )
 

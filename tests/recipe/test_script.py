@@ -76,7 +76,7 @@ def test_every_default_is_written_out_and_steps_that_are_off_are_left_out() -> N
     assert values["MODEL"] == "mlp-32"
     names = [name for name, _ in values["RECIPE"]]
     assert names == ["prune_weights", "quantize"]
-    assert values["RECIPE"][0][1]["scope"] == "model"
+    assert values["RECIPE"][0][1]["allocation"] == "global"
     assert values["RECIPE"][1][1]["bits"] == 5
 
 

@@ -256,9 +256,9 @@ def test_n_of_m_with_ties_zeros_and_what_does_not_fit() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda w: masks.by_score(w, None, 0.5, "star"), "shape is 'star'.*element, block"),
+        (lambda w: masks.by_score(w, None, 0.5, "star"), "granularity is 'star'.*element, block"),
         (lambda w: masks.by_score(w, None, 0.5, "filter", norm="l7"), "norm is 'l7'.*l1, l2"),
-        (lambda w: masks.by_scope([w], None, 0.5, "net"), "scope is 'net'.*layer, model, erk"),
+        (lambda w: masks.by_allocation([w], None, 0.5, "net"), "allocation is 'net'.*layer, global, erk"),
     ],
 )
 def test_what_is_not_known_is_refused(call: Callable[[torch.Tensor], object], says: str) -> None:
@@ -305,11 +305,11 @@ def test_erk_keeps_the_total_and_its_proportions(shapes: list[tuple[int, ...]], 
 def test_the_scopes_share_out_as_they_say() -> None:
     wide, narrow = normal(40, 30), 1e-4 * normal(10, 20, seed=1)
     for shape in ("element", "filter"):
-        each = masks.by_scope([wide, narrow], None, 0.5, "layer", shape)
+        each = masks.by_allocation([wide, narrow], None, 0.5, "layer", shape)
         assert [float(mask.float().mean()) for mask in each] == [0.5, 0.5]
-        small_first = masks.by_scope([wide, narrow], None, 0.1, "model", shape)
+        small_first = masks.by_allocation([wide, narrow], None, 0.1, "global", shape)
         assert small_first[0].all()
         assert float(small_first[1].float().mean()) == pytest.approx(0.3)
-    erk = masks.by_scope([wide, narrow], None, 0.5, "erk")
+    erk = masks.by_allocation([wide, narrow], None, 0.5, "erk")
     assert sum(int((~mask).sum()) for mask in erk) == 700
     assert erk[1].float().mean() > erk[0].float().mean()

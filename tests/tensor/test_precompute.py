@@ -23,15 +23,15 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("scope", ["layer", "model"])
+@pytest.mark.parametrize("allocation", ["layer", "global"])
 @pytest.mark.parametrize("by", list(STOPS))
 @pytest.mark.parametrize("layer", list(WEIGHTS))
-def test_removals_are_the_rows_of_the_technique(by: str, scope: str, layer: str) -> None:
-    ranked = TensorIndex.over([WEIGHTS[layer]] if scope == "layer" else list(WEIGHTS.values()))
+def test_removals_are_the_rows_of_the_technique(by: str, allocation: str, layer: str) -> None:
+    ranked = TensorIndex.over([WEIGHTS[layer]] if allocation == "layer" else list(WEIGHTS.values()))
     deviation = masks.quality_threshold(WEIGHTS[layer], 1.0)
     table = precompute.removals(TensorIndex(WEIGHTS[layer]), ranked, by, STOPS[by], deviation)
     for stop, row in zip(STOPS[by], table.itertuples(), strict=True):
-        step = technique.step("prune_weights", by=by, scope=scope, **{by: stop})
+        step = technique.step("prune_weights", by=by, allocation=allocation, **{by: stop})
         report = run.apply(NET, step, None)[1].tables["layers"].set_index("layer").loc[layer]
         assert row.sparsity == report["sparsity"]
         assert row.threshold == report["threshold"]

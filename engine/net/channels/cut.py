@@ -67,7 +67,7 @@ def smallest(
 ) -> dict[str, set[int]]:
     """Group -> channels of lowest score, the share of all that go.
 
-    `scores` (channels,) of each group; `allocation` is `layer` (each loses the share) or `model` (one
+    `scores` (channels,) of each group; `allocation` is `layer` (each loses the share) or `global` (one
     ranking of all); groups in `own` have a share of their own and stay out of the ranking. The best of each
     group stays; of equals the first goes first.
 

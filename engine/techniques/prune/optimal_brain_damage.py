@@ -66,18 +66,18 @@ def optimal_brain_damage(
         float,
         settings.sparsity("How many of the weights become zero, those of lowest saliency first."),
     ] = 0.6,
-    scope: Annotated[
+    allocation: Annotated[
         str,
         Choice(
-            label="Scope",
+            label="Allocation",
             help="Where weights compete for survival: inside their layer, or all against all.",
             options={
                 "layer": "every layer loses the same share",
-                "model": "one ranking over all layers: saliencies are changes of one and the same loss",
+                "global": "one ranking over all layers: saliencies are changes of one and the same loss",
                 "erk": "small layers lose less, by the sum of their sides over its product (Evci 2020)",
             },
         ),
-    ] = "model",
+    ] = "global",
     samples: Annotated[
         int,
         settings.samples("On how many training samples curvature and loss are taken."),
@@ -97,7 +97,7 @@ def optimal_brain_damage(
     values = {label: bundle.params[name].decode() for label, name in names.items()}
     saliency = _saliencies(bundle, data.train, samples, seed)
     orders = {SALIENCY: saliency, MAGNITUDE: {label: scores.magnitude(w) for label, w in values.items()}}
-    chosen = {order: _chosen(values, rated, sparsity, scope) for order, rated in orders.items()}
+    chosen = {order: _chosen(values, rated, sparsity, allocation) for order, rated in orders.items()}
     kept = chosen[SALIENCY]
     layers = pd.DataFrame(
         [
@@ -114,7 +114,7 @@ def optimal_brain_damage(
     judged = _judged(bundle, data.train, samples, seed)
     real = {order: judged.rise(net) for order, net in nets.items()}
     singles = _singles(bundle, data.train, samples, seed)
-    groups = _groups(bundle, data.train, samples, seed, scope)
+    groups = _groups(bundle, data.train, samples, seed, allocation)
     predicted = pd.concat([part for part in (singles, groups) if len(part)], ignore_index=True)
     figures = (
         *reports.removed(layers),
@@ -135,11 +135,11 @@ def _saliencies(bundle: Bundle, train: Samples, samples: int, seed: int) -> dict
 
 
 def _chosen(
-    values: Mapping[str, Tensor], rated: Mapping[str, Tensor], sparsity: float, scope: str
+    values: Mapping[str, Tensor], rated: Mapping[str, Tensor], sparsity: float, allocation: str
 ) -> dict[str, Tensor]:
     """Layer -> mask, by the order that the scores give."""
     weights, worth = list(values.values()), [rated[label] for label in values]
-    return dict(zip(values, masks.by_scope(weights, worth, sparsity, scope), strict=True))
+    return dict(zip(values, masks.by_allocation(weights, worth, sparsity, allocation), strict=True))
 
 
 def _sum_without(parts: Tensor, kept: Tensor) -> float:
@@ -227,7 +227,7 @@ def _picked(weights: Mapping[str, Tensor], many: int, seed: int) -> list[tuple[s
 
 
 @remembered
-def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, scope: str) -> pd.DataFrame:
+def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, allocation: str) -> pd.DataFrame:
     """Growing groups of weights, in order of saliency and of magnitude: rows of the table `predicted`."""
     names = weight_layers(bundle)
     values = {label: bundle.params[name].decode() for label, name in names.items()}
@@ -240,7 +240,7 @@ def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, scope: str)
         (MAGNITUDE, {label: scores.magnitude(w) for label, w in values.items()}),
     ):
         for share in SHARES:
-            kept = _chosen(values, rated, share, scope)
+            kept = _chosen(values, rated, share, allocation)
             rows.append(
                 {
                     "removed": order,
@@ -280,7 +280,7 @@ def _losses(layers: pd.DataFrame, real: Mapping[str, float], n: int) -> tuple[Fi
             real[MAGNITUDE],
             "nat",
             Basis.MEASURED,
-            f"as many weights removed in the same scope, the smallest first; {how}",
+            f"as many weights removed by the same allocation, the smallest first; {how}",
         ),
     )
 

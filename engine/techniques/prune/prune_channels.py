@@ -34,15 +34,15 @@ CHECKED = 4  # for so many images that layers are fitted on, one more tells the 
 BUDGET = 2e10  # units of work (`kinds.work`) that running the images once may cost
 BATCH = 125  # images at once
 CURVE = 8  # counts of channels on the curve of a layer's error
-LEAST = 0.05  # of the channels
-KEPT = Slider(
-    low=LEAST,
-    high=1.0,
+MOST = 0.95  # of the channels that may go
+REMOVED = Slider(
+    low=0.0,
+    high=MOST,
     step=0.01,
-    unit="share of channels kept",
+    unit="share of channels removed",
     percent=True,
-    label="Channels kept",
-    help="How many of the channels that each layer reads stay: 0.5 keeps every second one.",
+    label="Channels removed",
+    help="How many of the channels that each layer reads go: 0.5 takes every second one.",
 )
 ALONE = threading.Lock()
 NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
@@ -74,9 +74,9 @@ PATH_COLUMNS = ("layer", "kept", "lambda", "error_masked", "error_refit")
         "path": PATH_COLUMNS,
     },
     presets={
-        "gentle": {"kept": 0.8},
-        "balanced": {"kept": 0.5},
-        "extreme": {"kept": 0.25},
+        "gentle": {"removed": 0.2},
+        "balanced": {"removed": 0.5},
+        "extreme": {"removed": 0.75},
     },
     needs_net=True,
 )
@@ -84,11 +84,11 @@ def prune_channels(
     bundle: Bundle,
     data: Data,
     *,
-    kept: Annotated[float, KEPT] = 0.5,
-    by: Annotated[
+    removed: Annotated[float, REMOVED] = 0.5,
+    selection: Annotated[
         str,
         Choice(
-            label="Choose by",
+            label="Selection",
             help="What decides which of the channels that a layer reads stay.",
             options={
                 "lasso": "a LASSO on what each channel adds to the layer's outputs (He 2017)",
@@ -116,13 +116,13 @@ def prune_channels(
             help="Places in training images at which a layer's outputs are matched: more fit less to chance.",
         ),
     ] = 2000,
-    per_layer: Annotated[
+    removed_per_layer: Annotated[
         Mapping[str, float],
         PerLayer(
-            knob=KEPT,
-            unit="share of channels kept",
+            knob=REMOVED,
+            unit="share of channels removed",
             label="Own share",
-            help="Layers that keep a share of their own of what they read.",
+            help="Layers that lose a share of their own of what they read.",
         ),
     ] = NO_OVERRIDE,
     leave_out: Annotated[
@@ -145,13 +145,13 @@ def prune_channels(
     SlimscopeError for recurrent nets, and SettingError for an own share of a layer whose inputs cannot go.
     """
     readers = {reader.label: reader for reader in _readers(bundle)}
-    _check_own(per_layer, readers)
+    _check_own(removed_per_layer, readers)
     with ALONE:  # torch.fx traces one net at a time; and who comes second finds what the first has made
-        start = _begin(_Asked(bundle.fingerprint, by, samples, seed, data.train, bundle))
+        start = _begin(_Asked(bundle.fingerprint, selection, samples, seed, data.train, bundle))
     stays: dict[str, Sequence[int]] = {}
     for label, reader in readers.items():
         total = reader.group.channels
-        left = total if label in leave_out else channels_left(total, per_layer.get(label, kept))
+        left = total if label in leave_out else channels_left(total, removed_per_layer.get(label, removed))
         if left < total:
             stays[label] = start.ranks[label].supports[left]
     walk = _narrow_walk(bundle, start, readers, stays)
@@ -175,13 +175,14 @@ def prune_channels(
     return after, Report(figures, {"layers": layers, "path": curves}, notes)
 
 
-def channels_left(total: int, share: float) -> int:
-    """How many of a layer's channels stay at a share kept: at least one.
+def channels_left(total: int, removed: float) -> int:
+    """How many of a layer's channels stay where a share is removed: at least one.
 
-    >>> channels_left(20, 0.5), channels_left(20, 0.01)
+    >>> channels_left(20, 0.5), channels_left(20, 0.99)
     (10, 1)
     """
-    return max(1, round(share * total))
+    kept = round(1 - removed, 10)  # as people write it: 1 - 0.7 is 0.3
+    return max(1, round(kept * total))
 
 
 # ---------------------------------------------------------------- which layers read what
@@ -250,8 +251,8 @@ def _check_own(per_layer: Mapping[str, float], known: Iterable[str]) -> None:
     for label in per_layer:
         if label not in known:
             raise SettingError(
-                f"per_layer names {label!r}, but what it reads cannot go: it enters the net, or shortcuts "
-                f"pass it on; allowed are {', '.join(known) or 'no layers of this net'}"
+                f"removed_per_layer names {label!r}, but what it reads cannot go: it enters the net, or "
+                f"shortcuts pass it on; allowed are {', '.join(known) or 'no layers of this net'}"
             )
 
 
@@ -502,7 +503,7 @@ def _rank(reader: _Reader, weight: Tensor, products: _Products, by: str, chance:
     total = reader.group.channels
     supports, lambdas = _supports(weight, products, total, by, chance)
     rows = []
-    sizes = {channels_left(total, LEAST), *(math.ceil(total * i / CURVE) for i in range(1, CURVE + 1))}
+    sizes = {channels_left(total, MOST), *(math.ceil(total * i / CURVE) for i in range(1, CURVE + 1))}
     for size in sorted(sizes):
         masked = _spread(weight[:, reader.columns(supports[size])], reader, supports[size], weight)
         refitted = lars.refit(products.gram, products.cross, weight, supports[size], total)

@@ -20,7 +20,7 @@ from engine.recipe.knobs import Choice, PerLayer, Picks, SettingError, Slider, T
 from engine.recipe.technique import technique
 from engine.types import Basis, Bundle, Figure, Report
 
-SPARSITY = Slider(
+REMOVED = Slider(
     low=0.0,
     high=0.95,
     step=0.01,
@@ -47,9 +47,9 @@ FILTER_COLUMNS = ("layer", "filter", "score", "kept")
         "filters": FILTER_COLUMNS,
     },
     presets={
-        "gentle": {"sparsity": 0.1},
-        "balanced": {"sparsity": 0.3},
-        "extreme": {"sparsity": 0.6, "allocation": "model"},
+        "gentle": {"removed": 0.1},
+        "balanced": {"removed": 0.3},
+        "extreme": {"removed": 0.6, "allocation": "global"},
     },
     needs_net=True,
 )
@@ -57,7 +57,7 @@ def prune_filters(
     bundle: Bundle,
     data: Data,
     *,
-    sparsity: Annotated[float, SPARSITY] = 0.25,
+    removed: Annotated[float, REMOVED] = 0.25,
     score: Annotated[
         str,
         Choice(
@@ -77,21 +77,21 @@ def prune_filters(
             help="Where filters compete for survival: inside their layer, or all against all.",
             options={
                 "layer": "every layer loses the same share (Li 2017)",
-                "model": "one ranking of scores over their layer's mean: uneven layers lose more",
+                "global": "one ranking of scores over their layer's mean: uneven layers lose more",
             },
         ),
     ] = "layer",
-    streams: Annotated[
+    residual: Annotated[
         bool,
         Toggle(
-            label="Residual streams",
+            label="Residual channels",
             help="Also removes channels that shortcuts pass on: each goes from all layers that write to it.",
         ),
     ] = False,
     per_layer: Annotated[
         Mapping[str, float],
         PerLayer(
-            knob=SPARSITY,
+            knob=REMOVED,
             unit="share of filters removed",
             label="Own share",
             help="Layers with a share of their own; they take no part in the ranking of the others.",
@@ -130,11 +130,11 @@ def prune_filters(
     open_to = {
         name: scores[name]
         for name, group in known.items()
-        if (streams or not group.stream) and not set(group.layers) & set(leave_out)
+        if (residual or not group.stream) and not set(group.layers) & set(leave_out)
     }
-    if allocation == "model":
+    if allocation == "global":
         open_to = {name: _over_mean(values) for name, values in open_to.items()}
-    gone = channels.smallest(open_to, sparsity, allocation, per_layer)
+    gone = channels.smallest(open_to, removed, allocation, per_layer)
     for name, picked in by_hand.items():
         if picked and max(picked) >= known[name].channels:
             raise SettingError(
@@ -147,7 +147,7 @@ def prune_filters(
     layers = channels.layer_table(bundle, after)
     filters = _filters(known, scores, gone)
     figures = _figures(bundle, after, layers, gone)
-    asked = None if per_layer or by_hand else sparsity
+    asked = None if per_layer or by_hand else removed
     notes = _notes(bundle, after, known, gone, layers, leave_out, asked)
     return after, Report(figures, {"layers": layers, "filters": filters}, notes)
 
@@ -277,7 +277,7 @@ def _notes(
 
 
 def _shares(before: Bundle, after: Bundle, layers: pd.DataFrame, able: pd.DataFrame) -> str:
-    """`able` are the rows of layers whose filters can go: not the net's answers, nor closed streams."""
+    """`able` are the rows of layers whose filters can go: not the net's answers, nor what shortcuts keep."""
     filters = able["removed"].sum() / max(able["filters"].sum(), 1)
     numbers = 1 - count.parameters(after).value / count.parameters(before).value
     macs = 1 - layers["macs_after"].sum() / layers["macs_before"].sum()

@@ -91,19 +91,19 @@ def prune_iteratively(
             high=60,
         ),
     ] = 2,
-    by: Annotated[
+    allocation: Annotated[
         str,
         Choice(
-            label="Remove by",
+            label="Allocation",
             help="Where weights compete for survival, and in which unit their size is taken.",
             options={
                 "quality": "Han's rule: a layer's threshold is the same multiple of its standard deviation",
                 "sensitivity": "each layer's threshold in proportion to the largest that it bears alone",
-                "model": "one ranking over all layers: layers of small weights lose more",
+                "global": "one ranking over all layers: layers of small weights lose more",
                 "layer": "every layer loses the same share",
             },
         ),
-    ] = "model",
+    ] = "global",
     learning_rate: Annotated[
         float,
         settings.learning_rate(
@@ -129,7 +129,7 @@ def prune_iteratively(
     """
     net = zoo.fork(bundle)
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
-    units, scan = _units(net, names, by, data.validation, progress)
+    units, scan = _units(net, names, allocation, data.validation, progress)
     ranking = _Ranking(names, units)
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     run = _Run(net, data, plan, ranking, progress)
@@ -180,7 +180,7 @@ class _Ranking:
 
 
 def _units(
-    net: nn.Module, names: Mapping[str, str], by: str, samples: Samples, progress: Progress
+    net: nn.Module, names: Mapping[str, str], allocation: str, samples: Samples, progress: Progress
 ) -> tuple[Mapping[str, float] | None, pd.DataFrame | None]:
     """What a layer's weights are measured in, and the scan where there was one.
 
@@ -189,7 +189,7 @@ def _units(
     """
     weights = {label: net.get_parameter(name) for label, name in names.items()}
     tiny = torch.finfo(torch.float32).tiny  # a layer of equal weights has no deviation
-    match by:
+    match allocation:
         case "layer":
             return None, None
         case "quality":

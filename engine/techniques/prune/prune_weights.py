@@ -1,4 +1,4 @@
-"""Prune weights: set the weights that matter least to exactly zero: score x shape x allocation."""
+"""Prune weights: set the weights that matter least to exactly zero: score x granularity x allocation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.recipe.technique import Ranked, technique
 from engine.tensor import masks, ranking, scores
 from engine.types import Bundle, Report, SlimscopeError, weight_layers
 
-BY_SHARE = (("by", ("sparsity",)), ("shape", masks.UNITS))  # of N:M, N and M are the share
+BY_SHARE = (("by", ("sparsity",)), ("granularity", masks.UNITS))  # of N:M, N and M are the share
 SPARSITY = settings.sparsity(
     "How many of the weights become zero: 0.9 removes nine out of ten, the smallest first.", when=BY_SHARE
 )
@@ -62,19 +62,19 @@ def prune_weights(
         ),
     ] = "sparsity",
     sparsity: Annotated[float, SPARSITY] = 0.9,
-    scope: Annotated[
+    allocation: Annotated[
         str,
         Choice(
-            label="Scope",
+            label="Allocation",
             help="Where weights compete for survival: inside their layer, or all against all.",
             options={
                 "layer": "every layer loses the same share",
-                "model": "one ranking over all layers: layers of small weights lose more",
+                "global": "one ranking over all layers: layers of small weights lose more",
                 "erk": "small layers lose less, by the sum of their sides over its product (Evci 2020)",
             },
             when=BY_SHARE,
         ),
-    ] = "model",
+    ] = "global",
     score: Annotated[
         str,
         Choice(
@@ -90,10 +90,10 @@ def prune_weights(
             when=(("by", ("sparsity",)),),
         ),
     ] = "magnitude",
-    shape: Annotated[
+    granularity: Annotated[
         str,
         Choice(
-            label="Shape",
+            label="Granularity",
             help="What goes as one piece.",
             options={
                 "element": "single weights",
@@ -115,7 +115,7 @@ def prune_weights(
             unit="weights kept",
             label="N",
             help="How many of each M weights in a row of inputs stay.",
-            when=(("by", ("sparsity",)), ("shape", ("n:m",))),
+            when=(("by", ("sparsity",)), ("granularity", ("n:m",))),
         ),
     ] = 2,
     m: Annotated[
@@ -127,7 +127,7 @@ def prune_weights(
             unit="weights in a row",
             label="M",
             help="Among how many neighbouring inputs N stay; layers whose inputs are no multiple are left.",
-            when=(("by", ("sparsity",)), ("shape", ("n:m",))),
+            when=(("by", ("sparsity",)), ("granularity", ("n:m",))),
         ),
     ] = 4,
     block: Annotated[
@@ -139,7 +139,7 @@ def prune_weights(
             unit="weights",
             label="Block side",
             help="The side of a block; those at the edge of a matrix may be smaller.",
-            when=(("by", ("sparsity",)), ("shape", ("block",))),
+            when=(("by", ("sparsity",)), ("granularity", ("block",))),
         ),
     ] = 4,
     norm: Annotated[
@@ -151,7 +151,7 @@ def prune_weights(
                 "l1": "their mean: the L1 norm over the number of weights",
                 "l2": "the root of their mean square: the L2 norm over the root of that number",
             },
-            when=(("by", ("sparsity",)), ("shape", masks.UNITS[1:])),
+            when=(("by", ("sparsity",)), ("granularity", masks.UNITS[1:])),
         ),
     ] = "l1",
     samples: Annotated[
@@ -211,8 +211,8 @@ def prune_weights(
 
     Biases and normalisation stay. Weights that are zero already count as removed and are never
     revived. Quantized and shared weights keep their codes and scales. Nothing is trained: a
-    fine-tuning step usually wins back most of the accuracy. Score, shape and scope combine freely;
-    layers that a score or shape does not fit are left as they are. Raises SlimscopeError where
+    fine-tuning step usually wins back most of the accuracy. Score, granularity and allocation combine freely;
+    layers that a score or granularity does not fit are left as they are. Raises SlimscopeError where
     `taylor`, `obd` or `batch-norm` would need a net that is not known.
     """
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
@@ -224,14 +224,14 @@ def prune_weights(
         case "quality":
             kept = {label: masks.by_quality(w, quality) for label, w in values.items()}
         case _:
-            unfit = _unfit(bundle, values, score, shape, m)
+            unfit = _unfit(bundle, values, score, granularity, m)
             fit = {label: w for label, w in values.items() if label not in unfit}
             rated = _scores(bundle, data, fit, score, samples, seed)
-            if shape == "n:m":
+            if granularity == "n:m":
                 kept = {label: masks.by_pattern(w, rated.get(label), n, m) for label, w in fit.items()}
             else:
-                ranked = partial(masks.by_scope, shape=shape, block=block, norm=norm)
-                kept = _by_sparsity(fit, rated, sparsity, scope, per_layer, ranked)
+                ranked = partial(masks.by_allocation, granularity=granularity, block=block, norm=norm)
+                kept = _by_sparsity(fit, rated, sparsity, allocation, per_layer, ranked)
     changed = {names[label]: masks.remove(bundle.params[names[label]], mask) for label, mask in kept.items()}
     table = pd.DataFrame(
         [{"layer": label, **masks.summary(values[label], kept[label])} for label in names if label in kept],
@@ -241,7 +241,7 @@ def prune_weights(
     notes = list(_notes(table, leave_out, unfit))
     if by == "sparsity":
         seen = 0 if data is None else min(samples, len(data.train))
-        notes += [*_notes_on_score(score, shape, seen), *_notes_on_shape(bundle, shape)]
+        notes += [*_notes_on_score(score, granularity, seen), *_notes_on_granularity(bundle, granularity)]
     return after, Report(reports.removed(table), {"layers": table}, tuple(notes))
 
 
@@ -305,13 +305,15 @@ def _normal_scales(bundle: Bundle) -> dict[str, Tensor]:
     return found
 
 
-def _unfit(bundle: Bundle, values: Mapping[str, Tensor], score: str, shape: str, m: int) -> dict[str, str]:
-    """Layers that the score or the shape does not fit, and why."""
+def _unfit(
+    bundle: Bundle, values: Mapping[str, Tensor], score: str, granularity: str, m: int
+) -> dict[str, str]:
+    """Layers that the score or the granularity does not fit, and why."""
     found: dict[str, str] = {}
-    if shape == "n:m":
+    if granularity == "n:m":
         cut = {label: w.shape[1] for label, w in values.items() if w.shape[1] % m}
         found |= {label: f"its {inputs} inputs are no multiple of {m}" for label, inputs in cut.items()}
-    if shape == "kernel":
+    if granularity == "kernel":
         found |= {label: "it has no kernels" for label, w in values.items() if w.dim() < 3}
     if score == "batch-norm":
         scales = _normal_scales(bundle)
@@ -326,21 +328,21 @@ def _by_sparsity(
     values: Mapping[str, Tensor],
     rated: Mapping[str, Tensor],
     sparsity: float,
-    scope: str,
+    allocation: str,
     per_layer: Mapping[str, float],
     ranked: Callable[..., list[Tensor]],
 ) -> dict[str, Tensor]:
-    """Masks by `ranked(weights, scores, share, scope)`; layers with a share of their own are apart."""
+    """Masks by `ranked(weights, scores, share, allocation)`; layers with a share of their own are apart."""
 
-    def kept(labels: Sequence[str], share: float, scope: str) -> dict[str, Tensor]:
+    def kept(labels: Sequence[str], share: float, allocation: str) -> dict[str, Tensor]:
         worth = [rated[label] for label in labels] if rated else None
-        chosen = ranked([values[label] for label in labels], worth, share, scope)
+        chosen = ranked([values[label] for label in labels], worth, share, allocation)
         return dict(zip(labels, chosen, strict=True))
 
     found: dict[str, Tensor] = {}
     for label in (x for x in values if x in per_layer):
         found |= kept([label], per_layer[label], "layer")
-    return found | kept([x for x in values if x not in per_layer], sparsity, scope)
+    return found | kept([x for x in values if x not in per_layer], sparsity, allocation)
 
 
 # ---------------------------------------------------------------- the report
@@ -356,7 +358,7 @@ def _notes(table: pd.DataFrame, leave_out: Sequence[str], unfit: Mapping[str, st
     return tuple(notes)
 
 
-def _notes_on_score(score: str, shape: str, samples: int) -> list[str]:
+def _notes_on_score(score: str, granularity: str, samples: int) -> list[str]:
     match score:
         case "random":
             return ["Chance is the control: a score that does no better knows nothing of the net."]
@@ -367,23 +369,23 @@ def _notes_on_score(score: str, shape: str, samples: int) -> list[str]:
                 f"The curvature is that of the cross-entropy on {samples:,} training samples. The score "
                 "takes the net to be at a minimum; the step Optimal brain damage measures how far that holds."
             ]
-        case "batch-norm" if shape != "filter":
+        case "batch-norm" if granularity != "filter":
             return ["All weights of a filter share one batch-norm scale: of equals the first go."]
     return []
 
 
-def _notes_on_shape(bundle: Bundle, shape: str) -> list[str]:
-    if shape == "element":
+def _notes_on_granularity(bundle: Bundle, granularity: str) -> list[str]:
+    if granularity == "element":
         return []
-    if shape in ("block", "kernel", "n:m"):
+    if granularity in ("block", "kernel", "n:m"):
         return [
             "Zeros in this pattern save bytes, but no time here: dense code multiplies them like any number."
         ]
     notes = [
-        f"Whole {shape}s are zero, but every matrix has its old size: the file shrinks, the multiply-adds "
-        "stay. Prune filters takes filters out of the net."
+        f"Whole {granularity}s are zero, but every matrix has its old size: the file shrinks, the "
+        "multiply-adds stay. Prune filters takes filters out of the net."
     ]
-    if shape == "filter":
+    if granularity == "filter":
         notes.append("A filter of zeros still hands on its bias and the shift of its batch-norm.")
         if bundle.arch.runs:
             last = list(weight_layers(bundle))[-1]

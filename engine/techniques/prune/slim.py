@@ -40,9 +40,9 @@ SCALE_COLUMNS = ("layer", "channel", "before", "trained", "kept")
         "layers": channels.LAYER_COLUMNS,
     },
     presets={
-        "gentle": {"sparsity": 0.3},
-        "balanced": {"sparsity": 0.5},
-        "extreme": {"sparsity": 0.7, "epochs": 10, "tuning": 6},
+        "gentle": {"removed": 0.3},
+        "balanced": {"removed": 0.5},
+        "extreme": {"removed": 0.7, "epochs": 10, "tuning": 6},
     },
     possible=lambda bundle: scales_of(bundle),
 )
@@ -50,7 +50,7 @@ def slim(
     bundle: Bundle,
     data: Data,
     *,
-    sparsity: Annotated[
+    removed: Annotated[
         float,
         Slider(
             low=0.0,
@@ -68,11 +68,11 @@ def slim(
             label="Allocation",
             help="Where scales compete for survival: inside their layer, or all against all.",
             options={
-                "model": "one ranking of all scales: the net chooses its own widths (Liu 2017)",
+                "global": "one ranking of all scales: the net chooses its own widths (Liu 2017)",
                 "layer": "every layer loses the same share",
             },
         ),
-    ] = "model",
+    ] = "global",
     strength: Annotated[
         float,
         Slider(
@@ -132,7 +132,7 @@ def slim(
     learned = training.tune(net, data, plan, progress, "penalty", told=parts[0], loss=loss)
     trained = training.trained(bundle, net)
     size = {name: _sizes(trained, part) for name, part in scales.items()}
-    gone = channels.smallest(size, sparsity, allocation, {})
+    gone = channels.smallest(size, removed, allocation, {})
     cut = channels.keep(trained, channels.kept_of(known, gone))
     after, tuned = cut, []
     if tuning:

@@ -126,13 +126,13 @@ def test_groups_grow_in_either_order(result: tuple[Bundle, Report]) -> None:
     )  # no other group is predicted to cost less
 
 
-@pytest.mark.parametrize("scope", ["layer", "erk"])
-def test_the_scopes_share_out(bundle: Bundle, digits: Data, scope: str) -> None:
-    _, report = apply(bundle, step("optimal_brain_damage", sparsity=0.5, scope=scope), digits)
+@pytest.mark.parametrize("allocation", ["layer", "erk"])
+def test_the_allocations_share_out(bundle: Bundle, digits: Data, allocation: str) -> None:
+    _, report = apply(bundle, step("optimal_brain_damage", sparsity=0.5, allocation=allocation), digits)
     layers = report.tables["layers"]
     assert layers["removed"].sum() == 12_704
     shares = layers["sparsity"].tolist()
-    assert shares == pytest.approx([0.5, 0.5]) if scope == "layer" else shares[1] < 0.1 < shares[0]
+    assert shares == pytest.approx([0.5, 0.5]) if allocation == "layer" else shares[1] < 0.1 < shares[0]
 
 
 def test_zeros_stay_and_a_net_of_zeros_has_no_correlation(bundle: Bundle, digits: Data) -> None:

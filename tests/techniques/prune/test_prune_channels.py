@@ -60,7 +60,7 @@ def test_the_largest_go_on_and_take_their_units_along() -> None:
     # Column c of fc2 has ten weights of size c + 1: of 32, the upper half is the larger.
     sizes = torch.arange(1.0, 33.0) * torch.tensor([1.0, -1.0]).repeat(5)[:, None]
     before = changed(net("mlp-32"), fc2_weight=sizes)
-    after, report = pruned(before, by="largest", refit=False)
+    after, report = pruned(before, selection="largest", refit=False)
     state, old = after.state(), before.state()
     assert torch.equal(state["fc1.weight"], old["fc1.weight"][16:])
     assert torch.equal(state["fc1.bias"], old["fc1.bias"][16:])
@@ -79,7 +79,7 @@ def test_channels_that_say_nothing_go_first() -> None:
     bias = before.state()["fc1.bias"].clone()
     bias[silent] = -1000.0 - torch.arange(16)
     before = changed(before, fc1_bias=bias)
-    after, report = pruned(before, kept=0.5)
+    after, report = pruned(before, removed=0.5)
     assert set(kept_of(before, after, "fc1")).isdisjoint(silent)
     assert row(report, "fc2")["error_masked"] < 1e-6
 
@@ -90,7 +90,7 @@ def test_a_copied_unit_goes_without_error_after_the_refit() -> None:
     state["fc1.weight"][1], state["fc1.bias"][1] = 2 * state["fc1.weight"][0], 2 * state["fc1.bias"][0]
     state["fc2.weight"][:, 1] = 0.05  # half of the others' mean: the smallest
     before = changed(before, **{name.replace(".", "_"): values for name, values in state.items()})
-    after, report = pruned(before, kept=31 / 32, by="largest")
+    after, report = pruned(before, removed=1 / 32, selection="largest")
     assert kept_of(before, after, "fc1") == [0, *range(2, 32)]
     assert row(report, "fc2")["error_refit"] < 1e-4 < 1e-2 < row(report, "fc2")["error_masked"]
     inputs = of(before).validation.stratified(50).inputs()
@@ -99,7 +99,7 @@ def test_a_copied_unit_goes_without_error_after_the_refit() -> None:
 
 def test_streams_of_shortcuts_stay_whole() -> None:
     before = net("resnet-8")
-    after, report = pruned(before, kept=0.25)
+    after, report = pruned(before, removed=0.75)
     layers = report.tables["layers"]
     read = layers.loc[layers["removed"] > 0, ["layer", "channels", "kept"]].values.tolist()
     assert read == [["layer1.0.conv2", 16, 4], ["layer2.0.conv2", 32, 8], ["layer3.0.conv2", 64, 16]]
@@ -109,7 +109,9 @@ def test_streams_of_shortcuts_stay_whole() -> None:
 
 
 def test_layers_with_a_share_of_their_own_and_layers_left_out() -> None:
-    _, report = pruned(net("lenet-5"), kept=0.5, per_layer={"fc1": 0.1}, leave_out=["conv2"], by="largest")
+    _, report = pruned(
+        net("lenet-5"), removed=0.5, removed_per_layer={"fc1": 0.9}, leave_out=["conv2"], selection="largest"
+    )
     assert [row(report, layer)["kept"] for layer in ("conv1", "conv2", "fc1", "fc2")] == [1, 20, 5, 250]
     assert math.isnan(row(report, "conv2")["error_refit"])
     assert any(note.startswith("Left out: conv2; the filters in them") for note in report.notes)
@@ -121,15 +123,15 @@ def test_layers_with_a_share_of_their_own_and_layers_left_out() -> None:
 )
 def test_layers_whose_inputs_stay_have_no_share(name: str, label: str, allowed: str) -> None:
     with pytest.raises(SettingError, match=f"'{label}', but what it reads cannot go.*allowed are {allowed}"):
-        pruned(net(name), per_layer={label: 0.5})
+        pruned(net(name), removed_per_layer={label: 0.5})
 
 
 def test_at_least_one_channel_stays_and_all_of_them_leave_the_net_alone() -> None:
-    _, report = pruned(net("lenet-5-small"), kept=0.05)
+    _, report = pruned(net("lenet-5-small"), removed=0.95)
     assert [row(report, layer)["kept"] for layer in ("conv2", "fc1", "fc2")] == [1, 1, 2]
     assert any("Only one channel is left for conv2, fc1 to read" in note for note in report.notes)
     before = net("lenet-5-small")
-    after, report = pruned(before, kept=1.0)
+    after, report = pruned(before, removed=0.0)
     assert after.fingerprint == before.fingerprint
     assert report.figures[0].value == 0
 
@@ -196,7 +198,7 @@ def test_rows_are_the_patches_that_a_convolution_sees() -> None:
 
 def test_columns_add_up_to_the_nets_own_figures() -> None:
     before = net("lenet-5-small")
-    after, report = pruned(before, kept=0.5)
+    after, report = pruned(before, removed=0.5)
     layers = report.tables["layers"]
     assert layers["macs_before"].sum() == report.figures[1].value == count.macs(before).value
     assert layers["macs_after"].sum() == report.figures[2].value == count.macs(after).value
@@ -209,20 +211,20 @@ def test_columns_add_up_to_the_nets_own_figures() -> None:
 
 def test_the_curve_of_a_layer_is_of_it_alone_and_stays_where_others_are_pruned() -> None:
     before, layers = net("lenet-5-small"), ("conv2", "fc1", "fc2")
-    whole = pruned(before, kept=0.5)[1].tables["path"]
+    whole = pruned(before, removed=0.5)[1].tables["path"]
     curve = whole.set_index(["layer", "kept"])
     for label in layers:
         alone = row(
-            pruned(before, kept=0.5, leave_out=[other for other in layers if other != label])[1], label
+            pruned(before, removed=0.5, leave_out=[other for other in layers if other != label])[1], label
         )
         for column in ("error_masked", "error_refit"):
             assert curve.loc[(label, alone["kept"]), column] == pytest.approx(alone[column], rel=1e-5)
-    assert pruned(before, kept=0.25)[1].tables["path"].equals(whole)
+    assert pruned(before, removed=0.75)[1].tables["path"].equals(whole)
 
 
 def test_an_answer_is_the_same_whether_or_not_its_start_is_remembered() -> None:
     before = zoo.load("lenet-5-small")
-    pruned(before, kept=0.3)
+    pruned(before, removed=0.7)
     warm, warm_report = pruned(before)
     MEMORY.clear()
     cold, cold_report = pruned(before)
@@ -234,7 +236,7 @@ def test_an_answer_is_the_same_whether_or_not_its_start_is_remembered() -> None:
 
 def test_chance_is_the_same_for_the_same_seed() -> None:
     before = net("mlp-32")
-    first, again, other = (pruned(before, by="random", seed=seed)[0].fingerprint for seed in (0, 0, 1))
+    first, again, other = (pruned(before, selection="random", seed=seed)[0].fingerprint for seed in (0, 0, 1))
     assert first == again != other
 
 
@@ -272,10 +274,10 @@ def test_a_rounded_input_is_fitted_as_the_layer_sees_it() -> None:
     start = module._begin(module._Asked(rounded.fingerprint, "lasso", 500, 0, of(rounded).train, rounded))
     walk = module._Walk(zoo.fork(rounded), start.graph, start.batches, start.at)
     assert 2 < len(next(walk.inputs("conv2")).unique()) <= 16
-    _, report = pruned(rounded, kept=0.97)  # nothing goes but one of fc2's 32
+    _, report = pruned(rounded, removed=0.03)  # nothing goes but one of fc2's 32
     assert row(report, "fc2")["error_refit"] < 0.1
     validation = of(plain).validation.stratified(500)
-    left = [measure.accuracy(pruned(net, kept=0.75)[0], validation).value for net in (plain, rounded)]
+    left = [measure.accuracy(pruned(net, removed=0.25)[0], validation).value for net in (plain, rounded)]
     assert left[1] > left[0] - 0.05
 
 
@@ -303,12 +305,12 @@ def test_at_half_the_channels_the_lasso_beats_chance_and_the_refit_beats_none() 
     validation = of(before).validation
 
     def right(**settings: Any) -> float:
-        after, _ = apply(before, step("prune_channels", kept=0.5, **settings), of(before))
+        after, _ = apply(before, step("prune_channels", removed=0.5, **settings), of(before))
         return measure.accuracy(after, validation).value
 
     best = right()
     assert best > measure.accuracy(before, validation).value - 0.003
-    assert best > max(right(by="random", seed=seed) for seed in range(2))
+    assert best > max(right(selection="random", seed=seed) for seed in range(2))
     assert best > right(refit=False) + 0.003
 
 
@@ -344,10 +346,10 @@ def test_who_asks_while_another_makes_the_start_waits_for_it(monkeypatch: pytest
         module._Start, "__init__", lambda self, *a, **k: made.append(self) or begin(self, *a, **k)
     )
 
-    def prune(kept: float) -> None:
-        found.append(apply(before, step("prune_channels", kept=kept), of(before))[0].fingerprint)
+    def prune(removed: float) -> None:
+        found.append(apply(before, step("prune_channels", removed=removed), of(before))[0].fingerprint)
 
-    threads = [threading.Thread(target=prune, args=(kept,)) for kept in (0.4, 0.5, 0.6)]
+    threads = [threading.Thread(target=prune, args=(removed,)) for removed in (0.4, 0.5, 0.6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -357,7 +359,9 @@ def test_who_asks_while_another_makes_the_start_waits_for_it(monkeypatch: pytest
     assert nn.Module.__call__ is as_it_was, "tracing has put torch back in order"
 
 
-@pytest.mark.parametrize("settings", [{"kept": 1.0}, {"kept": 0.5, "leave_out": ["fc1"]}, {"kept": 0.5}])
+@pytest.mark.parametrize(
+    "settings", [{"removed": 0.0}, {"removed": 0.5, "leave_out": ["fc1"]}, {"removed": 0.5}]
+)
 def test_a_layer_reads_as_many_channels_whatever_the_settings(settings: dict[str, Any]) -> None:
     before = net("lenet-5-small")
     rows = (

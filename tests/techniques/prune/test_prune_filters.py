@@ -54,7 +54,7 @@ def test_the_smallest_go_with_their_biases_and_columns() -> None:
     size = torch.arange(32, 0, -1)
     signs = torch.tensor([1.0, -1.0]).repeat(392)
     before = changed(net("mlp-32"), fc1=size[:, None] * signs)
-    after, report = pruned(before, sparsity=0.25)
+    after, report = pruned(before, removed=0.25)
     assert gone(report, "fc1") == list(range(24, 32))
     assert report.tables["filters"]["score"].tolist() == [784.0 * s for s in size.tolist()]
     state, old = after.state(), before.state()
@@ -69,18 +69,18 @@ def test_by_hand_and_by_share_together_leave_the_best_of_the_others() -> None:
     before = zoo.load("lenet-5-small")
     norms = before.params["conv1.weight"].decode().abs().sum((1, 2, 3))
     first, second = norms.argsort(descending=True).tolist()[:2]
-    _, report = pruned(before, sparsity=0.95, by_hand={"conv1": [first]})
+    _, report = pruned(before, removed=0.95, by_hand={"conv1": [first]})
     assert gone(report, "conv1") == sorted({0, 1, 2, 3} - {second})
 
 
 def test_filters_go_by_hand_whatever_their_score() -> None:
     before = zoo.load("lenet-5-small")
-    _, alone = pruned(before, sparsity=0.0, by_hand={"conv2": [7, 2, 2]})
+    _, alone = pruned(before, removed=0.0, by_hand={"conv2": [7, 2, 2]})
     assert gone(alone, "conv2") == [2, 7]
     assert widths(alone) == {"conv1": 4, "conv2": 6, "fc1": 32, "fc2": 10}
-    smallest = gone(pruned(before, sparsity=0.5)[1], "conv2")
+    smallest = gone(pruned(before, removed=0.5)[1], "conv2")
     other = next(n for n in range(8) if n not in smallest)
-    both = pruned(before, sparsity=0.5, by_hand={"conv2": [other, smallest[0]]})[1]
+    both = pruned(before, removed=0.5, by_hand={"conv2": [other, smallest[0]]})[1]
     assert gone(both, "conv2") == sorted([*smallest, other])
 
 
@@ -94,7 +94,7 @@ def test_filters_go_by_hand_whatever_their_score() -> None:
 )
 def test_picks_that_cannot_go_are_refused(picks: dict[str, list[int]], said: str) -> None:
     with pytest.raises(SlimscopeError, match=said):
-        pruned(net("lenet-5-small"), sparsity=0.0, by_hand=picks)
+        pruned(net("lenet-5-small"), removed=0.0, by_hand=picks)
 
 
 def test_the_two_norms_can_differ() -> None:
@@ -102,13 +102,13 @@ def test_the_two_norms_can_differ() -> None:
     rows[5] = 0.0
     rows[5, 0] = 500.0  # sums to less than 784 ones, but its root of squares is 500 against 28
     before = changed(net("mlp-32"), fc1=rows)
-    assert gone(pruned(before, sparsity=0.03)[1], "fc1") == [5]
-    assert gone(pruned(before, sparsity=0.03, score="l2")[1], "fc1") == [0]
+    assert gone(pruned(before, removed=0.03)[1], "fc1") == [5]
+    assert gone(pruned(before, removed=0.03, score="l2")[1], "fc1") == [0]
 
 
 def test_an_independent_ranking_finds_the_same_filters() -> None:
     before = zoo.load("lenet-5")
-    _, report = pruned(before, sparsity=0.4)
+    _, report = pruned(before, removed=0.4)
     for layer in ("conv1", "conv2", "fc1"):
         weight = before.state()[f"{layer}.weight"].numpy()
         rows = np.abs(weight.reshape(len(weight), -1)).sum(1)
@@ -120,10 +120,10 @@ def test_in_the_model_an_uneven_layer_loses_more() -> None:
     # Relative to their means, half of fc1 is at 0.2 and all of fc2 at 1: a quarter of 400 is from fc1.
     fc1 = torch.cat([torch.full((150, 784), 1.0), torch.full((150, 784), 9.0)])
     before = changed(net("lenet-300-100"), fc1=fc1, fc2=torch.full((100, 300), 0.01))
-    _, report = pruned(before, sparsity=0.25, allocation="model")
+    _, report = pruned(before, removed=0.25, allocation="global")
     assert widths(report) == {"fc1": 200, "fc2": 100, "fc3": 10}
     assert gone(report, "fc1") == list(range(100))
-    _, report = pruned(before, sparsity=0.25)
+    _, report = pruned(before, removed=0.25)
     assert widths(report) == {"fc1": 225, "fc2": 75, "fc3": 10}
 
 
@@ -134,10 +134,10 @@ def test_chance_is_the_same_for_the_same_seed_and_does_not_look_at_weights() -> 
     assert gone(pruned(other, score="random", seed=0)[1], "fc1") == lost[0]
 
 
-@pytest.mark.parametrize("allocation", ["layer", "model"])
+@pytest.mark.parametrize("allocation", ["layer", "global"])
 def test_at_least_one_filter_of_a_layer_stays(allocation: str) -> None:
     before = changed(net("lenet-5-small"), conv1=torch.zeros(4, 1, 5, 5))
-    after, report = pruned(before, sparsity=0.95, allocation=allocation)
+    after, report = pruned(before, removed=0.95, allocation=allocation)
     assert widths(report)["conv1"] == 1
     assert after.params["conv1.weight"].shape[0] == 1
     assert any("Only one filter is left in conv1" in note for note in report.notes)
@@ -145,7 +145,7 @@ def test_at_least_one_filter_of_a_layer_stays(allocation: str) -> None:
 
 def test_where_nothing_goes_the_net_is_the_same() -> None:
     before = net("lenet-5-small")
-    after, report = pruned(before, sparsity=0.0)
+    after, report = pruned(before, removed=0.0)
     assert (after.arch, after.params) == (before.arch, before.params)
     assert report.figures[0].value == 0
     assert not any("Removing" in note for note in report.notes)
@@ -155,9 +155,9 @@ def test_where_nothing_goes_the_net_is_the_same() -> None:
 
 
 def test_layers_with_a_share_of_their_own_and_layers_left_out() -> None:
-    for allocation in ("layer", "model"):
+    for allocation in ("layer", "global"):
         _, report = pruned(
-            net("lenet-5"), sparsity=0.5, per_layer={"conv1": 0.1}, leave_out=["fc1"], allocation=allocation
+            net("lenet-5"), removed=0.5, per_layer={"conv1": 0.1}, leave_out=["fc1"], allocation=allocation
         )
         assert widths(report) == {"conv1": 18, "conv2": 25, "fc1": 500, "fc2": 10}
     row = report.tables["layers"].set_index("layer").loc["fc1"]
@@ -181,7 +181,7 @@ def test_a_layer_that_has_no_filters_to_itself_has_no_share(name: str, label: st
 
 
 def test_streams_stay_unless_they_are_asked_for() -> None:
-    _, report = pruned(net("resnet-8"), sparsity=0.5)
+    _, report = pruned(net("resnet-8"), removed=0.5)
     inner = ("layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1")
     full = {"conv1": 16, "layer1.0.conv2": 16, "layer2.0.conv2": 32, "layer3.0.conv2": 64, "fc": 10}
     assert widths(report) == {**dict(zip(inner, (8, 16, 32), strict=True)), **full}
@@ -190,7 +190,7 @@ def test_streams_stay_unless_they_are_asked_for() -> None:
 
 def test_a_stream_loses_the_same_channels_in_all_of_its_layers() -> None:
     before = net("resnet-8")
-    after, report = pruned(before, sparsity=0.25, streams=True)
+    after, report = pruned(before, removed=0.25, residual=True)
     assert set(report.tables["layers"].set_index("layer")["sparsity"].drop("fc")) == {0.25}
     lost = set(gone(report, "conv1"))
     assert {place - 8 for place in gone(report, "layer2.0.conv2") if 8 <= place < 24} == lost
@@ -204,7 +204,7 @@ def test_a_stream_loses_the_same_channels_in_all_of_its_layers() -> None:
 
 def test_a_streams_score_is_the_mean_over_the_layers_that_make_it() -> None:
     before = net("resnet-8")
-    _, report = pruned(before, streams=True)
+    _, report = pruned(before, residual=True)
     state = before.state()
     expected = torch.zeros(16)
     for layer, first in (("conv1", 0), ("layer1.0.conv2", 0), ("layer2.0.conv2", 8), ("layer3.0.conv2", 24)):
@@ -215,7 +215,7 @@ def test_a_streams_score_is_the_mean_over_the_layers_that_make_it() -> None:
 
 
 def test_a_stream_is_left_out_by_any_of_its_layers() -> None:
-    _, report = pruned(net("resnet-8"), streams=True, leave_out=["layer1.0.conv2"])
+    _, report = pruned(net("resnet-8"), residual=True, leave_out=["layer1.0.conv2"])
     assert widths(report)["conv1"] == 16
     assert widths(report)["layer2.0.conv2"] == 28  # the sixteen channels that begin there lose four
 
@@ -225,7 +225,7 @@ def test_a_stream_is_left_out_by_any_of_its_layers() -> None:
 
 def test_columns_add_up_to_the_nets_own_figures() -> None:
     before = net("resnet-8")
-    after, report = pruned(before, sparsity=0.3, streams=True, allocation="model")
+    after, report = pruned(before, removed=0.3, residual=True, allocation="global")
     layers, filters = report.tables["layers"], report.tables["filters"]
     assert layers["macs_before"].sum() == report.figures[1].value == count.macs(before).value
     assert layers["macs_after"].sum() == report.figures[2].value == count.macs(after).value
@@ -250,9 +250,9 @@ def test_the_notes_name_what_goes_along() -> None:
 
 def test_the_share_that_was_asked_for_and_the_one_that_went_are_both_said() -> None:
     # 30 % of 32 units are 9.6: ten go, 31.25 %. Of a quarter, eight go.
-    notes = pruned(net("mlp-32"), sparsity=0.3)[1].notes
+    notes = pruned(net("mlp-32"), removed=0.3)[1].notes
     assert any(note.startswith("Asked for were 30.0% of the filters, and 31.2% went") for note in notes)
-    for settings in ({"sparsity": 0.25}, {"sparsity": 0.3, "per_layer": {"fc1": 0.9}}):
+    for settings in ({"removed": 0.25}, {"removed": 0.3, "per_layer": {"fc1": 0.9}}):
         assert not any("Asked for" in note for note in pruned(net("mlp-32"), **settings)[1].notes)
 
 
@@ -276,7 +276,7 @@ def test_without_the_smallest_filters_a_net_is_better_than_without_any_others() 
     validation = sets.load("mnist").validation.stratified(1000)
 
     def right(**settings: object) -> float:
-        return measure.accuracy(pruned(before, sparsity=0.25, **settings)[0], validation).value
+        return measure.accuracy(pruned(before, removed=0.25, **settings)[0], validation).value
 
     smallest = right()
     assert smallest > measure.accuracy(before, validation).value - 0.005
@@ -285,7 +285,7 @@ def test_without_the_smallest_filters_a_net_is_better_than_without_any_others() 
 
 def test_the_narrow_net_answers_as_the_one_with_zeros() -> None:
     before = zoo.load("resnet-20")
-    after, report = pruned(before, sparsity=0.2, streams=True)
+    after, report = pruned(before, removed=0.2, residual=True)
     stays = report.tables["filters"].set_index(["layer", "filter"])["kept"]
     kept = {
         name: [c for c, place in enumerate(group.makes[0].at) if stays[name, place]]

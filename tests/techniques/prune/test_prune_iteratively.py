@@ -60,17 +60,17 @@ def tiny_net() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("by", "a", "b"),
+    ("allocation", "a", "b"),
     [
-        ("model", [[1, 1], [1, 1]], [[0, 0], [0, 0]]),  # all of b is smaller than any of a
+        ("global", [[1, 1], [1, 1]], [[0, 0], [0, 0]]),  # all of b is smaller than any of a
         ("layer", [[0, 0], [1, 1]], [[0, 0], [1, 1]]),
         # a / 25.50 = .39 .78 1.18 1.57, b / 2.90 = .34 .69 1.03 1.55: four smallest are .34 .39 .69 .78
         ("quality", [[0, 0], [1, 1]], [[0, 0], [1, 1]]),
     ],
 )
-def test_half_of_the_weights_by_hand(by: str, a: list[Any], b: list[Any], small: Data) -> None:
+def test_half_of_the_weights_by_hand(allocation: str, a: list[Any], b: list[Any], small: Data) -> None:
     net = tiny_net()
-    units, scan = iterative._units(net, NAMES, by, small.validation, Progress())
+    units, scan = iterative._units(net, NAMES, allocation, small.validation, Progress())
     kept = iterative._Ranking(NAMES, units).kept(net, 0.5)
     assert scan is None
     assert (kept["a.weight"].tolist(), kept["b.weight"].tolist()) == (a, b)
@@ -85,7 +85,7 @@ def test_the_unit_of_hans_rule_is_the_deviation_of_all_first_weights(small: Data
 
 def test_one_round_over_the_model_removes_what_torch_removes(small: Data) -> None:
     bundle = untrained("mlp-32")
-    after, _ = tune(bundle, small, rounds=1, sparsity=0.8, by="model")
+    after, _ = tune(bundle, small, rounds=1, sparsity=0.8, allocation="global")
     net = zoo.fork(bundle)
     layers = [(net.get_submodule(f"fc{i}"), "weight") for i in (1, 2)]
     oracle.global_unstructured(layers, oracle.L1Unstructured, amount=round(0.8 * 25_408))
@@ -95,10 +95,12 @@ def test_one_round_over_the_model_removes_what_torch_removes(small: Data) -> Non
 
 def test_a_round_by_hand(small: Data) -> None:
     """Two rounds to 0.96 leave a fifth each: 5,082 of 25,408 weights, then 1,016 of those."""
-    after, report = tune(untrained("mlp-32"), small, sparsity=0.96, by="model", learning_rate=0.05)
+    after, report = tune(untrained("mlp-32"), small, sparsity=0.96, allocation="global", learning_rate=0.05)
     assert report.tables["rounds"]["sparsity"].tolist() == [20_326 / 25_408, 24_392 / 25_408]
     assert sum(int(gone.sum()) for gone in zeros(after).values()) == 24_392
-    first, _ = tune(untrained("mlp-32"), small, sparsity=0.8, rounds=1, by="model", learning_rate=0.05)
+    first, _ = tune(
+        untrained("mlp-32"), small, sparsity=0.8, rounds=1, allocation="global", learning_rate=0.05
+    )
     survivors = torch.cat([p.decode().abs().flatten() for n, p in first.params.items() if "weight" in n])
     cut = survivors.sort().values[24_392 - 1]  # the second ranking is over the values after the first round
     for name, gone in zeros(after).items():
@@ -139,7 +141,7 @@ def test_the_scan_finds_what_each_layer_bears_alone_and_leaves_the_net_as_it_was
 
 def test_thresholds_are_in_proportion_to_what_each_layer_bears(small: Data) -> None:
     bundle = zoo.load("lenet-300-100")
-    after, report = tune(bundle, small, rounds=1, by="sensitivity", sparsity=0.9)
+    after, report = tune(bundle, small, rounds=1, allocation="sensitivity", sparsity=0.9)
     borne = report.tables["sensitivity"].set_index("layer")["threshold"]
     gone = zeros(after)
     shares = []
@@ -188,12 +190,12 @@ def test_what_is_pruned_in_training_stays_zero_against_momentum_and_weight_decay
 
 
 def test_a_net_that_is_pruned_already_goes_on_from_there(small: Data) -> None:
-    first, _ = tune(untrained("mlp-32"), small, sparsity=0.5, rounds=1, by="model")
-    second, report = tune(first, small, sparsity=0.92, rounds=2, by="model")
+    first, _ = tune(untrained("mlp-32"), small, sparsity=0.5, rounds=1, allocation="global")
+    second, report = tune(first, small, sparsity=0.92, rounds=2, allocation="global")
     # half of the weights left, then 0.5 sqrt(0.16) = a fifth, then 0.08
     assert report.tables["rounds"]["sparsity"].tolist() == pytest.approx([0.8, 0.92], abs=1e-4)
     assert all((zeros(second)[name] | ~gone).all() for name, gone in zeros(first).items())
-    same, _ = tune(first, small, sparsity=0.3, rounds=1, by="model")
+    same, _ = tune(first, small, sparsity=0.3, rounds=1, allocation="global")
     assert all(torch.equal(zeros(same)[name], gone) for name, gone in zeros(first).items())
 
 
@@ -202,7 +204,9 @@ def test_a_net_that_is_pruned_already_goes_on_from_there(small: Data) -> None:
 
 def test_gradual_pruning_follows_the_cubic_curve() -> None:
     given_data = part_of(sets.load("mnist"), 2560, 200)  # 20 batches an epoch
-    _, report = tune(untrained("mlp-32"), given_data, sparsity=0.9, schedule="gradual", epochs=20, by="model")
+    _, report = tune(
+        untrained("mlp-32"), given_data, sparsity=0.9, schedule="gradual", epochs=20, allocation="global"
+    )
     curve = report.tables["curve"].set_index("epoch")["sparsity"]
     events = schedules.gradual(400, iterative.INTERVAL, iterative.OVER, 0.9)
     assert list(events) == [100, 200, 300]
@@ -266,7 +270,9 @@ def test_pruned_in_rounds_a_net_loses_less_at_the_last_cut_than_all_at_once() ->
     bundle = zoo.load("lenet-300-100")
     before, after = [], []
     for rounds in (1, 4):
-        _, report = tune(bundle, given_data, sparsity=0.97, rounds=rounds, by="model", learning_rate=0.03)
+        _, report = tune(
+            bundle, given_data, sparsity=0.97, rounds=rounds, allocation="global", learning_rate=0.03
+        )
         last = report.tables["rounds"].iloc[-1]
         before.append(last["accuracy before retraining"])
         after.append(last["accuracy after retraining"])

@@ -51,7 +51,7 @@ def test_in_the_model_the_smallest_of_all_layers_go() -> None:
 
 
 def test_in_the_layer_every_layer_loses_the_same_share() -> None:
-    after, report = apply(net(), step("prune_weights", sparsity=0.8, scope="layer"), None)
+    after, report = apply(net(), step("prune_weights", sparsity=0.8, allocation="layer"), None)
     assert report.tables["layers"]["sparsity"].tolist() == pytest.approx([0.8, 0.8], abs=1e-3)
     assert count.sparsity(after).value == pytest.approx(0.8, abs=1e-4)
 
@@ -136,7 +136,7 @@ def test_all_layers_left_out_changes_nothing() -> None:
     assert len(report.tables["layers"]) == 0
 
 
-# ---------------------------------------------------------------- score x shape x allocation
+# ---------------------------------------------------------------- score x granularity x allocation
 
 SCORES = ("magnitude", "random", "taylor", "obd", "batch-norm")
 SHAPES = ("element", "n:m", "block", "kernel", "filter", "channel")
@@ -171,11 +171,16 @@ def test_the_defaults_are_magnitude_of_single_weights() -> None:
         assert torch.equal(short.params[name].decode(), torch.where(kept, weight, 0.0))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("granularity", SHAPES)
 @pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("scope", ["layer", "model", "erk"])
-def test_every_score_goes_with_every_shape_and_scope(score: str, shape: str, scope: str) -> None:
-    before, chosen = residual(), step("prune_weights", sparsity=0.5, score=score, shape=shape, scope=scope)
+@pytest.mark.parametrize("allocation", ["layer", "global", "erk"])
+def test_every_score_goes_with_every_granularity_and_allocation(
+    score: str, granularity: str, allocation: str
+) -> None:
+    before, chosen = (
+        residual(),
+        step("prune_weights", sparsity=0.5, score=score, granularity=granularity, allocation=allocation),
+    )
     after, report = apply(before, chosen, photos())
     table = report.tables["layers"].set_index("layer")
     for label, row in table.iterrows():
@@ -183,17 +188,17 @@ def test_every_score_goes_with_every_shape_and_scope(score: str, shape: str, sco
         gone = after.params[name].decode() == 0
         assert int(gone.sum()) == row["removed"]
         assert torch.equal(after.params[name].decode()[~gone], before.params[name].decode()[~gone])
-        if shape == "n:m":
+        if granularity == "n:m":
             assert bool((gone.movedim(1, -1).reshape(-1, 4).sum(1) == 2).all())
         else:
-            unit = masks.units(gone.shape, shape, 4).flatten()
+            unit = masks.units(gone.shape, granularity, 4).flatten()
             shares = unit.bincount(gone.flatten().double()) / unit.bincount()
             assert set(shares.tolist()) <= {0.0, 1.0}
     assert report.figures[1].value == pytest.approx(0.5, abs=0.02)
     untouched = set(after.params) - {f"{label}.weight" for label in table.index}
     assert all(after.params[name] is before.params[name] for name in untouched)
-    assert ("fc" in table.index) == (score != "batch-norm" and shape != "kernel")
-    assert ("conv1" in table.index) == (shape != "n:m")  # three inputs can't be cut into fours
+    assert ("fc" in table.index) == (score != "batch-norm" and granularity != "kernel")
+    assert ("conv1" in table.index) == (granularity != "n:m")  # three inputs can't be cut into fours
 
 
 def test_scores_decide_differently_and_chance_knows_nothing() -> None:
@@ -219,8 +224,8 @@ def test_the_loss_bears_what_taylor_picks_far_better_than_chance() -> None:
 
 
 def test_a_layer_gets_the_same_chances_whatever_is_left_out() -> None:
-    one = step("prune_weights", score="random", sparsity=0.5, scope="layer", seed=4)
-    other = step("prune_weights", score="random", sparsity=0.5, scope="layer", seed=4, leave_out=["fc1"])
+    one = step("prune_weights", score="random", sparsity=0.5, allocation="layer", seed=4)
+    other = step("prune_weights", score="random", sparsity=0.5, allocation="layer", seed=4, leave_out=["fc1"])
     first, second = apply(net(), one, None)[0], apply(net(), other, None)[0]
     assert torch.equal(first.state()["fc2.weight"], second.state()["fc2.weight"])
     seeded = apply(net(), step("prune_weights", score="random", sparsity=0.5, seed=5), None)[0]
@@ -229,7 +234,7 @@ def test_a_layer_gets_the_same_chances_whatever_is_left_out() -> None:
 
 def test_chance_and_filters_leave_zeros_zero_and_count_them() -> None:
     once, _ = apply(net(), step("prune_weights", sparsity=0.9), None)
-    for settings in ({"score": "random"}, {"shape": "filter"}):
+    for settings in ({"score": "random"}, {"granularity": "filter"}):
         twice, report = apply(once, step("prune_weights", sparsity=0.5, **settings), None)
         assert all(
             not twice.state()[name][once.state()[name] == 0].any() for name in ("fc1.weight", "fc2.weight")
@@ -239,10 +244,10 @@ def test_chance_and_filters_leave_zeros_zero_and_count_them() -> None:
 
 
 def test_erk_spares_the_small_layer_and_keeps_the_total() -> None:
-    _, report = apply(net("lenet-300-100"), step("prune_weights", sparsity=0.9, scope="erk"), None)
+    _, report = apply(net("lenet-300-100"), step("prune_weights", sparsity=0.9, allocation="erk"), None)
     assert report.figures[0].value == round(0.9 * 266_200)
     assert report.tables["layers"]["removed"].tolist() == [216_486, 23_094, 0]
-    own = step("prune_weights", sparsity=0.9, scope="erk", per_layer={"fc3": 0.5}, leave_out=["fc1"])
+    own = step("prune_weights", sparsity=0.9, allocation="erk", per_layer={"fc3": 0.5}, leave_out=["fc1"])
     table = apply(net("lenet-300-100"), own, None)[1].tables["layers"]
     assert table["removed"].tolist() == [27_000, 500]
 
@@ -250,7 +255,7 @@ def test_erk_spares_the_small_layer_and_keeps_the_total() -> None:
 def test_a_filter_goes_by_the_scale_behind_it() -> None:
     after, _ = apply(
         residual(),
-        step("prune_weights", score="batch-norm", shape="filter", scope="model", sparsity=0.3),
+        step("prune_weights", score="batch-norm", granularity="filter", allocation="global", sparsity=0.3),
         None,
     )
     pairs = {
@@ -273,7 +278,7 @@ def test_a_filter_goes_by_the_scale_behind_it() -> None:
         ({"score": "taylor"}, "'taylor' must run the net"),
         ({"score": "obd"}, "'obd' must run the net"),
         ({"score": "batch-norm"}, "needs an architecture"),
-        ({"shape": "n:m", "m": 2, "n": 3}, "n is 3: allowed is 1 to m, which is 2"),
+        ({"granularity": "n:m", "m": 2, "n": 3}, "n is 3: allowed is 1 to m, which is 2"),
     ],
 )
 def test_what_does_not_fit_these_weights_is_refused(settings: dict[str, Any], says: str) -> None:
@@ -285,8 +290,8 @@ def test_what_does_not_fit_these_weights_is_refused(settings: dict[str, Any], sa
     ("settings", "says"),
     [
         ({"score": "batch-norm"}, "fc1, no batch-norm is behind it; fc2, no batch-norm is behind it"),
-        ({"shape": "kernel"}, "fc1, it has no kernels; fc2, it has no kernels"),
-        ({"shape": "n:m", "m": 30}, "fc1, its 784 inputs are no multiple of 30"),
+        ({"granularity": "kernel"}, "fc1, it has no kernels; fc2, it has no kernels"),
+        ({"granularity": "n:m", "m": 30}, "fc1, its 784 inputs are no multiple of 30"),
     ],
 )
 def test_where_no_layer_fits_nothing_is_removed_and_that_is_said(settings: dict[str, Any], says: str) -> None:
@@ -297,16 +302,16 @@ def test_where_no_layer_fits_nothing_is_removed_and_that_is_said(settings: dict[
 
 
 def test_notes_name_layers_that_do_not_fit_and_what_a_zero_filter_is_not() -> None:
-    _, report = apply(residual(), step("prune_weights", shape="n:m"), None)
+    _, report = apply(residual(), step("prune_weights", granularity="n:m"), None)
     assert any("conv1, its 3 inputs are no multiple of 4" in note for note in report.notes)
-    _, report = apply(residual(), step("prune_weights", shape="filter"), None)
+    _, report = apply(residual(), step("prune_weights", granularity="filter"), None)
     said = " ".join(report.notes)
     assert "the multiply-adds stay" in said
     assert "rows of fc are the net's answers" in said
 
 
 def test_other_ways_to_choose_take_no_notice_of_score_and_shape() -> None:
-    odd = {"score": "random", "shape": "filter", "scope": "erk"}
+    odd = {"score": "random", "granularity": "filter", "allocation": "erk"}
     for by in ({"by": "threshold", "threshold": 0.03}, {"by": "quality", "quality": 1.2}):
         plain, told = apply(net(), step("prune_weights", **by), None)
         other, also = apply(net(), step("prune_weights", **by, **odd), None)
@@ -316,10 +321,10 @@ def test_other_ways_to_choose_take_no_notice_of_score_and_shape() -> None:
 
 def test_a_large_net_is_not_shown_what_an_index_can_not_tell() -> None:
     bundle = by_hand()
-    for settings in ({"score": "random"}, {"shape": "filter"}, {"scope": "erk"}):
+    for settings in ({"score": "random"}, {"granularity": "filter"}, {"allocation": "erk"}):
         chosen = step("prune_weights", **settings)
         assert not ranking.by_threshold(chosen.settings)
-        with pytest.raises(SlimscopeError, match="choose score magnitude, shape element, and scope"):
+        with pytest.raises(SlimscopeError, match="granularity element, and allocation"):
             layerwise.apply(layerwise.of_layer(bundle, "a"), chosen, ["a", "b"], layerwise.alone(bundle))
-    assert ranking.by_size(step("prune_weights", scope="erk").settings)
+    assert ranking.by_size(step("prune_weights", allocation="erk").settings)
     assert ranking.by_threshold(step("prune_weights", by="quality", score="random").settings)

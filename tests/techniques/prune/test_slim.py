@@ -79,12 +79,12 @@ def test_a_strong_penalty_makes_the_scales_smaller_than_a_weak_one(digits: Data)
 # ---------------------------------------------------------------- the cut
 
 
-@pytest.mark.parametrize("allocation", ["model", "layer"])
+@pytest.mark.parametrize("allocation", ["global", "layer"])
 def test_dead_scales_go_first_and_the_rest_stays(digits: Data, allocation: str) -> None:
     dead = list(range(40, 140))
     before = dying(zoo.load(NET), "bn1.weight", dead)
-    share = 100 / 800 if allocation == "model" else 0.2
-    _, report = slim(before, digits, sparsity=round(share, 2), allocation=allocation, learning_rate=1e-4)
+    share = 100 / 800 if allocation == "global" else 0.2
+    _, report = slim(before, digits, removed=round(share, 2), allocation=allocation, learning_rate=1e-4)
     scales = report.tables["scales"]
     gone = scales[~scales["kept"] & (scales["layer"] == "fc1")]["channel"].tolist()
     assert set(gone) >= set(dead) if allocation == "layer" else set(gone) <= set(range(500))
@@ -95,11 +95,11 @@ def test_dead_scales_go_first_and_the_rest_stays(digits: Data, allocation: str) 
 def test_the_narrow_net_answers_as_the_masked_one(name: str, key: str) -> None:
     images = part_of(key, 40)
     bundle = zoo.load(name)
-    after, report = slim(bundle, images, sparsity=0.4, learning_rate=1e-4)
+    after, report = slim(bundle, images, removed=0.4, learning_rate=1e-4)
     gone = report.tables["scales"].query("~kept").groupby("layer")["channel"].agg(set).to_dict()
     known = channels.groups(bundle)
     # the same training again, without a cut: what is masked there
-    whole, _ = slim(bundle, images, sparsity=0.0, learning_rate=1e-4)
+    whole, _ = slim(bundle, images, removed=0.0, learning_rate=1e-4)
     masked = channels.masked(whole, channels.kept_of(known, gone))
     inputs = images.test.inputs(slice(0, 20))
     assert torch.allclose(zoo.build(after)(inputs), zoo.build(masked)(inputs), atol=1e-5)
@@ -108,7 +108,7 @@ def test_the_narrow_net_answers_as_the_masked_one(name: str, key: str) -> None:
 
 def test_no_layer_is_ever_emptied(digits: Data) -> None:
     bundle = dying(zoo.load(NET), "bn2.weight", list(range(300)))
-    after, report = slim(bundle, digits, sparsity=0.9, learning_rate=1e-4)
+    after, report = slim(bundle, digits, removed=0.9, learning_rate=1e-4)
     widths = {label: after.params[name].shape[0] for label, name in weight_layers(after).items()}
     assert widths["fc2"] == 1
     assert widths["fc3"] == 10
@@ -120,7 +120,7 @@ def test_no_layer_is_ever_emptied(digits: Data) -> None:
 
 def test_the_report_says_what_happened(digits: Data) -> None:
     bundle = zoo.load(NET)
-    after, report = slim(bundle, digits, sparsity=0.5, epochs=2, tuning=1)
+    after, report = slim(bundle, digits, removed=0.5, epochs=2, tuning=1)
     told = figures(report)
     curve = report.tables["curve"]
     assert curve["epoch"].tolist() == [1, 2, 3]
@@ -138,7 +138,7 @@ def test_the_same_seed_gives_the_same_net(digits: Data) -> None:
 
 
 def test_layers_that_are_left_out_keep_all(digits: Data) -> None:
-    after, report = slim(zoo.load(NET), digits, sparsity=0.5, leave_out=["fc1"])
+    after, report = slim(zoo.load(NET), digits, removed=0.5, leave_out=["fc1"])
     assert after.params["fc1.weight"].shape == (500, 784)
     assert after.params["fc2.weight"].shape == (150, 500)
     assert set(report.tables["scales"]["layer"]) == {"fc2"}
@@ -179,4 +179,4 @@ def test_the_declared_net_shrinks_by_the_published_share() -> None:
     whole, small = (784 * a + a * b + 10 * b + 10 + 2 * (a + b) for a, b in ((500, 300), (100, 60)))
     assert count.parameters(zoo.load(NET)).value == whole
     assert 100 * (1 - small / whole) == pytest.approx(liu.PUBLISHED[liu.SHARE], abs=0.05)
-    assert liu.SLIM["sparsity"] == 0.8
+    assert liu.SLIM["removed"] == 0.8
