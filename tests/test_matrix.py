@@ -21,7 +21,7 @@ from engine.types import SlimscopeError
 HERE = Path(__file__).parent
 SHARE = 0.75
 MATRIX: dict[str, dict[str, str]] = json.loads((HERE / "matrix.json").read_text())
-SMALL = {"epochs": 1, "rounds": 1, "samples": 500, "start": "seed", "energy": 0.5, "streams": True}
+SMALL = {"epochs": 1, "rounds": 1, "samples": 500, "start": "seed", "energy": 0.5, "residual": True}
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_a_fresh_process_rebuilds_it_with_the_same_answers(kind: str, tmp_path: 
     opened(kind)
     bundle = sources.load_user()
     data = sources.data(bundle.arch)
-    steps = [Step("low_rank", {"energy": 0.5, "streams": True}), Step("quantize", {"bits": 5})]
+    steps = [Step("low_rank", {"energy": 0.5}), Step("quantize", {"bits": 5})]
     for step in steps:
         bundle = run.apply(bundle, step, data)[0]
     path = tmp_path / "net.slim"
