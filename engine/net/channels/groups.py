@@ -63,7 +63,9 @@ def _traced(key: str) -> tuple[Mapping[str, Group], Mapping[str, tuple[int, int]
     with user.own_errors(f"the channels of {arch.title} can't be followed"):
         trace = Trace(net, sources.inputs(arch), RULES, (*arch.ties, *arch.ties.values()))
     pads = {block: (len(before), len(after)) for block, (before, after) in trace.pads.items()}
-    groups = _checked(found(trace), pads, plain, trace)
+    groups = found(trace)
+    if arch.source == "user":
+        groups = _checked(groups, pads, plain, trace)
     if not groups and (reasons := _reasons(trace, arch)):
         raise SlimscopeError(f"{arch.title} has no channels that can be removed: {reasons[0]}")
     return groups, pads

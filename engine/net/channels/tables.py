@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
 
-from engine.net import kinds, zoo
+from engine.net import kinds
 from engine.net.channels.groups import groups
 from engine.net.channels.parts import Part, check_channels, known_group
 from engine.types import Bundle, weight_layers
@@ -80,11 +79,12 @@ LAYER_COLUMNS = (
 
 def layer_table(before: Bundle, after: Bundle) -> pd.DataFrame:
     """Every layer, also those that only lose what they read, so that columns add up to the net's."""
-    macs = [kinds.weight_table(bundle)["macs"].to_dict() for bundle in (before, after)]
-    rows, net = [], zoo.skeleton(before.arch)
+    used = [kinds.weight_table(bundle) for bundle in (before, after)]
+    macs, kind = [table["macs"].to_dict() for table in used], used[0]["type"].to_dict()
+    rows = []
     for label, name in weight_layers(before).items():
         old, new = (torch.Size(b.params[name].shape) for b in (before, after))
-        axis = int(isinstance(net.get_submodule(name.rpartition(".")[0]), nn.Embedding))
+        axis = int(kind.get(name) == "Embedding")  # its channels are columns
         made, left = old[axis], new[axis]
         sizes = (old.numel(), new.numel(), made, left, made - left, 1 - left / made)
         rows.append((label, *sizes, *(table.get(name, 0) for table in macs)))
