@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Server, serving
-from test_browser import Tab, move, points, sweep, visitor
+from test_browser import PATIENCE, Tab, move, points, sweep, visitor
 
 from engine.data import user
 from engine.figures import measure
@@ -77,7 +77,7 @@ def test_the_example_is_explored_from_its_first_figure_to_its_file(
     # Training: the narrower copy learns from it.
     tab.open("distill", model, '[["distill",{"epochs":1,"subset":500,"control":false}]]')
     tab.key("run").locator("button").click()
-    tab.page.locator(".st-key-learned-distill").wait_for()
+    tab.page.locator(".st-key-learned-distill").wait_for(timeout=3 * PATIENCE)
     assert float(tab.drawn().tiles["parameters"]) < 0.5 * whole
     tab.assert_well()
 

@@ -29,6 +29,7 @@ def goes_with(bundle: Bundle, group: str, index: int) -> pd.DataFrame:
     `role` is `makes` or `reads`; `start` and `stop` are places along `axis`; `elements` counts the
     numbers in the slice. The sum is not what `keep` saves for many channels: slices cross.
 
+    >>> from engine.net import zoo
     >>> goes_with(zoo.initial("lenet-5"), "conv1", 3)[["parameter", "what", "elements"]].values.tolist()
     [['conv1.weight', 'filter', 25], ['conv1.bias', 'bias', 1], ['conv2.weight', 'input slice', 1250]]
     """
@@ -48,6 +49,7 @@ def parts_of(bundle: Bundle, group: str) -> list[dict[str, Any]]:
     `layer`, `role` (`makes` or `reads`), `what` of it goes with a channel, `elements` (its numbers); channel
     c has `block` places from `at[c]` on, of `of` along the axis.
 
+    >>> from engine.net import zoo
     >>> [(row["layer"], row["what"], row["of"]) for row in parts_of(zoo.initial("lenet-5"), "conv1")]
     [('conv1', 'filter, bias', 20), ('conv2', 'input slice', 20)]
     """
