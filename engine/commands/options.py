@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.data import user
 from engine.data.sets import Data
-from engine.file import intake
+from engine.file import intake, recognise
 from engine.net import sources, zoo
 from engine.recipe import migrate
 from engine.types import Bundle, Recipe, SlimscopeError
@@ -27,7 +27,7 @@ def add_model(command: ArgumentParser) -> None:
 def add_code(command: ArgumentParser) -> None:
     """Code that is run because the person who starts this names it."""
     said = {
-        "model": f"your own net: {CODE} returns an nn.Module",
+        "model": f"your own net: {CODE} returns an nn.Module; beside a file, the file has its weights",
         "data": "its data: returns (train, validation, test), data sets of (input, target)",
         "student": "a smaller net that may learn from yours: returns an nn.Module with first weights",
         "metric": "outputs, targets -> a score for each sample, or one: higher is better",
@@ -48,14 +48,23 @@ def allow_code(given: Namespace) -> None:
 def model_of(given: Namespace, take_for: str | None = None) -> tuple[str, Bundle, tuple[str, ...]]:
     """(its name, the bundle, notes) of the model that a command was given, one way or the other."""
     allow_code(given)
-    if bool(given.own) == bool(given.model):
-        raise SlimscopeError("name one net: MODEL (of the zoo, or a file), or --model with code of your own")
+    if given.own and given.model:
+        return given.model, *_filled(given.model)
+    if not given.own and not given.model:
+        raise SlimscopeError("name a net: MODEL (of the zoo, or a file), or --model with code of your own")
     if given.model:
         return given.model, *intake.find(given.model, take_for=take_for)
     bundle = sources.load_user()
     if given.own_data:
         sources.probe(bundle, sources.data(bundle.arch))
     return bundle.arch.what, bundle, ()
+
+
+def _filled(path: str) -> tuple[Bundle, tuple[str, ...]]:
+    """The weights of a file in the net of the user's code."""
+    if path in zoo.ENTRIES:
+        raise SlimscopeError(f"{path} is a net of the zoo, and --model names your own: name one of them")
+    return intake.find(path, take_for=recognise.OWN)
 
 
 # ---------------------------------------------------------------- a recipe
@@ -82,7 +91,7 @@ def add_scaling(command: ArgumentParser) -> None:
     text = "of the images that the net was trained on, one number per channel: 0.5 or 0.5,0.5,0.5"
     command.add_argument("--mean", type=_numbers, default=(), help=f"mean {text}")
     command.add_argument("--std", type=_numbers, default=(), help=f"standard deviation {text}")
-    text = "the net of the zoo that a file is: it is measured as that; bare weights where nobody says so"
+    text = "the net of the zoo that a file is, or `user`: it is measured as that; bare weights otherwise"
     command.add_argument("--take-for", metavar="NAME", help=text)
 
 

@@ -51,7 +51,7 @@ def _cell(value: Any) -> str:
 
 def model_id(bundle: Bundle) -> str:
     """The id under which jobs find a bundle: kept where it is neither of the zoo nor the named code's."""
-    if bundle.arch.source == "user" and not bundle.arch.edits:
+    if bundle.arch.source == "user" and bundle.fingerprint == sources.load_user().fingerprint:
         return f"user-{bundle.fingerprint}"
     if bundle.arch.source == "zoo" and bundle.fingerprint == zoo.load(bundle.arch.name).fingerprint:
         return bundle.arch.name

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
+from engine.data import user
 from engine.data.sets import Samples
 from engine.memory import remembered
 from engine.net import channels, kinds, zoo
 from engine.net.channels import Group
 from engine.net.walk import Goal, Products, Tracer, Walk, drawn_places, gathered, rows_at
 from engine.tensor import lars
-from engine.types import Bundle
+from engine.types import Arch, Bundle, SlimscopeError
 
 POINTS = 10  # places of an image at most that a convolution is fitted at (He 2017)
 CHECKED = 4  # for so many images that layers are fitted on, one more tells the error
@@ -47,16 +49,37 @@ class Reader:
 
 def readers_of(bundle: Bundle) -> list[Reader]:
     """Layers whose inputs can go, in the order of the net; the streams of shortcuts have many readers."""
-    found = []
-    for group in channels.groups(bundle).values():
+    found, known, nodes = [], channels.groups(bundle), _layers_passed(bundle.arch.key)
+    for group in known.values():
         if group.stream or len(group.reads) != 1:
             continue
         part = group.reads[0]
-        shape = bundle.params[part.param].shape
-        if part.at == tuple(range(0, shape[1], part.block)):
-            width = math.prod(shape[1:]) // group.channels
-            found.append(Reader(part.param.removesuffix(".weight"), group, width))
+        shape, label = bundle.params[part.param].shape, part.param.removesuffix(".weight")
+        if label in nodes and part.at == tuple(range(0, shape[1], part.block)):
+            found.append(Reader(label, group, math.prod(shape[1:]) // group.channels))
+    if known and not found:
+        raise SlimscopeError(
+            f"{bundle.arch.title} has no layer whose inputs can be chosen: shortcuts pass its channels on, "
+            "or they are read inside of an attention block"
+        )
     return found
+
+
+@remembered
+def _layers_passed(key: str) -> frozenset[str]:
+    """The layers that can be fitted, and that the net passes once."""
+    arch = Arch.from_key(key)
+    net = zoo.skeleton(arch)
+    with user.own_errors(f"{arch.title} can't be run layer by layer"), ALONE:
+        passed = Counter(n.target for n in Tracer().trace(net).nodes if n.op == "call_module")
+    return frozenset(str(name) for name, count in passed.items() if count == 1 and _is_fitted(net, str(name)))
+
+
+def _is_fitted(net: nn.Module, name: str) -> bool:
+    layer = net.get_submodule(name)
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return isinstance(layer, nn.Linear)
 
 
 def channels_left(total: int, removed: float) -> int:

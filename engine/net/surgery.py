@@ -144,6 +144,28 @@ def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dy
     target.register_forward_pre_hook(_quantize_argument)
 
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def widths(module: nn.Module) -> tuple[str, ...]:
+    """The attributes of a layer that can be made narrower: along the first axis of its weight and the second.
+
+    Nothing for any other layer. A convolution that looks at one channel each has as many inputs as outputs.
+    """
+    match module:
+        case nn.Linear():
+            return ("out_features", "in_features")
+        case nn.Conv1d(groups=1) | nn.Conv2d(groups=1) | nn.Conv3d(groups=1):
+            return ("out_channels", "in_channels")
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+            return ("out_channels",) if module.groups == module.in_channels == module.out_channels else ()
+        case nn.Embedding():
+            return ("num_embeddings", "embedding_dim")
+        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d():
+            return ("num_features",)
+    return ()
+
+
 def narrow(
     net: nn.Module, *, outputs: Mapping[str, int], inputs: Mapping[str, int], pads: Mapping[str, list[int]]
 ) -> None:
@@ -153,21 +175,17 @@ def narrow(
     """
     for layer in dict.fromkeys([*outputs, *inputs]):
         old = get_layer(net, layer)
-        match old:
-            case nn.Linear():
-                names: tuple[str, ...] = ("out_features", "in_features")
-            case nn.Conv2d(groups=1):
-                names = ("out_channels", "in_channels")
-            case nn.BatchNorm1d() | nn.BatchNorm2d():
-                names = ("num_features",)
-            case _:
-                raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be made narrower")
-        for name, widths in zip(names, (outputs, inputs), strict=False):
+        names = widths(old)
+        if not names:
+            raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be made narrower")
+        for name, left in zip(names, (outputs, inputs), strict=False):
             now = getattr(old, name)
-            if not 1 <= widths.get(layer, now) <= now:
-                raise SlimscopeError(f"{name} of {layer!r} is {widths[layer]}: allowed is 1 to {now}")
-            setattr(old, name, widths.get(layer, now))
+            if not 1 <= left.get(layer, now) <= now:
+                raise SlimscopeError(f"{name} of {layer!r} is {left[layer]}: allowed is 1 to {now}")
+            setattr(old, name, left.get(layer, now))
         cut = tuple(slice(getattr(old, name)) for name in names)
+        if isinstance(old, CONVOLUTIONS) and old.groups > 1:  # one filter for each channel
+            old.in_channels = old.groups = old.out_channels
         for key, weight in old.named_parameters(recurse=False):
             setattr(old, key, nn.Parameter(weight[cut[: weight.dim()]], weight.requires_grad))
         for key, statistic in old.named_buffers(recurse=False):

@@ -37,9 +37,9 @@ class Walk:
         self.batches = [dict(batch) for batch in batches]
         self.at = at
 
-    def layer(self, label: str) -> nn.Conv2d | nn.Linear:
+    def layer(self, label: str) -> nn.Conv1d | nn.Conv2d | nn.Linear:
         """The layer itself."""
-        return cast(nn.Conv2d | nn.Linear, get_layer(self.net, label))
+        return cast(nn.Conv1d | nn.Conv2d | nn.Linear, get_layer(self.net, label))
 
     @torch.no_grad()
     def inputs(self, label: str) -> Iterator[Tensor]:
@@ -77,23 +77,31 @@ def rows_at(layer: nn.Module, inputs: Tensor, places: Tensor) -> Tensor:
 
     `places` (images, places) are numbers of positions in the layer's output; a linear layer has one.
     """
-    if not isinstance(layer, nn.Conv2d):
-        return inputs
-    ph, pw = cast(tuple[int, int], layer.padding)
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
+    image = torch.arange(len(inputs)).unsqueeze(1)
+    if isinstance(layer, nn.Linear):
+        return inputs.reshape(len(inputs), -1, inputs.shape[-1])[image, places].flatten(0, 1)
+    if isinstance(layer, nn.Conv1d):  # an image of one row
+        inputs = inputs.unsqueeze(2)
+    (ph, pw), (kh, kw), (sh, sw), (dh, dw) = _by_rows_and_columns(layer)
     padded = F.pad(inputs, (pw, pw, ph, ph))
     windows = padded.unfold(2, (kh - 1) * dh + 1, sh).unfold(3, (kw - 1) * dw + 1, sw)[..., ::dh, ::dw]
-    image = torch.arange(len(inputs)).unsqueeze(1)
     width = windows.shape[3]
     return windows[image, :, places // width, places % width].flatten(2).flatten(0, 1)
 
 
+def _by_rows_and_columns(layer: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Padding, kernel, stride and dilation of a convolution; over one dimension it has one row."""
+    own = cast(nn.Conv2d, layer)
+    given = (cast(tuple[int, ...], own.padding), own.kernel_size, own.stride, own.dilation)
+    pairs = zip((0, 1, 1, 1), given, strict=True)  # of one row: its padding, kernel, stride and dilation
+    return tuple((one if len(each) == 1 else each[0], each[-1]) for one, each in pairs)
+
+
 def drawn_places(layer: nn.Module, inputs: Tensor, points: int, rng: torch.Generator) -> Tensor:
-    """As many different positions of each image's output, by chance: (images, points or all)."""
-    positions = 1
-    if isinstance(layer, nn.Conv2d):
-        with torch.no_grad():
-            positions = math.prod(layer(inputs[:1]).shape[2:])
+    """As many different positions of each image's output, by rng: (images, points or all)."""
+    with torch.no_grad():
+        shape = layer(inputs[:1]).shape
+    positions = math.prod(shape[1:-1] if isinstance(layer, nn.Linear) else shape[2:])
     drawn = torch.rand(len(inputs), positions, generator=rng)
     return drawn.topk(min(points, positions)).indices
 

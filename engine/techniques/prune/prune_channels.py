@@ -221,7 +221,7 @@ def _narrowed(bundle: Bundle, found: Sequence[_Found], refit: bool) -> Bundle:
 
 def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFrame:
     """Every layer, so that columns add up to the net's; errors only of those that read less."""
-    macs = [kinds.macs_by_layer(bundle) for bundle in (before, after)]
+    macs = [kinds.weight_table(bundle)["macs"].to_dict() for bundle in (before, after)]
     pruned = {one.reader.label: one for one in found}
     rows = []
     known = {reader.label: reader.group.channels for reader in readers_of(before)}
@@ -240,7 +240,7 @@ def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFr
                 one.error_fitted,
             )
         )
-        rows.append((label, *numbers, *(table[label] for table in macs)))
+        rows.append((label, *numbers, *(table.get(name, 0) for table in macs)))
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 

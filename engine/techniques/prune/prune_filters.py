@@ -162,7 +162,8 @@ def _scores(bundle: Bundle, group: Group, score: str, rng: torch.Generator) -> T
         return torch.rand(group.channels, generator=rng, dtype=torch.float64)
     order = 1 if score == "l1" else 2
     filters = [
-        bundle.params[part.param].decode().double().flatten(1)[list(part.at)] for part in _filters_of(group)
+        bundle.params[part.param].decode().double().movedim(part.axis, 0).flatten(1)[list(part.at)]
+        for part in _filters_of(group)
     ]
     norms: list[Tensor] = [torch.linalg.vector_norm(rows, order, dim=1) for rows in filters]
     if len(norms) == 1:
