@@ -71,6 +71,8 @@ def replace_layer(net: nn.Module, name: str, new: nn.Module) -> None:
 def split(net: nn.Module, *, layer: str, rank: int, form: str) -> None:
     """Replace a layer by two thin ones in a row: first `layer.0`, then `layer.1` (with the bias)."""
     old = get_layer(net, layer)
+    if rank < 1:
+        raise SlimscopeError(f"the rank of layer {layer!r} is {rank}: allowed are numbers from 1 on")
     match old, form:
         case nn.Linear(), "linear":
             pair: list[nn.Module] = [

@@ -36,7 +36,9 @@ class Granularity:
                 return f"groups of {self.size[0]} along {along or 'all of it'}"
             case "block":
                 return f"blocks of {self.size[0]} x {self.size[1]}"
-        return along or f"one {self.kind}"
+            case "token":
+                return "tokens"
+        return along or "one value for all"
 
     # ------------------------------------------------------------ as data
 
