@@ -21,6 +21,7 @@ GROUPS = (
     "first",
     "users",
     "large",
+    "known",
     "forms",
 )  # modules of this package with a `measure`
 

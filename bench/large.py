@@ -16,7 +16,7 @@ from bench.moves import PRUNE, SIZES, Hand, link, transformer
 from bench.sweeps import home
 from bench.tensors import row
 from engine.file import intake
-from engine.jobs import store
+from engine.jobs import models
 from engine.types import weight_layers
 
 SIZE = "100M"
@@ -49,7 +49,7 @@ def table(path: Path) -> dict[str, Any]:
 def opened(path: Path) -> list[tuple[str, tuple[int, ...], int]]:
     """The table's rows: layer, shape, weights that are not zero."""
     bundle, _ = intake.open_file(path)
-    store.put_path(bundle, path)  # with the fingerprint: one pass over the bytes
+    models.put_path(bundle, path)  # with the fingerprint: one pass over the bytes
     shown = [(label, bundle.params[name]) for label, name in weight_layers(bundle).items()]
     return [(label, param.shape, int(param.decode().count_nonzero())) for label, param in shown]
 
@@ -75,8 +75,13 @@ def peak(browser: Any, path: Path | None, model: str) -> float:
         page.wait_for_function(QUIET)
         Hand(page, ".st-key-prune_weights-sparsity").block(MOVES)
         page.context.close()
-        status = (_process(address.rpartition(":")[2]) / "status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1e3
+        return held_most(address)
+
+
+def held_most(address: str) -> float:
+    """MB that the server at this address held at most."""
+    status = (_process(address.rpartition(":")[2]) / "status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1e3
 
 
 def _process(port: str) -> Path:

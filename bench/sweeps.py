@@ -20,7 +20,7 @@ from bench.tensors import row
 from engine.data.sets import Samples
 from engine.figures import measure as measured
 from engine.file import packfile
-from engine.jobs import store, tasks
+from engine.jobs import keys, models, scans, tasks
 from engine.jobs.manager import Manager
 from engine.net import zoo
 from engine.recipe import run, technique
@@ -63,9 +63,9 @@ def measure() -> list[dict[str, Any]]:
 
 
 def one_process() -> list[dict[str, Any]]:
-    bundle, data = zoo.load(MODEL), tasks.read_data(DATA)
+    bundle, data = zoo.load(MODEL), keys.read_data(DATA)
     assert data is not None
-    sample, net = data.validation.stratified(tasks.SAMPLES), zoo.build(bundle)
+    sample, net = data.validation.stratified(scans.SAMPLES), zoo.build(bundle)
     ways: dict[str, Callable[[], Any]] = {
         "sweep": lambda: swept(bundle),
         "bare": lambda: [bare(bundle, sample, value) for value in grid()],
@@ -91,7 +91,7 @@ def one_process() -> list[dict[str, Any]]:
 def swept(bundle: Bundle) -> None:
     """As a job does it, with a store that knows nothing yet."""
     with home():
-        tasks.perform("sweep", payload(store.put_model(bundle), grid()), Progress())
+        tasks.perform("sweep", payload(models.put_model(bundle), grid()), Progress())
 
 
 def bare(bundle: Bundle, sample: Samples, sparsity: float) -> tuple[float, float]:
@@ -148,12 +148,14 @@ def idle_share(seconds: float = 2.0) -> float:
 def in_jobs(workers: int) -> float:
     """Seconds from handing in to the last row, with as many warm workers."""
     with home():
-        model = store.put_model(zoo.load(MODEL))
+        model = models.put_model(zoo.load(MODEL))
         manager = Manager(workers)
         try:
             _finish(manager, [payload(model, [0.2 + i / 100]) for i in range(workers)])
-            if len(manager._spare) != workers:
-                raise SlimscopeError(f"{len(manager._spare)} workers are warm: {workers} are to be compared")
+            if len(manager._workers.spare) != workers:
+                raise SlimscopeError(
+                    f"{len(manager._workers.spare)} workers are warm: {workers} are to be compared"
+                )
             start = time.perf_counter()
             _finish(manager, [payload(model, grid())])
             return time.perf_counter() - start

@@ -71,26 +71,29 @@ if uncounted := cached.uncounted(subject, key):
 held = cached.images(subject)
 if held is not None:
     st.subheader("What it says of real samples", anchor=False)
-    n = cached.sample_size(subject)
-    sample, said = cached.sample(subject, n), cached.answers(subject, key, n)
-    names, n = cached.classes(subject), len(sample)
-    st.html(
-        samples(
-            sample,
-            (
+    found = cached.answers_so_far(subject, key)
+    if found is None:
+        st.caption("Being measured in the background, with the accuracy above.")
+    else:
+        sample, _, said = found
+        names, n = cached.classes(subject), len(sample)
+        st.html(
+            samples(
+                sample,
                 (
-                    i,
-                    f"says {names[said[i]]}",
-                    "right" if said[i] == sample.labels[i] else f"wrong: {names[sample.labels[i]]}",
-                )
-                for i in range(0, n, max(1, n // 16))[:16]
-            ),
+                    (
+                        i,
+                        f"says {names[said[i]]}",
+                        "right" if said[i] == sample.labels[i] else f"wrong: {names[sample.labels[i]]}",
+                    )
+                    for i in range(0, n, max(1, n // 16))[:16]
+                ),
+            )
         )
-    )
 
 if count.weights(bundle):
     st.subheader("Weights of every layer", anchor=False)
-    layers = count.weights(bundle)
+    layers = count.weights(cached.original(subject) if large else bundle)
     if large:
         layers = [(layer, charts.some(weight)) for layer, weight in layers[:MOST_HISTOGRAMS]]
         st.caption(

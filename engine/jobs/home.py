@@ -44,7 +44,11 @@ def check() -> None:
 
 
 def problem() -> str:
-    """What `check` says; empty where nothing is wrong."""
+    """What `check` says; empty where nothing is wrong.
+
+    >>> problem()
+    ''
+    """
     try:
         check()
     except HomeError as error:

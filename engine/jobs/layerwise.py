@@ -7,6 +7,7 @@ SHOWN weights some whole rows stand for all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.figures import count
+from engine.figures.measure import Z95
 from engine.recipe import technique
 from engine.recipe.knobs import Layers, PerLayer
 from engine.tensor.formats import Dense
@@ -70,13 +72,30 @@ def _rows(weight: Tensor, most: int) -> Tensor:
     return torch.tensor(sorted({*range(0, len(matrix), step), *ends}))
 
 
+def margin(before: Tensor, after: Tensor, rows: int) -> float:
+    """How far, in per cent, the squared error of all `rows` may be from what some of them tell (95 %).
+
+    `before` and `after` hold those (n, ...) as they were and as they became. The sampling error of a mean of
+    n out of `rows` values, with the normal distribution's 95 % point.
+
+    >>> before, after = torch.zeros(4, 2), torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    >>> round(margin(before, after, 8), 1), margin(before, after, 4)
+    (26.7, 0.0)
+    """
+    lost = (after - before).flatten(1).double().square().sum(1)
+    if len(lost) < 2 or not float(lost.mean()):
+        return 0.0
+    deviation = float(lost.std()) * math.sqrt((1 - len(lost) / rows) / len(lost))
+    return 100 * Z95 * deviation / float(lost.mean())
+
+
 def apply(bundle: Bundle, step: Step, labels: Sequence[str], pool: Pool) -> tuple[Bundle, Report]:
     """A step on layers by themselves, as it acts on them in their net, whose layers are `labels`.
 
     Raises SlimscopeError where the step must run the net, or `pool` has no index of all layers.
     """
     known = technique.get(step.technique)
-    if known.needs_net or known.locality == "model":
+    if known.needs_model or known.locality == "model":
         raise SlimscopeError(f"{known.title} must run the net: it needs a known architecture with data")
     mine = list(weight_layers(bundle))
     settings = dict(known.check(step.settings))

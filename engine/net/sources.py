@@ -71,7 +71,7 @@ def inputs(arch: Arch) -> Tensor:
 
 
 def task(arch: Arch) -> str:
-    """The name of the net's data, as `engine.jobs.tasks.read_data` takes it."""
+    """The name of the net's data, as `engine.jobs.keys.read_data` takes it."""
     return of(arch).task(arch)
 
 

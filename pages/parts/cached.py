@@ -18,12 +18,17 @@ from engine.data.sets import Data, Samples
 from engine.figures import count, measure, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile, recognise
-from engine.jobs import layerwise, store, streaming, tasks
+from engine.jobs import as_json, keys, layerwise, models, recipes, streaming, testset
 from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
-from engine.tensor.histogram import CoarseIndex, index_of
+from engine.tensor.histogram import HistogramIndex, index_of
 from engine.tensor.index import Index
 from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError, weight_layers
+
+UNKNOWN = "no known architecture fits these weights: they are compressed layer by layer, into their file"
+
+
+FEW = 20  # samples that a large model may answer while a page waits
 
 
 class Untrained(SlimscopeError):
@@ -32,6 +37,14 @@ class Untrained(SlimscopeError):
     def __init__(self, recipe: Recipe) -> None:
         step = recipe.steps[-1]
         super().__init__(f"step {len(recipe)} ({step.technique}) is not trained yet")
+        self.recipe = recipe
+
+
+class Pending(SlimscopeError):
+    """A large model is compressed as a whole by a job first; `recipe` says how far."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__("the whole model is compressed for this, in the background")
         self.recipe = recipe
 
 
@@ -49,21 +62,27 @@ def parts(subject: str) -> tuple[str, str]:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def original(subject: str) -> Bundle:
     """The uncompressed bundle: a file is bare weights until its visitor said what it is."""
-    return store.get_model(*parts(subject))
+    return models.get_model(*parts(subject))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the data ...")
 def images(subject: str) -> Data | None:
     """The data that the net is judged by; None for weights without an architecture."""
-    return tasks.read_data(parts(subject)[1])
+    return keys.read_data(parts(subject)[1])
 
 
-@st.cache_resource(max_entries=96, show_spinner=False)
 def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     """The bundle after all live steps with one report each; only the last step is computed anew.
 
-    Raises Untrained, or SlimscopeError with the number of the step in front; neither is cached.
+    Raises Untrained, Pending for a large model, or SlimscopeError with the number of the step in front;
+    none is cached.
     """
+    is_whole = is_large(subject) and Recipe.from_key(key).live.steps
+    return _from_job(subject, key) if is_whole else _at_once(subject, key)
+
+
+@st.cache_resource(max_entries=96, show_spinner=False)
+def _at_once(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     live = Recipe.from_key(key).live
     if not live.steps:
         return original(subject), ()
@@ -78,10 +97,34 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     except SlimscopeError as error:
         raise type(error)(f"step {len(live)} ({step.technique}): {error}") from error
     model, spec = parts(subject)
-    found = tasks.trained(model, live, spec)
+    found = recipes.trained(model, live, spec)
     if found is None:
         raise Untrained(live)
     return found[0], (*reports, found[1])
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the compressed model ...")
+def _from_job(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
+    """What a job made of a large model; of a trained step that nothing follows, the last report only."""
+    model, spec = parts(subject)
+    live = Recipe.from_key(key).live
+    if not spec:
+        raise SlimscopeError(UNKNOWN)
+    if (found := streaming.made(model, live, spec)) is not None:
+        return found
+    if technique.get(live.steps[-1].technique).trains:
+        trained = recipes.trained(model, live, spec)
+        if trained is not None:
+            return trained[0], (trained[1],)
+    raise _waiting(subject, key)
+
+
+def _waiting(subject: str, key: str) -> Untrained | Pending:
+    """Why a large model is not there yet after a recipe: a step is not trained, or a job is at it."""
+    model, spec = parts(subject)
+    live = Recipe.from_key(key).live
+    missing = recipes.missing(model, live, spec) if spec else None
+    return Pending(live) if missing is None else Untrained(missing.recipe)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -105,7 +148,7 @@ def given() -> dict[str, dict[str, Any]]:
     if path:
         bundle, notes = intake.open_file(Path(path))
         about = {"title": Path(path).name, "notes": list(notes), "data": "", "arch": bundle.arch.name}
-        found |= {store.put_path(bundle, Path(path)): about}
+        found |= {models.put_path(bundle, Path(path)): about}
     return found
 
 
@@ -128,7 +171,7 @@ def reload_user() -> str:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def proposal(model: str) -> recognise.Proposal | None:
     """The net of the zoo that a visitor's file may be."""
-    return recognise.propose(store.get_model(model))
+    return recognise.propose(models.get_model(model))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -137,10 +180,27 @@ def is_large(subject: str) -> bool:
     return layerwise.is_large(original(subject))
 
 
+def needs_whole(recipe: Recipe) -> bool:
+    """Whether a step of the recipe acts on a model as a whole: one layer does not say what it does."""
+    known = [technique.get(step.technique) for step in recipe.live]
+    return any(each.locality == "model" or each.needs_model for each in known)
+
+
+def base(subject: str, recipe: Recipe) -> Bundle:
+    """The bundle whose layers a page names after these steps; of a large model the original, where that does."""
+    is_original = is_bare_and_large(subject) or (is_large(subject) and not needs_whole(recipe))
+    return original(subject) if is_original else after(subject, recipe.live.key)[0]
+
+
+def is_bare_and_large(subject: str) -> bool:
+    """Whether the layers are all that is known: nothing runs, and the whole is written by a job."""
+    return is_large(subject) and not parts(subject)[1]
+
+
 @st.cache_resource(max_entries=2, show_spinner="Indexing the weights, once ...")
-def outlines(subject: str) -> dict[str, CoarseIndex]:
+def outlines(subject: str) -> dict[str, HistogramIndex]:
     """A coarse index of every layer of the original."""
-    return {label: CoarseIndex([weight]) for label, weight in count.weights(original(subject))}
+    return {label: HistogramIndex([weight]) for label, weight in count.weights(original(subject))}
 
 
 def pool(subject: str, layers: tuple[str, ...]) -> Index:
@@ -150,12 +210,17 @@ def pool(subject: str, layers: tuple[str, ...]) -> Index:
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def seen(subject: str, key: str, layer: str, whole: bool) -> tuple[Bundle, tuple[Report, ...]]:
-    """As `after`, of one layer of a large net: of all its rows, or of some that stand for them."""
+    """As `after`, of one layer of a large net: of all its rows, or of some that stand for them.
+
+    Raises SlimscopeError where a step can't be told from the layer alone.
+    """
     live = Recipe.from_key(key).live
     if not live.steps:
         return layerwise.of_layer(original(subject), layer, None if whole else layerwise.SHOWN), ()
     before = Recipe(live.steps[:-1]).key
     base, reports = seen(subject, before, layer, whole)
+    if needs_whole(live):
+        raise SlimscopeError("this step acts on the model as a whole")
     labels = list(weight_layers(original(subject)))
     try:
         ranked = layerwise.alone(base) if before != "[]" else functools.partial(pool, subject)
@@ -171,15 +236,27 @@ def answer(question: str, _work: Callable[[], dict[str, Any] | None]) -> dict[st
     return _work()
 
 
-def written(subject: str, key: str) -> tuple[tuple[Figure, ...], dict[str, int], Path] | None:
-    """(file size, sparsity, non-zeros), bytes of each tensor, and the file of a large net, once a job wrote it."""
+def written(subject: str, key: str) -> tuple[dict[str, Figure], dict[str, int], Path] | None:
+    """Figures by name, bytes of each tensor, and the file of a large net, once a job wrote it."""
     model, spec = parts(subject)
     return streaming.written(model, Recipe.from_key(key), spec)
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
+def _told(subject: str, key: str) -> dict[str, Figure]:
+    """The figures of a large model's file. Raises Untrained, or Pending before a job wrote it."""
+    found = written(subject, key)
+    if found is None:
+        raise _waiting(subject, key)
+    return found[0]
+
+
 def size(subject: str, key: str) -> Figure:
-    """Bytes of the real packed file: written, read back and compared."""
+    """Bytes of the real packed file: written, read back and compared. Raises Pending."""
+    return _told(subject, key)["file size"] if is_large(subject) else _size(subject, key)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _size(subject: str, key: str) -> Figure:
     return packfile.size(after(subject, key)[0])
 
 
@@ -189,9 +266,14 @@ def ledger(subject: str, key: str) -> list[Figure]:
     return theory.ledger(after(subject, key)[0])
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
 def counted(subject: str, key: str) -> dict[str, Figure]:
-    """Sparsity, parameters and non-zeros."""
+    """Sparsity, parameters and non-zeros by name. Raises Pending."""
+    is_told = is_large(subject) and Recipe.from_key(key).live.steps
+    return _told(subject, key) if is_told else _counted(subject, key)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _counted(subject: str, key: str) -> dict[str, Figure]:
     bundle = after(subject, key)[0]
     return {f.name: f for f in (count.sparsity(bundle), count.parameters(bundle), count.nonzeros(bundle))}
 
@@ -228,6 +310,23 @@ def answers(subject: str, key: str, n: int) -> Tensor:
     found, trace = incremental.logits(after(subject, key)[0], looked_at, *latest[:1])
     latest[:] = [trace]
     return found.argmax(1)
+
+
+def answers_so_far(subject: str, key: str) -> tuple[Samples, Tensor, Tensor] | None:
+    """Samples of the test set, and the classes that the original and this model give to them.
+
+    All of the test set once a job has measured it; before that the sample, or None for a large model.
+    """
+    held = images(subject)
+    assert held is not None
+    n = len(held.test) if is_large(subject) else sample_size(subject)
+    if (n < len(held.test) or is_large(subject)) and (everything := answers_of_all(subject, key)):
+        return held.test, *everything
+    return (
+        None
+        if is_large(subject)
+        else (sample(subject, n), answers(subject, "[]", n), answers(subject, key, n))
+    )
 
 
 def labels(subject: str, n: int) -> Tensor:
@@ -348,9 +447,13 @@ def uncounted(subject: str, key: str) -> str:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def least_certain(subject: str, among: int = 500) -> list[int]:
-    """Row numbers of the first `among` test samples, where the original hesitates most first."""
+    """Row numbers of the first `among` test samples, where the original hesitates most first.
+
+    Of a large model FEW.
+    """
     held = images(subject)
     assert held is not None
+    among = FEW if is_large(subject) else among
     shares = measure.logits(zoo.build(original(subject)), held.test.take(slice(0, among))).softmax(1)
     return [int(i) for i in shares.max(1).values.argsort()]
 
@@ -358,10 +461,10 @@ def least_certain(subject: str, among: int = 500) -> list[int]:
 def full_accuracy(subject: str, key: str) -> tuple[Figure, Figure] | None:
     """(accuracy, paired difference) on the whole test set, once a job has measured it."""
     model, spec = parts(subject)
-    found = tasks.full_accuracy(model, Recipe.from_key(key), spec)
+    found = testset.full_accuracy(model, Recipe.from_key(key), spec)
     if found is None:
         return None
-    now, change = (store.figure_of(figure) for figure in found["figures"])
+    now, change = (as_json.figure_of(figure) for figure in found["figures"])
     return now, change
 
 
@@ -369,7 +472,7 @@ def origin_accuracy(subject: str) -> Figure | None:
     """The original's accuracy on the whole test set, where it is known: its model card's, or a job's."""
     found = card(parts(subject)[0]).get("test accuracy")
     if isinstance(found, dict):
-        return store.figure_of(found)
+        return as_json.figure_of(found)
     measured = full_accuracy(subject, "[]")
     return None if measured is None else measured[0]
 
@@ -377,5 +480,5 @@ def origin_accuracy(subject: str) -> Figure | None:
 def answers_of_all(subject: str, key: str) -> tuple[Tensor, Tensor] | None:
     """Predicted classes of the original and of this net on the whole test set, once a job has measured them."""
     model, spec = parts(subject)
-    found = [tasks.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
+    found = [testset.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
     return None if found[0] is None or found[1] is None else (found[0], found[1])

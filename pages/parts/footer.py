@@ -10,11 +10,12 @@ from safetensors.torch import save as save_tensors
 
 from engine.data import user
 from engine.figures import latency, measure, theory
-from engine.file import packfile
+from engine.file import packfile, recognise
+from engine.jobs import as_json, extras
 from engine.net import zoo
 from engine.recipe import script
 from engine.types import Figure, SlimscopeError
-from pages.parts import cached, figures, glossary, session, whole
+from pages.parts import cached, figures, glossary, jobs, session, whole
 from pages.parts.pictures import samples
 
 SECTIONS = ("What changed", "Is it faster here?", "Size ledger", "Take it away", "Words")
@@ -24,10 +25,12 @@ SHOWN = 24  # flipped samples in the gallery
 def footer(subject: str) -> None:
     """Tabs under the pictures; only the open one is worked out."""
     key = session.recipe().live.key
-    if cached.is_large(subject):
+    if cached.is_bare_and_large(subject):
         return whole.section(subject, key)
     try:
-        cached.after(subject, key)
+        cached.counted(subject, key) if cached.is_large(subject) else cached.after(subject, key)
+    except cached.Pending:
+        return whole.pending(subject, key)
     except SlimscopeError:
         return
     tabs = st.tabs(list(SECTIONS), on_change="rerun", key="footer")
@@ -44,11 +47,10 @@ def changed(subject: str, key: str) -> None:
     """Which samples flipped, and who pays: the change per class."""
     held = cached.images(subject)
     assert held is not None
-    n = cached.sample_size(subject)
-    sample = cached.sample(subject, n)
-    before, now = cached.answers(subject, "[]", n), cached.answers(subject, key, n)
-    if n < len(held.test) and (everything := cached.answers_of_all(subject, key)):
-        sample, (before, now) = held.test, everything
+    found = cached.answers_so_far(subject, key)
+    if found is None:
+        return whole.pending(subject, key, "accuracy")
+    sample, before, now = found
     n, truth = len(sample), sample.labels
     table = measure.flips(before, now, truth)
     counts = table["kind"].value_counts()
@@ -114,6 +116,8 @@ def faster(subject: str, key: str) -> None:
         key="latency-batch",
         help="One image alone is what a person waits for; with 32, each weight that is read is used 32 times.",
     )
+    if cached.is_large(subject):
+        return _timed_by_job(subject, key, batch)
     wanted = (subject, key, batch)
     takes = cached.latency_takes(*wanted)
     if takes.value > AT_ONCE and st.session_state.get("latency-wanted") != wanted:
@@ -123,14 +127,35 @@ def faster(subject: str, key: str) -> None:
         return
     with st.spinner("Timing all forms in turns ..."):
         rows = cached.latency(*wanted)
+    _show_forms(rows)
+    again = {"on_click": cached.latency.clear, "args": wanted}
+    st.button("Measure again", key="measure-again", icon=":material/refresh:", **again)
+
+
+def _timed_by_job(subject: str, key: str, batch: int) -> None:
+    """The same of a large model: its forms run too long for a page to wait."""
+    job = jobs.about(session.owner(), "latency", subject, key, batch=batch)
+    if job is not None and job.result is not None:
+        _show_forms(extras.rows_of(job.result))
+    if job is not None and not job.over:
+        return jobs.watch(job.id, lambda _: None)
+    st.button(
+        "Measure in the background" if job is None else "Measure again",
+        on_click=jobs.submit,
+        args=("latency", "Latency of all forms"),
+        kwargs={"recipe": key, "batch": batch},
+        key="measure",
+        icon=":material/timer:",
+    )
+
+
+def _show_forms(rows: Sequence[latency.Row]) -> None:
     st.html(_forms(rows))
     how = next(row.time.how for row in rows if row.time)
     st.caption(
         f"Time is the {how}. Times as fast: against the original in the same runtime, in the same rounds. Only forms "
         "that answer as the net itself does are timed. Measured on the processor of the machine that serves this page."
     )
-    again = {"on_click": cached.latency.clear, "args": wanted}
-    st.button("Measure again", key="measure-again", icon=":material/refresh:", **again)
 
 
 def _want(*wanted: object) -> None:
@@ -175,7 +200,14 @@ def _cell(figure: Figure) -> str:
 
 def ledger(subject: str, key: str) -> None:
     """Every way to count the size: why the literature's ratios can't be compared."""
-    rows = cached.ledger(subject, key)
+    if cached.is_large(subject):
+        job = jobs.about(session.owner(), "ledger", subject, key)
+        if job is None or job.result is None:
+            jobs.ensure(session.owner(), "ledger", "Size ledger", subject, key)
+            return whole.pending(subject, key, "ledger")
+        rows = [as_json.figure_of(figure) for figure in job.result["figures"]]
+    else:
+        rows = cached.ledger(subject, key)
     st.html(figures.ledger(rows, cached.dense_bytes(subject).value))
     st.caption(
         "KB is 1,000 bytes. Ratios are against the original as a dense 32-bit file. The last row is the file "
@@ -183,16 +215,17 @@ def ledger(subject: str, key: str) -> None:
     )
 
 
-def _named(model: str) -> str:
+def _named(model: str, take_for: str) -> str:
     """How a command line names a model."""
     if model in zoo.ENTRIES:
         return model
     told = user.named()
-    if not model.startswith("user-") or told.file:
+    is_own = model.startswith("user-")
+    if told.file or not (is_own or take_for == recognise.OWN):
         return "FILE"
     more = {"metric": told.metric, "student": told.student}
     said = "".join(f" --{name} {code}" for name, code in more.items() if code)
-    return f"--model {told.model} --data {told.data}{said}"
+    return f"{'' if is_own else 'FILE '}--model {told.model} --data {told.data}{said}"
 
 
 def take_away(subject: str, key: str) -> None:
@@ -201,7 +234,9 @@ def take_away(subject: str, key: str) -> None:
     name, held = cached.parts(subject)[0], cached.images(subject)
     scale = (held.test.mean, held.test.std) if held and "@" in session.scaling() else ((), ())
     arch = cached.original(subject).arch
-    take_for = arch.name if held and name not in zoo.ENTRIES and arch.source == "zoo" else ""
+    take_for = ""
+    if held and name.startswith("file-"):
+        take_for = arch.name if arch.source == "zoo" else recognise.OWN
     steps = session.recipe().live  # a download is served outside of any session
     packed, dense, text = st.columns(3)
     packed.download_button(
@@ -241,8 +276,8 @@ def take_away(subject: str, key: str) -> None:
     text.caption("Python that makes the same file again.")
     st.markdown("**The same from the command line**:")
     recipe = session.brief(steps).key
-    source = _named(name)
-    told = f" --take-for {take_for}" if take_for else ""
+    source = _named(name, take_for)
+    told = f" --take-for {take_for}" if take_for not in ("", recognise.OWN) else ""
     told += "".join(f" --{word}={_listed(n)}" for word, n in zip(("mean", "std"), scale, strict=True) if n)
     st.code(
         f"slimscope compress {source}{told} --recipe '{recipe}' --out {name}.slim",

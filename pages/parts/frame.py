@@ -109,6 +109,9 @@ def _draw(still: Callable[[Look, Place], None], name: str, subject: str, layer: 
     try:
         with st.spinner("Working it out ...", show_time=True):  # seen only where it takes its time
             places = _answer(name, subject, layer)["html"]
+    except cached.Pending as pending:
+        jobs.whole_card(subject, pending.recipe)
+        return
     except SlimscopeError as error:
         st.error(
             f"{error}. There is nothing to draw: change the setting, press a preset, or take the step out (in its "

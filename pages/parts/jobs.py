@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine.jobs.manager import Job, Manager
+from engine.jobs.job import Job
+from engine.jobs.manager import Manager
 from engine.net import zoo
 from engine.recipe import migrate, technique
 from engine.types import Bundle, Recipe, Report, SlimscopeError
 from pages.parts import cached, charts, session
 
+WHOLE = "The model as this page shows it"
 ICONS = {
     "waiting": ":material/hourglass_empty:",
     "running": ":material/autorenew:",
@@ -22,6 +24,7 @@ ICONS = {
     "done": ":material/check_circle:",
     "failed": ":material/error:",
     "cancelled": ":material/cancel:",
+    "replaced": ":material/fast_forward:",
     "interrupted": ":material/warning:",
 }
 
@@ -41,17 +44,26 @@ def submit(kind: str, title: str, **payload: object) -> None:
         st.session_state["problem"] = str(error)
 
 
-def measure_all(owner: str, subject: str, key: str) -> None:
-    """Measure a recipe on the whole test set; what was asked before and is not done is dropped."""
+def measure_all(owner: str, subject: str, key: str) -> Job | None:
+    """Measure a recipe on the whole test set."""
+    return ensure(owner, "accuracy", "Accuracy on the whole test set", subject, key)
+
+
+def ensure(owner: str, kind: str, title: str, subject: str, key: str, **more: object) -> Job | None:
+    """The job of this kind on a recipe, queued where it is not; what the title was asked for before is dropped.
+
+    One that failed, or that its owner stopped, is left so. None where the queue is full.
+    """
     model, spec = cached.parts(subject)
-    payload = {"model": model, "data": spec, "recipe": key}
+    payload = {"model": model, "data": spec, "recipe": key, **more}
     for job in manager().list(owner):
-        if job.kind == "accuracy" and job.open and job.payload["recipe"] != key:
-            manager().cancel(owner, job.id)
-    failed = newest(owner, "accuracy", payload)
-    if failed is None or failed.state in ("cancelled", "interrupted", "done"):
-        with suppress(SlimscopeError):  # a full queue: the figure on the sample stands
-            manager().submit(owner, "accuracy", payload, "Accuracy on the whole test set")
+        if job.title == title and job.open and job.payload != payload:
+            manager().supersede(owner, job.id)
+    found = newest(owner, kind, payload)
+    if found is None or found.state in ("replaced", "interrupted", "done"):
+        with suppress(SlimscopeError):  # a full queue: it is asked for again
+            return manager().get(owner, manager().submit(owner, kind, payload, title))
+    return found
 
 
 def wake() -> None:
@@ -64,6 +76,12 @@ def latest(kind: str, **payload: object) -> Job | None:
     """The visitor's newest job of this kind on the model in view whose payload holds these values."""
     wanted = {"model": session.model(), "data": session.scaling(), **payload}
     return newest(session.owner(), kind, wanted)
+
+
+def about(owner: str, kind: str, subject: str, key: str, **more: object) -> Job | None:
+    """The owner's newest job of this kind on a recipe."""
+    model, spec = cached.parts(subject)
+    return newest(owner, kind, {"model": model, "data": spec, "recipe": key, **more})
 
 
 def newest(owner: str, kind: str, wanted: dict[str, object]) -> Job | None:
@@ -88,7 +106,7 @@ def progress(job: Job, place: str = "page") -> None:
             st.caption(f"{job.error[0].upper()}{job.error[1:]}.")
     elif job.state == "failed":
         st.error(f"{job.title} failed: {job.error}")
-    elif job.state in ("cancelled", "interrupted"):
+    elif job.state in ("cancelled", "replaced", "interrupted"):
         st.warning(f"{job.title} was {job.state}. {job.error}".strip(), icon=ICONS[job.state])
         _button("Resume", ":material/replay:", manager().resume, job, place)
 
@@ -157,12 +175,15 @@ def _run(name: str, row: Mapping[str, float]) -> str:
 def reached(subject: str, recipe: Recipe, place: Any = st) -> tuple[Bundle, tuple[Report, ...]] | None:
     """The net after a recipe; or None, with a run button or the reason in `place`.
 
-    A large net is not compressed whole under a slider: it comes as it was at first.
+    A large model comes as it was at first, unless a step acts on it as a whole: then a job does that first.
     """
-    if cached.is_large(subject):
+    if cached.is_bare_and_large(subject) or (cached.is_large(subject) and not cached.needs_whole(recipe)):
         return cached.original(subject), ()
     try:
-        return cached.after(subject, recipe.key)
+        return cached.after(subject, recipe.live.key)
+    except cached.Pending as pending:
+        with place.container():
+            whole_card(subject, pending.recipe)
     except cached.Untrained as missing:
         with place.container():
             run_card(missing.recipe)
@@ -194,7 +215,17 @@ def run_card(recipe: Recipe) -> None:
             watch(job.id, curve)
 
 
-def watch(job_id: str, draw: Callable[[Job], None]) -> None:
+def whole_card(subject: str, recipe: Recipe) -> None:
+    """A large model is compressed by a job: its progress, until the page can be drawn with it."""
+    job = ensure(session.owner(), "write", WHOLE, subject, recipe.key)
+    title = technique.get(recipe.steps[-1].technique).title if recipe.steps else "This"
+    with st.container(border=True):
+        st.markdown(f"**{title} works on the whole model**, which is large: that goes on in the background.")
+        if job is not None:
+            watch(job.id, lambda _: None)
+
+
+def watch(job_id: str, draw: Callable[[Job], None], place: str = "page") -> None:
     """Keep a job's progress and what `draw` makes of it alive; when it is over, the whole page is drawn again."""
     is_open = manager().get(session.owner(), job_id).open
 
@@ -203,7 +234,7 @@ def watch(job_id: str, draw: Callable[[Job], None]) -> None:
         job = manager().get(session.owner(), job_id)
         if is_open != job.open:
             st.rerun()
-        progress(job)
+        progress(job, place)
         draw(job)
 
     alive()
@@ -230,6 +261,7 @@ def panel() -> None:
     """All of the visitor's jobs, newest first, in the sidebar."""
     known = manager().list(session.owner())
     is_open = any(job.open for job in known)
+    at_work = {job.id for job in known if job.open}
     st.session_state["watching"] = is_open
     if not known:
         return
@@ -237,11 +269,13 @@ def panel() -> None:
     @st.fragment(run_every=1.0 if is_open else None)
     def alive() -> None:
         found = manager().list(session.owner())
-        if is_open != any(job.open for job in found):
-            st.rerun()
+        ended = any(job.over and job.state != "replaced" for job in found if job.id in at_work)
+        if ended or is_open != any(job.open for job in found):
+            st.rerun()  # the page may show what was found
+        at_work.update(job.id for job in found if job.open)
         with st.expander(f"Jobs ({sum(job.open for job in found)} at work)", icon=":material/work_history:"):
-            for job in found[:8]:
-                if not job.over or job.state == "interrupted":
+            for job in [job for job in found if job.state != "replaced"][:8]:
+                if not job.over or job.state in ("interrupted", "cancelled"):
                     progress(job, "sidebar")
                 else:
                     st.caption(f"{ICONS[job.state]} {job.title}: {job.state}. {job.error}")

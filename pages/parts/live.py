@@ -122,6 +122,8 @@ class Unknown(SlimscopeError):
     """A visitor without a cookie asks for what only visitors with one get."""
 
 
+LARGE = "This model is large: a move is worked out on one layer, and on the whole model in the background."
+
 Page = Callable[[Look], Moving]
 Foresight = Callable[[Look, str, list[Any]], Ahead | None]  # look, setting, stops
 PAGES: dict[str, Page] = {}  # technique -> the function of its page, once that has been drawn
@@ -132,18 +134,28 @@ def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
     step = whole.steps[at]
     before = Recipe(whole.steps[:at]).live
     through = before.then(Step(step.technique, step.settings))
-    if not cached.is_large(subject):
-        after, reports = cached.after(subject, through.key)
-        return Look(
-            subject, before.key, step, cached.after(subject, before.key)[0], after, reports[-1], layer
-        )
-    rows = any(technique.get(each.technique).needs_all_rows for each in through)
+    if cached.is_large(subject):
+        try:
+            return _of_layer(subject, before, through, layer)
+        except SlimscopeError:
+            if cached.is_bare_and_large(subject):
+                raise  # else a job does to the whole model what its layers don't tell
+    base = cached.after(subject, before.key)[0]
+    after, reports = cached.after(subject, through.key)
+    return Look(subject, before.key, step, base, after, reports[-1], layer)
+
+
+def _of_layer(subject: str, before: Recipe, through: Recipe, layer: str) -> Look:
+    """The view of one layer of a large model, by itself."""
+    step, known = through.steps[-1], [technique.get(each.technique) for each in through]
+    # The threshold of a later step comes from the layer as it enters it, which has to be whole then.
+    rows = any(each.needs_all_rows for each in known) or any(each.ranked for each in known[1:])
     base = cached.seen(subject, before.key, layer, rows)[0]
     after, reports = cached.seen(subject, through.key, layer, rows)
     inside = weight_layers(base)  # a step before may have split the layer
     shown = layer if layer in inside else next(iter(inside))
-    report = replace(reports[-1], notes=(*reports[-1].notes, *_large(subject, layer, base)))
-    ranked = technique.get(step.technique).ranked
+    notes = (*reports[-1].notes, LARGE, *_in_part(subject, layer, base, after))
+    report, ranked = replace(reports[-1], notes=notes), known[-1].ranked
     if ranked is not None and not before.steps:
         labels = list(weight_layers(cached.original(subject)))
         table = ranked.table(dict(step.settings), labels, partial(cached.pool, subject))
@@ -151,19 +163,17 @@ def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
     return Look(subject, before.key, step, base, after, report, shown, True)
 
 
-def _large(subject: str, layer: str, base: Bundle) -> list[str]:
-    """What is looked at of a layer of a large net."""
-    weight = dict(count.weights(cached.original(subject)))[layer]
-    rows = count.weights(base)[0][1].shape[0]
-    notes = [
-        "This net is large: a move is worked out on one layer, and the whole net when its file is written."
-    ]
-    if rows < weight.shape[0] and base.arch.edits == ():
-        notes.append(
-            f"Pictures and errors are those of {rows:,} of the layer's {weight.shape[0]:,} rows, "
-            "evenly spaced, with the rows of its two extremes."
-        )
-    return notes
+def _in_part(subject: str, layer: str, base: Bundle, after: Bundle) -> list[str]:
+    """Which rows of a layer are looked at, and how far what they lose may be from what all lose."""
+    rows, shown = dict(count.weights(cached.original(subject)))[layer].shape[0], count.weights(base)[0][1]
+    if len(shown) >= rows or base.arch.edits:
+        return []
+    words = (
+        f"Pictures and errors are those of {len(shown):,} of the layer's {rows:,} rows, "
+        "evenly spaced, with the rows of its two extremes."
+    )
+    margin = layerwise.margin(shown, count.weights(after)[0][1], rows)
+    return [f"{words} The squared error of all rows is that of these, give or take {margin:.2g} % (95 %)."]
 
 
 def answer(subject: str, whole: Recipe, at: int, layer: str, in_recipe: bool) -> dict[str, Any]:
@@ -179,7 +189,7 @@ def answer(subject: str, whole: Recipe, at: int, layer: str, in_recipe: bool) ->
         moving = PAGES[shown.step.technique](shown)
         is_last = shown.step.on and in_recipe and not Recipe(whole.steps[at + 1 :]).live
         quick = tiles.quick(subject, key)[0] if is_last else []
-        known = {tile.name: tile.html() for tile in quick}
+        known = {tile.name: tile.html() for tile in quick if not tile.pending}
         return {
             "key": key,
             "marks": dict(moving.marks),
@@ -206,7 +216,7 @@ def foreseen(seen: Look, ahead: Foresight, setting: str, stops: list[Any]) -> di
 
 def late(owner: str, subject: str, key: str, names: tuple[str, ...] = tiles.SLOW) -> dict[str, Any]:
     """Quick tiles of a recipe, those of `names` that must be measured, and what is wrong with it."""
-    quick, alert = tiles.quick(subject, key)
+    quick, alert = tiles.quick(subject, key, owner)
     row = [*tiles.measured(owner, subject, key, names), *quick]
     return {"key": key, "tiles": {tile.name: tile.html() for tile in row}, "html": {"alert": alert}}
 
@@ -247,8 +257,6 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
         return late(owner, subject, whole.live.key, (tile,))
     if not 0 <= at < len(whole) or whole.steps[at].technique not in PAGES:
         raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")
-    large = cached.is_large(subject)
-    base = cached.original(subject) if large else cached.after(subject, Recipe(whole.steps[:at]).live.key)[0]
-    if layer not in weight_layers(base):
+    if layer not in weight_layers(cached.base(subject, Recipe(whole.steps[:at]))):
         raise SlimscopeError(f"layer {layer[:60]!r} is not in this net")
     return answer(subject, whole, at, layer, bool(question.get("in_recipe")))

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pandas as pd
 import streamlit as st
 
-from engine.jobs.manager import Job
+from engine.jobs.job import Job
 from engine.recipe import technique
 from engine.tensor import masks
 from engine.types import Recipe, SlimscopeError, Step

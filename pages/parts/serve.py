@@ -95,7 +95,7 @@ def _open_given() -> None:
         cached.outlines(subject)
         cached.pool(subject, tuple(weight_layers(cached.original(subject))))
 
-    for subject in (cached.subject(model, "") for model in cached.given()):
+    for subject in (cached.subject(model, str(about["data"])) for model, about in cached.given().items()):
         if cached.is_large(subject):
             threading.Thread(target=index, args=(subject,), daemon=True).start()
 

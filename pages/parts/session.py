@@ -17,7 +17,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from engine.jobs import home, store
+from engine.jobs import home, models, store
 from engine.net import sources, zoo
 from engine.recipe import migrate, technique
 from engine.recipe.knobs import Slider, Toggle
@@ -132,7 +132,7 @@ def remove_file() -> None:
     state["files"].pop(name, None)
     with suppress(home.HomeError):
         _keep_files(state["files"])
-    store.drop_model(name)
+    models.drop_model(name)
     state["history"] = [entry for entry in state["history"] if entry[0] != name]
     before = state["history"].pop() if state["history"] else (DEFAULT_MODEL, Recipe())
     (state["model"], state["recipe"]), state["problem"] = before, None

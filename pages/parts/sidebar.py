@@ -6,7 +6,7 @@ import streamlit as st
 
 from engine.data import user
 from engine.file import intake
-from engine.jobs import store
+from engine.jobs import models
 from engine.net import zoo
 from engine.types import Arch, SlimscopeError
 from pages.parts import cached, figures, jobs, proposal, session
@@ -66,7 +66,7 @@ def _upload() -> None:
             state["uploads"] += 1
             try:
                 bundle, notes = intake.read(given.getvalue(), given.name)
-                name = store.put_model(bundle)
+                name = models.put_model(bundle)
                 session.add_file(name, bundle, given.name, tuple(notes))
                 session.open_file(name)
                 state["refused"] = None

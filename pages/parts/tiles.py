@@ -7,6 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from engine.figures import measure
+from engine.jobs.job import Job
 from engine.types import SlimscopeError
 from pages.parts import cached, figures, jobs, session
 from pages.parts.figures import Tile
@@ -18,29 +19,38 @@ NAMES = SLOW + QUICK
 def header(subject: str, wait: bool = False) -> str:
     """All four as HTML; with `wait`, what must be measured shows the last known value, marked as pending."""
     key = session.recipe().live.key
-    row, alert = quick(subject, key)
+    row, alert = quick(subject, key, session.owner())
     if len(row) == len(QUICK):
         known = st.session_state.setdefault("tiles", {})
         if not wait:
             known[subject] = measured(session.owner(), subject, key)
         waiting = [Tile(name, None, "working it out ...") for name in SLOW]
-        slow = [replace(tile, pending=wait) for tile in known.get(subject, waiting)]
+        slow = [replace(tile, pending=wait or tile.pending) for tile in known.get(subject, waiting)]
         row = [*slow, *row]
     return f'{figures.tiles(row)}<div data-live="alert">{alert}</div>'
 
 
-def quick(subject: str, key: str) -> tuple[list[Tile], str]:
-    """What is known at once, and what is wrong with the recipe; where it is, all four tiles say so."""
-    if cached.is_large(subject):
-        return large(subject, key), ""
+def quick(subject: str, key: str, owner: str = "") -> tuple[list[Tile], str]:
+    """What is known at once, and what is wrong with the recipe; where it is, all four tiles say so.
+
+    Of a large model these figures are pending, too, while a job of its `owner` works the recipe out.
+    """
+    if cached.is_bare_and_large(subject):
+        return bare(subject, key), ""
     try:
-        cached.after(subject, key)
+        if not cached.is_large(subject):
+            cached.after(subject, key)
+        now = cached.counted(subject, key)
     except cached.Untrained:
         return [Tile(name, None, "a step must be trained first: press Run") for name in NAMES], ""
+    except cached.Pending:
+        job = jobs.about(owner, "write", subject, key)
+        if job is not None and job.state == "failed":
+            return _lost(job.error)
+        return [_waiting(name, job) for name in QUICK], ""
     except SlimscopeError as error:
-        lost = [Tile(name, None, "a step does not fit this net") for name in NAMES]
-        return lost, figures.notice(str(error), "alert")
-    now, was = cached.counted(subject, key), cached.counted(subject, "[]")
+        return _lost(str(error))
+    was = cached.counted(subject, "[]")
     left = f"{now['non-zero weights'].value:,.0f} are left"
     whole = f"of {was['parameters'].value:,.0f}"
     return [
@@ -49,64 +59,70 @@ def quick(subject: str, key: str) -> tuple[list[Tile], str]:
     ], ""
 
 
+def _lost(why: str) -> tuple[list[Tile], str]:
+    return [Tile(name, None, "a step does not fit this net") for name in NAMES], figures.notice(why, "alert")
+
+
+def _waiting(name: str, job: Job | None) -> Tile:
+    """A figure that a job works out; it is not pending where the job will not go on by itself."""
+    if job is None or job.open:
+        return Tile(name, None, "working it out in the background ...", pending=True)
+    return Tile(name, None, job.error if job.state == "failed" else f"{job.state}: go on with it under Jobs")
+
+
 def measured(owner: str, subject: str, key: str, names: tuple[str, ...] = SLOW) -> list[Tile]:
     """What must be measured; nothing for a recipe that can't be run, where the quick tiles say it all."""
-    if cached.is_large(subject):
-        return []
-    try:
-        cached.after(subject, key)
-    except SlimscopeError:
+    if len(quick(subject, key, owner)[0]) > len(QUICK):
         return []
     work = {
         "Accuracy": lambda: accuracy(owner, subject, key),
-        "Compressed file": lambda: file_size(subject, key),
+        "Compressed file": lambda: file_size(owner, subject, key),
     }
     return [work[name]() for name in SLOW if name in names]
 
 
-def large(subject: str, key: str) -> list[Tile]:
-    """All four for a net that is compressed whole by a job only; before that, what is known of the original."""
+def bare(subject: str, key: str) -> list[Tile]:
+    """All four for weights that are compressed layer by layer, by a job only; before that, those of the original."""
     written, was = cached.written(subject, key), cached.counted(subject, "[]")
     later = "known when the file is written, below"
-    accuracy = Tile("Accuracy", None, "needs a known architecture")
-    parameters = Tile("Parameters", was["parameters"], "of the original")
+    accuracy, parameters = _unknown(subject), Tile("Parameters", was["parameters"], "of the original")
     if key == "[]":
         zeros = Tile("Zero weights", was["sparsity"], f"{was['non-zero weights'].value:,.0f} are left")
         return [accuracy, Tile("Compressed file", None, later), zeros, parameters]
     if written is None:
-        return [
-            accuracy,
-            *(Tile(name, None, later) for name in ("Compressed file", "Zero weights")),
-            parameters,
-        ]
-    size, zeros, left = written[0]
+        unknown = [Tile(name, None, later) for name in ("Compressed file", "Zero weights")]
+        return [accuracy, *unknown, parameters]
+    left = f"{written[0]['non-zero weights'].value:,.0f} are left"
+    zeros = Tile("Zero weights", written[0]["sparsity"], left, was["sparsity"])
+    return [accuracy, file_size("", subject, key), zeros, parameters]
+
+
+def file_size(owner: str, subject: str, key: str) -> Tile:
+    """Bytes of the real file, and how many times smaller it is than the original's dense file."""
+    try:
+        size = cached.size(subject, key)
+    except cached.Pending:
+        return _waiting("Compressed file", jobs.ensure(owner, "write", "Compressed file", subject, key))
     dense = cached.dense_bytes(subject)
     ratio = f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'B')} dense"
-    return [
-        accuracy,
-        Tile("Compressed file", size, ratio, dense),
-        Tile("Zero weights", zeros, f"{left.value:,.0f} are left", was["sparsity"]),
-        parameters,
-    ]
+    was = dense if cached.is_large(subject) else cached.size(subject, "[]")
+    return Tile("Compressed file", size, ratio, was)
 
 
-def file_size(subject: str, key: str) -> Tile:
-    """Bytes of the real file, and how many times smaller it is than the original's dense file."""
-    size, dense = cached.size(subject, key), cached.dense_bytes(subject)
-    ratio = f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'B')} dense"
-    return Tile("Compressed file", size, ratio, cached.size(subject, "[]"))
+def _unknown(subject: str) -> Tile:
+    unsaid = cached.proposal(cached.parts(subject)[0]) is not None
+    why = "you have not said what this file is" if unsaid else "needs a known architecture"
+    return Tile("Accuracy", None, why)
 
 
 def accuracy(owner: str, subject: str, key: str) -> Tile:
-    """Accuracy on the whole test set where it is known; else on a sample, while the whole follows."""
+    """Accuracy on the whole test set where it is known; else on a sample, while the whole follows.
+
+    A large model is not run while a page waits: the whole follows.
+    """
     held = cached.images(subject)
     if held is None:
-        unsaid = cached.proposal(cached.parts(subject)[0]) is not None
-        return Tile(
-            "Accuracy",
-            None,
-            "you have not said what this file is" if unsaid else "needs a known architecture",
-        )
+        return _unknown(subject)
     n, whole, origin = len(held.test), cached.full_accuracy(subject, key), cached.origin_accuracy(subject)
     more = ""
     if key == "[]" and origin is not None:
@@ -114,6 +130,8 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
     elif whole is not None:
         now, change = whole
         base = origin
+    elif cached.is_large(subject):
+        return _waiting("Accuracy", jobs.measure_all(owner, subject, key))
     else:
         n = cached.sample_size(subject)
         now, change = cached.accuracy(subject, key, n)

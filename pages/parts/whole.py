@@ -37,12 +37,21 @@ def section(subject: str, key: str) -> None:
         glossary.draw()
 
 
+def pending(subject: str, key: str, kind: str = "write") -> None:
+    """What a job works out of a large model that runs: its progress, or how it ended."""
+    job = jobs.about(session.owner(), kind, subject, key)
+    st.caption("The whole model is worked out in the background: what is said of it here follows.")
+    if job is not None:
+        jobs.watch(job.id, lambda _: None, "footer")
+
+
 def _take_away(subject: str, key: str) -> None:
-    figures_, _, path = cached.written(subject, key) or ((), {}, None)
-    if path is None:
+    found = cached.written(subject, key)
+    if found is None:
         raise SlimscopeError("the file is gone: write it again")
+    told, _, path = found
     name = cached.parts(subject)[0]
-    st.html(figures.tiles([figures.Tile(f.name.capitalize(), f, f.how) for f in figures_]))
+    st.html(figures.tiles([figures.Tile(f.name.capitalize(), f, f.how) for f in told.values()]))
     st.download_button(
         "Packed file (.slim)",
         path.read_bytes,

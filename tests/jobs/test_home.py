@@ -15,7 +15,7 @@ import sqlalchemy as sql
 import torch
 
 from engine import cli
-from engine.jobs import home, store
+from engine.jobs import database, home, models, store
 from engine.jobs.manager import Manager
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle
@@ -47,7 +47,7 @@ def no_room(code: int) -> Callable[..., Any]:
 def full_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """SQLite itself says that the disk is full from here on: no page can be added."""
     store.put("kept", 1)
-    store._close()
+    database._close()
 
     def no_more(connection: Any, _: object) -> None:
         connection.execute("PRAGMA max_page_count=1")  # at least as many as there are
@@ -55,7 +55,7 @@ def full_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     sql.event.listen(sql.Engine, "connect", no_more)
     yield
     sql.event.remove(sql.Engine, "connect", no_more)
-    store._close()
+    database._close()
 
 
 def bundle(seed: int) -> Bundle:
@@ -75,7 +75,7 @@ def test_a_home_below_a_file_is_named_by_the_command_the_server_and_the_store(
     with pytest.raises(SystemExit):
         cli.main(["app"])
     assert said in capsys.readouterr().err
-    for touch in (lambda: store.get("x"), lambda: store.put_bundle("x", bundle(0)), Manager):
+    for touch in (lambda: store.get("x"), lambda: models.put_bundle("x", bundle(0)), Manager):
         with pytest.raises(home.HomeError, match="can't be used"):
             touch()
 
@@ -110,7 +110,7 @@ def test_the_server_says_it_at_its_start_and_goes_on(
 def test_a_net_that_finds_no_room_leaves_those_before_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = store.put_model(bundle(1))
+    first = models.put_model(bundle(1))
 
     def half(path: Path, to: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -118,9 +118,9 @@ def test_a_net_that_finds_no_room_leaves_those_before_it(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", half)
         with pytest.raises(home.HomeError, match="No space left on device"):
-            store.put_model(bundle(2))
+            models.put_model(bundle(2))
     assert [path.name for path in (folder / "nets").iterdir()] == [f"{first}.slim"]
-    assert store.get_model(first).fingerprint == bundle(1).fingerprint
+    assert models.get_model(first).fingerprint == bundle(1).fingerprint
 
 
 def test_a_full_database_keeps_what_it_has(folder: Path, full_database: None) -> None:

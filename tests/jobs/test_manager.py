@@ -16,8 +16,9 @@ import pytest
 
 from engine.data import sets
 from engine.jobs import manager as managing
-from engine.jobs import store, tasks
-from engine.jobs.manager import Job, Manager
+from engine.jobs import process, recipes, store, tasks
+from engine.jobs.job import AGAIN, GONE, TWICE, Job, row_of
+from engine.jobs.manager import Manager
 from engine.net import zoo
 from engine.recipe import run, technique
 from engine.types import Progress, Recipe, SlimscopeError, Step
@@ -33,7 +34,7 @@ TRAIN = {"model": "mlp-32", "recipe": LEARN.key, "data": "mnist"}
 def _home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLIMSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setattr(managing, "SPARE", 2)
+        patch.setattr(process, "SPARE", 2)
         yield
 
 
@@ -309,7 +310,7 @@ def assert_goes_on(job: Job) -> None:
     assert epochs[-1] == 4.0
     recipe = Recipe.from_key(job.payload["recipe"])
     with job_worker.registered():
-        bundle, _ = tasks.after("mlp-32", recipe, "mnist")
+        bundle, _ = recipes.after("mlp-32", recipe, "mnist")
         unbroken, _ = run.run(zoo.load("mlp-32"), technique.complete(recipe), sets.load("mnist"))
     assert bundle.fingerprint == unbroken.fingerprint
 
@@ -368,7 +369,7 @@ def test_a_killed_server_takes_its_worker_along_and_the_next_one_goes_on(manager
     finished = after.get("zoe", done)
     assert (finished.state, finished.result) == ("done", {"threads": 1, "omp": "1"})
     job = after.get("zoe", running)
-    assert (job.state, job.error) == ("running", managing.AGAIN)
+    assert (job.state, job.error) == ("running", AGAIN)
     assert 0.5 < job.progress < 1
     assert after.get("zoe", waiting).state == "waiting"
     assert_goes_on(until(after, running, over, owner="zoe"))
@@ -424,12 +425,12 @@ def test_a_queue_that_is_closed_leaves_its_jobs_to_be_resumed(idle):
 
 
 ENDS = {  # how a job was left -> what it is under the next server
-    ("waiting", ""): ("waiting", managing.AGAIN),
-    ("running", ""): ("waiting", managing.AGAIN),
-    ("interrupted", managing.GONE): ("waiting", managing.AGAIN),  # that server was stopped, not killed
-    ("waiting", managing.AGAIN): ("waiting", managing.AGAIN),
-    ("running", managing.AGAIN): ("interrupted", managing.TWICE),
-    ("interrupted", managing.TWICE): ("interrupted", managing.TWICE),
+    ("waiting", ""): ("waiting", AGAIN),
+    ("running", ""): ("waiting", AGAIN),
+    ("interrupted", GONE): ("waiting", AGAIN),  # that server was stopped, not killed
+    ("waiting", AGAIN): ("waiting", AGAIN),
+    ("running", AGAIN): ("interrupted", TWICE),
+    ("interrupted", TWICE): ("interrupted", TWICE),
     ("interrupted", "its process was killed"): (
         "interrupted",
         "its process was killed",
@@ -447,12 +448,12 @@ def test_what_a_server_left_goes_on_where_nobody_stopped_it(left, monkeypatch, t
     monkeypatch.setattr(Manager, "_start_waiting", lambda self: None)
     state, error = left
     job = Job("1", "ivy", "count", "left", {"rows": 1}, state, 0.4, ({"i": 0},), error=error)
-    store.put_job(managing._row(job, "gone"))
+    store.put_job(row_of(job, "gone"))
     after = Manager(limit=1, worker=WORKER)
     found = after.get("ivy", "1")
     assert (found.state, found.error) == ENDS[left]
     assert found.progress == 0.4
-    if ENDS[left][1] == managing.TWICE:
+    if ENDS[left][1] == TWICE:
         after.resume("ivy", "1")
         assert (after.get("ivy", "1").state, after.get("ivy", "1").error) == ("waiting", "")
     after.close()
@@ -461,9 +462,9 @@ def test_what_a_server_left_goes_on_where_nobody_stopped_it(left, monkeypatch, t
 def test_of_work_that_was_asked_for_twice_the_later_goes_on(monkeypatch, tmp_path):
     monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path))
     monkeypatch.setattr(Manager, "_start_waiting", lambda self: None)
-    for number, (state, error) in enumerate((("interrupted", managing.GONE), ("done", ""))):
+    for number, (state, error) in enumerate((("interrupted", GONE), ("done", ""))):
         job = Job(str(number), "ivy", "count", "left", {"rows": 1}, state, error=error, created=float(number))
-        store.put_job(managing._row(job, "gone"))
+        store.put_job(row_of(job, "gone"))
     after = Manager(limit=1, worker=WORKER)
     assert [(job.id, job.state) for job in after.list("ivy")] == [("1", "done"), ("0", "cancelled")]
     after.close()
@@ -493,9 +494,9 @@ def test_snapshots_are_frozen_and_kept_as_they_are(idle):
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
 def test_the_number_of_workers_is_a_checked_setting(monkeypatch, text):
     monkeypatch.setenv("SLIMSCOPE_WORKERS", "3")
-    assert managing.workers() == 3
+    assert process.limit() == 3
     monkeypatch.delenv("SLIMSCOPE_WORKERS")
-    assert managing.workers() == len(os.sched_getaffinity(0))
+    assert process.limit() == len(os.sched_getaffinity(0))
     monkeypatch.setenv("SLIMSCOPE_WORKERS", text)
     with pytest.raises(SlimscopeError, match=f"SLIMSCOPE_WORKERS is '{text}'"):
-        managing.workers()
+        process.limit()

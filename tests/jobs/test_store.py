@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from sqlalchemy.pool import QueuePool
 
 from engine.file import packfile
-from engine.jobs import store
+from engine.jobs import as_json, database, models, store
 from engine.net import zoo
 from engine.tensor.formats import Dense, Grid
+from engine.tensor.granularity import per_axis
 from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
 
 
@@ -54,10 +55,10 @@ def test_a_value_is_replaced_and_dropped():
 def test_a_bundle_comes_back_bit_for_bit(tmp_path):
     bundle = small()
     codes = torch.randint(-7, 8, bundle.params["fc1.weight"].shape, dtype=torch.int32)
-    grid = Grid(codes, torch.rand(32), torch.zeros(32, dtype=torch.int32), 4, axis=0)
+    grid = Grid(codes, torch.rand(32), torch.zeros(32, dtype=torch.int32), 4, per_axis(0))
     mixed = bundle.become({**bundle.params, "fc1.weight": grid})
-    store.put_bundle("mixed", mixed)
-    back = store.get_bundle("mixed")
+    models.put_bundle("mixed", mixed)
+    back = models.get_bundle("mixed")
     assert back is not None
     assert back.fingerprint == mixed.fingerprint
     assert isinstance(back.params["fc1.weight"], Grid)
@@ -66,7 +67,7 @@ def test_a_bundle_comes_back_bit_for_bit(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_net_and_no_litter(tmp_path, monkeypatch):
     bundle = small()
-    store.put_bundle("net", bundle)
+    models.put_bundle("net", bundle)
 
     def fail(_):
         raise OSError("disk full")
@@ -74,57 +75,57 @@ def test_a_write_that_fails_leaves_the_old_net_and_no_litter(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(packfile, "pack", fail)
         with pytest.raises(OSError, match="disk full"):
-            store.put_bundle("net", bundle)
-    back = store.get_bundle("net")
+            models.put_bundle("net", bundle)
+    back = models.get_bundle("net")
     assert back is not None
     assert back.fingerprint == bundle.fingerprint
     assert len(list((tmp_path / "nets").iterdir())) == 1
 
 
 def test_a_damaged_net_says_which_file(tmp_path):
-    path = store.put_bundle("net", small())
+    path = models.put_bundle("net", small())
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(SlimscopeError, match=r"net\.slim is damaged"):
-        store.get_bundle("net")
+        models.get_bundle("net")
 
 
 def test_models_are_zoo_names_or_uploads():
-    model_id = store.put_model(small())
+    model_id = models.put_model(small())
     assert model_id == f"file-{small().fingerprint}"
-    assert store.get_model(model_id).fingerprint == small().fingerprint
-    assert store.get_model("mlp-32").fingerprint == zoo.load("mlp-32").fingerprint
+    assert models.get_model(model_id).fingerprint == small().fingerprint
+    assert models.get_model("mlp-32").fingerprint == zoo.load("mlp-32").fingerprint
 
 
 def test_a_file_is_bare_until_something_is_said_of_it():
-    model_id = store.put_model(zoo.load("mlp-32"))
-    assert not store.get_model(model_id, "").arch.runs
-    assert store.get_model(model_id, "mnist").arch.name == "mlp-32"
-    assert store.get_model("mlp-32", "").arch.runs
+    model_id = models.put_model(zoo.load("mlp-32"))
+    assert not models.get_model(model_id, "").arch.runs
+    assert models.get_model(model_id, "mnist").arch.name == "mlp-32"
+    assert models.get_model("mlp-32", "").arch.runs
 
 
 def test_a_file_is_deleted_when_the_last_visitor_removes_it():
-    model_id = store.put_model(small())
+    model_id = models.put_model(small())
     store.put("files-anna", {model_id: {}})
-    store.drop_model(model_id)
-    assert store.get_model(model_id).fingerprint == small().fingerprint
+    models.drop_model(model_id)
+    assert models.get_model(model_id).fingerprint == small().fingerprint
     store.put("files-anna", {})
-    store.drop_model(model_id)
+    models.drop_model(model_id)
     with pytest.raises(SlimscopeError, match="is not here"):
-        store.get_model(model_id)
+        models.get_model(model_id)
     with pytest.raises(SlimscopeError, match="is not an upload"):
-        store.drop_model("mlp-32")
+        models.drop_model("mlp-32")
 
 
 @pytest.mark.parametrize("model_id", ["file-0123456789abcdef", "file-../../etc/passwd", "file-", "vgg-99"])
 def test_a_model_that_is_not_here_is_refused(model_id):
     with pytest.raises(SlimscopeError, match="is not"):
-        store.get_model(model_id)
+        models.get_model(model_id)
 
 
 @pytest.mark.parametrize("key", ["../x", "", "a/b", "A", "x" * 101])
 def test_a_key_cannot_leave_the_folder(key):
     with pytest.raises(SlimscopeError, match="is not a name"):
-        store.put_bundle(key, small())
+        models.put_bundle(key, small())
 
 
 def test_reports_come_back_with_tables_types_and_spread():
@@ -135,8 +136,8 @@ def test_reports_come_back_with_tables_types_and_spread():
         ("a note",),
         Step("shrink", {"share": 0.3}),
     )
-    store.put("report", store.report_data(report))
-    back = store.report_of(store.get("report"))
+    store.put("report", as_json.report_data(report))
+    back = as_json.report_of(store.get("report"))
     assert (back.figures, back.notes, back.step) == (report.figures, report.notes, report.step)
     for name in report.tables:
         pd.testing.assert_frame_equal(back.tables[name], report.tables[name], check_index_type=False)
@@ -183,7 +184,7 @@ def test_more_threads_than_kept_connections_write_at_once_and_none_stays_open():
         thread.join()
     for n in range(12):
         assert [store.get(f"{n}-{i}") for i in range(15)] == [[n, i] for i in range(15)]
-    pool = store.database().pool
+    pool = database.database().pool
     assert isinstance(pool, QueuePool)
     assert pool.checkedout() == 0
     assert 1 <= pool.checkedin() <= pool.size()
@@ -291,13 +292,13 @@ def test_jobs_come_oldest_first_and_the_newest_stay():
 
 
 def test_trim_deletes_what_was_used_longest_ago_and_never_a_visitors_model(tmp_path):
-    size = store.put_bundle("a", small()).stat().st_size
-    upload = store.put_model(small())
+    size = models.put_bundle("a", small()).stat().st_size
+    upload = models.put_model(small())
     for age, key in enumerate(("c", "b", "a")):
-        path = store.put_bundle(key, small())
+        path = models.put_bundle(key, small())
         os.utime(path, (1e9 - age, 1e9 - age))
     os.utime(tmp_path / "nets" / f"{upload}.slim", (0, 0))
-    store.get_bundle("a")  # used now: the newest of the three
+    models.get_bundle("a")  # used now: the newest of the three
     store.trim(2 * size)
     left = {path.stem for path in (tmp_path / "nets").iterdir()}
     assert left == {"a", "c", upload}
@@ -325,7 +326,7 @@ def test_a_training_folder_outlives_a_failure_and_not_a_success(tmp_path):
 
 def test_dense_values_stay_float32():
     bundle = small()
-    store.put_bundle("net", bundle)
-    back = store.get_bundle("net")
+    models.put_bundle("net", bundle)
+    back = models.get_bundle("net")
     assert back is not None
     assert all(isinstance(p, Dense) and p.values.dtype == torch.float32 for p in back.params.values())

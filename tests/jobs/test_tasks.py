@@ -15,7 +15,7 @@ from engine.data import sets as datasets
 from engine.data.sets import Samples
 from engine.figures import measure
 from engine.file import packfile
-from engine.jobs import store, tasks
+from engine.jobs import as_json, keys, recipes, tasks, testset
 from engine.net import zoo
 from engine.recipe import run
 from engine.types import Cancelled, Progress, Recipe, SlimscopeError, Step
@@ -59,10 +59,10 @@ def applied() -> Watch:
 
 def test_before_training_the_missing_step_is_named():
     recipe = Recipe((SHRINK, Step("shrink", {}, False), Step("learn", {"epochs": 9}), SHRINK))
-    missing = tasks.after(MODEL, recipe, DATA)
-    assert isinstance(missing, tasks.Missing)
+    missing = recipes.after(MODEL, recipe, DATA)
+    assert isinstance(missing, recipes.Missing)
     assert (missing.number, len(missing.recipe)) == (2, 2)
-    assert tasks.trained(MODEL, missing.recipe, DATA) is None
+    assert recipes.trained(MODEL, missing.recipe, DATA) is None
     with pytest.raises(SlimscopeError, match=r"step 2 \(learn\) is not trained yet"):
         tasks.perform("accuracy", task(*recipe), Progress())
 
@@ -75,13 +75,13 @@ def test_apply_trains_every_step_and_says_how_far_it_is(applied):
 
 def test_what_was_trained_is_what_the_engine_gives(applied):
     recipe = Recipe((LEARN, SHRINK, LEARN))
-    bundle, reports = tasks.after(MODEL, recipe, DATA)
+    bundle, reports = recipes.after(MODEL, recipe, DATA)
     expected, said = run.run(zoo.load(MODEL), recipe, datasets.load(DATA))
     assert bundle.fingerprint == expected.fingerprint
     assert bundle.lineage == expected.lineage
     assert bundle.origin.fingerprint == zoo.load(MODEL).fingerprint
     assert [(r.figures, r.notes, r.step) for r in reports] == [(r.figures, r.notes, r.step) for r in said]
-    kept = tasks.trained(MODEL, recipe, DATA)
+    kept = recipes.trained(MODEL, recipe, DATA)
     assert kept is not None
     assert kept[0].fingerprint == expected.fingerprint
     assert kept[1].figures == said[-1].figures
@@ -98,15 +98,15 @@ def test_nothing_is_trained_twice(applied):
 
 def test_defaults_left_unsaid_are_the_same_recipe(applied):
     said = Recipe((Step("learn", {"epochs": 1}), SHRINK, LEARN))
-    assert tasks.trained(MODEL, said, DATA) is not None
-    assert tasks.trained(MODEL, said, tasks.data_spec(DATA, (0.5,), (0.5,))) is None
+    assert recipes.trained(MODEL, said, DATA) is not None
+    assert recipes.trained(MODEL, said, keys.data_spec(DATA, (0.5,), (0.5,))) is None
 
 
 def test_a_cancelled_training_leaves_nothing_half_done():
     watch = Watch(until=1)
     with pytest.raises(Cancelled):
         tasks.perform("apply", task(Step("learn", {"epochs": 5})), watch.progress)
-    assert tasks.trained(MODEL, Recipe((Step("learn", {"epochs": 5}),)), DATA) is None
+    assert recipes.trained(MODEL, Recipe((Step("learn", {"epochs": 5}),)), DATA) is None
 
 
 LONG = (SHRINK, Step("learn", {"epochs": 3}))
@@ -126,7 +126,7 @@ def test_a_training_that_was_broken_off_goes_on_and_gives_the_same_net(until):
     assert [e for e in epochs if e <= broken_off] == [e for e in (1.0, 2.0) if e <= broken_off]
     assert epochs[-1] == 3.0
     unbroken, reports = run.run(zoo.load(MODEL), Recipe(steps), datasets.load(DATA))
-    bundle, said = tasks.after(MODEL, Recipe(steps), DATA)
+    bundle, said = recipes.after(MODEL, Recipe(steps), DATA)
     assert bundle.fingerprint == unbroken.fingerprint
     assert (said[-1].figures, said[-1].notes) == (reports[-1].figures, reports[-1].notes)
     assert checkpoints() == before
@@ -148,7 +148,7 @@ def test_a_checkpoint_serves_its_own_training_alone():
     for others, data in (
         ((start, Step("learn", {"epochs": 4})), DATA),
         ((Step("shrink", {"share": 0.36}), LONG[1]), DATA),
-        ((start, LONG[1]), tasks.data_spec(DATA, (0.3,), (0.3,))),
+        ((start, LONG[1]), keys.data_spec(DATA, (0.3,), (0.3,))),
     ):
         assert seen(others, data)[0] == 0.2  # the first batch of five
     assert seen((start, LONG[1]))[0] == 1.0
@@ -157,10 +157,10 @@ def test_a_checkpoint_serves_its_own_training_alone():
 def test_a_lost_file_is_missing_not_an_error():
     recipe = Recipe((Step("shrink", {"share": 0.1}), LEARN))
     tasks.perform("apply", task(*recipe), Progress())
-    assert not isinstance(tasks.after(MODEL, recipe, DATA), tasks.Missing)
+    assert not isinstance(recipes.after(MODEL, recipe, DATA), recipes.Missing)
     for path in (datasets.cache_folder() / "nets").iterdir():
         hidden = path.rename(path.with_suffix(".away"))
-        gone = isinstance(tasks.after(MODEL, recipe, DATA), tasks.Missing)
+        gone = isinstance(recipes.after(MODEL, recipe, DATA), recipes.Missing)
         hidden.rename(path)
         if gone:
             return
@@ -169,29 +169,29 @@ def test_a_lost_file_is_missing_not_an_error():
 
 def test_accuracy_is_the_full_test_and_its_paired_difference():
     recipe = Recipe((Step("shrink", {"share": 0.9}),))
-    assert tasks.full_accuracy(MODEL, recipe, DATA) is None
+    assert testset.full_accuracy(MODEL, recipe, DATA) is None
     result = tasks.perform("accuracy", task(*recipe), Progress())
-    test, bundle = datasets.load(DATA).test, tasks.after(MODEL, recipe, DATA)[0]
-    accuracy, change = (store.figure_of(figure) for figure in result["figures"])
+    test, bundle = datasets.load(DATA).test, recipes.after(MODEL, recipe, DATA)[0]
+    accuracy, change = (as_json.figure_of(figure) for figure in result["figures"])
     before, now = measure.predictions(zoo.load(MODEL), test), measure.predictions(bundle, test)
     assert accuracy == measure.accuracy_of(now, test.labels)
     assert change == measure.paired_difference(before, now, test.labels)
     assert change.value == pytest.approx(accuracy.value - measure.accuracy(zoo.load(MODEL), test).value)
-    assert tasks.full_accuracy(MODEL, recipe, DATA) == result
-    assert torch.equal(tasks.answers(MODEL, recipe, DATA), now)
-    assert torch.equal(tasks.answers(MODEL, Recipe(), DATA), before)
+    assert testset.full_accuracy(MODEL, recipe, DATA) == result
+    assert torch.equal(testset.answers(MODEL, recipe, DATA), now)
+    assert torch.equal(testset.answers(MODEL, Recipe(), DATA), before)
 
 
 def test_accuracy_of_a_recipe_keeps_that_of_the_original_too():
-    spec = tasks.data_spec(DATA, (0.25,), (0.5,))  # a standardisation that no other test asks for
-    assert tasks.full_accuracy(MODEL, Recipe(), spec) is None
+    spec = keys.data_spec(DATA, (0.25,), (0.5,))  # a standardisation that no other test asks for
+    assert testset.full_accuracy(MODEL, Recipe(), spec) is None
     tasks.perform("accuracy", {**task(SHRINK), "data": spec}, Progress())
-    kept = tasks.full_accuracy(MODEL, Recipe(), spec)
-    accuracy, change = (store.figure_of(figure) for figure in kept["figures"])
-    assert accuracy == measure.accuracy(zoo.load(MODEL), tasks.read_data(spec).test)
+    kept = testset.full_accuracy(MODEL, Recipe(), spec)
+    accuracy, change = (as_json.figure_of(figure) for figure in kept["figures"])
+    assert accuracy == measure.accuracy(zoo.load(MODEL), keys.read_data(spec).test)
     assert change.value == 0.0
     assert change.how.startswith("0 won, 0 lost of the same")
-    half = measure.Z95 / (len(tasks.read_data(spec).test) + 2)
+    half = measure.Z95 / (len(keys.read_data(spec).test) + 2)
     assert change.spread == pytest.approx((-half, half))
     assert kept == tasks.perform("accuracy", {**task(), "data": spec}, Watch(until=0).progress)
 
@@ -223,14 +223,14 @@ def test_accuracy_goes_on_where_it_was_broken_off(monkeypatch):
     with pytest.raises(Cancelled):
         tasks.perform("accuracy", task(*recipe), broken)
     assert sum(asked) == 4500
-    assert tasks.answers(MODEL, recipe, DATA) is None
+    assert testset.answers(MODEL, recipe, DATA) is None
     asked.clear()
     again = Watch()
     tasks.perform("accuracy", task(*recipe), again.progress)
     assert sum(asked) == 6000  # four parts of a thousand were kept
     assert again.shares == sorted(again.shares)
-    expected = measure.predictions(tasks.after(MODEL, recipe, DATA)[0], datasets.load(DATA).test)
-    assert torch.equal(tasks.answers(MODEL, recipe, DATA), expected)
+    expected = measure.predictions(recipes.after(MODEL, recipe, DATA)[0], datasets.load(DATA).test)
+    assert torch.equal(testset.answers(MODEL, recipe, DATA), expected)
 
 
 # ---------------------------------------------------------------- sweeps and scans
@@ -244,7 +244,7 @@ def test_sweep_rows_are_measured_on_validation():
     assert [row["baseline"] for row in rows] == [True, False, False]
     assert [row.get("share") for row in rows] == [None, 0.5, 0.99]
     for row in rows:
-        bundle, _ = tasks.after(MODEL, Recipe.from_key(row["recipe"]), DATA)
+        bundle, _ = recipes.after(MODEL, Recipe.from_key(row["recipe"]), DATA)
         figure = measure.accuracy(bundle, sample)
         assert (row["accuracy"], row["low"], row["high"]) == (figure.value, *figure.spread)
         assert row["bytes"] == len(packfile.pack(bundle))
@@ -349,7 +349,7 @@ def test_sensitivity_touches_one_layer_at_a_time():
     ]
     assert [row["change"] for row in rows if row["value"] == 0.0] == [0.0, 0.0]
     for row in rows:
-        bundle, _ = tasks.after(MODEL, Recipe.from_key(row["recipe"]), DATA)
+        bundle, _ = recipes.after(MODEL, Recipe.from_key(row["recipe"]), DATA)
         for label, name in (("fc1", "fc1.weight"), ("fc2", "fc2.weight")):
             zeros = float((bundle.params[name].decode() == 0).float().mean())
             assert zeros == pytest.approx(row["value"] if label == row["layer"] else 0.0, abs=0.005)
@@ -383,29 +383,3 @@ def test_what_cannot_be_done_is_said_in_a_sentence(kind, payload, says):
 
 
 # ---------------------------------------------------------------- names
-
-
-def test_keys_tell_releases_of_torch_apart_and_not_its_builds(monkeypatch):
-    keys = {}
-    for version in ("2.13.0", "2.13.0+cpu", "2.13.0+cu130", "2.13.1+cpu"):
-        monkeypatch.setattr(torch, "__version__", version)
-        keys[version] = tasks.result_key("apply", "0123456789abcdef", Recipe(LONG).key, "mnist")
-    assert len({keys[v] for v in keys if v.startswith("2.13.0")}) == 1
-    assert keys["2.13.1+cpu"] != keys["2.13.0+cpu"]
-    assert tasks.result_key("apply", "x") != tasks.result_key("accuracy", "x")
-
-
-def test_data_specs_read_back():
-    data = tasks.read_data(tasks.data_spec("cifar10", (0.5, 0.25, 0.125), (1.0, 2.0, 4.0)))
-    assert (data.test.mean, data.test.std) == ((0.5, 0.25, 0.125), (1.0, 2.0, 4.0))
-    assert tasks.read_data("mnist") is datasets.load("mnist")
-    assert tasks.read_data("") is None
-    assert tasks.data_key(data) != tasks.data_key(datasets.load("cifar10"))
-
-
-@pytest.mark.parametrize(
-    "spec", ["svhn", "mnist@1", "mnist@a/b", "mnist@0/0", "mnist@0.1,0.2/1,1", "cifar10@0/1"]
-)
-def test_data_that_is_not_there_is_refused(spec):
-    with pytest.raises(SlimscopeError, match="data '"):
-        tasks.read_data(spec)

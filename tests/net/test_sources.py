@@ -14,7 +14,7 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import user
 from engine.data.user import UserError
 from engine.file import intake, packfile
-from engine.jobs import store
+from engine.jobs import models
 from engine.net import kinds, sources, zoo
 from engine.recipe import technique
 from engine.recipe.run import run
@@ -132,8 +132,8 @@ def test_edited_code_is_read_again_and_old_weights_are_not_run_by_it(named: Path
     with pytest.raises(UserError, match="edited since"):
         zoo.build(before)
     with pytest.raises(SlimscopeError, match="edited since"):
-        store.get_model(f"user-{before.fingerprint}")
-    assert store.get_model(f"user-{after.fingerprint}").fingerprint == after.fingerprint
+        models.get_model(f"user-{before.fingerprint}")
+    assert models.get_model(f"user-{after.fingerprint}").fingerprint == after.fingerprint
 
 
 def test_a_job_in_an_older_process_reads_the_new_code(named: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_job_in_an_older_process_reads_the_new_code(named: Path) -> None:
     sources.reload_user()
     named.write_text(CODE.replace("manual_seed(1)", "manual_seed(3)"))
     assert json.loads(told)["model"] == "brought:model"
-    assert store.get_model(f"user-{new.fingerprint}").fingerprint == new.fingerprint
+    assert models.get_model(f"user-{new.fingerprint}").fingerprint == new.fingerprint
 
 
 @pytest.mark.parametrize(

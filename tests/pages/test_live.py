@@ -17,7 +17,7 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data.sets import load
 from engine.figures import count, measure
 from engine.file import packfile
-from engine.jobs import store
+from engine.jobs import models, store
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.run import run
@@ -127,7 +127,7 @@ def test_a_body_that_is_no_question_is_refused(body: bytes) -> None:
 def test_weights_are_answered_for_their_owner_only_and_names_in_them_are_text() -> None:
     name = "<img src=x onerror=alert(1)>"
     bundle = Bundle(Arch("bare"), {f"{name}.weight": Dense(torch.randn(6, 5))})
-    model = store.put_model(bundle)
+    model = models.put_model(bundle)
     store.put("files-anna", {model: {"data": ""}})
     answer = ask("anna", subject=f"{model}|", layer=name)
     assert "<img" not in json.dumps(answer["html"])

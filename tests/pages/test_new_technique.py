@@ -16,7 +16,7 @@ from test_docs import blocks, readme
 
 from engine import cli
 from engine.file import packfile
-from engine.jobs import tasks
+from engine.jobs import scans
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.knobs import Slider
@@ -105,7 +105,7 @@ def test_trade_offs_offers_its_settings_and_a_sweep_measures_them() -> None:
         "step": 1,
         "vary": {"limit": [1.0, 4.0]},
     }
-    original, harsh, gentle = tasks.sweeping(payload, Progress())["rows"]
+    original, harsh, gentle = scans.sweeping(payload, Progress())["rows"]
     assert original["baseline"]
     assert (harsh["limit"], gentle["limit"]) == (1.0, 4.0)
     assert harsh["accuracy"] < gentle["accuracy"]

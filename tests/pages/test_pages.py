@@ -25,7 +25,7 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.figures import count, measure
 from engine.file import packfile
-from engine.jobs import home, layerwise, store, streaming, tasks
+from engine.jobs import home, layerwise, models, recipes, store, streaming
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.knobs import Choice
@@ -653,7 +653,7 @@ def test_a_file_is_removed_from_the_list() -> None:
     assert visit.link["m"] == SMALL
     assert visit.recipe.key == PRUNED
     assert "mine.safetensors" not in visit.at.selectbox(key="pick").options
-    assert not store.net_path(file).exists()
+    assert not models.net_path(file).exists()
 
 
 def bare() -> bytes:
@@ -781,7 +781,7 @@ def test_a_large_net_says_what_each_layer_loses_and_which_rows_stand_for_it(larg
     told = visit.html
     assert "give or take" in told
     together = run(
-        store.get_model(visit.link["m"]), Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]'), None
+        models.get_model(visit.link["m"]), Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]'), None
     )
     kept = together[1][0].tables["layers"]["kept"].tolist()
     shown = [int(cell.replace(",", "")) for cell in re.findall(r"<td[^>]*>([\d,]+)</td>", told)]
@@ -796,7 +796,7 @@ def test_the_tiles_of_a_large_net_are_those_of_its_file(large: Path) -> None:
     assert set(visit.tiles) == {"parameters"}
     streaming.write({"model": visit.link["m"], "recipe": recipe.key}, Progress())
     visit.run()
-    after = run(store.get_model(visit.link["m"]), recipe, None)[0]
+    after = run(models.get_model(visit.link["m"]), recipe, None)[0]
     assert visit.tiles["file size"] == len(packfile.pack(after))
     assert visit.tiles["sparsity"] == count.sparsity(after).value == 0.5
 
@@ -821,7 +821,7 @@ def test_what_was_trained_is_shown(
     name: str, page: str, model: str, brief: dict[str, Any], words: str
 ) -> None:
     recipe = Recipe((technique.step(name, **brief),))
-    tasks.apply({"model": model, "recipe": recipe.key, "data": zoo.entry(model).data}, Progress())
+    recipes.apply({"model": model, "recipe": recipe.key, "data": zoo.entry(model).data}, Progress())
     visit = Visit(page, m=model, r=recipe.key)
     charts = "".join(str(chart.proto.spec) for chart in visit.at.get("plotly_chart"))
     assert words in visit.html + visit.words + charts

@@ -10,9 +10,10 @@ from safetensors.torch import save
 from test_pages import PAGES, PRUNED, SMALL, Visit, upload
 
 from engine.file import intake, packfile
-from engine.jobs import layerwise, store
+from engine.jobs import layerwise, models
 from engine.tensor import grids
 from engine.tensor.formats import Book, Dense
+from engine.tensor.granularity import per_group
 from engine.types import Arch, Bundle, Recipe, Step
 from pages.parts import cached, jobs
 
@@ -42,9 +43,7 @@ def packed() -> bytes:
     """The same in the other formats, under a recipe of an unusual kind."""
     params: dict[str, Any] = {name: Dense(tensor) for name, tensor in strange().items()}
     params["grid"] = grids.quantize(torch.zeros(3, 4), 1)
-    params["groups"] = grids.quantize(
-        torch.linspace(0, 1, 12).reshape(3, 4), 16, granularity="group", group=999
-    )
+    params["groups"] = grids.quantize(torch.linspace(0, 1, 12).reshape(3, 4), 16, granularity=per_group(999))
     params["book"] = Book(torch.zeros(2, 2, dtype=torch.int32), torch.tensor([-0.0, 5.0]))
     return packfile.pack(Bundle(Arch("bare"), params, None, Recipe((Step("quantize", on=False),))))
 
@@ -105,9 +104,9 @@ def test_a_model_that_fails_on_every_page_can_be_left(page: str, monkeypatch: py
             raise ZeroDivisionError("this model can't be read")
         return found(name, *said)
 
-    found = store.get_model
-    monkeypatch.setattr(store, "get_model", fails)
-    for memory in (cached.original, cached.after, cached.is_large):
+    found = models.get_model
+    monkeypatch.setattr(models, "get_model", fails)
+    for memory in (cached.original, cached._at_once, cached.is_large):
         memory.clear()
     monkeypatch.setattr(layerwise, "is_large", lambda bundle: False)
     visit.at.run()

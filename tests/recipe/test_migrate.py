@@ -10,7 +10,7 @@ import pytest
 import engine.techniques  # noqa: F401
 from engine.data import sets
 from engine.data.sets import Data
-from engine.jobs import store, tasks
+from engine.jobs import as_json, recipes, tasks
 from engine.net import zoo
 from engine.recipe import migrate, run, technique
 from engine.recipe.knobs import Toggle
@@ -137,20 +137,20 @@ def test_a_setting_that_comes_later_keeps_links_results_and_trained_models(later
     assert after.steps[1].settings["averaged"] is False
     assert before.key != after.key
     assert migrate.kept_as(after) == kept
-    found = tasks.trained("mlp-32", after, "mnist")
+    found = recipes.trained("mlp-32", after, "mnist")
     assert found is not None
     assert [figure.to_dict() for figure in found[1].figures] == trained["figures"]
     other = Recipe((before.steps[0], technique.step("finetune", epochs=1, averaged=True)))
     with pytest.raises(AssertionError, match="not trained again"):
-        tasks.make(zoo.load("mlp-32"), other, digits, Progress())
-    assert tasks.after("mlp-32", before, "mnist")[1][1].step == found[1].step
+        recipes.make(zoo.load("mlp-32"), other, digits, Progress())
+    assert recipes.after("mlp-32", before, "mnist")[1][1].step == found[1].step
 
 
 def test_a_report_kept_in_old_words_says_todays() -> None:
     bundle = zoo.load("mlp-32")
     _, report = run.apply(bundle, technique.step("prune_weights"), None)
-    data = store.report_data(report)
+    data = as_json.report_data(report)
     data["step"][1] = {"scope": "model", "sparsity": 0.9}
-    told = store.report_of(data).step
+    told = as_json.report_of(data).step
     assert told is not None
     assert told.settings == {"allocation": "global", "sparsity": 0.9}

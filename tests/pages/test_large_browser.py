@@ -1,0 +1,56 @@
+"""A user's model of 11 million weights in a real browser: a slider moves, jobs fill the tiles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, serving
+
+from engine.data import user
+from pages.parts import menu
+
+SETTLED = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+VALUES = """() => Object.fromEntries([...document.querySelectorAll('.st-key-tiles [data-tile]')].map(
+  tile => [tile.dataset.tile, tile.getAttribute('aria-busy') === 'false' && tile.dataset.value || null]))"""
+LIMIT = 600_000  # milliseconds: a machine may be slow, and jobs come after all else
+
+
+@pytest.fixture
+def page(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Prune, on a server that was started with the model."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv(user.VARIABLE, "")
+    user.name("bench.resnet:model", "bench.resnet:data")
+    with serving(tmp_path) as server:
+        context = browser.new_context(viewport={"width": 1280, "height": 1000})
+        page = context.new_page()
+        page.set_default_timeout(LIMIT)
+        page.goto(f'{server.url}/prune?r=[["prune_weights",{{"sparsity":0.5}}]]')
+        yield page
+        context.close()
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_a_moved_slider_ends_in_measured_tiles_on_every_page(page: Any) -> None:
+    page.wait_for_selector(".st-key-tiles [aria-busy=true]")
+    page.wait_for_selector(SETTLED)
+    slider = page.locator(".st-key-prune_weights-sparsity input[type=range]").first
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => !location.search.includes('0.5}') && location.search.includes('sparsity')")
+    page.wait_for_function(f"() => Object.values(({VALUES})()).every(Boolean)")
+    values = page.evaluate(VALUES)
+    assert set(values) == {"Accuracy", "Compressed file", "Zero weights", "Parameters"}
+    asked = float(re.findall(r"[\d.]+", page.locator(".st-key-prune_weights-sparsity").inner_text())[0])
+    assert float(values["Zero weights"]) == pytest.approx(asked / 100 if asked > 1 else asked, abs=1e-4)
+    assert float(values["Parameters"]) == 11_173_962
+    for number in range(len(menu.of_files())):
+        page.locator("[data-testid=stSidebarNavLink]").nth(number).click()
+        page.wait_for_timeout(500)
+        page.wait_for_selector(SETTLED)
+        assert page.locator("[data-testid=stException]").count() == 0
