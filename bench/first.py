@@ -109,7 +109,7 @@ def accuracies(browser: Any, count: int = 12) -> list[dict[str, Any]]:
         floor = Hand(open_page(browser, below), ".st-key-value", ("tiles",))
         for model in zoo.trained():
             page = open_page(browser, link(address, "prune", [["prune_weights", {"sparsity": 0.3}]], model))
-            hand = Hand(page, ".st-key-prune_weights-sparsity")
+            hand = Hand(page, "[data-control=prune_weights-sparsity]")
             hand.block(1)
             page.evaluate(TILES)
             base, accuracy, file = [], [], []

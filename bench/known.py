@@ -88,7 +88,10 @@ def moves(browser: Any, address: str, shown: Any, count: int) -> dict[str, Any]:
     for model in (LENET, ""):
         page = open_page(browser, link(address, name, recipe, model))
         page.wait_for_function(QUIET)
-        hands[model], found[model] = Hand(page, f".st-key-{recipe[0][0]}-{setting}", ("marks", "html")), []
+        hands[model], found[model] = (
+            Hand(page, f"[data-control={recipe[0][0]}-{setting}]", ("marks", "html")),
+            [],
+        )
     for _ in range(ROUNDS):
         for model, hand in hands.items():
             found[model] += hand.block(count // ROUNDS)
@@ -114,7 +117,7 @@ def memory(browser: Any) -> dict[str, Any]:
         for name, setting, recipe in (PRUNE, BITS):
             page = open_page(browser, link(address, name, recipe, ""))
             page.wait_for_function(QUIET)
-            Hand(page, f".st-key-{recipe[0][0]}-{setting}").block(MOVES // ROUNDS)
+            Hand(page, f"[data-control={recipe[0][0]}-{setting}]").block(MOVES // ROUNDS)
             page.context.close()
         most = held_most(address)
     return {

@@ -73,7 +73,7 @@ def peak(browser: Any, path: Path | None, model: str) -> float:
         open_page(browser, f"{address}/?{f'm={model}' if model else ''}").context.close()
         page = open_page(browser, link(address, PRUNE[0], PRUNE[2], model))
         page.wait_for_function(QUIET)
-        Hand(page, ".st-key-prune_weights-sparsity").block(MOVES)
+        Hand(page, "[data-control=prune_weights-sparsity]").block(MOVES)
         page.context.close()
         return held_most(address)
 

@@ -43,10 +43,12 @@ DRAGGED = """(() => {
       if (e.name.endsWith("/live") && e.responseStatus === 200) d.answers.push(e.responseEnd)
   }).observe({type: "resource"})
   let last = null
+  addEventListener("input", e => {
+    if (e.composedPath()[0].matches("input[type=range]"))
+      d.changes.push(last = {pointer: d.pointer, at: performance.now(), frame: d.frames})
+  }, true)
   new MutationObserver(list => {
     for (const m of list) {
-      if (m.attributeName === "value" && m.target.matches("input[type=range]"))
-        d.changes.push(last = {pointer: d.pointer, at: performance.now(), frame: d.frames})
       for (const n of m.addedNodes)
         if (last && !last.drawn && n.matches?.("svg.marks") && n.textContent.includes("≈")) {
           const mine = last, painted = new MessageChannel()
@@ -55,7 +57,7 @@ DRAGGED = """(() => {
           requestAnimationFrame(() => painted.port2.postMessage(0))
         }
     }
-  }).observe(document, {subtree: true, childList: true, attributes: true, attributeFilter: ["value"]})
+  }).observe(document, {subtree: true, childList: true})
 })()"""
 
 LENET = "lenet-300-100"
@@ -205,7 +207,7 @@ def _committed(
     name, setting, recipe = shown
     page = open_page(browser, link(address, name, recipe, model))
     page.wait_for_function(QUIET)
-    hand = Hand(page, f".st-key-{recipe[0][0]}-{setting}", parts)
+    hand = Hand(page, f"[data-control={recipe[0][0]}-{setting}]", parts)
     base, found = [], []
     for _ in range(ROUNDS):
         base += floor.block(count // ROUNDS)
@@ -223,7 +225,7 @@ def _jumps(browser: Any, floor: Hand, address: str, model: str, shown: Any, coun
         page = open_page(browser, link(address, name, [[technique, start], *rest], model))
         page.wait_for_function(QUIET)
         base += floor.block(count // ROUNDS)
-        hand = Hand(page, f".st-key-{technique}-{setting}", ("tiles", "html"), key="PageUp")
+        hand = Hand(page, f"[data-control={technique}-{setting}]", ("tiles", "html"), key="PageUp")
         found += hand.block(min(count // ROUNDS, 4))
         page.context.close()
     return _told(f"slider jump, {name}: {setting}, {model}", base, found)
@@ -248,11 +250,10 @@ def _drag(browser: Any, address: str, model: str, size: str, seconds: float = 4.
     """The mouse pulls the sparsity slider to the right without a stop."""
     page = open_page(browser, link(address, *PRUNE[::2], model), script=DRAGGED)
     page.wait_for_function(QUIET)
-    slider = page.locator(".st-key-prune_weights-sparsity [data-testid=stSlider]")
+    slider = page.locator("[data-control=prune_weights-sparsity] input[type=range]")
     slider.scroll_into_view_if_needed()
-    thumb = slider.locator("[data-testid=stSliderThumbValue]").bounding_box()
-    box = slider.bounding_box()
-    x, y = thumb["x"] + thumb["width"] / 2, thumb["y"] + thumb["height"] + 6
+    box, share = slider.bounding_box(), int(slider.input_value()) / int(slider.get_attribute("max"))
+    x, y = box["x"] + 8 + share * (box["width"] - 16), box["y"] + box["height"] / 2
     end = box["x"] + box["width"] - 8
     page.mouse.move(x, y)
     page.mouse.down()

@@ -194,7 +194,7 @@ def measure() -> list[dict[str, Any]]:
         link = f"{address}/prune?{urlencode({'m': MODEL, 'r': json.dumps(recipe(USERS + 1))})}"
         page = open_page(browser, link)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        hand = Hand(page, f".st-key-{SLIDER}", pause=PERIOD)
+        hand = Hand(page, f"[data-control={SLIDER}]", pause=PERIOD)
         for user in (single, *rest):
             user.move()  # not counted
             user.spent.clear()

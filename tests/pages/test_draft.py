@@ -1,4 +1,4 @@
-"""Who is right about a panel's settings: the server's half alone, then both halves over a slow, lossy line."""
+"""Who is right about a panel's settings: the server's half, then both halves over a slow, lossy line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import engine.techniques  # noqa: F401
@@ -49,7 +49,14 @@ def test_a_button_wins_over_what_was_edited_before_it_and_loses_to_what_is_edite
 
 @pytest.mark.parametrize(
     "said",
-    [None, {}, "edits", edits(1, base="another", bits=[5, 1]), {"base": "me", "seq": "1", "set": {}}, {"base": "me"}],
+    [
+        None,
+        {},
+        "edits",
+        edits(1, base="another", bits=[5, 1]),
+        {"base": "me", "seq": "1", "set": {}},
+        {"base": "me"},
+    ],
 )
 def test_what_is_no_edit_of_this_session_changes_nothing(said: object) -> None:
     known = Draft("me", START)
@@ -60,7 +67,10 @@ def test_a_setting_that_there_is_not_is_left_out() -> None:
     assert Draft("me", START).take(edits(1, nothing=[5, 1])).settings == START
 
 
-@given(st.lists(st.sampled_from(["prune_weights", "quantize", "low_rank", "finetune"]), max_size=5), st.integers(1, 16))
+STEPS = st.lists(st.sampled_from(["prune_weights", "quantize", "low_rank", "finetune"]), max_size=5)
+
+
+@given(STEPS, st.integers(1, 16))
 def test_an_edited_recipe_has_the_settings_once_and_keeps_its_order(names: list[str], bits: int) -> None:
     before = technique.complete(Recipe(tuple(technique.step(name) for name in names)))
     after = draft.edited(before, "quantize", {"bits": bits})
@@ -108,7 +118,11 @@ class Browser:
         script.write_text(BROWSER)
         panel = HERE.parent.parent / "pages" / "parts" / "panel.js"
         self.process = subprocess.Popen(
-            ["node", str(script), str(panel)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            ["node", str(script), str(panel)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
         )
 
     def __call__(self, act: str, what: Any = None) -> Any:
@@ -134,7 +148,8 @@ class Line:
     def __init__(self, browser: Browser, chance: random.Random) -> None:
         self.browser, self.chance = browser, chance
         self.draft = Draft("me", dict(START))
-        self.up: list[tuple[dict[str, Any] | None, dict[str, int] | None]] = []  # edits in it, what a button sets
+        # The widget's state, and what a button sets.
+        self.up: list[tuple[dict[str, Any] | None, dict[str, int] | None]] = []
         self.down: list[dict[str, Any]] = []
         self.truth = dict(START)  # what was asked for, in the order in which the person did it
         self.held: dict[str, Any] | None = None  # the widget's state: every message carries it
@@ -144,7 +159,8 @@ class Line:
 
     def said(self) -> dict[str, Any]:
         known = self.draft
-        return {"base": known.base, "version": known.version, "heard": known.heard, "settings": dict(known.settings)}
+        numbers = {"base": known.base, "version": known.version, "heard": known.heard}
+        return {**numbers, "settings": dict(known.settings)}
 
     def flush(self) -> bool:
         edits = self.browser("send")
@@ -155,7 +171,7 @@ class Line:
         match self.chance.randrange(7):
             case 0 | 1:
                 self.value += 1
-                changed = {name: self.value for name in self.chance.sample(NAMES, self.chance.randint(1, 2))}
+                changed = dict.fromkeys(self.chance.sample(NAMES, self.chance.randint(1, 2)), self.value)
                 self.truth |= changed
                 shown = self.browser("edit", changed)
                 assert changed.items() <= shown.items(), "an edit is seen at once"
@@ -174,7 +190,7 @@ class Line:
                 self.deliver()
 
     def serve(self) -> None:
-        """The server runs once; of requests without a button it may see the newest alone, and be cut off itself."""
+        """The server runs once; of requests without a button it may see the newest alone, and be cut off."""
         if len(self.up) > 1 and self.up[0][1] is None and self.chance.random() < 0.5:
             self.up.pop(0)
         if not self.up:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from driving import report_edits
 from streamlit.testing.v1 import AppTest
 
 from engine.data import user
@@ -106,7 +107,7 @@ def test_every_page_opens_and_refuses_nothing_for_its_size(
 def test_a_moved_slider_ends_in_measured_tiles(named: str) -> None:
     at = opened("prune", PRUNED)
     assert 'aria-busy="true"' in html_of(at)  # pending, not refused
-    at.select_slider("prune_weights-sparsity").set_value(0.6)
+    report_edits(at, "prune_weights", {"sparsity": 0.6})
     at = when_done(run(at))
     whole = after(at.session_state["recipe"].live.key, named)
     sample = sources.data(whole.origin.arch).test
