@@ -31,7 +31,7 @@ WATCH = """() => {
   }).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true})
 }"""
 
-# Runs before stage.js, so its observer hears of a slider's new value first. Local marks say "≈"; a frame
+# Hears of a slider's new value before the panel does. Local marks say "≈"; a frame
 # counts as painted one turn of the event loop after its animation callbacks.
 DRAGGED = """(() => {
   const d = window.dragged = {frames: 0, pointer: 0, changes: [], answers: []}

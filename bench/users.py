@@ -24,7 +24,8 @@ from bench.browser import chromium, open_page, serving
 from bench.moves import Hand, p95
 
 MODEL, SETTING = "lenet-300-100", "sparsity"
-SLIDER = f"prune_weights-{SETTING}"
+SLIDER, PANEL = f"prune_weights-{SETTING}", "panel-prune_weights"
+OWN = ("base", "version", "heard", "name", "controls")  # what the browser keeps of a question
 USERS, PERIOD = 20, 2.0  # seconds from move to move
 ROUNDS, MOVES = 2, 15  # of one user and of all, in turns; moves of each user in a round
 REST = 0.03  # seconds without a move, before what takes longer is asked for: as in stage.js
@@ -65,12 +66,14 @@ class User:
             )
         )
         self.query = urlencode({"m": MODEL, "r": json.dumps(recipe(number))})
-        self.elements: dict[str, Any] = {}  # key of a slider or component -> what Streamlit sent of it last
+        self.elements: dict[str, Any] = {}  # key of a component -> what Streamlit sent of it last
         self.fragments: dict[str, str] = {}  # the same key -> the fragment that it is in
         self._send(None)
         self._heard()
-        self.ask = json.loads(self.elements["stage-drawn"].json)["ask"]
-        self.stops = self.ask.pop("controls")[SLIDER]["stops"]
+        ask = json.loads(self.elements["stage"].json)["ask"]
+        self.stops = ask["controls"][SETTING]["stops"]
+        self.base, self.edits = ask["base"], 0
+        self.ask = {name: value for name, value in ask.items() if name not in OWN}
         self.at = self.stops.index(0.3)
         self.known: Any = None  # the answer at the next stop, where the server had time for it
 
@@ -88,7 +91,7 @@ class User:
         begun, answer = time.perf_counter(), self.known
         if answer is None:
             self._question(self.door, self._of_stop(self.at))
-        self._send(SLIDER)
+        self._send(PANEL)
         if answer is None:
             answer = self._answer(self.door)
         self.spent.append(time.perf_counter() - begun)
@@ -102,7 +105,7 @@ class User:
             self._answer(self.door)
         self._send("settled", answer["key"])
         self._heard()
-        for key in ("stage-moved", "settled"):
+        for key in ("stage", "settled"):
             if json.loads(self.elements[key].json)["key"] != answer["key"]:
                 raise RuntimeError(f"Streamlit's own run says something else in {key}")
         self.known = self._answer(self.side)
@@ -132,9 +135,13 @@ class User:
         if key is not None:
             run.fragment_id, run.page_script_hash = self.fragments[key], self.page
             widget = run.widget_states.widgets.add()
-            if key == SLIDER:
+            if key == PANEL:
+                self.edits += 1
+                changed = {SETTING: [self.stops[self.at], self.edits]}
                 widget.id = self.elements[key].id
-                widget.string_array_value.data.append(self.elements[key].options[self.at])
+                widget.json_value = json.dumps(
+                    {"edits": {"base": self.base, "seq": self.edits, "set": changed}}
+                )
             else:
                 widget.id = (
                     f"$$STREAMLIT_INTERNAL_KEY_{self.elements[key].id}__events"  # a component's triggers
@@ -155,8 +162,8 @@ class User:
                 what = element.WhichOneof("type")
                 if what == "exception":
                     raise RuntimeError(element.exception.message)
-                if what in ("slider", "bidi_component"):
-                    one = getattr(element, what)
+                if what == "bidi_component":
+                    one = element.bidi_component
                     key = one.id.split("-", 2)[2]
                     self.elements[key], self.fragments[key] = one, message.delta.fragment_id
             elif kind == "script_finished":

@@ -22,7 +22,7 @@ from engine.recipe import technique
 from engine.recipe.knobs import Slider
 from engine.recipe.run import run
 from engine.types import Progress, SlimscopeError, Step
-from pages.parts import jobs, knobs, live, menu
+from pages.parts import jobs, live, menu, panel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL = "mlp-32"
@@ -156,8 +156,8 @@ def test_a_step_without_any_setting_to_vary_is_said_to_have_none() -> None:
 
 
 def test_a_number_is_written_in_per_cent_only_where_that_is_declared() -> None:
-    assert knobs.written(Slider(help="", low=1, high=64, unit="shared values"), 32) == "32"
-    assert knobs.written(Slider(help="", low=0, high=1, unit="of all", percent=True), 0.25) == "25 %"
+    assert panel.written(Slider(help="", low=1, high=64, unit="shared values"), 32) == "32"
+    assert panel.written(Slider(help="", low=0, high=1, unit="of all", percent=True), 0.25) == "25 %"
 
 
 def test_a_page_file_that_says_nothing_of_itself_is_named(tmp_path: Path) -> None:
