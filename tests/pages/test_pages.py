@@ -406,7 +406,7 @@ def test_one_filter_by_hand_goes_alone_where_there_is_no_step_yet() -> None:
     visit = Visit("filters", m="lenet-5-small")
     before = visit.tiles["parameters"]
     visit.set("number_input", "filter-conv1", 2).click("pick-conv1")
-    assert visit.recipe.steps[0].settings["sparsity"] == 0
+    assert visit.recipe.steps[0].settings["removed"] == 0
     assert before - visit.tiles["parameters"] == 226
     assert "226 numbers in 3 tensors go with filter 2" in [e.label for e in visit.at.expander]
 
@@ -610,7 +610,9 @@ def test_inputs_that_were_scaled_otherwise_are_measured_so() -> None:
     assert visit.link["d"] == "mnist@0.5/0.25"
 
 
-def test_a_link_keeps_what_its_visitor_said_and_says_nothing_for_another() -> None:
+def test_a_link_keeps_what_its_visitor_said_and_says_nothing_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mine = upload(Visit(m=SMALL, r="[]"), "mine.safetensors", save(weights()))
     mine.click("proposal-yes")
     link = mine.link
@@ -619,8 +621,12 @@ def test_a_link_keeps_what_its_visitor_said_and_says_nothing_for_another() -> No
     assert "d" not in mine.link
     for name, value in link.items():
         mine.at.query_params[name] = value
-    mine.at.session_state["left"] = {}  # the link is opened later
-    assert "accuracy" in mine.run().tiles
+    assert "accuracy" not in mine.run().tiles, "a request may still say the link of before"
+    for name, value in link.items():
+        mine.at.query_params[name] = value
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_went_back", lambda: True)
+        assert "accuracy" in mine.run().tiles
 
     other = Visit(**{**link, "d": "mnist@0.5/0.5"})
     assert "upload the file" in other.words
@@ -897,3 +903,10 @@ def test_a_change_of_accuracy_is_told_in_points() -> None:
     html = figures.Tile("Change", change, figures.said(change)).html()
     assert '<div class="value">-50.00 points</div>' in html
     assert f"({100 * change.spread[0]:+.2f} to {100 * change.spread[1]:+.2f})" in html
+
+
+def test_streamlit_says_that_a_run_follows_the_browsers_back_button() -> None:
+    """The flag is not of its public interface."""
+    from streamlit.runtime.scriptrunner import ScriptRunContext
+
+    assert "is_history_navigation" in ScriptRunContext.__dataclass_fields__
