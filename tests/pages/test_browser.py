@@ -529,6 +529,46 @@ def test_undo_takes_back_a_move(tab: Tab) -> None:
     assert tab.recipe == json.loads(PRUNE)
 
 
+def test_back_and_forward_go_through_the_links_and_the_controls_follow(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    for sparsity in (0.79, 0.78):
+        move(tab, "prune_weights-sparsity", 1)
+        tab.until(lambda sparsity=sparsity: tab.recipe[0][1] == {"sparsity": sparsity})
+        tab.until(lambda: tab.page.evaluate(HEARD))
+    for turn, sparsity in (("back", 0.79), ("back", 0.8), ("forward", 0.79)):
+        tab.page.evaluate(f"history.{turn}()")
+        tab.until(lambda sparsity=sparsity: exact(tab, "prune_weights-sparsity") == sparsity)
+        tab.until(lambda sparsity=sparsity: round(float(tab.drawn().tiles["sparsity"]), 2) == sparsity)
+        assert tab.recipe[0][1] == {"sparsity": sparsity}
+
+
+def test_a_value_is_typed_in_the_unit_that_is_shown_and_a_double_click_sets_the_default(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    field = tab.control("prune_weights-sparsity").locator(".exact")
+    field.fill("93.4")
+    field.press("Enter")
+    tab.until(lambda: tab.recipe[0][1] == {"sparsity": 0.934})
+    field.fill("a lot")
+    field.press("Enter")
+    tab.until(lambda: field.input_value() == "93.4 %")
+    slider = tab.control("prune_weights-sparsity").locator("input[type=range]")
+    assert slider.get_attribute("aria-valuetext") == "93.4 %"
+    slider.dblclick()
+    tab.until(lambda: tab.recipe == [["prune_weights", {}]])
+    assert exact(tab, "prune_weights-sparsity") == 0.9
+
+
+def test_a_preset_and_a_choice_show_what_they_set(tab: Tab) -> None:
+    tab.open("prune", SMALL, PRUNE)
+    tab.page.locator("[data-preset=extreme]").first.click()
+    tab.until(lambda: tab.recipe[0][1] == {"sparsity": 0.98})
+    assert exact(tab, "prune_weights-sparsity") == 0.98
+    tab.control("prune_weights-by").locator("label", has_text="threshold").click()
+    tab.until(lambda: tab.control("prune_weights-threshold").is_visible())
+    assert not tab.control("prune_weights-sparsity").is_visible()
+    tab.until(lambda: tab.recipe[0][1] == {"by": "threshold", "sparsity": 0.98})
+
+
 @pytest.mark.parametrize("pause", [0, 300])
 def test_reset_right_after_a_move_stands(pause: int, tab: Tab) -> None:
     original = tab.open("prune", SMALL, "[]").tiles
