@@ -15,6 +15,7 @@ from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.run import apply
 from engine.techniques.prune import condense
+from engine.tensor import groups
 from engine.types import Bundle
 
 
@@ -31,7 +32,7 @@ def pruned(how: str, **settings: Any) -> Callable[[Bundle], Bundle]:
 def condensed(bundle: Bundle) -> Bundle:
     """Four groups that each read a quarter of the inputs, chosen by the weights as they are."""
     labels, _ = condense.fitting(bundle, 4, 4)
-    reads = {label: condense._read_by(bundle.params[f"{label}.weight"].decode(), 4, 4) for label in labels}
+    reads = {label: groups.read_by(bundle.params[f"{label}.weight"].decode(), 4, 4) for label in labels}
     return condense.converted(bundle, reads)
 
 

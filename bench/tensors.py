@@ -22,9 +22,9 @@ from engine.file import packfile
 from engine.net import zoo
 from engine.recipe import run, technique
 from engine.tensor import masks
-from engine.tensor.histogram import EXACT, CoarseIndex
-from engine.tensor.index import TensorIndex
+from engine.tensor.histogram import EXACT, HistogramIndex
 from engine.tensor.kmeans import kmeans
+from engine.tensor.sorted_index import SortedIndex
 from engine.types import Recipe
 
 WEIGHTS = 10_000_000
@@ -75,7 +75,7 @@ def normal(count: int) -> Tensor:
 
 def measure() -> list[dict[str, Any]]:
     weights = normal(WEIGHTS)
-    index = TensorIndex(weights)
+    index = SortedIndex(weights)
     return [
         *indices(weights, index),
         *coarse(),
@@ -89,7 +89,7 @@ def measure() -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- the index
 
 
-def indices(weights: Tensor, index: TensorIndex) -> list[dict[str, Any]]:
+def indices(weights: Tensor, index: SortedIndex) -> list[dict[str, Any]]:
     copied = seconds(lambda: np.copy(weights.numpy()))
     one_pass = seconds(lambda: int((weights.abs() > 0.5).sum()))
     grid, top = index.affine(BITS, True), 2 ** (BITS - 1) - 1
@@ -104,7 +104,7 @@ def indices(weights: Tensor, index: TensorIndex) -> list[dict[str, Any]]:
         return seconds(call, calls=100)
 
     return [
-        row("build the index, 10M", "one copy of the weights", seconds(lambda: TensorIndex(weights)), copied),
+        row("build the index, 10M", "one copy of the weights", seconds(lambda: SortedIndex(weights)), copied),
         size_row("memory of the index, 10M", "the weights", index.nbytes, weights.nbytes),
         row("threshold to count, 10M", passed, asked(lambda: index.count_removed(0.5)), one_pass),
         row("sparsity to threshold, 10M", passed, asked(lambda: index.threshold_for(0.6)), one_pass),
@@ -120,9 +120,9 @@ def indices(weights: Tensor, index: TensorIndex) -> list[dict[str, Any]]:
 
 def coarse() -> list[dict[str, Any]]:
     weights = normal(EXACT + 1)
-    index = CoarseIndex([weights])
+    index = HistogramIndex([weights])
     copied = seconds(lambda: np.copy(weights.numpy()), 5)
-    built = seconds(lambda: CoarseIndex([weights]), 3)
+    built = seconds(lambda: HistogramIndex([weights]), 3)
     return [
         row("build the histogram above 16M", "one copy of the weights", built, copied),
         size_row("memory of the histogram above 16M", "the weights", index.nbytes, weights.nbytes),
@@ -132,7 +132,7 @@ def coarse() -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- the clip of least squared error
 
 
-def clips(weights: Tensor, index: TensorIndex) -> list[dict[str, Any]]:
+def clips(weights: Tensor, index: SortedIndex) -> list[dict[str, Any]]:
     top = 2 ** (BITS - 1) - 1
     chosen = index.best_clip(BITS, True)
     ours = index.on_grid(*index.affine(BITS, True, chosen), BITS, True).sse
@@ -141,7 +141,7 @@ def clips(weights: Tensor, index: TensorIndex) -> list[dict[str, Any]]:
     brute, found = once(lambda: brute_force(weights, top))
     assert abs(found - chosen) < 1e-9, (found, chosen)
     asked = seconds(lambda: index.best_clip(BITS, True))
-    whole = seconds(lambda: TensorIndex(weights).best_clip(BITS, True), 3)
+    whole = seconds(lambda: SortedIndex(weights).best_clip(BITS, True), 3)
     observer, passes = "torch.ao HistogramObserver", "100 clips, one pass each"
     return [
         row(f"best of 100 clips, {BITS} bits, 10M, index kept", observer, asked, observed),

@@ -1,15 +1,36 @@
-"""Figures as text and JSON, for commands."""
+"""Figures and progress as text, for commands."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from tqdm import tqdm
 
-def print_json(value: object) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=1, allow_nan=False))
+from engine.types import Progress
+
+
+def json_text(value: object) -> str:
+    return json.dumps(value, indent=1, allow_nan=False)
+
+
+@contextmanager
+def bar(title: str, disable: bool | None = None) -> Iterator[Progress]:
+    """Progress that fills a bar on stderr; it is drawn for people alone, unless `disable` says otherwise."""
+    form = "{desc} {percentage:3.0f} % |{bar}| {elapsed}{postfix}"
+    with tqdm(total=1.0, desc=title, bar_format=form, disable=disable) as drawn:
+
+        def show(fraction: float, row: Mapping[str, float] | None) -> None:
+            drawn.n = fraction
+            drawn.set_postfix(row or {})
+
+        yield Progress(show)
+
+
+def noted(notes: Sequence[str]) -> list[str]:
+    return [f"note: {note}" for note in notes]
 
 
 def figure_table(figures: Sequence[Mapping[str, Any]]) -> str:

@@ -6,7 +6,8 @@ import streamlit as st
 import torch
 
 from engine.net import channels
-from engine.techniques.prune.prune_channels import channels_left, prunable
+from engine.net.readers import channels_left
+from engine.techniques.prune.prune_channels import prunable
 from engine.types import Bundle, SlimscopeError
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place

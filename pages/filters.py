@@ -145,16 +145,18 @@ def moving(look: Look) -> Moving:
 def maps(look: Look, gone: list[int]) -> str:
     """This layer without its removed filters, and the layers that read it without the slices."""
     lost: dict[str, list[int]] = {f"{look.layer}.weight": gone}  # weight -> places along its axis
+    first = 0  # where the layer's own channels lie: an embedding has them in its columns
     for group in groups_of(look):
-        rows = next(part.at for part in group.makes if part.param == f"{look.layer}.weight")
-        channels_gone = [channel for channel, row in enumerate(rows) if row in set(gone)]
+        made = next(part for part in group.makes if part.param == f"{look.layer}.weight")
+        first, channels_gone = made.axis, [c for c, row in enumerate(made.at) if row in set(gone)]
         for part in group.reads:
             places = [place for channel in channels_gone for place in part.places(channel)]
             lost[part.param] = [*lost.get(part.param, ()), *places]
     drawn = []
-    for axis, (name, places) in zip((0, 1, 1), lost.items(), strict=False):
+    for number, (name, places) in enumerate([*lost.items()][:3]):
+        axis = 1 if number else first
         whole, label = look.before.params[name].decode(), name.removesuffix(".weight")
-        words = f"{label} reads them: its input slices" if axis else f"{label}: its filters"
+        words = f"{label} reads them: its input slices" if number else f"{label}: its filters"
         left = whole.index_fill(axis, torch.tensor(places, dtype=torch.long), 0.0)
         alt = f"{label}, kept and removed"
         pair = of_tensor(charts.kept_map(left, PIXELS), alt, 300) + of_tensor(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.tensor import grids
 from engine.tensor.formats import Grid
+from engine.tensor.granularity import named
 from engine.types import weight_layers
 from pages.parts import cached, charts, figures, frame, sensitivity
 from pages.parts.figures import caption
@@ -26,7 +27,7 @@ PAGE = {
 
 MOST_LEVELS = 256  # drawn
 MOST_AHEAD = 2_000_000  # weights of a layer that is rounded to every bit width before the slider moves
-CURVE = ("granularity", "group", "range", "percentile")
+RANGE = ("range", "percentile")
 LEAST_DECIBELS, MOST_DECIBELS = -4, 108  # what 1 to 16 bits usually reach
 
 
@@ -108,9 +109,16 @@ def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
     return {"stairs": [{**path, "colour": charts.CHANGED}]}
 
 
+def chosen_of(look: Look) -> dict[str, Any]:
+    """How the layer is cut and its range found, whatever the bits."""
+    settings = look.step.settings
+    tiles = named(settings["granularity"], settings["group"])
+    return {"granularity": tiles, **{name: settings[name] for name in RANGE}}
+
+
 def curve_of(look: Look) -> dict[str, Any]:
     """Signal to noise at all bit widths, which stays where only the bits move; where nothing is lost, no point."""
-    chosen = {name: look.step.settings[name] for name in CURVE}
+    chosen = chosen_of(look)
 
     def work() -> dict[str, Any]:
         rows = grids.error_curve(look.weight, symmetric=symmetric(look), **chosen)
@@ -139,7 +147,7 @@ def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
     if setting != "bits" or own or look.weight.numel() > MOST_AHEAD:
         return None
     rounded, masked = symmetric(look), bool((look.weight == 0).any())
-    chosen = {name: settings[name] for name in CURVE}
+    chosen = chosen_of(look)
     marks: list[Marks] = []
     for bits in stops:
         grid = grids.quantize(look.weight, bits, rounded, **chosen)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +87,17 @@ class Server:
     log: Path
 
 
+START = ("-m", "streamlit", "run", "pages/parts/serve.py", "--server.port={port}")
+
+
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
+def serving(folder: Path, start: Sequence[str] = START) -> Iterator[Server]:
     """The real app in its own process with its own home; `/ready` has answered, no page was asked for."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port = door.getsockname()[1]
     server = Server(f"http://127.0.0.1:{port}", folder / "server.log")
-    command = [sys.executable, "-m", "streamlit", "run", "pages/parts/serve.py", f"--server.port={port}"]
+    command = [sys.executable, *(word.format(port=port) for word in start)]
     environment = {**os.environ, "SLIMSCOPE_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     with server.log.open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)

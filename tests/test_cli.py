@@ -9,13 +9,14 @@ from safetensors.torch import save_file
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine import cli
+from engine.commands import app, compress
 from engine.data import sets
 from engine.figures import measure
 from engine.file import packfile
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.run import run
-from engine.types import Recipe
+from engine.types import Recipe, SlimscopeError
 
 RECIPE = '[["prune_weights",{"sparsity":0.9}],["quantize",{"bits":5,"granularity":"channel"}]]'
 
@@ -203,12 +204,12 @@ def test_mistakes_are_one_line(
 def test_a_file_that_does_not_decode_is_said(tmp_path: Path) -> None:
     path = tmp_path / "bad.slim"
     path.write_bytes(b"SLIM")
-    with pytest.raises(cli.SlimscopeError, match=r"written but not decoded: slimscope: bad\.slim"):
-        cli.decode_elsewhere(path, (), ())
+    with pytest.raises(SlimscopeError, match=r"written but not decoded: slimscope: bad\.slim"):
+        compress.decode_elsewhere(path, (), ())
 
 
 def test_the_app_is_served_by_this_python() -> None:
-    command = cli.app_command(Path("app.py"), 8600, "127.0.0.1")
+    command = app.app_command(Path("app.py"), 8600, "127.0.0.1")
     assert command[1:] == [
         "-m",
         "streamlit",
@@ -226,7 +227,7 @@ def test_the_app_starts_with_a_weights_file_and_a_limit_and_refuses_what_it_cann
     save_file({"w": torch.ones(600, 500)}, path)
     save_file({"w": torch.tensor([1.0, float("nan")])}, bad)
     started: list[dict[str, str]] = []
-    monkeypatch.setattr(cli.os, "execve", lambda program, words, environment: started.append(environment))
+    monkeypatch.setattr(app.os, "execve", lambda program, words, environment: started.append(environment))
     monkeypatch.chdir(tmp_path)
     cli.main(("app", "--weights", "net.safetensors", "--limit", "2"))
     assert started[0]["SLIMSCOPE_WEIGHTS"] == str(path)

@@ -28,7 +28,7 @@ LAYERS = (
     ("engine.recipe",),
     ("engine.jobs",),
     ("engine.papers",),
-    ("engine.printing", "engine.own", "engine.notebook"),
+    ("engine.printing", "engine.commands", "engine.notebook"),
     ("engine", "engine.cli", "engine.net.zoo.__main__"),
     ("pages.parts",),
     ("pages",),

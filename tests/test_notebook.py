@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import textwrap
+import urllib.request
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,8 @@ from torch.utils.data import TensorDataset
 
 import engine
 from engine.types import Basis, SlimscopeError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Sum(nn.Module):
@@ -131,14 +136,49 @@ def test_explore_opens_a_class_that_only_a_notebook_has(tmp_path: Path) -> None:
         print("all well")
     """)
     (tmp_path / "cell.py").write_text(cell)
-    root = Path(__file__).resolve().parent.parent
-    environment = {**os.environ, "PYTHONPATH": str(root), "SLIMSCOPE_HOME": str(tmp_path / "home")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLIMSCOPE_HOME": str(tmp_path / "home")}
     done = subprocess.run(
         [sys.executable, str(tmp_path / "cell.py")],
-        cwd=root,
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.stdout.strip().endswith("all well"), done.stderr[-3000:]
+
+
+def test_the_example_notebook_opens_the_pages_and_gets_a_smaller_net(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    notebook = nbformat.read(ROOT / "assets" / "examples" / "own_model.ipynb", as_version=4)
+    checks = nbformat.v4.new_code_cell(CHECKS)
+    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}})
+    with client.setup_kernel():
+        for number, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, number)
+        opened = next(
+            cell for cell in notebook.cells if "engine.explore" in cell.source and cell.get("outputs")
+        )
+        address = opened.outputs[-1]["text"].strip()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        assert opener.open(f"{address}/ready").read() == b"ready"
+        notebook.cells.append(checks)
+        client.execute_cell(checks, len(notebook.cells) - 1)
+    assert checks.outputs[-1]["text"].strip() == "all well"
+
+
+CHECKS = """
+assert type(smaller) is Digits and not smaller.training
+assert [layer.out_channels for layer in (smaller.look, smaller.each, smaller.mix)] == [12, 12, 24]
+assert smaller.each.groups == 12
+said = {figure.name: figure for figure in figures}
+with torch.no_grad():
+    right = (smaller(test.tensors[0]).argmax(1) == test.tensors[1]).float().mean()
+assert abs(said["accuracy"].value - float(right)) < 1e-6 and right > 0.8
+assert said["file size"].value < 4 * sum(p.numel() for p in model.parameters()) / 4
+assert len(torch.unique(smaller.out.weight[0])) <= 64
+print("all well")
+"""

@@ -44,7 +44,7 @@ def share_right(net: nn.Module, samples: Samples) -> float:
     return float((logits(net, samples).argmax(1) == samples.labels).float().mean())
 
 
-def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson(right: int, n: int) -> tuple[float, float]:
     """Wilson's score interval for a share (Wilson 1927).
 
     >>> low, high = wilson(985, 1000)
@@ -53,7 +53,7 @@ def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
     """
     if n == 0:
         return 0.0, 1.0
-    p = right / n
+    p, z = right / n, Z95
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At the ends the bound is the share itself; rounding must not move it inwards.
@@ -140,6 +140,16 @@ def before_and_after(before: Tensor, after: Tensor, labels: Tensor) -> tuple[Fig
         replace(accuracy_of(after, labels), name="validation accuracy after"),
         replace(paired_difference(before, after, labels), name="validation accuracy change"),
     )
+
+
+def rank_correlation(name: str, value: float, n: int, how: str) -> Figure:
+    """With the interval of Fisher's z for ranks: standard error sqrt(1.06 / (n - 3)) (Fieller 1957)."""
+    spread = None
+    if n > 3:
+        half = 1.96 * math.sqrt(1.06 / (n - 3))
+        z = math.atanh(max(min(value, 1 - 1e-12), 1e-12 - 1))
+        spread = (math.tanh(z - half), math.tanh(z + half))
+    return Figure(name, value, "1", Basis.MEASURED, how, spread)
 
 
 def kl(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Figure:

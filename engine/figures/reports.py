@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pandas as pd
+from torch import Tensor
 
+from engine.data.sets import Data
 from engine.figures import count
+from engine.tensor import masks
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure
+
+LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
+
+
+def layer_table(values: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> pd.DataFrame:
+    """What masks leave of the layers that have one, in the order of the values: columns LAYER_COLUMNS."""
+    rows = [{"layer": x, **masks.summary(values[x], kept[x])} for x in values if x in kept]
+    return pd.DataFrame(rows, columns=LAYER_COLUMNS)
+
+
+def named(before: str, layers: Iterable[str], after: str = ".") -> list[str]:
+    """A note that names some layers; none where there are none.
+
+    >>> named("Left out:", ["fc1", "fc2"]), named("Left out:", [])
+    (['Left out: fc1, fc2.'], [])
+    """
+    text = ", ".join(layers)
+    return [f"{before} {text}{after}"] * bool(text)
+
+
+def reasons(before: str, why: Mapping[str, str]) -> list[str]:
+    """A note with the reason of each layer that is left as it was."""
+    return named(before, ["; ".join(f"{layer}, {reason}" for layer, reason in why.items())] * bool(why))
+
+
+def trained_on(data: Data) -> str:
+    return f"Trained on {len(data.train):,} images of {data.name}."
 
 
 def removed(layers: pd.DataFrame) -> tuple[Figure, Figure]:
@@ -33,15 +64,20 @@ def costs(before: Bundle, after: Bundle) -> tuple[Figure, ...]:
 
 def emptied(layers: pd.DataFrame) -> list[str]:
     """A note where no weight is left in a layer: columns `layer` and `kept`."""
-    empty = layers.loc[layers["kept"] == 0, "layer"].tolist()
-    return [f"No weight is left in {', '.join(empty)}: nothing but biases passes this layer."] * bool(empty)
+    empty = layers.loc[layers["kept"] == 0, "layer"]
+    return named("No weight is left in", empty, ": nothing but biases passes this layer.")
+
+
+def floats_again(layers: Iterable[str], why: str) -> list[str]:
+    """A note on layers whose codes a step could not keep."""
+    text = ", ".join(layers)
+    return [f"{text} are 32-bit floats again{why}"] * bool(text)
 
 
 def decoded(before: Bundle, step: str = "this step") -> list[str]:
     """A note where a training, that of `step`, made 32-bit floats of what had been quantized."""
     coded = [name for name, param in before.params.items() if not isinstance(param, Dense)]
-    said = (
-        f"{', '.join(coded)} had been quantized and returned to 32-bit floats: "
-        f"put quantize after {step} to have codes again"
+    after = (
+        f" had been quantized and returned to 32-bit floats: put quantize after {step} to have codes again"
     )
-    return [said] * bool(coded)
+    return [", ".join(coded) + after] * bool(coded)

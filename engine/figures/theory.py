@@ -9,18 +9,16 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from engine.figures import count
 from engine.file import packfile
-from engine.net import kinds
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, bitmask_bits, whole_bytes
-from engine.types import Basis, Bundle, Figure, Param
+from engine.types import Basis, Bundle, Figure
 
 REST = "biases, batch-norm and all else with 4 B a number; no header"
 
@@ -31,10 +29,10 @@ def ledger(bundle: Bundle) -> list[Figure]:
     All in bytes. Measured rows are lengths of files that were made; modelled rows are
     formulas over the same tensors, each with biases and batch-norm in it.
     """
-    state = bundle.decoded()
-    dense = save({name: tensor.contiguous() for name, tensor in state.items()})
+    state, params = bundle.decoded(), bundle.params.values()
+    dense, origin = _dense(state), _dense(bundle.origin.decoded())
     return [
-        _measured("dense file of the original", _dense_length(bundle.origin), "safetensors, 4 B a number"),
+        _measured("dense file of the original", len(origin), "safetensors, 4 B a number"),
         _measured("dense file", len(dense), "this net, decoded, as safetensors: 4 B a number, zeros too"),
         _measured("gzip of the dense file", len(gzip.compress(dense, 6, mtime=0)), "gzip level 6"),
         _decoded("bitmask + values", state, bitmask_bits, "1 bit a weight + 4 B a non-zero weight"),
@@ -53,8 +51,7 @@ def ledger(bundle: Bundle) -> list[Figure]:
         ),
         _stored(
             "packed bits + scales",
-            bundle,
-            lambda param: param.fixed_bits(),
+            sum(param.fixed_bits() for param in params),
             "bits of the grid x weights, up to whole bytes for each tensor, + 4 B a scale + the bits of the "
             "grid a zero point where any is not 0; a shared-value tensor: ceil(log2 k) bits an index + 4 B a "
             "value; other tensors 4 B a number",
@@ -68,8 +65,7 @@ def ledger(bundle: Bundle) -> list[Figure]:
         ),
         _stored(
             "Huffman",
-            bundle,
-            lambda param: param.huffman_bits(),
+            sum(param.huffman_bits() for param in params),
             "each code at the length of its Huffman code + for each used symbol its fixed-width name and "
             "1 B of length, + scales, zero points and values as in packed bits; a tensor of floats as the "
             "smaller of 4 B a number and bitmask + values",
@@ -90,31 +86,8 @@ def entropy_bound(bundle: Bundle) -> Figure:
         "sum of -log2 of each symbol's own frequency in its stream (codes, zero points, positions or gaps) "
         "+ 32 bits a scale, table value and float; left out: names, shapes, frequency tables"
     )
-    return _stored("entropy bound", bundle, lambda param: param.entropy_bits(), how, whole=False)
-
-
-def ideal_speedup(bundle: Bundle) -> Figure:
-    """How much less there would be to multiply, against the original, if zeros were free.
-
-    Infinite where no weight is left. Raises SlimscopeError where the architecture is unknown.
-    """
-    dense, left = count.macs(bundle.origin).value, _nonzero_macs(bundle)
-    how = (
-        f"{dense:.0f} MAC of the original / {left:.0f} MAC of the non-zero weights, batch 1; no promise: in "
-        "a dense tensor a zero is multiplied like any other weight; memory traffic, the cost of a sparse "
-        "format, biases and activations are left out"
-    )
-    return Figure("ideal speed-up", dense / left if left else math.inf, "x", Basis.MODELLED, how)
-
-
-def _nonzero_macs(bundle: Bundle) -> float:
-    """Each element of a weight is used equally often; a product of two activations has no zeros to spare."""
-    total = 0.0
-    for name, macs in kinds.weight_table(bundle)["macs"].items():
-        param = bundle.params.get(str(name))
-        kept = 1.0 if param is None else int(param.decode().count_nonzero()) / math.prod(param.shape)
-        total += macs * kept
-    return total
+    bits = sum(param.entropy_bits() for param in bundle.params.values())
+    return Figure("entropy bound", bits / 8, "B", Basis.MODELLED, f"{how}; {REST}")
 
 
 # ---------------------------------------------------------------- figures
@@ -141,8 +114,8 @@ def dense_file(bundle: Bundle) -> Figure:
     return Figure("dense file", 8 + -(-len(text) // 8) * 8 + end, "B", Basis.COUNTED, how)
 
 
-def _dense_length(bundle: Bundle) -> int:
-    return len(save({name: tensor.contiguous() for name, tensor in bundle.decoded().items()}))
+def _dense(state: Mapping[str, Tensor]) -> bytes:
+    return save({name: tensor.contiguous() for name, tensor in state.items()})
 
 
 def _decoded(name: str, state: dict[str, Tensor], bits: Callable[[Tensor], int], how: str) -> Figure:
@@ -151,12 +124,9 @@ def _decoded(name: str, state: dict[str, Tensor], bits: Callable[[Tensor], int],
     return Figure(name, total // 8, "B", Basis.MODELLED, f"{how}; {REST}")
 
 
-def _stored(
-    name: str, bundle: Bundle, bits: Callable[[Param], float], how: str, *, whole: bool = True
-) -> Figure:
+def _stored(name: str, bits: int, how: str) -> Figure:
     """A formula over the parameters as they are stored."""
-    total = sum(bits(param) for param in bundle.params.values()) / 8
-    return Figure(name, int(total) if whole else total, "B", Basis.MODELLED, f"{how}; {REST}")
+    return Figure(name, bits // 8, "B", Basis.MODELLED, f"{how}; {REST}")
 
 
 # ---------------------------------------------------------------- bits of one tensor, decoded

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure
@@ -23,22 +27,27 @@ def tune(
     *,
     told: Progress | None = None,
     loss: Loss = hard_labels,
+    masks: Mapping[str, Tensor] | None = None,
     prune: Prune | None = None,
     watch: Watch | None = None,
+    watch_every: int | None = None,
+    digits: int = 1,
 ) -> list[dict[str, float]]:
-    """Train the fork `net` by a plan suited to it, zeros kept, and return the live series.
+    """Train the fork `net` by a plan suited to it and return the live series.
 
-    Validation accuracy is watched unless `watch` says otherwise. The checkpoint is `name` of `progress`;
-    `told` hears of the training, where it is only a share of `progress`.
+    Zeros are kept, or what `masks` says; digits are shifted by up to `digits` pixels. Validation accuracy is
+    watched unless `watch` says otherwise. The checkpoint is `name` of `progress`; `told` hears of the
+    training, where it is only a share of `progress`.
     """
     return fit(
         net,
         data.train,
-        suited(plan, net, data.train),
+        suited(plan, net, data.train, digits),
         loss=loss,
-        masks=zero_masks(net),
+        masks=zero_masks(net) if masks is None else masks,
         prune=prune,
         watch=watch or accuracy_on(data.validation),
+        watch_every=watch_every,
         progress=told or progress,
         checkpoint=progress.checkpoint(name),
     )
@@ -49,10 +58,42 @@ def accuracy_on(samples: Samples) -> Watch:
     return lambda net: {"validation accuracy": measure.share_right(net, samples)}
 
 
+class BestWatch:
+    """Watches a run on validation and keeps the weights at the least loss, also over a resumption."""
+
+    def __init__(self, samples: Samples, bundle: Bundle, path: Path | None) -> None:
+        self.samples, self.bundle, self.path = samples, bundle, path
+        self.kept: dict[str, Any] | None = None
+        if path is not None and path.exists():
+            self.kept = torch.load(path, weights_only=True)
+
+    def __call__(self, net: nn.Module) -> dict[str, float]:
+        answers = measure.logits(net, self.samples)
+        loss = float(F.cross_entropy(answers, self.samples.labels))
+        right = float((answers.argmax(1) == self.samples.labels).float().mean())
+        if self.kept is None or loss < self.kept["loss"]:
+            self.kept = {"loss": loss, "state": state_of(net, self.bundle)}
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                partial = self.path.with_suffix(".partial")
+                torch.save(self.kept, partial)
+                partial.replace(self.path)
+        return {"validation loss": loss, "validation accuracy": right}
+
+    def state(self) -> dict[str, Tensor]:
+        assert self.kept is not None  # the end of a run is always watched
+        return dict(self.kept["state"])
+
+
+def state_of(net: nn.Module, bundle: Bundle) -> dict[str, Tensor]:
+    """The values of a net in training under the names of its bundle."""
+    state = net.state_dict()
+    return {name: state[name].detach().clone().contiguous() for name in bundle.params}
+
+
 def trained(bundle: Bundle, net: nn.Module) -> Bundle:
     """The bundle with the values of its net after a training: 32-bit floats."""
-    state = net.state_dict()
-    return bundle.become({name: Dense(state[name].detach().contiguous()) for name in bundle.params})
+    return bundle.become({name: Dense(values) for name, values in state_of(net, bundle).items()})
 
 
 def change(before: Bundle, after: Bundle, samples: Samples) -> tuple[Figure, Figure, Figure]:

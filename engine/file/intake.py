@@ -337,5 +337,5 @@ def _recognised(state: dict[str, Tensor], ties: Mapping[str, str]) -> tuple[Bund
     bare = Bundle(arch, {name: Dense(tensor) for name, tensor in state.items() if name not in ties})
     proposal = recognise.propose(bare)
     if proposal:
-        return bare, f"shapes are, under other names, those of {proposal.entry.title}"
+        return bare, proposal.verdict
     return bare, "no known architecture: these weights can be explored and packed, but not run"

@@ -1,4 +1,4 @@
-"""What a file may be: a net of the zoo whose tensors have the same shapes, as a proposal.
+"""What a file may be: the user's own net or one of the zoo whose tensors have the same shapes, as a proposal.
 
 Shapes tell nothing of the activations, of the data that a net was trained on, or of how its inputs
 were scaled. So nobody believes a proposal until a person confirms it: till then the file is bare weights.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from engine.data import sets
+from engine.data import sets, user
 from engine.memory import remembered
 from engine.net import sources, zoo
 from engine.types import TIES, Arch, Bundle, SlimscopeError
@@ -20,16 +20,34 @@ Shapes = Mapping[str, tuple[int, ...]]  # name of a tensor -> its shape, in the 
 Kind = tuple[tuple[str, tuple[int, ...]], ...]  # the tensors of a module, by name
 
 
+OWN = "user"  # what a file is taken for that has weights of the model that was named at the start
+
+
 @dataclass(frozen=True)
 class Proposal:
-    """A net of the zoo that a file's tensors fit; `names` maps the file's names to the net's own."""
+    """A net that a file's tensors fit, of the zoo or OWN; `names` maps the file's names to the net's own."""
 
     name: str
     names: Mapping[str, str]
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is the model that was named at the start."""
+        return self.name == OWN
+
+    @property
     def entry(self) -> zoo.Entry:
+        """What the zoo knows of it. Raises SlimscopeError for OWN."""
         return zoo.entry(self.name)
+
+    @property
+    def title(self) -> str:
+        return sources.load_user().arch.title if self.is_own else self.entry.title
+
+    @property
+    def data(self) -> str:
+        """The data that the net is judged by, as `engine.jobs.keys.read_data` takes it."""
+        return sources.task(sources.load_user().arch) if self.is_own else self.entry.data
 
     @property
     def is_exact(self) -> bool:
@@ -43,12 +61,22 @@ class Proposal:
         return test.mean, test.std
 
     @property
+    def verdict(self) -> str:
+        """What the file looks like."""
+        fits = "names and shapes are" if self.is_exact else "shapes are, under other names,"
+        return f"{fits} those of {self.title}"
+
+    @property
     def sentence(self) -> str:
         """What the file is taken for, and that nobody said so yet."""
-        fits = "names and shapes are" if self.is_exact else "shapes are, under other names,"
+        if self.is_own:
+            return (
+                f"{self.verdict}, and another model may have them, too: taken as "
+                f"bare weights until you say --take-for {OWN}"
+            )
         mean, std = (",".join(f"{number:g}" for number in numbers) for numbers in self.scaling)
         return (
-            f"{fits} those of {self.entry.title} (activation {self.entry.activation}, "
+            f"{self.verdict} (activation {self.entry.activation}, "
             f"data {self.entry.data}, mean {mean}, deviation {std}), but shapes do not tell these: taken as "
             f"bare weights until you say --take-for {self.name}, with --mean and --std where the inputs were "
             "scaled otherwise"
@@ -56,7 +84,22 @@ class Proposal:
 
 
 def propose(bundle: Bundle) -> Proposal | None:
-    """The net of the zoo that a file may be: the one its header names, or the first that its tensors fit."""
+    """The net that a file may be: the user's own where names and shapes fit, or one of the zoo.
+
+    Of the zoo it is the net that the file's header names, or the first that its tensors fit.
+    """
+    return _own(bundle) or _of_zoo(bundle)
+
+
+def _own(bundle: Bundle) -> Proposal | None:
+    """Only weights as they came fit: what was edited or compressed says itself what it is."""
+    if not user.named().model or bundle.arch.source == OWN or bundle.arch.edits or bundle.lineage:
+        return None
+    wanted = _shapes(sources.load_user())
+    return Proposal(OWN, _same(list(wanted))) if dict(wanted) == dict(_shapes(bundle)) else None
+
+
+def _of_zoo(bundle: Bundle) -> Proposal | None:
     if bundle.arch.name in zoo.KNOWN:
         return Proposal(bundle.arch.name, _same(list(bundle.params)))
     shapes = _shapes(bundle)
@@ -77,23 +120,29 @@ def bare(bundle: Bundle) -> Bundle:
 
 
 def take(bundle: Bundle, name: str = "") -> Bundle:
-    """The bundle as the net that a person took it for; without a name, as the one that is proposed.
+    """The bundle as the net that a person took it for; without a name, as the one of the zoo that it fits.
 
     Raises SlimscopeError where its tensors do not fit that net.
     """
-    if bundle.arch.runs and name in ("", bundle.arch.name):
+    if bundle.arch.runs and name in ("", bundle.arch.name, bundle.arch.source):
         return bundle
-    found = _proposed(bundle, name) if name else propose(bundle)
+    found = _proposed(bundle, name) if name else _of_zoo(bundle)
     if found is None:
         fits = propose(bundle)
         allowed = f"they fit {fits.name}" if fits else "they can be explored as bare weights"
-        raise SlimscopeError(f"these tensors do not fit {name or 'any net of the zoo'}: {allowed}")
+        asked = user.named().model or "a model that nobody named" if name == OWN else name
+        raise SlimscopeError(f"these tensors do not fit {asked or 'any net of the zoo'}: {allowed}")
+    if found.is_own:
+        own = sources.load_user()
+        return replace(bundle, arch=own.arch, params={name: bundle.params[name] for name in own.params})
     ours = {found.names[own]: param for own, param in bundle.params.items()}
     return replace(bundle, arch=Arch(found.name), params={n: ours[n] for n in zoo_shapes(found.name)})
 
 
 def _proposed(bundle: Bundle, name: str) -> Proposal | None:
     """The bundle as this net and no other; None where it does not fit, or says itself that it is another."""
+    if name == OWN:
+        return _own(bundle)
     zoo.entry(name)
     names = None if bundle.arch.runs else mapping(_shapes(bundle), zoo_shapes(name))
     return Proposal(name, MappingProxyType(names)) if names else None

@@ -95,7 +95,7 @@ def apply(bundle: Bundle, step: Step, labels: Sequence[str], pool: Pool) -> tupl
     Raises SlimscopeError where the step must run the net, or `pool` has no index of all layers.
     """
     known = technique.get(step.technique)
-    if known.needs_net or known.locality == "model":
+    if known.needs_model or known.locality == "model":
         raise SlimscopeError(f"{known.title} must run the net: it needs a known architecture with data")
     mine = list(weight_layers(bundle))
     settings = dict(known.check(step.settings))

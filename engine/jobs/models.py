@@ -102,7 +102,8 @@ def get_model(model_id: str, data: str | None = None) -> Bundle:
         raise SlimscopeError(f"model {model_id!r} is not here: open the file with that fingerprint again")
     if data is None:
         return bundle
-    return recognise.take(bundle) if data else recognise.bare(bundle)
+    taken_for = recognise.OWN if data.startswith(f"{recognise.OWN}:") else ""
+    return recognise.take(bundle, taken_for) if data else recognise.bare(bundle)
 
 
 def drop_model(model_id: str) -> None:

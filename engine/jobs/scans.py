@@ -122,7 +122,9 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
             now = testset.predicted(bundle, sample, part) if len(recipe) else before()
             return {**_row(recipe.live, before(), now, sample.labels), "bytes": packfile.size(bundle).value}
 
-        row = _remembered(keys.of_recipe("sweep", model, recipe.live, source, len(sample)), recipe, compute)
+        # Another version of the file has other bytes; what was trained is kept under its own key.
+        key = keys.of_recipe("sweep", model, recipe.live, source, len(sample), packfile.VERSION)
+        row = _remembered(key, recipe, compute)
         if row is None:
             return None
         return {**settings, "bytes": None, **row, "recipe": recipe.key, "baseline": not len(recipe)}

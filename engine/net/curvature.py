@@ -17,28 +17,20 @@ from engine.data.sets import Samples
 from engine.memory import remembered
 from engine.net import zoo
 from engine.net.surgery import InputQuantizer
-from engine.types import Bundle, SlimscopeError
+from engine.types import Bundle
 
 BATCH = 20  # samples at once: of convolutions, all patches of all layers are held
 
-# logits (n, classes), labels (n,) -> derivatives by the logits (draws, n, classes): the sum of the squares
-# of what each draw gives at a weight is what one sample adds to the diagonal
-Pull = Callable[[Tensor, Tensor], Tensor]
 
+def _gauss_newton(logits: Tensor) -> Tensor:
+    """sqrt(p_c) (e_c - p) for each class c: their outer products add up to diag(p) - p p^T.
 
-def _gauss_newton(logits: Tensor, labels: Tensor) -> Tensor:
-    """sqrt(p_c) (e_c - p) for each class c: their outer products add up to diag(p) - p p^T."""
+    Derivatives by the logits (n, classes) as (draws, n, classes): the sum of the squares of what each draw
+    gives at a weight is what one sample adds to the diagonal.
+    """
     p = logits.softmax(1)
     classes = torch.eye(p.shape[1], dtype=p.dtype)
     return p.sqrt().T.unsqueeze(2) * (classes.unsqueeze(1) - p)
-
-
-def _fisher(logits: Tensor, labels: Tensor) -> Tensor:
-    """p - y: the gradient of each sample's loss."""
-    return (logits.softmax(1) - F.one_hot(labels, logits.shape[1])).unsqueeze(0)
-
-
-KINDS: Mapping[str, Pull] = {"gauss-newton": _gauss_newton, "fisher": _fisher}
 
 
 def gradient(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
@@ -51,29 +43,26 @@ def gradient(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
     return {name: (value / len(samples)).float() for name, value in total.items()}
 
 
-def diagonal(net: nn.Module, samples: Samples, kind: str = "gauss-newton") -> dict[str, Tensor]:
-    """The diagonal of a curvature matrix of the mean cross-entropy: weight's name -> its shape, float32.
+def diagonal(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
+    """The diagonal of the Gauss-Newton matrix of the mean cross-entropy: weight's name -> its shape, float32.
 
-    `gauss-newton`: J^T (diag(p) - p p^T) J per sample, J the derivatives of the logits. It is never negative,
+    J^T (diag(p) - p p^T) J per sample, J the derivatives of the logits. It is never negative,
     and it is the Fisher information. Where logits are piecewise linear in each single weight, it is the
     diagonal of the Hessian itself, at every point that is not on a kink: so in feed-forward nets of linear
     and convolutional layers, each used once, with ReLU, pooling and batch-norm in eval mode. In recurrent
-    nets it is not. `fisher`: the empirical Fisher, the mean of squared gradients of single samples, with
-    the labels that they have; near the Gauss-Newton matrix only where the net is as sure as it is right.
+    nets it is not.
 
     Exact for these samples. Linear layers and convolutions take one backward pass per class for a
     whole batch; weights of all others one per class and sample. Inputs that are rounded pass
-    derivatives straight through. `net` is a fork. Raises SlimscopeError for another kind.
+    derivatives straight through. `net` is a fork.
     (LeCun 1989; Schraudolph 2002)
     """
-    if kind not in KINDS:
-        raise SlimscopeError(f"kind is {kind!r}: allowed is one of {', '.join(KINDS)}")
     weights, total = _start(net)
     layers = {f"{name}.weight": module for name, module in net.named_modules() if _is_plain(module)}
-    for inputs, labels in _batches(samples):
-        seen = _squares(net, layers, inputs, labels, KINDS[kind])
+    for inputs, _ in _batches(samples):
+        seen = _squares(net, layers, inputs)
         rest = {name: weight for name, weight in weights.items() if name not in seen}
-        for name, part in (*seen.items(), *_one_by_one(net, rest, inputs, labels, KINDS[kind])):
+        for name, part in (*seen.items(), *_one_by_one(net, rest, inputs)):
             total[name] += part
     return {name: (value / len(samples)).float() for name, value in total.items()}
 
@@ -101,9 +90,7 @@ def _is_plain(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-def _squares(
-    net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor, labels: Tensor, pull: Pull
-) -> dict[str, Tensor]:
+def _squares(net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, Tensor]:
     """For each layer used once: squared derivatives, summed over samples and draws, in its weight's shape."""
     used: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
 
@@ -122,7 +109,7 @@ def _squares(
     outputs = [output for _, output in once.values()]
     draws = [
         torch.autograd.grad(logits, outputs, back, retain_graph=True)
-        for back in pull(logits.detach(), labels)
+        for back in _gauss_newton(logits.detach())
     ]
     return {
         name: _squared(layers[name], entered, torch.stack(back))
@@ -145,12 +132,12 @@ def _squared(layer: nn.Module, entered: Tensor, back: Tensor) -> Tensor:
 
 
 def _one_by_one(
-    net: nn.Module, weights: Mapping[str, nn.Parameter], inputs: Tensor, labels: Tensor, pull: Pull
+    net: nn.Module, weights: Mapping[str, nn.Parameter], inputs: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
     """The same for any weight: squared derivatives of each sample and draw."""
     for i in range(len(inputs) if weights else 0):
         logits = net(inputs[i : i + 1])
-        for back in pull(logits.detach(), labels[i : i + 1]):
+        for back in _gauss_newton(logits.detach()):
             parts = torch.autograd.grad(logits, list(weights.values()), back, retain_graph=True)
             yield from zip(weights, (part.square() for part in parts), strict=True)
 

@@ -71,6 +71,8 @@ def replace_layer(net: nn.Module, name: str, new: nn.Module) -> None:
 def split(net: nn.Module, *, layer: str, rank: int, form: str) -> None:
     """Replace a layer by two thin ones in a row: first `layer.0`, then `layer.1` (with the bias)."""
     old = get_layer(net, layer)
+    if rank < 1:
+        raise SlimscopeError(f"the rank of layer {layer!r} is {rank}: allowed are numbers from 1 on")
     match old, form:
         case nn.Linear(), "linear":
             pair: list[nn.Module] = [
@@ -116,10 +118,6 @@ class InputQuantizer(nn.Module):
             self.register_buffer("scale", torch.ones(1))
             self.register_buffer("zero", torch.zeros(1))
 
-    def extra_repr(self) -> str:
-        kind = "dynamic" if self.dynamic else "static"
-        return f"bits={self.bits}, {'symmetric' if self.symmetric else 'asymmetric'}, {kind}"
-
     def forward(self, x: Tensor) -> Tensor:
         low, high = code_range(self.bits, self.symmetric)
         scale, zero = (
@@ -148,12 +146,30 @@ def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dy
     target.register_forward_pre_hook(_quantize_argument)
 
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def widths(module: nn.Module) -> tuple[str, ...]:
+    """The attributes of a layer that can be made narrower: along the first axis of its weight and the second.
+
+    Nothing for any other layer. A convolution that looks at one channel each has as many inputs as outputs.
+    """
+    match module:
+        case nn.Linear():
+            return ("out_features", "in_features")
+        case nn.Conv1d(groups=1) | nn.Conv2d(groups=1) | nn.Conv3d(groups=1):
+            return ("out_channels", "in_channels")
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+            return ("out_channels",) if module.groups == module.in_channels == module.out_channels else ()
+        case nn.Embedding():
+            return ("num_embeddings", "embedding_dim")
+        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d():
+            return ("num_features",)
+    return ()
+
+
 def narrow(
-    net: nn.Module,
-    *,
-    outputs: Mapping[str, int],
-    inputs: Mapping[str, int],
-    pads: Mapping[str, list[int]],
+    net: nn.Module, *, outputs: Mapping[str, int], inputs: Mapping[str, int], pads: Mapping[str, list[int]]
 ) -> None:
     """Give the named layers fewer outputs (batch-norm: channels) and inputs; names stay.
 
@@ -161,21 +177,17 @@ def narrow(
     """
     for layer in dict.fromkeys([*outputs, *inputs]):
         old = get_layer(net, layer)
-        match old:
-            case nn.Linear():
-                names: tuple[str, ...] = ("out_features", "in_features")
-            case nn.Conv2d(groups=1):
-                names = ("out_channels", "in_channels")
-            case nn.BatchNorm1d() | nn.BatchNorm2d():
-                names = ("num_features",)
-            case _:
-                raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be made narrower")
-        for name, widths in zip(names, (outputs, inputs), strict=False):
+        names = widths(old)
+        if not names:
+            raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't be made narrower")
+        for name, left in zip(names, (outputs, inputs), strict=False):
             now = getattr(old, name)
-            if not 1 <= widths.get(layer, now) <= now:
-                raise SlimscopeError(f"{name} of {layer!r} is {widths[layer]}: allowed is 1 to {now}")
-            setattr(old, name, widths.get(layer, now))
+            if not 1 <= left.get(layer, now) <= now:
+                raise SlimscopeError(f"{name} of {layer!r} is {left[layer]}: allowed is 1 to {now}")
+            setattr(old, name, left.get(layer, now))
         cut = tuple(slice(getattr(old, name)) for name in names)
+        if isinstance(old, CONVOLUTIONS) and old.groups > 1:  # one filter for each channel
+            old.in_channels = old.groups = old.out_channels
         for key, weight in old.named_parameters(recurse=False):
             setattr(old, key, nn.Parameter(weight[cut[: weight.dim()]], weight.requires_grad))
         for key, statistic in old.named_buffers(recurse=False):

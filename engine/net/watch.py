@@ -110,11 +110,7 @@ def _in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 def _shapes(value: Any) -> list[Shape]:
     """Shapes of all tensors in what a module takes or gives, in order."""
-    if isinstance(value, Tensor):
-        return [tuple(value.shape)]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [shape for each in value for shape in _shapes(each)] if isinstance(value, list | tuple) else []
+    return [tuple(tensor.shape) for tensor in _tensors(value)]
 
 
 def _tensors(value: Any) -> list[Tensor]:

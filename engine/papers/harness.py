@@ -31,7 +31,6 @@ TEST_ERRORS = "wrong answers to the 10,000 test images; nothing is chosen by the
 SEEN_ERRORS = (
     "wrong answers to the 10,000 test images; errors of earlier tries were seen before this recipe was chosen"
 )
-VERDICTS = ("reproduced", "beaten", "not reached")
 
 
 class Busy(SlimscopeError):
@@ -65,7 +64,7 @@ class Paper:
 
     `recipe` is JSON data that says everything that was chosen; results of another recipe do not count.
     Where tries before it showed test errors, `chosen after` in it says which. `judge` sees all seeds'
-    numbers and answers with one of VERDICTS; `rule` says how in words.
+    numbers and answers `reproduced`, `beaten` or `not reached`; `rule` says how in words.
     """
 
     name: str

@@ -47,15 +47,5 @@ CHANNELS = Paper(
     rule="At least 50 % fewer multiply-adds, and the median over the seeds of how much the error grew is at "
     f"most {BEARABLE:g} points; beaten where it did not grow.",
     judge=partial(narrow.judge, 50.0, BEARABLE, PUBLISHED),
-    run=partial(
-        narrow.compare,
-        NET,
-        "prune_channels",
-        PRUNING,
-        prunable,
-        SHARES,
-        TARGET,
-        TUNING,
-        False,
-    ),
+    run=partial(narrow.compare, NET, "prune_channels", PRUNING, prunable, SHARES, TARGET, TUNING, False),
 )

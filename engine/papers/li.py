@@ -24,11 +24,7 @@ def _free(bundle: Bundle) -> Sequence[str]:
 
 
 def declared(
-    net: str,
-    like: str,
-    published: tuple[float, float, float, float],
-    epochs: int,
-    **chosen: str,
+    net: str, like: str, published: tuple[float, float, float, float], epochs: int, **chosen: str
 ) -> Paper:
     """The declaration for one net; `published` is multiply-adds and parameters removed, errors, in %.
 
@@ -65,17 +61,7 @@ def declared(
         f"error grew, against the whole net fine-tuned as long, is at most {BEARABLE:g} points; beaten where "
         f"it grew by at most {min(0.0, change):g}.",
         judge=partial(narrow.judge, int(macs), BEARABLE, change),
-        run=partial(
-            narrow.compare,
-            net,
-            "prune_filters",
-            PRUNING,
-            _free,
-            SHARES,
-            macs / 100,
-            tuning,
-            True,
-        ),
+        run=partial(narrow.compare, net, "prune_filters", PRUNING, _free, SHARES, macs / 100, tuning, True),
     )
 
 

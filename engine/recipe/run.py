@@ -20,7 +20,7 @@ def apply(
     """
     known = technique.get(step.technique)
     settings = known.check(step.settings, bundle)
-    if known.needs_net and (data is None or not bundle.arch.runs):
+    if known.needs_model and (data is None or not bundle.arch.runs):
         lacks = "no known architecture fits"
         if bundle.arch.runs:
             scaled = bundle.arch.source == "zoo"

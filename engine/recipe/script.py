@@ -62,19 +62,19 @@ def script(
 
     `model_id` is a name in the zoo, or the id of the code that was named at the start; for any other the
     script takes the path of a weights file as its argument, and `take_for` is the net of the zoo that a
-    person took it for. `mean` and `std` standardise the images for weights that were trained with others
-    than the zoo's. Every default is written out, so that a later default changes nothing.
+    person took it for, or `user`: the named code's. `mean` and `std` standardise the images for weights
+    that were trained with others than the zoo's. Every default is written out, so that a later default
+    changes nothing.
     """
     known, told = model_id in zoo.ENTRIES, user.named()
     own = model_id.startswith("user-") and not told.file
-    named, imported = f"MODEL = {json.dumps(model_id)}", ""
-    if own:
+    named, imported = f"MODEL = {json.dumps(told.model if own else model_id)}", ""
+    if not known and not own:
+        named = "MODEL = sys.argv[1]  # the weights file"
+    if own or (take_for == "user" and not told.file):
         code = ", ".join(json.dumps(text) for text in (told.model, told.data, told.metric, told.student))
         imported = "from engine.data import user\n"
-        named = f"user.name({code})  # your code, found from the working folder\n"
-        named += f"MODEL = {json.dumps(told.model)}"
-    elif not known:
-        named = "MODEL = sys.argv[1]  # the weights file"
+        named = f"user.name({code})  # your code, found from the working folder\n{named}"
     return TEMPLATE.format(
         system="" if known or own else "import sys\n",
         user=imported,

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from engine.recipe.knobs import Layers, Slider, When
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from engine.recipe.knobs import Choice, Layers, PerLayer, Slider, When
+
+NONE: Mapping[str, Any] = MappingProxyType({})  # no layer has a setting of its own
+
+
+def per_layer(knob: Slider, label: str, help: str, when: tuple[When, ...] = ()) -> PerLayer:
+    """Layers with a value of their own in place of the knob's."""
+    return PerLayer(knob=knob, unit=knob.unit, label=label, help=help, when=when)
 
 
 def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ()) -> Slider:
@@ -11,6 +22,17 @@ def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ())
     return Slider(
         low=0.0, high=0.999, scale="fine", unit=unit, percent=True, label=label, help=help, when=when
     )
+
+
+def allocation(
+    what: str, layer: str, over_all: str, *, erk: bool = False, when: tuple[When, ...] = ()
+) -> Choice:
+    """How a share is dealt out over the layers."""
+    options = {"layer": layer, "global": over_all}
+    if erk:
+        options["erk"] = "small layers lose less, by the sum of their sides over its product (Evci 2020)"
+    help = f"Where {what} compete for survival: inside their layer, or all against all."
+    return Choice(label="Allocation", help=help, options=options, when=when)
 
 
 def epochs(help: str, high: int = 30) -> Slider:
@@ -43,3 +65,9 @@ def seed(help: str, when: tuple[When, ...] = ()) -> Slider:
 def leave_out(help: str) -> Layers:
     """Layers that a technique passes by."""
     return Layers(unit="layers", label="Leave out", help=help)
+
+
+WeightDecay = Annotated[float, weight_decay()]
+OrderSeed = Annotated[
+    int, seed("Fixes the order of the training images, so that a run can be repeated exactly.")
+]

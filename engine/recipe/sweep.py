@@ -53,7 +53,7 @@ def variations(
     return list(found.values())
 
 
-def borne(rows: Iterable[Row], values: Sequence[Any], bearable: float) -> dict[str, Any]:
+def tolerated(rows: Iterable[Row], values: Sequence[Any], bearable: float) -> dict[str, Any]:
     """Layer -> the harshest setting that it bears alone; a layer that bears none is not in it.
 
     `rows` are those of a sensitivity scan: layer, value, change (of accuracy, as a share). `values` stand
@@ -62,7 +62,7 @@ def borne(rows: Iterable[Row], values: Sequence[Any], bearable: float) -> dict[s
 
     >>> found = ((0.5, 0.001), (0.8, -0.009), (0.9, -0.1))
     >>> rows = [{"layer": "fc", "value": value, "change": change} for value, change in found]
-    >>> borne(rows, [0.5, 0.8, 0.9], 0.01), borne(rows, [0.5, 0.8, 0.9], 0.2)
+    >>> tolerated(rows, [0.5, 0.8, 0.9], 0.01), tolerated(rows, [0.5, 0.8, 0.9], 0.2)
     ({'fc': 0.8}, {'fc': 0.9})
     """
     change = {(row["layer"], row["value"]): row["change"] for row in rows}

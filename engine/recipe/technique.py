@@ -77,7 +77,7 @@ class Technique:
     ranked: Ranked | None
     tables: Mapping[str, tuple[str, ...]]
     series: tuple[str, ...]
-    needs_net: bool
+    needs_model: bool
     presets: Mapping[str, Mapping[str, Any]]
     possible: Callable[[Bundle], object]
 
@@ -118,7 +118,7 @@ def technique(
     cost: Callable[[Mapping[str, Any]], Cost] | None = None,
     ranked: Ranked | None = None,
     series: tuple[str, ...] = (),
-    needs_net: bool = False,
+    needs_model: bool = False,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     possible: Callable[[Bundle], object] = lambda bundle: None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -159,7 +159,7 @@ def technique(
             ranked=ranked,
             tables=tables,
             series=series,
-            needs_net=needs_net or runs == "trains",
+            needs_model=needs_model or runs == "trains",
             presets=presets or {},
             possible=possible,
         )

@@ -42,3 +42,11 @@ def affine_from_range(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> 
     scale = (high - low) / (top - bottom)
     scale = torch.where(scale > 0, scale, 1.0)
     return scale, torch.round(-low / scale).clamp(bottom, top)
+
+
+def stored_affine(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """Scale and zero point as they are kept; float64 inside, or a wide float32 range overflows."""
+    scale, zero = affine_from_range(low.double(), high.double(), bits, symmetric)
+    # A range so narrow that its step is no float32 would divide by zero.
+    scale = scale.to(torch.float32).clamp(min=torch.finfo(torch.float32).tiny)
+    return scale, zero.to(torch.int32)

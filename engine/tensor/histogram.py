@@ -8,58 +8,56 @@ with a density that is linear and has the bin's mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.tensor.index import Counts, Floats, GridAnswer, Index, Parts, Side, TensorIndex, Wide, ends_of
+from engine.tensor.bins import chunks, gathered, rising, slopes, widths
+from engine.tensor.index import Counts, Floats, GridAnswer, Index, Moments, Side, Wide
+from engine.tensor.sorted_index import SortedIndex
 
 EXACT = 1 << 24  # up to 16,777,216 weights the sorted index is kept: 75 MB
-BINS = 1 << 16
-SIGN = 1 << 15
-FINITE = 0x7F80  # bins of one sign; above lie infinity and what is no number
-CHUNK = 1 << 20  # weights looked at together, 32 MB of float64 and places
 
 
 def index_of(tensors: Tensor | Sequence[Tensor], exact: int = EXACT) -> Index:
     """One index of a tensor, or of all of some together: sorted up to `exact` weights, a histogram above."""
     several = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if sum(t.numel() for t in several) > exact:
-        return CoarseIndex(several)
-    return TensorIndex.over(several) if len(several) > 1 else TensorIndex(several[0])
+        return HistogramIndex(several)
+    return SortedIndex.over(several) if len(several) > 1 else SortedIndex(several[0])
 
 
-class CoarseIndex(Index):
+class HistogramIndex(Index):
     """65,536 bins of one or several tensors, of which those that hold values are kept; at most 3 MB.
 
     Extremes, zeros, the number of weights and their sum of squares are exact. Within a bin an answer
-    is interpolated, and `within`, `sse_within` and `counts_within` bound what that may cost.
+    is interpolated, and `error_bound`, `sse_bound` and `counts_bound` bound what that may cost.
     Raises SlimscopeError for values that are not finite, and where there are none.
 
-    >>> index = CoarseIndex([torch.tensor([3.0, -1.0, 2.0, 0.0])])
-    >>> index.count_removed(1.5), index.within(1.5)
+    >>> import torch
+    >>> index = HistogramIndex([torch.tensor([3.0, -1.0, 2.0, 0.0])])
+    >>> index.count_removed(1.5), index.error_bound(1.5)
     (2, (0, 0.0))
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        bins, zeros, ends = _gathered(tensors)
+        bins, zeros, ends = gathered(tensors)
         self.least, self.largest = ends
-        lows, highs, parts = _rising(bins, zeros)
+        lows, highs, parts = rising(bins, zeros)
         self._low, self._high, self._parts = lows.clip(*ends), highs.clip(*ends), parts
         self._counts = np.concatenate(([0], np.cumsum(parts.counts)))
         self._sums = np.concatenate(([0.0], np.cumsum(parts.sums)))
         self._squares = np.concatenate(([0.0], np.cumsum(parts.squares)))
-        self._tilt = _tilts(self._low, self._high, parts)
+        self._slope = slopes(self._low, self._high, parts)
         self.size = int(self._counts[-1])
         for array in self._arrays():
             array.flags.writeable = False
 
     def _arrays(self) -> tuple[NDArray[Any], ...]:
-        own = (self._low, self._high, self._counts, self._sums, self._squares, self._tilt)
+        own = (self._low, self._high, self._counts, self._sums, self._squares, self._slope)
         return *own, self._parts.counts, self._parts.sums, self._parts.squares
 
     @property
@@ -74,21 +72,21 @@ class CoarseIndex(Index):
 
     def _share(self, cuts: Any, own: Any) -> tuple[Wide, Wide, Wide]:
         """(place in the bin 0..1, its low end, its width) of cuts in the bins `own`; 1 beyond the last."""
-        low, width = self._low[own].astype(np.float64), _widths(self._low, self._high)[own]
+        low, width = self._low[own].astype(np.float64), widths(self._low, self._high)[own]
         return np.clip((cuts - low) / np.where(width > 0, width, 1.0), 0.0, 1.0), low, width
 
     def place(self, cuts: Any, side: Side = "left") -> Any:
         at = self._bin(cuts, side)
         own = np.minimum(at, len(self._low) - 1)
         share = self._share(cuts, own)[0]
-        part = self._parts.counts[own] * (share + self._tilt[own] * share * (1 - share))
+        part = self._parts.counts[own] * (share + self._slope[own] * share * (1 - share))
         return self._counts[at] + np.where(at > own, 0, np.rint(part)).astype(np.int64)
 
-    def split(self, cuts: Floats) -> Parts:
+    def split(self, cuts: Floats) -> Moments:
         at = self._bin(cuts)
         own = np.minimum(at, len(self._low) - 1)
         _, sums, squares = (np.where(at > own, 0.0, each) for each in self._moments_below(cuts, own))
-        return Parts(
+        return Moments(
             np.diff(self.place(cuts), prepend=0, append=self.size),
             np.diff(self._sums[at] + sums, prepend=0.0, append=self._sums[-1]),
             np.diff(self._squares[at] + squares, prepend=0.0, append=self._squares[-1]),
@@ -97,23 +95,23 @@ class CoarseIndex(Index):
     def _moments_below(self, cuts: Floats, own: Counts) -> tuple[Wide, Wide, Wide]:
         """What the bins `own` hold below cuts: number, not rounded, sum and sum of squares."""
         u, low, width = self._share(cuts, own)
-        tilt = self._tilt[own]
-        # Moments of the density 1 + tilt (1 - 2 u) below u, in units of the bin.
-        zeroth = u + tilt * u * (1 - u)
-        first = u**2 / 2 + tilt * (u**2 / 2 - 2 * u**3 / 3)
-        second = u**3 / 3 + tilt * (u**3 / 3 - u**4 / 2)
+        slope = self._slope[own]
+        # Moments of the density 1 + slope (1 - 2 u) below u, in units of the bin.
+        zeroth = u + slope * u * (1 - u)
+        first = u**2 / 2 + slope * (u**2 / 2 - 2 * u**3 / 3)
+        second = u**3 / 3 + slope * (u**3 / 3 - u**4 / 2)
         sums = low * zeroth + width * first
         squares = low**2 * zeroth + 2 * low * width * first + width**2 * second
-        held = Parts(*(each[own] for each in (self._parts.counts, self._parts.sums, self._parts.squares)))
+        held = Moments(*(each[own] for each in (self._parts.counts, self._parts.sums, self._parts.squares)))
         return (
             held.counts * zeroth,
             np.clip(held.counts * sums, held.sums.clip(max=0), held.sums.clip(min=0)),
             np.minimum(held.counts * squares, held.squares),
         )
 
-    def cells(self, most: int) -> Parts:
+    def bins(self, most: int) -> Moments:
         """Bins, or neighbours together where there are more than `most`: equal shares of density^(1/3)."""
-        weight = np.cbrt(self._parts.counts * np.maximum(_widths(self._low, self._high), 0.0) ** 2)
+        weight = np.cbrt(self._parts.counts * np.maximum(widths(self._low, self._high), 0.0) ** 2)
         weight += weight.sum() / most / 2 + (self._high - self._low == 0)
         grown = np.cumsum(weight)
         group = np.minimum(grown * most / grown[-1], most - 1).astype(np.int64)
@@ -121,7 +119,7 @@ class CoarseIndex(Index):
             return self._parts
         starts = np.flatnonzero(np.diff(group, prepend=-1))
         parts = self._parts
-        return Parts(*(np.add.reduceat(p, starts) for p in (parts.counts, parts.sums, parts.squares)))
+        return Moments(*(np.add.reduceat(p, starts) for p in (parts.counts, parts.sums, parts.squares)))
 
     # ------------------------------------------------------------ thresholds
 
@@ -138,7 +136,7 @@ class CoarseIndex(Index):
                 high = middle
         return float(np.int32(high).view(np.float32))
 
-    def within(self, threshold: float) -> tuple[int, float]:
+    def error_bound(self, threshold: float) -> tuple[int, float]:
         cut = np.float32(threshold)
         if cut < 0:
             return 0, 0.0
@@ -161,10 +159,10 @@ class CoarseIndex(Index):
             np.arange(len(levels)),
             np.diff(self.place(cuts), prepend=0, append=self.size),
             max(high - guess, guess - low),
-            self._counts_within(cuts),
+            self._counts_bound(cuts),
         )
 
-    def _counts_within(self, cuts: Floats) -> int:
+    def _counts_bound(self, cuts: Floats) -> int:
         """The most that a level's count may be off: what its two outermost bins hold where they are torn."""
         torn = np.bincount(self._torn(cuts), minlength=len(self._low)) > 0
         at = np.minimum(self._bin(cuts), len(self._low) - 1)
@@ -199,8 +197,8 @@ class CoarseIndex(Index):
     def _torn_error(self, once: Counts, cuts: Floats, below: Wide, above: Wide) -> Wide:
         """Error of bins that one cut tears, by the model of their density."""
         counts, sums, squares = self._moments_below(cuts, once)
-        part, whole = Parts(counts, sums, squares), self._parts
-        rest = Parts(whole.counts[once] - counts, whole.sums[once] - sums, whole.squares[once] - squares)
+        part, whole = Moments(counts, sums, squares), self._parts
+        rest = Moments(whole.counts[once] - counts, whole.sums[once] - sums, whole.squares[once] - squares)
         return part.errors(below) + rest.errors(above)
 
     def _won(self, once: Counts, own: Wide, other: Wide) -> Wide:
@@ -224,12 +222,10 @@ class CoarseIndex(Index):
         return farthest
 
 
-# ---------------------------------------------------------------- how the bins are filled
-
-
-class RefinedIndex(CoarseIndex):
+class RefinedIndex(HistogramIndex):
     """A coarse index that goes over its tensors once more for a threshold, which is then exact.
 
+    >>> import torch
     >>> round(RefinedIndex([torch.tensor([1.0, -1.001, 1.002, 4.0])]).threshold_for(0.5), 6)
     1.001
     """
@@ -245,60 +241,5 @@ class RefinedIndex(CoarseIndex):
         bin_ = int(near.view(np.int32)) >> 16
         low, high = np.array([bin_ << 16, (bin_ << 16) | 0xFFFF], np.int32).view(np.float32)
         below = self.count_removed(np.nextafter(low, np.float32(0)))  # exact between bins
-        inside = [size[(size >= low) & (size <= high)] for size in map(np.abs, _chunks(self._tensors))]
+        inside = [size[(size >= low) & (size <= high)] for size in map(np.abs, chunks(self._tensors))]
         return float(np.partition(np.concatenate(inside), removed - below - 1)[removed - below - 1])
-
-
-def _gathered(tensors: Sequence[Tensor]) -> tuple[Parts, int, tuple[float, float]]:
-    """One pass: what each of the 65,536 bins holds but zeros, the number of zeros, and the extremes."""
-    counts, sums, squares = np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS)
-    zeros, ends = 0, []
-    for chunk in _chunks(tensors):
-        ends.append(ends_of(chunk, chunk))
-        bits = chunk.view(np.uint32)
-        for zero in (0, SIGN << 16):
-            found = int((bits == zero).sum())
-            counts[zero >> 16] -= found
-            zeros += found
-        key, wide = (bits >> 16).astype(np.intp), chunk.astype(np.float64)
-        counts += np.bincount(key, minlength=BINS)
-        sums += np.bincount(key, wide, BINS)
-        squares += np.bincount(key, np.square(wide, out=wide), BINS)
-    every = np.array(ends, dtype=np.float32).reshape(-1, 2)
-    return Parts(counts, sums, squares), zeros, ends_of(every[:, 0], every[:, 1])
-
-
-def _chunks(tensors: Sequence[Tensor]) -> Iterator[Floats]:
-    for tensor in tensors:
-        flat = tensor.detach().flatten()
-        for start in range(0, len(flat), CHUNK):
-            yield flat[start : start + CHUNK].to(torch.float32).contiguous().numpy()
-
-
-def _rising(bins: Parts, zeros: int) -> tuple[Floats, Floats, Parts]:
-    """The bins that hold values, from low to high, zeros as one of their own: (lows, highs, parts)."""
-    key = np.arange(FINITE, dtype=np.uint32) << 16
-    near, far = key.view(np.float32), (key | 0xFFFF).view(np.float32)  # ends of a bin by magnitude
-    lows, highs = (np.concatenate(ends) for ends in ((-far[::-1], [0.0], near), (-near[::-1], [0.0], far)))
-
-    def ordered(held: NDArray[Any], of_zeros: int) -> NDArray[Any]:
-        return np.concatenate(
-            (held[SIGN : SIGN + FINITE][::-1], np.array([of_zeros], held.dtype), held[:FINITE])
-        )
-
-    counts = ordered(bins.counts, zeros)
-    alive = counts > 0
-    parts = Parts(counts[alive], ordered(bins.sums, 0)[alive], ordered(bins.squares, 0)[alive])
-    return lows[alive].astype(np.float32), highs[alive].astype(np.float32), parts
-
-
-def _widths(low: Floats, high: Floats) -> Wide:
-    widths: Wide = high.astype(np.float64) - low
-    return widths
-
-
-def _tilts(low: Floats, high: Floats, parts: Parts) -> Wide:
-    """The slope of each bin's density, 1 + tilt (1 - 2 u) for u from 0 to 1, that gives it its mean."""
-    width = _widths(low, high)
-    mean = (parts.sums / parts.counts - low) / np.where(width > 0, width, 1.0)
-    return np.where(width > 0, np.clip(3 - 6 * mean, -1.0, 1.0), 0.0)

@@ -1,7 +1,7 @@
 """One-dimensional k-means: the tables of shared weights, from a sorted index instead of passes.
 
-The start is the best partition of 512 cells or more, found by dynamic programming; Lloyd's steps on
-the index then move its borders to single weights. With no more different values than cells the start is
+The start is the best partition of 512 bins or more, found by dynamic programming; Lloyd's steps on
+the index then move its borders to single weights. With no more different values than bins the start is
 the optimum. The other start is linear (Han 2016), which takes no search: fit for a slider. Nothing here
 draws random numbers, and nothing knows of layers or masks.
 """
@@ -16,16 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.tensor.index import Counts, Index, Parts, TensorIndex, Wide, cuts_between
+from engine.tensor.index import Counts, Index, Moments, Wide, cuts_between
+from engine.tensor.sorted_index import SortedIndex
 from engine.types import SlimscopeError
 
 MOST = 256  # entries of a table
-CELLS = 8  # for each entry, in the dynamic programme,
+BINS = 8  # for each entry, in the dynamic programme,
 LEAST = 64  # and as many as for 64 where there are fewer
 STEPS = 100  # of Lloyd's
 STILL = 1e-4  # share of the values that may still change their entry when Lloyd's steps end
 STARTS = ("best", "linear")
-WAYS = 8  # of how many cells one is searched first
+WAYS = 8  # of how many bins one is searched first
 STRIDES = (512, 64, 8, 1)
 
 
@@ -58,8 +59,8 @@ def kmeans(values: Tensor | Index, k: int, start: str = "best") -> Clusters:
         raise SlimscopeError(f"k is {k}: allowed is 1 to {MOST} shared values")
     if start not in STARTS:
         raise SlimscopeError(f"start is {start!r}: allowed are {', '.join(STARTS)}")
-    index = TensorIndex(values) if isinstance(values, Tensor) else values
-    begin = _linear(index, k) if start == "linear" else _start(index.cells(CELLS * max(k, LEAST)), k)
+    index = SortedIndex(values) if isinstance(values, Tensor) else values
+    begin = _linear(index, k) if start == "linear" else _start(index.bins(BINS * max(k, LEAST)), k)
     table = torch.from_numpy(np.unique(_lloyd(index, *begin).astype(np.float32)))
     table = table[torch.from_numpy(index.on_table(table).counts > 0)]
     answer = index.on_table(table)
@@ -105,13 +106,13 @@ def _lloyd(index: Index, table: Wide, counts: Counts) -> Wide:
     return table
 
 
-# ---------------------------------------------------------------- the best partition of cells
+# ---------------------------------------------------------------- the best partition of bins
 
 
-def _start(cells: Parts, k: int) -> tuple[Wide, Counts]:
-    """(means, counts) of the k groups of neighbouring cells with least squared error."""
-    held = cells.counts > 0
-    counts, sums = cells.counts[held], cells.sums[held]
+def _start(bins: Moments, k: int) -> tuple[Wide, Counts]:
+    """(means, counts) of the k groups of neighbouring bins with least squared error."""
+    held = bins.counts > 0
+    counts, sums = bins.counts[held], bins.sums[held]
     means = sums / counts
     if len(means) <= k:
         return means, counts
@@ -121,7 +122,7 @@ def _start(cells: Parts, k: int) -> tuple[Wide, Counts]:
 
 
 def _costs(means: Wide, counts: Counts) -> Wide:
-    """Squared error of one level for cells i..j, at [j, i]; each cell is as good as its mean: (m, m).
+    """Squared error of one level for bins i..j, at [j, i]; each bin is as good as its mean: (m, m).
 
     Welford's update, for all i at once: prefix sums would cancel where values are close to each other.
     """
@@ -141,7 +142,7 @@ def _costs(means: Wide, counts: Counts) -> Wide:
 def _best_borders(costs: Wide, k: int) -> Counts:
     """Where the groups of the best partition into at most k begin: rising, from 0."""
     total = len(costs)
-    best = np.concatenate(([0.0], costs[:, 0]))  # of the first 0, 1, ... cells in one group
+    best = np.concatenate(([0.0], costs[:, 0]))  # of the first 0, 1, ... bins in one group
     chosen = []
     for _ in range(k - 1):
         best, last = _one_more_group(best, costs)
@@ -154,7 +155,7 @@ def _best_borders(costs: Wide, k: int) -> Counts:
 
 
 def _one_more_group(best: Wide, costs: Wide) -> tuple[Wide, Counts]:
-    """Least error of the first j cells with one more group, and where that begins: (m + 1,) each.
+    """Least error of the first j bins with one more group, and where that begins: (m + 1,) each.
 
     The last group's beginning rises with j. So some j are searched first, and bound those between them,
     level by level (divide and conquer: some m log m errors are looked at, not m^2).

@@ -29,8 +29,8 @@ def removals(layer: Index, ranked: Index, by: str, stops: Sequence[float], devia
     have exactly the size of the cut, pruning by sparsity may keep some of them: this removes them all.
 
     >>> import torch
-    >>> from engine.tensor.index import TensorIndex
-    >>> index = TensorIndex(torch.tensor([1.0, -2.0, 3.0, 4.0]))
+    >>> from engine.tensor.sorted_index import SortedIndex
+    >>> index = SortedIndex(torch.tensor([1.0, -2.0, 3.0, 4.0]))
     >>> removals(index, index, "sparsity", [0.0, 0.5], 1.0).values.tolist()
     [[0.0, 0.0, 0.0], [2.0, 2.0, 0.5]]
     """

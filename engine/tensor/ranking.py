@@ -96,7 +96,7 @@ def removals(settings: dict[str, Any], labels: Sequence[str], pool: Pool) -> pd.
                 "sparsity": removed / len(index),
                 "threshold": limit,
                 "energy_kept": 1 - index.energy_removed(limit) / total if total else 1.0,
-                "within": index.within(limit)[0] / len(index),
+                "within": index.error_bound(limit)[0] / len(index),
             }
         )
     return pd.DataFrame(rows)

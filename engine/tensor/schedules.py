@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 
 def geometric(final: float, rounds: int, initial: float = 0.0) -> list[float]:
     """Sparsity after each round, where every round removes the same share of what is left.
@@ -46,17 +44,3 @@ def gradual(steps: int, interval: int, over: float, final: float, initial: float
     if events == 0:
         return {0: max(final, initial)}
     return {n * interval: cubic(n / events, max(final, initial), initial) for n in range(1, events + 1)}
-
-
-def density_after(
-    rounds: int, weights: Mapping[str, int], output: str, rate: float, output_rate: float
-) -> float:
-    """Share of weights left when every round takes `rate` of each layer's, `output_rate` of the output's.
-
-    Before rounding to whole weights; `weights` maps layer -> number of weights.
-
-    >>> round(density_after(7, {"fc1": 235_200, "fc2": 30_000, "fc3": 1000}, "fc3", 0.2, 0.1), 4)
-    0.2107
-    """
-    left = sum(n * (1 - (output_rate if layer == output else rate)) ** rounds for layer, n in weights.items())
-    return left / sum(weights.values())

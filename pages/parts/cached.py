@@ -21,7 +21,7 @@ from engine.file import intake, packfile, recognise
 from engine.jobs import as_json, keys, layerwise, models, recipes, streaming, testset
 from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
-from engine.tensor.histogram import CoarseIndex, index_of
+from engine.tensor.histogram import HistogramIndex, index_of
 from engine.tensor.index import Index
 from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError, weight_layers
 
@@ -183,7 +183,7 @@ def is_large(subject: str) -> bool:
 def needs_whole(recipe: Recipe) -> bool:
     """Whether a step of the recipe acts on a model as a whole: one layer does not say what it does."""
     known = [technique.get(step.technique) for step in recipe.live]
-    return any(each.locality == "model" or each.needs_net for each in known)
+    return any(each.locality == "model" or each.needs_model for each in known)
 
 
 def base(subject: str, recipe: Recipe) -> Bundle:
@@ -198,9 +198,9 @@ def is_bare_and_large(subject: str) -> bool:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Indexing the weights, once ...")
-def outlines(subject: str) -> dict[str, CoarseIndex]:
+def outlines(subject: str) -> dict[str, HistogramIndex]:
     """A coarse index of every layer of the original."""
-    return {label: CoarseIndex([weight]) for label, weight in count.weights(original(subject))}
+    return {label: HistogramIndex([weight]) for label, weight in count.weights(original(subject))}
 
 
 def pool(subject: str, layers: tuple[str, ...]) -> Index:

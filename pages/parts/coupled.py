@@ -80,9 +80,8 @@ def _message(look: Look, group: Group, picked: int) -> dict[str, Any]:
     own = filters[filters["layer"] == group.name].sort_values("score", kind="stable")
     rows = own["filter"].tolist()  # in the layer's weight; a stream's channels lie in some of them only
     weight = f"{group.name}.weight"
-    channel = {
-        row: number for part in group.makes if part.param == weight for number, row in enumerate(part.at)
-    }
+    made = next(part for part in group.makes if part.param == weight)
+    channel = {row: number for number, row in enumerate(made.at)}
     known = channels.groups(look.before).values()
     reads = any(part.param == weight for other in known for part in other.reads)  # else it looks at the image
     return {
@@ -93,6 +92,8 @@ def _message(look: Look, group: Group, picked: int) -> dict[str, Any]:
         "scores": own["score"].tolist(),
         "hand": list(look.step.settings["by_hand"].get(group.name, ())),
         "chart": "ranking" if len(rows) == group.channels else "",  # whose bands say which ranks go
-        "pictures": [] if reads else pictures.of_filters(look.before.params[weight].decode()[rows]),
+        "pictures": []
+        if reads
+        else pictures.of_filters(look.before.params[weight].decode().movedim(made.axis, 0)[rows]),
         "parts": channels.parts_of(look.before, group.name),
     }

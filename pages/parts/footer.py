@@ -10,7 +10,7 @@ from safetensors.torch import save as save_tensors
 
 from engine.data import user
 from engine.figures import latency, measure, theory
-from engine.file import packfile
+from engine.file import packfile, recognise
 from engine.jobs import as_json, extras
 from engine.net import zoo
 from engine.recipe import script
@@ -215,16 +215,17 @@ def ledger(subject: str, key: str) -> None:
     )
 
 
-def _named(model: str) -> str:
+def _named(model: str, take_for: str) -> str:
     """How a command line names a model."""
     if model in zoo.ENTRIES:
         return model
     told = user.named()
-    if not model.startswith("user-") or told.file:
+    is_own = model.startswith("user-")
+    if told.file or not (is_own or take_for == recognise.OWN):
         return "FILE"
     more = {"metric": told.metric, "student": told.student}
     said = "".join(f" --{name} {code}" for name, code in more.items() if code)
-    return f"--model {told.model} --data {told.data}{said}"
+    return f"{'' if is_own else 'FILE '}--model {told.model} --data {told.data}{said}"
 
 
 def take_away(subject: str, key: str) -> None:
@@ -233,7 +234,9 @@ def take_away(subject: str, key: str) -> None:
     name, held = cached.parts(subject)[0], cached.images(subject)
     scale = (held.test.mean, held.test.std) if held and "@" in session.scaling() else ((), ())
     arch = cached.original(subject).arch
-    take_for = arch.name if held and name not in zoo.ENTRIES and arch.source == "zoo" else ""
+    take_for = ""
+    if held and name.startswith("file-"):
+        take_for = arch.name if arch.source == "zoo" else recognise.OWN
     steps = session.recipe().live  # a download is served outside of any session
     packed, dense, text = st.columns(3)
     packed.download_button(
@@ -273,8 +276,8 @@ def take_away(subject: str, key: str) -> None:
     text.caption("Python that makes the same file again.")
     st.markdown("**The same from the command line**:")
     recipe = session.brief(steps).key
-    source = _named(name)
-    told = f" --take-for {take_for}" if take_for else ""
+    source = _named(name, take_for)
+    told = f" --take-for {take_for}" if take_for not in ("", recognise.OWN) else ""
     told += "".join(f" --{word}={_listed(n)}" for word, n in zip(("mean", "std"), scale, strict=True) if n)
     st.code(
         f"slimscope compress {source}{told} --recipe '{recipe}' --out {name}.slim",

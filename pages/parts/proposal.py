@@ -6,12 +6,12 @@ and never an answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import streamlit as st
 
-from engine.data import sets
+from engine.data import user
 from engine.figures import measure
 from engine.file import recognise
 from engine.file.recognise import Proposal
@@ -49,11 +49,12 @@ def about() -> None:
         )
         return
     if session.scaling():
-        st.info(f"You said: this is {found.entry.title}, and its inputs were {_spoken(session.scaling())}.")
+        inputs = "" if found.is_own else f", and its inputs were {_spoken(session.scaling())}"
+        st.info(f"You said: this is {found.title}{inputs}.")
     elif session.is_declined():
-        st.info(f"You said: weights only, and not {found.entry.title}. Nothing is measured that runs a net.")
+        st.info(f"You said: weights only, and not {found.title}. Nothing is measured that runs a net.")
     else:
-        st.info(f"May be {found.entry.title}: say so at the top of the page, and it is measured.")
+        st.info(f"May be {found.title}: say so at the top of the page, and it is measured.")
         return
     st.button("Ask me again", icon=":material/undo:", key="ask-again", on_click=session.ask_again)
 
@@ -63,7 +64,7 @@ def about() -> None:
 
 def _question(found: Proposal) -> None:
     title = str(session.files()[session.model()]["title"])
-    st.markdown(f"#### Is this file {found.entry.title}?")
+    st.markdown(f"#### Is this file {found.title}?")
     fits = "names and shapes" if found.is_exact else "shapes, under other names,"
     st.markdown(
         f"`{title.replace('`', '')}` has the {fits} of this net. They do not tell its activation, what it was "
@@ -92,9 +93,9 @@ def _ways(found: Proposal, suggested: str) -> bool:
             type="secondary" if is_open else "primary",
             icon=":material/check:",
             on_click=session.confirm,
-            args=(found.entry.data,),
+            args=(found.data,),
         )
-        if suggested not in ("", found.entry.data):
+        if suggested not in ("", found.data):
             st.button(
                 "Yes, with the link's input scaling",
                 key="proposal-link",
@@ -102,17 +103,26 @@ def _ways(found: Proposal, suggested: str) -> bool:
                 on_click=session.confirm,
                 args=(suggested,),
             )
-        st.button(
-            "Other input scaling",
-            key="proposal-other",
-            icon=":material/tune:",
-            on_click=lambda: state.update({key: not is_open}),
-        )
+        if not found.is_own:
+            st.button(
+                "Other input scaling",
+                key="proposal-other",
+                icon=":material/tune:",
+                on_click=lambda: state.update({key: not is_open}),
+            )
         st.button("No: weights only", key="proposal-no", icon=":material/block:", on_click=session.decline)
     return is_open
 
 
 def _facts(found: Proposal) -> str:
+    cells = (f"<tr><td>{name}</td><td class='text'>{escape(text)}</td></tr>" for name, text in _rows(found))
+    return f"<table class='slim-table facts'>{''.join(cells)}</table>"
+
+
+def _rows(found: Proposal) -> Iterable[tuple[str, str]]:
+    if found.is_own:
+        named = user.named()
+        return {"Model": f"{named.model}, named at the start", "Data": named.data}.items()
     entry, (mean, std) = found.entry, found.scaling
     rows = {
         "Architecture": f"{entry.title}: {entry.about}",
@@ -120,8 +130,7 @@ def _facts(found: Proposal) -> str:
         "Trained on": NAMES.get(entry.data, entry.data),
         "Inputs": f"pixels from 0 to 1, {_standardised(mean, std)}",
     }
-    cells = (f"<tr><td>{name}</td><td class='text'>{escape(text)}</td></tr>" for name, text in rows.items())
-    return f"<table class='slim-table facts'>{''.join(cells)}</table>"
+    return rows.items()
 
 
 def _mapping(found: Proposal) -> str:
@@ -212,6 +221,8 @@ def _spoken(spec: str) -> str:
 def _readable(spec: str, found: Proposal) -> str:
     """A link's data spec, where it can be read and is about the data of this net; else nothing."""
     try:
+        if found.is_own:
+            return spec if spec == found.data else ""
         return spec if spec.partition("@")[0] == found.entry.data and keys.read_data(spec) else ""
     except SlimscopeError:
         return ""
@@ -228,7 +239,8 @@ def _warn() -> None:
         if cached.is_large(subject):
             return
         origin = cached.accuracy(subject, "[]", cached.sample_size(subject))[0]
-    said = measure.near_chance(origin, len(sets.load(session.scaling().partition("@")[0]).classes))
+    held = keys.read_data(session.scaling())
+    said = measure.near_chance(origin, len(held.classes)) if held else ""
     if said:
         st.warning(
             f"{said}. `Ask me again` in the sidebar takes your answer back.", icon=":material/warning:"

@@ -74,7 +74,7 @@ def section(name: str, setting: str, values: list[float], unit: str, layers: lis
     jobs.watch(job.id, drawn)
     if job.state == "done":
         rows = [row for row in job.series if "change" in row]
-        allocation(name, setting, rows, sweep.borne(rows, values, bearable()))
+        allocation(name, setting, rows, sweep.tolerated(rows, values, bearable()))
 
 
 def bearable() -> float:

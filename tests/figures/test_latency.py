@@ -17,7 +17,9 @@ from torch import nn
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.figures import count, latency
-from engine.figures.latency import Pace
+from engine.figures.latency import sparse, stopwatch, variants, verdicts
+from engine.figures.latency.empty import without_zero_channels
+from engine.figures.latency.stopwatch import Comparison, Pace
 from engine.net import channels, zoo
 from engine.recipe import technique
 from engine.recipe.run import run
@@ -61,7 +63,7 @@ def images(bundle: Bundle, n: int) -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "WARM_UP", 1)
+    monkeypatch.setattr(stopwatch, "WARM_UP", 1)
 
 
 # ---------------------------------------------------------------- every form is there, or says why not
@@ -135,7 +137,7 @@ def test_the_net_is_named_by_what_it_is() -> None:
 def test_onnx_runtime_answers_as_torch_does(name: str, batch: int) -> None:
     bundle = pruned(untrained(name), 0.7)
     inputs = images(bundle, batch)
-    form = latency._through_onnx("any", bundle, inputs)
+    form = variants.through_onnx("any", bundle, inputs)
     torch.testing.assert_close(form.answer(), zoo.build(bundle)(inputs), atol=1e-4, rtol=1e-4)
 
 
@@ -151,7 +153,7 @@ def test_rounded_inputs_go_through_every_form(dynamic: bool) -> None:
     inputs = images(net, 3)
     expected = zoo.build(rounded)(inputs)
     assert not torch.allclose(expected, zoo.build(net)(inputs), atol=1e-4)
-    for form in (latency._through_onnx("any", rounded, inputs), latency._in_csr(rounded, inputs)):
+    for form in (variants.through_onnx("any", rounded, inputs), variants.in_csr(rounded, inputs)):
         torch.testing.assert_close(form.answer(), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -163,11 +165,11 @@ def test_a_sparse_layer_answers_as_the_dense_one(
     layer = nn.Linear(columns, rows, bias=bias).requires_grad_(False)
     layer.weight.mul_(torch.rand(rows, columns, generator=chance) >= zeros)
     x = torch.randn(batch, columns, generator=chance)
-    torch.testing.assert_close(latency.SparseLinear(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(sparse.SparseLinear(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
 
 
 def test_a_sparse_matrix_by_hand() -> None:
-    found = latency.compressed(torch.tensor([[0.0, 2.0, 0.0], [3.0, 0.0, 4.0]]))
+    found = sparse.compressed(torch.tensor([[0.0, 2.0, 0.0], [3.0, 0.0, 4.0]]))
     assert found.crow_indices().tolist() == [0, 1, 3]
     assert found.col_indices().tolist() == [1, 0, 2]
     assert found.values().tolist() == [2, 3, 4]
@@ -179,12 +181,12 @@ def test_the_sparse_form_counts_its_bytes() -> None:
     kept = [int(weight.count_nonzero()) for _, weight in count.weights(net)]
     # 8 B a kept weight, 4 B for each of 32 + 1 and 10 + 1 row pointers, 4 B for each of 42 biases
     expected = 8 * sum(kept) + 4 * (33 + 11) + 4 * 42
-    assert latency._in_csr(net, images(net, 1)).size.value == expected
+    assert variants.in_csr(net, images(net, 1)).size.value == expected
 
 
 def test_a_form_that_answers_otherwise_is_not_timed() -> None:
     size = Figure("file", 1, "bytes", Basis.COUNTED, "by hand")
-    form = latency._Form("odd", latency.TORCH, lambda: torch.tensor([[1.0, 2.001]]), size)
+    form = variants.Variant("odd", latency.TORCH, lambda: torch.tensor([[1.0, 2.001]]), size)
     found = latency._checked(form, torch.tensor([[1.0, 2.0]]))
     assert isinstance(found, latency.Row)
     assert found.time is None
@@ -201,7 +203,7 @@ def test_zero_channels_go_and_the_answers_stay(name: str) -> None:
     groups = channels.groups(net)
     kept = {group: range(3, groups[group].channels) for group in groups}
     masked = channels.masked(net, kept)
-    found = latency.without_zero_channels(masked)
+    found = without_zero_channels(masked)
     assert isinstance(found, Bundle)
     assert {name: group.channels for name, group in channels.groups(found).items()} == {
         name: group.channels - 3 for name, group in groups.items()
@@ -218,7 +220,7 @@ def test_a_unit_that_nobody_reads_goes_and_takes_with_it_what_only_it_reads() ->
     second[7, 5] = 1  # unit 5 of fc1 is read by that one alone
     params = {"fc1.weight": Dense(first), "fc2.weight": Dense(second), "fc3.weight": Dense(third)}
     masked = net.become({**net.params, **params})
-    found = latency.without_zero_channels(masked)
+    found = without_zero_channels(masked)
     assert isinstance(found, Bundle)
     assert found.params["fc1.weight"].shape == (299, 784)
     assert found.params["fc2.weight"].shape == (99, 299)
@@ -230,15 +232,13 @@ def test_a_unit_with_a_bias_is_not_cut_out() -> None:
     net = zoo.load("mlp-32")
     weight = net.params["fc1.weight"].decode().clone()
     weight[4] = 0
-    assert isinstance(
-        latency.without_zero_channels(net.become({**net.params, "fc1.weight": Dense(weight)})), str
-    )
+    assert isinstance(without_zero_channels(net.become({**net.params, "fc1.weight": Dense(weight)})), str)
 
 
 def test_of_a_layer_of_zeros_one_unit_stays() -> None:
     net = zoo.load("mlp-32")
     params = {name: Dense(torch.zeros(net.params[name].shape)) for name in ("fc1.weight", "fc1.bias")}
-    found = latency.without_zero_channels(net.become({**net.params, **params}))
+    found = without_zero_channels(net.become({**net.params, **params}))
     assert isinstance(found, Bundle)
     assert found.params["fc1.weight"].shape == (1, 784)
 
@@ -250,8 +250,8 @@ def test_forms_take_turns_in_another_order_each_round(monkeypatch: pytest.Monkey
     called: list[str] = []
     calls = [lambda name=name: called.append(name) for name in "abc"]
     ticks = iter(range(0, 10_000, 7))
-    monkeypatch.setattr(latency.time, "perf_counter_ns", lambda: next(ticks))
-    times = latency._timed(calls, 40)
+    monkeypatch.setattr(stopwatch.time, "perf_counter_ns", lambda: next(ticks))
+    times = stopwatch.timed(calls, 40)
     assert torch.equal(times, torch.full((40, 3), 7.0, dtype=torch.float64))
     assert called[:3] == ["a", "b", "c"]  # the warm-up
     rounds = ["".join(called[i : i + 6]) for i in range(3, len(called), 6)]
@@ -262,13 +262,13 @@ def test_forms_take_turns_in_another_order_each_round(monkeypatch: pytest.Monkey
 
 def test_the_ratio_is_taken_inside_each_round() -> None:
     before = torch.tensor([10.0, 20.0, 40.0], dtype=torch.float64)  # the machine slows down
-    found = latency._ratio(before, before / 2, "by hand")
+    found = stopwatch.compare(before, before / 2, "by hand").ratio
     assert found.value == 2
     assert found.spread == (2, 2)
 
 
 def test_quartiles_by_hand() -> None:
-    found = latency._median(
+    found = stopwatch.median(
         "latency", torch.tensor([4.0, 1.0, 2.0, 3.0, 5.0], dtype=torch.float64), "ms", "how"
     )
     assert (found.value, found.spread) == (3, (2, 4))
@@ -287,7 +287,7 @@ def test_a_larger_net_takes_longer_to_measure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sparse", "value", "spread"),
+    ("measured", "value", "spread"),
     [
         ([40, 30, 20, 15, 12, 8, 6], 0.985, (0.98, 0.99)),
         ([40, 20, 12, 8, 6, 5, 4], 0.925, (0.9, 0.95)),
@@ -295,8 +295,8 @@ def test_a_larger_net_takes_longer_to_measure() -> None:
         ([9, 8, 7, 6, 5, 4, 3], 0.5, (0.0, 0.5)),
     ],
 )
-def test_the_crossing_by_hand(sparse: list[float], value: float, spread: tuple[float, float]) -> None:
-    found = latency.crossing(10, sparse)
+def test_the_crossing_by_hand(measured: list[float], value: float, spread: tuple[float, float]) -> None:
+    found = sparse.crossing(10, measured)
     assert found is not None
     assert found.value == pytest.approx(value)
     assert found.spread == spread
@@ -304,13 +304,13 @@ def test_the_crossing_by_hand(sparse: list[float], value: float, spread: tuple[f
 
 
 def test_no_crossing() -> None:
-    assert latency.crossing(10, [40, 30, 20, 8, 12, 11, 10]) is None
+    assert sparse.crossing(10, [40, 30, 20, 8, 12, 11, 10]) is None
 
 
 @given(st.lists(st.floats(1, 100), min_size=7, max_size=7))
-def test_the_crossing_lies_between_its_neighbours(sparse: Sequence[float]) -> None:
-    found = latency.crossing(10, sparse)
-    assert (found is None) == (sparse[-1] >= 10)
+def test_the_crossing_lies_between_its_neighbours(measured: Sequence[float]) -> None:
+    found = sparse.crossing(10, measured)
+    assert (found is None) == (measured[-1] >= 10)
     if found is not None:
         assert found.spread is not None
         assert found.spread[0] <= found.value <= found.spread[1]
@@ -324,9 +324,9 @@ def test_a_layer_is_tried_at_every_share(batch: int, monkeypatch: pytest.MonkeyP
         tried.extend([len(calls), repeats])
         return torch.arange(len(calls), 0, -1).repeat(repeats, 1).double()
 
-    monkeypatch.setattr(latency, "_timed", timed)
-    found = latency.break_even(torch.zeros(8, 5), batch)
-    assert tried == [1 + len(latency.SHARES), latency.REPEATS]
+    monkeypatch.setattr(stopwatch, "timed", timed)
+    found = sparse.break_even(torch.zeros(8, 5), batch)
+    assert tried == [1 + len(sparse.SHARES), stopwatch.REPEATS]
     assert found is not None
     assert found.value == 0.5
 
@@ -343,18 +343,18 @@ def ratio(low: float, value: float, high: float) -> Figure:
 
 
 DENSE = times(9, 10, 11)
-TIE = (DENSE, times(9, 10, 11), ratio(0.9, 1.0, 1.1))
-FASTER = (DENSE, times(4, 5, 6), ratio(1.8, 2.0, 2.2))
-SLOWER = (DENSE, times(19, 20, 21), ratio(0.45, 0.5, 0.55))
-NOISE = (DENSE, times(5, 9, 30), ratio(0.4, 1.0, 1.9))
+TIE = Comparison(DENSE, times(9, 10, 11), ratio(0.9, 1.0, 1.1))
+FASTER = Comparison(DENSE, times(4, 5, 6), ratio(1.8, 2.0, 2.2))
+SLOWER = Comparison(DENSE, times(19, 20, 21), ratio(0.45, 0.5, 0.55))
+NOISE = Comparison(DENSE, times(5, 9, 30), ratio(0.4, 1.0, 1.9))
 
 
 @pytest.mark.parametrize(
     ("here", "expected"),
     [
-        (FASTER[1:], Pace.FASTER),
-        (SLOWER[1:], Pace.SLOWER),
-        (TIE[1:], Pace.TIE),
+        ((FASTER.now, FASTER.ratio), Pace.FASTER),
+        ((SLOWER.now, SLOWER.ratio), Pace.SLOWER),
+        ((TIE.now, TIE.ratio), Pace.TIE),
         ((times(8, 8.5, 9.5), ratio(1.1, 1.2, 1.3)), Pace.TIE),  # the times' quartiles overlap
         ((times(4, 5, 6), ratio(0.99, 2, 3)), Pace.TIE),  # the ratio's quartiles hold 1
         ((times(10.5, 12, 13), ratio(0.7, 0.8, 0.9)), Pace.TIE),
@@ -362,7 +362,7 @@ NOISE = (DENSE, times(5, 9, 30), ratio(0.4, 1.0, 1.9))
     ],
 )
 def test_faster_is_only_what_lies_outside_both_quartiles(here: tuple[Figure, Figure], expected: Pace) -> None:
-    assert latency.pace(DENSE, *here) is expected
+    assert Comparison(DENSE, *here).pace is expected
 
 
 positive = st.lists(st.floats(0.1, 10), min_size=3, max_size=3).map(sorted)
@@ -370,20 +370,20 @@ positive = st.lists(st.floats(0.1, 10), min_size=3, max_size=3).map(sorted)
 
 @given(positive, positive, positive)
 def test_faster_one_way_is_slower_the_other(a: list[float], b: list[float], r: list[float]) -> None:
-    here = latency.pace(times(*a), times(*b), ratio(*r))
-    back = latency.pace(times(*b), times(*a), ratio(1 / r[2], 1 / r[1], 1 / r[0]))
+    here = Comparison(times(*a), times(*b), ratio(*r)).pace
+    back = Comparison(times(*b), times(*a), ratio(1 / r[2], 1 / r[1], 1 / r[0])).pace
     assert (here, back) in {(Pace.TIE, Pace.TIE), (Pace.FASTER, Pace.SLOWER), (Pace.SLOWER, Pace.FASTER)}
 
 
 def test_why_of_a_masked_net() -> None:
     dense = zoo.load("mlp-32")
     masked = pruned(dense, 0.5)
-    assert latency.why_of(dense, masked, *TIE).startswith(
+    assert verdicts.why(dense, masked, TIE).startswith(
         "No difference beyond the noise: 50 % of the weights are zero"
     )
-    assert "multiplied like any other number" in latency.why_of(dense, masked, *TIE)
-    assert latency.why_of(dense, masked, *SLOWER).startswith("2.00 times the time: ")
-    assert latency.why_of(dense, masked, *FASTER) == (
+    assert "multiplied like any other number" in verdicts.why(dense, masked, TIE)
+    assert verdicts.why(dense, masked, SLOWER).startswith("2.00 times the time: ")
+    assert verdicts.why(dense, masked, FASTER) == (
         "2.00 times as fast, yet it does as many multiply-adds: nothing in the net explains it."
     )
 
@@ -397,12 +397,12 @@ def test_why_of_a_quantized_net_and_of_the_same_one() -> None:
     rounded = dense.become(
         dense.params, dense.arch.edit("quantize_input", layer="fc1", bits=8, symmetric=True, dynamic=True)
     )
-    assert latency.why_of(dense, coded, *TIE) == (
+    assert verdicts.why(dense, coded, TIE) == (
         "No difference beyond the noise: quantized weights are decoded to 32-bit floats, "
         "so the same kernels run."
     )
-    assert "rounding the inputs of layers is extra work" in latency.why_of(dense, rounded, *SLOWER)
-    assert latency.why_of(dense, dense, *TIE) == (
+    assert "rounding the inputs of layers is extra work" in verdicts.why(dense, rounded, SLOWER)
+    assert verdicts.why(dense, dense, TIE) == (
         "No difference beyond the noise: both do the same multiply-adds."
     )
 
@@ -410,44 +410,46 @@ def test_why_of_a_quantized_net_and_of_the_same_one() -> None:
 def test_why_of_a_smaller_net() -> None:
     dense = zoo.load("lenet-300-100")
     thin = split(dense, "fc1", 20)  # (784 + 300) x 20 + 31,000 of 266,200: 19.8 %, or 5.05 times less
-    assert latency.why_of(dense, thin, *FASTER) == (
+    assert verdicts.why(dense, thin, FASTER) == (
         "2.00 times as fast with 19.8 % of the multiply-adds, where 5.05 times would be in proportion: "
         "calling layers and moving numbers takes time that does not shrink with them."
     )
-    so_fast = (DENSE, times(1.9, 2, 2.1), ratio(4, 5, 6))
-    assert latency.why_of(dense, thin, *so_fast).endswith("multiply-adds, in proportion.")
-    faster_still = (DENSE, times(0.9, 1, 1.1), ratio(9, 10, 11))
-    assert latency.why_of(dense, thin, *faster_still).endswith(", more than in proportion.")
-    assert "it does 19.8 % of the multiply-adds, but calling layers" in latency.why_of(dense, thin, *TIE)
-    assert latency.why_of(thin, dense, *SLOWER) == "2.00 times the time: it does 505 % of the multiply-adds."
+    so_fast = Comparison(DENSE, times(1.9, 2, 2.1), ratio(4, 5, 6))
+    assert verdicts.why(dense, thin, so_fast).endswith("multiply-adds, in proportion.")
+    faster_still = Comparison(DENSE, times(0.9, 1, 1.1), ratio(9, 10, 11))
+    assert verdicts.why(dense, thin, faster_still).endswith(", more than in proportion.")
+    assert "it does 19.8 % of the multiply-adds, but calling layers" in verdicts.why(dense, thin, TIE)
+    assert verdicts.why(thin, dense, SLOWER) == "2.00 times the time: it does 505 % of the multiply-adds."
 
 
 def test_noise_is_given_no_reason() -> None:
     dense = zoo.load("mlp-32")
     said = "Too noisy to tell: half of the runs lie between 0.40 and 1.90 times as fast."
-    assert latency.why_of(dense, pruned(dense, 0.5), *NOISE).startswith(said)
-    assert latency.why_csr(*NOISE, "fc1", 0.9, None).startswith(said)
-    assert "too noisy to tell" in latency._engines(*NOISE)
+    assert verdicts.why(dense, pruned(dense, 0.5), NOISE).startswith(said)
+    assert verdicts.why_csr(NOISE, "fc1", 0.9, None).startswith(said)
+    assert "too noisy to tell" in verdicts.why_runtime(NOISE)
 
 
 def test_why_of_the_sparse_form() -> None:
     at = Figure("CSR break-even", 0.925, "share", Basis.MEASURED, "by hand", (0.9, 0.95))
     rule = "a layer of fc1's size gains only above about 92.5 % zeros, and fc1 has"
-    assert latency.why_csr(*FASTER, "fc1", 0.97, at) == f"2.00 times as fast: zeros are skipped; {rule} 97 %."
-    slow = latency.why_csr(*SLOWER, "fc1", 0.5, at)
+    assert verdicts.why_csr(FASTER, "fc1", 0.97, at) == f"2.00 times as fast: zeros are skipped; {rule} 97 %."
+    slow = verdicts.why_csr(SLOWER, "fc1", 0.5, at)
     assert slow.startswith("2.00 times the time: each kept weight brings its index")
     assert slow.endswith(f"{rule} 50 %.")
-    assert "the rest of the net takes what was gained" in latency.why_csr(*TIE, "fc1", 0.97, at)
-    assert "zeros at random places" in latency.why_csr(*FASTER, "fc1", 0.5, at)
-    assert "at no share of zeros up to 99.5 %" in latency.why_csr(*SLOWER, "fc1", 0.5, None)
+    assert "the rest of the net takes what was gained" in verdicts.why_csr(TIE, "fc1", 0.97, at)
+    assert "zeros at random places" in verdicts.why_csr(FASTER, "fc1", 0.5, at)
+    assert "at no share of zeros up to 99.5 %" in verdicts.why_csr(SLOWER, "fc1", 0.5, None)
     early = replace(at, value=0.5, spread=(0.0, 0.5))
-    assert "already at 50 % zeros" in latency.why_csr(*FASTER, "fc1", 0.6, early)
+    assert "already at 50 % zeros" in verdicts.why_csr(FASTER, "fc1", 0.6, early)
 
 
 def test_why_of_the_other_runtime() -> None:
-    assert latency._engines(*TIE) == "ONNX Runtime and PyTorch take the same time for it, within the noise."
-    assert latency._engines(*FASTER).endswith("2.00 times as fast: another runtime, no compression.")
-    assert "2.00 times the time" in latency._engines(*SLOWER)
+    assert (
+        verdicts.why_runtime(TIE) == "ONNX Runtime and PyTorch take the same time for it, within the noise."
+    )
+    assert verdicts.why_runtime(FASTER).endswith("2.00 times as fast: another runtime, no compression.")
+    assert "2.00 times the time" in verdicts.why_runtime(SLOWER)
 
 
 leads = {
@@ -461,13 +463,13 @@ leads = {
 def test_no_sentence_contradicts_the_times(
     a: list[float], b: list[float], r: list[float], zeros: float, at: float
 ) -> None:
-    figures = times(*a), times(*b), ratio(*r)
+    figures = Comparison(times(*a), times(*b), ratio(*r))
     threshold = Figure("CSR break-even", at, "share", Basis.MEASURED, "by hand", (at, at))
     dense = untrained("mlp-32")
-    found = latency.pace(*figures)
+    found = figures.pace
     for said in (
-        latency.why_of(dense, dense, *figures),
-        latency.why_csr(*figures, "fc1", zeros, threshold),
+        verdicts.why(dense, dense, figures),
+        verdicts.why_csr(figures, "fc1", zeros, threshold),
     ):
         if found is Pace.TIE:
             assert said.startswith(leads[Pace.TIE])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import gzip
 import heapq
-import math
 from collections import Counter
 
 import numpy as np
@@ -21,7 +20,8 @@ from engine.file import packfile
 from engine.net import zoo
 from engine.tensor import codes
 from engine.tensor.formats import Book, Dense, Grid, bits
-from engine.types import Arch, Basis, Bundle, Figure, SlimscopeError
+from engine.tensor.granularity import per_axis
+from engine.types import Arch, Basis, Bundle, Figure
 
 ROWS = {
     "dense file of the original": Basis.MEASURED,
@@ -48,7 +48,9 @@ def grid(codes_: Tensor, bits: int, zero: int = 0) -> Grid:
 
 def row_grid(rows: list[list[int]], bits: int) -> Grid:
     n = len(rows)
-    return Grid(integers(rows), torch.arange(1, n + 1) / 2, torch.zeros(n, dtype=torch.int32), bits, 0)
+    return Grid(
+        integers(rows), torch.arange(1, n + 1) / 2, torch.zeros(n, dtype=torch.int32), bits, per_axis(0)
+    )
 
 
 TINY = Bundle(
@@ -186,7 +188,9 @@ def random_bundle(seed: int, bits: int, share: float) -> Bundle:
     return Bundle(
         Arch("bare"),
         {
-            "grid": Grid(torch.where(mask, raw, zero[:, None]), torch.ones(shape[0]), zero, bits, 0),
+            "grid": Grid(
+                torch.where(mask, raw, zero[:, None]), torch.ones(shape[0]), zero, bits, per_axis(0)
+            ),
             "dense": Dense(kept),
             "book": Book(torch.from_numpy(rng.integers(0, 5, shape)).to(torch.int32) * mask, table),
             "bias": Dense(torch.ones(shape[0])),
@@ -219,7 +223,7 @@ def test_the_file_of_a_real_net_comes_within_three_percent_of_its_bound() -> Non
     def rounded(values: Tensor) -> Grid:
         scale = values.abs().amax(1) / top
         integers_ = torch.round(values / scale[:, None]).to(torch.int32)
-        return Grid(integers_, scale, torch.zeros(len(scale), dtype=torch.int32), 5, 0)
+        return Grid(integers_, scale, torch.zeros(len(scale), dtype=torch.int32), 5, per_axis(0))
 
     net = bundle.become(
         {n: rounded(t) if t.dim() == 2 else bundle.params[n] for n, t in bundle.state().items()}
@@ -228,49 +232,3 @@ def test_the_file_of_a_real_net_comes_within_three_percent_of_its_bound() -> Non
     assert rows["entropy bound"].value <= rows["file size"].value <= 1.03 * rows["entropy bound"].value
     assert rows["file size"].value < rows["packed bits + scales"].value + 1000
     assert rows["dense file of the original"].value / rows["file size"].value > 6
-
-
-# ---------------------------------------------------------------- ideal speed-up
-
-
-def net_of(name: str, **changed: Tensor) -> Bundle:
-    bundle = zoo.bundle_of(name, dict(zoo.seeded(name, 0).state_dict()))
-    named = {key.replace("__", "."): Dense(value) for key, value in changed.items()}
-    return bundle.become({**bundle.params, **named})
-
-
-def test_ideal_speedup_by_hand() -> None:
-    half = torch.ones(32, 784)
-    half[:, ::2] = 0
-    figure = theory.ideal_speedup(net_of("mlp-32", fc1__weight=half))
-    assert figure.value == pytest.approx((784 * 32 + 320) / (392 * 32 + 320))
-    assert (figure.basis, figure.unit) == (Basis.MODELLED, "x")
-    assert "multiplied like any other" in figure.how
-
-
-def test_ideal_speedup_weighs_kernels_by_their_positions() -> None:
-    dense = net_of("lenet-5-small")
-    emptied = net_of("lenet-5-small", conv1__weight=torch.zeros(4, 1, 5, 5))
-    figure = theory.ideal_speedup(emptied)
-    macs = theory.count.macs(dense).value
-    assert figure.value == pytest.approx(macs / (macs - 4 * 25 * 24 * 24))
-
-
-def test_ideal_speedup_sees_every_matrix_of_a_recurrent_layer() -> None:
-    dense = net_of("lstm-32")
-    name = next(n for n in dense.params if "weight_hh" in n)
-    emptied = dense.become({**dense.params, name: Dense(torch.zeros(dense.params[name].shape))})
-    macs = theory.count.macs(dense).value
-    removed = math.prod(dense.params[name].shape) * 28
-    assert theory.ideal_speedup(emptied).value == pytest.approx(macs / (macs - removed))
-
-
-def test_ideal_speedup_is_against_the_original_and_infinite_where_nothing_is_left() -> None:
-    net = net_of("mlp-32", fc1__weight=torch.zeros(32, 784), fc2__weight=torch.zeros(10, 32))
-    assert theory.ideal_speedup(net).value == math.inf
-    assert theory.ideal_speedup(net.origin).value == 1.0
-
-
-def test_ideal_speedup_needs_a_known_architecture() -> None:
-    with pytest.raises(SlimscopeError, match="no known architecture"):
-        theory.ideal_speedup(TINY)

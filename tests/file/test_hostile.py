@@ -24,10 +24,12 @@ from safetensors.torch import save as save_safetensors
 import engine.techniques  # noqa: F401  (fills the registry: names of techniques are checked)
 from engine.file import checks, packfile
 from engine.file.intake import IntakeError, read
+from engine.file.packfile.head import FIELDS
 from engine.net import sources, zoo
 from engine.recipe.technique import step
 from engine.tensor import grids
 from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.granularity import TENSOR, per_axis, per_group
 from engine.types import Arch, Bundle, Param, Recipe, Step
 
 Change = Callable[[dict[str, Any]], None]
@@ -52,30 +54,34 @@ def tiny() -> Bundle:
     bundle = seeded(arch, step("prune_weights", sparsity=0.5), step("low_rank", by="rank", rank=2))
     params: dict[str, Param] = dict(bundle.params)
     weight = params["fc2.weight"].decode()
-    params["fc2.weight"] = grids.quantize(weight - 0.5, 4, symmetric=False, granularity="group", group=3)
+    params["fc2.weight"] = grids.quantize(weight - 0.5, 4, symmetric=False, granularity=per_group(3))
     codes = torch.arange(params["fc1.1.weight"].decode().numel(), dtype=torch.int32) % 3
     params["fc1.1.weight"] = Book(codes.reshape(params["fc1.1.weight"].shape), torch.tensor([0.0, 1.0, 2.0]))
     return bundle.become(params)
 
 
 def bare() -> Bundle:
-    grid = grids.quantize(torch.linspace(-1, 1, 24).reshape(4, 6), 3, granularity="channel")
+    grid = grids.quantize(torch.linspace(-1, 1, 24).reshape(4, 6), 3, granularity=per_axis(0))
     return Bundle(Arch("bare"), {"a": grid, "b": Dense(torch.eye(5)), "c": Dense(torch.ones(3))})
 
 
 TINY, BARE = packfile.pack(tiny()), packfile.pack(bare())
+FIRST = [(Path(__file__).parent / "version1" / f"{name}.slim").read_bytes() for name in ("edited", "tied")]
 
 
 def apart(packed: bytes) -> tuple[int, dict[str, Any], bytes]:
     """(checksum, header, sections) of a file."""
     *_, checksum, length = packfile.PREFIX.unpack(packed[: packfile.PREFIX.size])
     body = packfile.PREFIX.size + length
-    return checksum, json.loads(zlib.decompress(packed[packfile.PREFIX.size : body])), packed[body:]
+    fields = json.loads(zlib.decompress(packed[packfile.PREFIX.size : body]))
+    header = dict(zip(FIELDS, fields, strict=True)) if isinstance(fields, list) else fields
+    return checksum, header, packed[body:]
 
 
-def joined(checksum: int, header: object, body: bytes) -> bytes:
-    squeezed = zlib.compress(json.dumps(header).encode())
-    return packfile.PREFIX.pack(b"SLIM", packfile.VERSION, checksum, len(squeezed)) + squeezed + body
+def joined(checksum: int, header: dict[str, Any], body: bytes, version: int = packfile.VERSION) -> bytes:
+    fields = header if version == 1 else list(header.values())
+    squeezed = zlib.compress(json.dumps(fields).encode())
+    return packfile.PREFIX.pack(b"SLIM", version, checksum, len(squeezed)) + squeezed + body
 
 
 def changed(packed: bytes, change: Change) -> bytes:
@@ -125,7 +131,8 @@ def test_what_the_files_are_made_from_is_taken() -> None:
 ODD: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 2, 7, 9, 1 << 31, 1 << 40, 10**30, 0.5, 1e300),
     *("", "bare", "fc1.weight", "grid", "raw", "packed", "steps", "\ud800", "x" * 5000),
-    *([], [[]], {}, [1] * 12, ["raw"], ["dense", [2]], {"layer": "fc1"}),
+    *([], [[]], {}, [1] * 12, ["raw"], ["dense", [2]], [0, [2]], {"layer": "fc1"}),
+    *(["group", 0, 3], ["block", 2, 2], ["token"], "token", "group"),
 )
 
 
@@ -157,7 +164,11 @@ def mutate(header: dict[str, Any], chance: random.Random) -> None:
             parent[last] = chance.choice(ODD)
 
 
-@pytest.mark.parametrize(("packed", "files"), [(TINY, 3000), (BARE, 1000)], ids=["net", "bare"])
+@pytest.mark.parametrize(
+    ("packed", "files"),
+    [(TINY, 3000), (BARE, 1000), (FIRST[0], 600), (FIRST[1], 600)],
+    ids=["net", "bare", "version 1 net", "version 1 bare"],
+)
 def test_changed_headers(packed: bytes, files: int) -> None:
     chance, checksum_and_all = random.Random(0), apart(packed)
     taken, slowest = 0, 0.0
@@ -166,7 +177,7 @@ def test_changed_headers(packed: bytes, files: int) -> None:
         for _ in range(chance.choice((1, 1, 1, 2, 4))):
             mutate(header, chance)
         start = time.process_time()
-        taken += is_taken(joined(checksum, header, body))
+        taken += is_taken(joined(checksum, header, body, packed[4]))
         slowest = max(slowest, time.process_time() - start)
     assert 0 < taken < files / 2  # a new name, a step switched off
     assert slowest < 10
@@ -177,9 +188,10 @@ def test_changed_headers(packed: bytes, files: int) -> None:
     [
         ("a.slim", TINY, 1000),
         ("a.slim", BARE, 800),
+        ("a.slim", FIRST[1], 300),
         ("a.safetensors", save_safetensors({"w": torch.eye(4), "b": torch.ones(4)}), 200),
     ],
-    ids=["net", "bare", "safetensors"],
+    ids=["net", "bare", "version 1", "safetensors"],
 )
 def test_flipped_bits(name: str, content: bytes, files: int) -> None:
     chance, seconds = random.Random(1), 0.0
@@ -209,6 +221,7 @@ NARROW: dict[str, Any] = {"outputs": {}, "inputs": {}, "pads": {}}
         (("split", SPLIT | {"rank": "2"}), "rank of edit 'split' is '2': allowed is int"),
         (("split", SPLIT | {"rank": True}), "rank of edit 'split' is True"),
         (("split", SPLIT | {"rank": -2}), "rank of edit 'split' is -2"),
+        (("split", SPLIT | {"rank": 0}), "the rank of layer 'fc2' is 0: allowed are numbers from 1 on"),
         (("split", SPLIT | {"layer": "fc9"}), "'fc9' is not in this net"),
         (("split", SPLIT | {"form": "round"}), "has no 'round' split"),
         (("split", SPLIT), "'fc2.0.weight' is missing"),
@@ -297,7 +310,8 @@ INTS = torch.tensor([[0, 1], [2, 3]], dtype=torch.int32)
 
 def one_grid(scale: float, bits: int = 8, top: int = 1, group: int | None = None) -> Grid:
     zero = torch.zeros(1, dtype=torch.int32)
-    return Grid(INTS * top, torch.tensor([scale]), zero, bits, None, group)
+    granularity = TENSOR if group is None else per_group(group, None)
+    return Grid(INTS * top, torch.tensor([scale]), zero, bits, granularity)
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.file import packfile
-from engine.file.packfile import PackError, pack, unpack
+from engine.file.packfile import PackError, pack, unpack, writing
+from engine.file.packfile.head import FIELDS
 from engine.net import zoo
 from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.granularity import TENSOR, TOKEN, Granularity, per_axis, per_block, per_group
 from engine.types import Arch, Basis, Bundle, Param, Recipe, SlimscopeError, Step
 
-REPOSITORY = Path(packfile.__file__).parent.parent.parent
+BLOCK = per_block(3, 4)
+REPOSITORY = Path(packfile.__file__).parents[3]
 SHAPES = st.one_of(
     st.lists(st.integers(1, 7), min_size=2, max_size=4),
     st.sampled_from([[1, 1], [40, 30], [3, 0], [0, 4], [1], [9], []]),
@@ -52,9 +55,13 @@ def grid(draw: st.DrawFn) -> Grid:
     low, high = (-max(2 ** (bits - 1) - 1, 1), max(2 ** (bits - 1) - 1, 1)) if symmetric else (0, 2**bits - 1)
     axis = draw(st.none() | st.integers(0, len(shape) - 1)) if shape else None
     group = draw(st.none() | st.integers(1, 9))
-    rows = 1 if axis is None else shape[axis]
-    columns = int(np.prod(shape)) // max(rows, 1)
-    scales = rows * (1 if group is None else -(-columns // group))
+    if shape and draw(st.integers(0, 3)) == 0:
+        granularity = draw(st.sampled_from([TOKEN, per_block(2, 3), per_block(1, 1), per_block(99, 2)]))
+    elif group is not None:
+        granularity = per_group(group, axis)
+    else:
+        granularity = TENSOR if axis is None else per_axis(axis)
+    scales = int(np.prod(granularity.tiles(shape)))
     codes = rng.integers(low, high + 1, shape)
     constant = draw(st.booleans()) and draw(st.booleans())
     zero = rng.integers(0, 2**bits, scales) * (not symmetric)
@@ -64,8 +71,7 @@ def grid(draw: st.DrawFn) -> Grid:
         torch.from_numpy(rng.random(scales).astype(np.float32)),
         torch.from_numpy(zero).to(torch.int32),
         bits,
-        axis,
-        group,
+        granularity,
     )
 
 
@@ -114,7 +120,7 @@ def row_grid(weight: Tensor, bits: int) -> Grid:
     scale = rows.abs().amax(1) / top
     scale = torch.where(scale > 0, scale, torch.ones(()))
     codes = torch.round(rows / scale[:, None]).to(torch.int32).reshape(weight.shape)
-    return Grid(codes, scale, torch.zeros(len(scale), dtype=torch.int32), bits, 0)
+    return Grid(codes, scale, torch.zeros(len(scale), dtype=torch.int32), bits, per_axis(0))
 
 
 def compressed(bundle: Bundle, bits: int, share: float) -> Bundle:
@@ -140,7 +146,7 @@ def real_net() -> Bundle:
 
 
 def test_docstring_examples_hold() -> None:
-    failed, tried = doctest.testmod(packfile)
+    failed, tried = doctest.testmod(writing)
     assert (failed, tried > 0) == (0, True)
 
 
@@ -157,17 +163,19 @@ def test_any_bundle_comes_back_bit_for_bit_and_every_byte_is_counted(bundle: Bun
     assert set(table["tensor"]) == {"", *bundle.params}
 
 
-@given(st.integers(1, 16), st.sampled_from([None, 0, 1]), st.sampled_from([None, 3]))
+@given(
+    st.integers(1, 16),
+    st.sampled_from(
+        [TENSOR, TOKEN, per_axis(0), per_axis(1), per_group(3), per_group(5, 1), per_group(7, None), BLOCK]
+    ),
+)
 @settings(deadline=None)
-def test_decoded_values_of_a_pruned_asymmetric_grid_are_equal(
-    bits: int, axis: int | None, group: int | None
-) -> None:
+def test_decoded_values_of_a_pruned_asymmetric_grid_are_equal(bits: int, granularity: Granularity) -> None:
     rng = generator(bits)
-    rows = {None: 1, 0: 8, 1: 6}[axis]
-    scales = rows * (1 if group is None else 48 // rows // group + (48 // rows % group > 0))
+    scales = int(np.prod(granularity.tiles((8, 6))))
     zero = torch.from_numpy(rng.integers(0, 2**bits, scales)).to(torch.int32)
     codes = torch.from_numpy(rng.integers(0, 2**bits, (8, 6))).to(torch.int32)
-    param = Grid(codes, torch.rand(scales), zero, bits, axis, group)
+    param = Grid(codes, torch.rand(scales), zero, bits, granularity)
     assert torch.equal(unpack(pack(only(param))).params["w"].decode(), param.decode())
 
 
@@ -252,7 +260,7 @@ def test_a_sparse_matrix_takes_its_survivors_and_their_places() -> None:
     weight = torch.zeros(100, 100)
     weight.view(-1)[torch.randperm(10_000, generator=torch.Generator().manual_seed(0))[:500]] = 1.5
     bundle = only(Dense(weight))
-    assert section(bundle, "values") == ("survivors", 2000)
+    assert section(bundle, "values") == ("raw", 2000)
     # 10,000 * H(0.05) / 8 = 358 bytes, and a table of two counts
     assert 358 <= section(bundle, "positions")[1] <= 358 + 20
 
@@ -275,7 +283,7 @@ def test_pruned_zeros_are_one_symbol_though_zero_points_differ() -> None:
     codes = zero[:, None].expand(100, 200).clone()
     kept = torch.from_numpy(rng.random((100, 200)) < 0.05)
     codes[kept] = torch.from_numpy(rng.integers(0, 256, int(kept.sum()))).to(torch.int32)
-    bundle = only(Grid(codes, torch.ones(100), zero, 8, 0))
+    bundle = only(Grid(codes, torch.ones(100), zero, 8, per_axis(0)))
     coding, length = section(bundle, "codes")
     assert coding.startswith("steps")
     assert length < 2200  # as codes with 100 different zeros they would take 6.7 bits each: 16,000 B
@@ -284,7 +292,11 @@ def test_pruned_zeros_are_one_symbol_though_zero_points_differ() -> None:
 
 def test_equal_zero_points_take_a_few_bytes() -> None:
     grid = Grid(
-        torch.zeros(300, 4, dtype=torch.int32), torch.ones(300), torch.zeros(300, dtype=torch.int32), 8, 0
+        torch.zeros(300, 4, dtype=torch.int32),
+        torch.ones(300),
+        torch.zeros(300, dtype=torch.int32),
+        8,
+        per_axis(0),
     )
     assert section(only(grid), "zero points")[1] <= 5
 
@@ -340,7 +352,8 @@ def test_garbage_behind_the_magic_is_refused(garbage: bytes) -> None:
 
 
 def with_header(header: object, body: bytes = b"") -> bytes:
-    packed = zlib.compress(json.dumps(header).encode())
+    fields = [header[name] for name in FIELDS] if isinstance(header, dict) else header
+    packed = zlib.compress(json.dumps(fields).encode())
     return packfile.PREFIX.pack(b"SLIM", packfile.VERSION, 0, len(packed)) + packed + body
 
 
@@ -349,26 +362,35 @@ def announced(**changes: object) -> dict[str, object]:
         "arch": ["bare", []],
         "recipe": [],
         "names": ["w"],
-        "tensors": [["dense", [1]]],
-        "codings": [["raw"]],
+        "formats": ["dense", "grid", "book"],
+        "coders": ["raw", "packed"],
+        "tensors": [[0, [1]]],
+        "streams": [[0]],
         "lengths": [4],
     }
+    assert set(plain) == set(FIELDS)
     return plain | changes
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tensors": [["dense", [1 << 14, 1 << 14]]]}, "announces 268,435,456 numbers"),
-        ({"tensors": [["dense", [1 << 40]]]}, "absurdly large"),
-        ({"tensors": [["dense", [-1]]]}, "not a whole number"),
-        ({"tensors": [["dense", [True]]]}, "not a whole number"),
-        ({"tensors": [["dense", [1.0]]]}, "not a whole number"),
-        ({"tensors": [["dense", [1] * 9]]}, "more than 8 dimensions"),
-        ({"tensors": [["dense", [2]]]}, "take 8 bytes, not 4"),
-        ({"tensors": [["pickle", [1]]]}, "unknown kind: pickle"),
-        ({"tensors": [["book", [1], 1 << 40]]}, "absurdly large"),
-        ({"tensors": [["grid", [1], 8, None, None, 1 << 40]]}, "absurdly large"),
+        ({"tensors": [[0, [1 << 14, 1 << 14]]]}, "announces 268,435,456 numbers"),
+        ({"tensors": [[0, [1 << 40]]]}, "absurdly large"),
+        ({"tensors": [[0, [-1]]]}, "not a whole number"),
+        ({"tensors": [[0, [True]]]}, "not a whole number"),
+        ({"tensors": [[0, [1.0]]]}, "not a whole number"),
+        ({"tensors": [[0, [1] * 9]]}, "more than 8 dimensions"),
+        ({"tensors": [[0, [2]]]}, "take 8 bytes, not 4"),
+        ({"formats": ["pickle"]}, "this file uses format 'pickle', which this version does not know"),
+        ({"coders": ["steps arithmetic"]}, "uses coder 'arithmetic', which this version does not know"),
+        ({"coders": [["raw"]]}, "uses coder .'raw'., which"),
+        ({"tensors": [[3, [1]]]}, "3 is no place in .'dense', 'grid', 'book'."),
+        ({"tensors": [[True, [1]]]}, "True is no place"),
+        ({"streams": [[-1]]}, "-1 is no place in .'raw', 'packed'."),
+        ({"tensors": [[2, [1], 1 << 40]]}, "absurdly large"),
+        ({"tensors": [[1, [1], 8, ["cube", 2]]]}, "a granularity is .'cube', 2.: allowed are"),
+        ({"tensors": [[1, [1], 8, ["axis", 1]]]}, "has no axis 1"),
         ({"tensors": 3}, "damaged"),
         ({"tensors": [[]]}, "damaged"),
         ({"names": ["w", "w"]}, "twice"),
@@ -376,7 +398,7 @@ def announced(**changes: object) -> dict[str, object]:
         ({"names": []}, "damaged"),
         ({"lengths": [5]}, "cut off"),
         ({"lengths": [8, -4]}, "not a whole number"),
-        ({"codings": [["raw", "raw"]]}, "cut off or too long"),
+        ({"streams": [[0, 0]]}, "cut off or too long"),
         ({"arch": "bare"}, "damaged"),
         ({"recipe": [["x"]]}, "a step is"),
     ],
@@ -387,21 +409,21 @@ def test_absurd_headers_are_refused_before_memory_is_taken(changes: dict[str, ob
 
 
 def test_a_header_that_swells_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packfile, "LARGEST_HEADER", 1000)
+    monkeypatch.setattr("engine.file.packfile.head.LARGEST_HEADER", 1000)
     with pytest.raises(PackError, match="cut off or too long"):
         unpack(with_header(announced(names=["w" * 5000])))
 
 
 @pytest.mark.parametrize("header", [[], "text", None, 3])
-def test_a_header_that_is_no_table_is_refused(header: object) -> None:
-    with pytest.raises(PackError, match="not a table"):
+def test_a_header_that_is_no_list_of_fields_is_refused(header: object) -> None:
+    with pytest.raises(PackError, match="not a list of 8 fields"):
         unpack(with_header(header))
 
 
-def test_a_format_of_the_future_is_named() -> None:
+def test_a_version_of_the_future_is_named() -> None:
     data = bytearray(PACKED)
     data[4] = 9
-    with pytest.raises(PackError, match="has format 9: this program reads 1"):
+    with pytest.raises(PackError, match="has version 9: this program reads 1 to 2"):
         unpack(bytes(data))
 
 
@@ -413,10 +435,10 @@ INTS, ONE = torch.zeros(2, 2, dtype=torch.int32), torch.ones(1)
     [
         (Dense(torch.zeros(2, dtype=torch.float64)), "values of 'w' are torch.float64"),
         (Grid(INTS.long(), ONE, INTS[0, :1], 8), "codes of 'w' are torch.int64"),
-        (Grid(INTS, ONE, INTS[0, :1], 8, axis=0), "need 2"),
-        (Grid(INTS, torch.ones(2), INTS[0, :1], 8, axis=0), "need 2"),
-        (Grid(INTS, ONE, INTS[0, :1], 8, axis=2), "no axis 2"),
-        (Grid(INTS, ONE, INTS[0, :1], 8, group=0), "groups of 0"),
+        (Grid(INTS, ONE, INTS[0, :1], 8, per_axis(0)), "need 2"),
+        (Grid(INTS, torch.ones(2), INTS[0, :1], 8, per_axis(0)), "need 2"),
+        (Grid(INTS, ONE, INTS[0, :1], 8, per_axis(2)), "no axis 2"),
+        (Grid(INTS, ONE, INTS[0, :1], 8, per_group(0)), "no groups of 0 along axis 0"),
         (Book(INTS + 3, torch.ones(3)), "outside of its table of 3"),
         (Book(INTS - 1, torch.ones(3)), "outside of its table of 3"),
     ],
@@ -427,7 +449,7 @@ def test_what_could_not_be_read_back_is_not_written(param: Param, message: str) 
 
 
 def test_a_net_above_the_limit_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packfile, "AT_ONCE", 10)
+    monkeypatch.setattr("engine.file.packfile.writing.AT_ONCE", 10)
     with pytest.raises(PackError, match="has 11 numbers or more: allowed are 10"):
         pack(only(Dense(torch.zeros(11))))
 

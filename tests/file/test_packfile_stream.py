@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from test_packfile import BUNDLES
 
 from engine.file import packfile
-from engine.file.packfile import PackError, pack, read, unpack, verify, write
+from engine.file.packfile import PackError, pack, read, unpack, verify, write, writing
 from engine.tensor.formats import Book, Dense, Grid
 from engine.types import Arch, Bundle, Param, Recipe, Step
 
@@ -51,9 +51,9 @@ def test_what_is_streamed_is_what_is_packed(bundle: Bundle) -> None:
 def test_a_body_that_does_not_fit_into_memory_goes_through_the_disk(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for spool, chunk in ((1, 7), (packfile.SPOOL, packfile.CHUNK)):
-        monkeypatch.setattr(packfile, "SPOOL", spool)
-        monkeypatch.setattr(packfile, "CHUNK", chunk)
+    for spool, chunk in ((1, 7), (writing.SPOOL, writing.CHUNK)):
+        monkeypatch.setattr(writing, "SPOOL", spool)
+        monkeypatch.setattr(writing, "CHUNK", chunk)
         write(path, BARE, EMPTY, PARAMS.items())
         assert path.read_bytes() == pack(Bundle(BARE, PARAMS))
 
@@ -61,8 +61,8 @@ def test_a_body_that_does_not_fit_into_memory_goes_through_the_disk(
 def test_the_size_of_a_large_net_is_that_of_its_streamed_file(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle(BARE, PARAMS)
     length = len(pack(bundle))
-    monkeypatch.setattr(packfile, "SPOOL", 1)
-    monkeypatch.setattr(packfile, "AT_ONCE", 1)  # `pack` would refuse
+    monkeypatch.setattr(writing, "SPOOL", 1)
+    monkeypatch.setattr(writing, "AT_ONCE", 1)  # `pack` would refuse
     assert packfile.size(bundle).value == length
 
 
@@ -130,7 +130,7 @@ def test_a_copy_that_fails_leaves_no_litter(path: Path, monkeypatch: pytest.Monk
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(packfile.shutil, "copyfileobj", full)
+    monkeypatch.setattr(writing.shutil, "copyfileobj", full)
     with pytest.raises(OSError, match="disk full"):
         write(path, BARE, EMPTY, PARAMS.items())
     assert not list(path.parent.iterdir())
@@ -209,14 +209,9 @@ def test_a_wrong_checksum_alone_is_found_by_verify(path: Path) -> None:
 
 def announcing(*shapes: list[int]) -> bytes:
     """A small file that announces tensors of zeros."""
-    header = {
-        "arch": ["bare", []],
-        "recipe": [],
-        "names": [f"w{i}" for i in range(len(shapes))],
-        "tensors": [["dense", shape] for shape in shapes],
-        "codings": [["packed", "survivors"]] * len(shapes),
-        "lengths": [5, 0] * len(shapes),
-    }
+    names, tensors = [f"w{i}" for i in range(len(shapes))], [[0, shape] for shape in shapes]
+    coded = [["packed", "raw"], tensors, [[0, 1]] * len(shapes), [5, 0] * len(shapes)]
+    header = [["bare", []], [], names, ["dense"], *coded]
     packed = zlib.compress(json.dumps(header).encode())
     zeros = b"\0\2\0\1" + b"\0"  # an alphabet of the one symbol 0 takes no bits
     return packfile.PREFIX.pack(b"SLIM", packfile.VERSION, 0, len(packed)) + packed + zeros * len(shapes)
@@ -253,8 +248,8 @@ def test_limits_are_for_one_tensor_or_for_all(path: Path) -> None:
 
 def test_a_net_above_the_limit_of_files_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grown: Iterator[tuple[str, Param]] = ((f"w{i}", Dense(torch.zeros(1).expand(1 << 29))) for i in range(3))
-    monkeypatch.setattr(packfile, "_write", lambda name, param: [])
-    monkeypatch.setattr(packfile, "_checksum", lambda param, checksum: 0)
+    monkeypatch.setattr(Dense, "sections", lambda param: [])
+    monkeypatch.setattr(writing, "add_checksum", lambda param, checksum: 0)
     with pytest.raises(PackError, match="has 1,610,612,736 numbers or more: allowed are 1,073,741,824"):
         write(path, BARE, EMPTY, grown)
     assert not list(path.parent.iterdir())

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from engine.data import user
 from engine.figures import count
-from engine.file import recognise
+from engine.file import intake, recognise
 from engine.file.recognise import mapping, propose, take
 from engine.net import sources, zoo
 from engine.tensor.formats import Dense
@@ -166,3 +173,106 @@ def test_a_published_net_has_no_weights_here() -> None:
     assert not set(zoo.trained()) & set(zoo.PUBLIC)
     with pytest.raises(SlimscopeError, match="'resnet-56' is known by its shapes alone: bring a file"):
         zoo.load("resnet-56")
+
+
+# ---------------------------------------------------------------- a user's own model
+
+CODE = """
+    import torch
+    from torch import nn
+    from torch.utils.data import TensorDataset
+
+    class Tanh(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.fc2, self.fc3 = nn.Linear(784, 300), nn.Linear(300, 100), nn.Linear(100, 10)
+        def forward(self, x):
+            return self.fc3(torch.tanh(self.fc2(torch.tanh(self.fc1(x)))))
+
+    def model():
+        torch.manual_seed(0)
+        return Tanh()
+
+    def data():
+        torch.manual_seed(1)
+        inputs = torch.randn(300, 784)
+        part = TensorDataset(inputs, inputs[:, :10].argmax(1))
+        return part, part, part
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model with the names and shapes of LeNet-300-100, another activation and other data."""
+    (tmp_path / "tanh_net.py").write_text(textwrap.dedent(CODE))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv(user.VARIABLE, "")
+    sources._nets.clear()
+    user.name(f"{tmp_path}/tanh_net.py:model", f"{tmp_path}/tanh_net.py:data")
+    return f"{tmp_path}/tanh_net.py"
+
+
+def other_weights() -> dict[str, Tensor]:
+    """Those of neither the zoo's net nor what the factory gives."""
+    return {name: 0.9 * tensor for name, tensor in zoo.seeded(KNOWN, 7).state_dict().items()}
+
+
+def test_weights_of_the_users_model_are_proposed_as_those_before_the_zoos(code: str) -> None:
+    bundle = bare(other_weights())
+    found = propose(bundle)
+    assert found is not None
+    assert (found.name, found.is_own, found.title) == ("user", True, "tanh_net:model")
+    assert found.data == sources.task(sources.load_user().arch)
+    assert "until you say --take-for user" in found.sentence
+    taken = take(bundle, "user")
+    assert taken.arch == sources.load_user().arch
+    inputs = torch.randn(4, 784)
+    w = other_weights()
+    hidden = torch.tanh(inputs @ w["fc1.weight"].T + w["fc1.bias"])
+    hidden = torch.tanh(hidden @ w["fc2.weight"].T + w["fc2.bias"])
+    expected = hidden @ w["fc3.weight"].T + w["fc3.bias"]
+    assert torch.allclose(zoo.build(taken)(inputs), expected, atol=1e-5)
+    assert take(bundle).arch.name == KNOWN  # who says nothing of the user's net means the zoo's
+
+
+def test_only_names_and_shapes_that_all_fit_are_the_users(code: str) -> None:
+    for wrong in (
+        {**other_weights(), "fc3.bias": torch.zeros(9)},
+        {**other_weights(), "fc4.bias": torch.zeros(10)},
+        {name.replace("fc", "layer"): tensor for name, tensor in other_weights().items()},
+    ):
+        found = propose(bare(wrong))
+        assert found is None or not found.is_own
+        with pytest.raises(SlimscopeError, match="do not fit tanh_net:model"):
+            take(bare(wrong), "user")
+
+
+def test_without_a_named_model_there_is_none_to_take_a_file_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(user.VARIABLE, "")
+    found = propose(bare(other_weights()))
+    assert found is not None
+    assert found.name == KNOWN
+    with pytest.raises(SlimscopeError, match="a model that nobody named"):
+        take(bare(other_weights()), "user")
+
+
+def test_the_command_line_fills_the_users_model_from_a_file(code: str, tmp_path: Path) -> None:
+    file, out = tmp_path / "weights.safetensors", tmp_path / "out.slim"
+    save_file(other_weights(), file)
+    command = ["compress", str(file), "--model", f"{code}:model", "--data", f"{code}:data"]
+    command += ["--recipe", "[]", "--out", str(out), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.cli", *command],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = {figure["name"]: figure for figure in json.loads(done.stdout)["figures"]}
+    data, own = sources.data(sources.load_user().arch), intake.find(str(file), take_for="user")[0]
+    assert own.fingerprint != sources.load_user().fingerprint
+    right = (zoo.build(own)(data.test.images).argmax(1) == data.test.labels).float().mean()
+    assert said["accuracy"]["value"] == pytest.approx(float(right))
+    assert "n = 300" in said["accuracy"]["how"] or "of 300 samples" in said["accuracy"]["how"]
+    assert intake.find(str(out))[0].arch == own.arch

@@ -142,39 +142,6 @@ def test_weights_without_an_architecture_are_refused() -> None:
         channels.groups(Bundle(Arch("bare"), {"a.weight": Dense(torch.ones(2, 2))}))
 
 
-class Odd(nn.Module):
-    """Nets whose channels cannot be followed, by the name of what is wrong."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-        self.conv = nn.Conv2d(4, 4, 3, groups=4 if kind == "groups" else 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        match self.kind:
-            case "sigmoid":
-                return torch.sigmoid(self.conv(x))
-            case "cut":
-                return self.conv(x)[:, 1:]
-            case "reflect":
-                return nn.functional.pad(self.conv(x), (0, 0, 0, 0, 1, 1), value=1.0)
-        return self.conv(x)  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize(
-    ("kind", "says"),
-    [
-        ("sigmoid", "followed through sigmoid"),  # of zero it is a half
-        ("cut", "followed through the cut"),
-        ("reflect", "followed through padding"),
-        ("groups", "grouped"),
-    ],
-)
-def test_what_cannot_be_followed_is_refused(kind: str, says: str) -> None:
-    with pytest.raises(SlimscopeError, match=says):
-        channels._Trace(Odd(kind), 4)
-
-
 # ---------------------------------------------------------------- the smaller net is the one with zeros
 
 

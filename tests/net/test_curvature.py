@@ -16,7 +16,6 @@ from engine.data.sets import Samples
 from engine.net import curvature, zoo
 from engine.net.surgery import quantize_input
 from engine.tensor import scores
-from engine.types import SlimscopeError
 
 
 def images(n: int, *shape: int, classes: int = 3, seed: int = 0) -> Samples:
@@ -116,9 +115,6 @@ def test_one_weight_per_class_by_hand() -> None:
     )
     # inputs 2 and 0.4, both classes at 1/2: p (1 - p) x^2 is 1 and 0.04; the gradient (p - y) x: -1, +0.2
     assert curvature.diagonal(net, samples)["1.weight"].flatten().tolist() == pytest.approx([0.52, 0.52])
-    assert curvature.diagonal(net, samples, "fisher")["1.weight"].flatten().tolist() == pytest.approx(
-        [0.52, 0.52]
-    )
     assert curvature.gradient(net, samples)["1.weight"].flatten().tolist() == pytest.approx([-0.4, 0.4])
 
 
@@ -176,15 +172,6 @@ def test_a_layer_that_is_used_twice_or_grouped_is_exact_too() -> None:
 # ---------------------------------------------------------------- the rest
 
 
-@pytest.mark.parametrize("make", [Rows, convolutional])
-def test_fisher_is_the_mean_of_squared_gradients(make: Callable[[], nn.Module]) -> None:
-    net, samples = seeded(make), images(7, *((1, 5, 4) if make is Rows else (2, 9, 9)))
-    found = curvature.diagonal(net, samples, "fisher")
-    alone = [curvature.gradient(net, samples.take(slice(i, i + 1))) for i in range(len(samples))]
-    for name, value in found.items():
-        close(value, torch.stack([one[name].square() for one in alone]).mean(0))
-
-
 def test_the_gradient_is_that_of_the_mean_loss() -> None:
     net, samples = seeded(convolutional), images(45, 2, 9, 9)  # more than two batches
     F.cross_entropy(net.eval()(samples.inputs()), samples.labels).backward()  # type: ignore[no-untyped-call]
@@ -201,11 +188,6 @@ def test_rounded_inputs_pass_derivatives_on() -> None:
     expected, found = curvature.diagonal(plain, samples), curvature.diagonal(rounded, samples)
     for name, value in expected.items():
         assert float((found[name] - value).abs().max()) < 0.05 * float(value.max())
-
-
-def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(SlimscopeError, match="kind is 'full': allowed is one of gauss-newton, fisher"):
-        curvature.diagonal(nn.Linear(1, 1), images(1, 1, 1, 1), "full")
 
 
 def test_of_a_bundle_it_is_remembered_for_these_samples_and_this_seed() -> None:

@@ -18,9 +18,14 @@ from engine.net.train import (
     fit,
     learning_from,
     log_shares,
+    stored,
+    train_on,
     zero_masks,
 )
-from engine.types import Cancelled, Progress, SlimscopeError
+from engine.tensor import grids
+from engine.tensor.formats import Book, Dense
+from engine.tensor.granularity import per_axis
+from engine.types import Cancelled, Param, Progress, SlimscopeError
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +159,33 @@ def test_a_processor_without_bfloat16_trains_in_32_bits(
         for net, precision in zip(nets, ("bfloat16", "float32"), strict=True)
     ]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("kind", ["grid", "book"])
+def test_a_training_on_a_format_moves_codes_and_scales_and_ends_in_the_format(
+    kind: str, digits: Samples
+) -> None:
+    bundle = zoo.load("mlp-32")
+    net = zoo.fork(bundle)
+    with torch.no_grad():
+        net.fc1.weight[:, ::3] = 0.0
+    grid = grids.quantize(net.fc1.weight, 2, granularity=per_axis(0))
+    params: dict[str, Param] = {"fc1.weight": grid}
+    if kind == "book":
+        book = Book(grid.codes + 1, torch.tensor([-0.05, 0.0, 0.05]))
+        params = {"fc1.weight": book.straight_through().encode(net.fc1.weight)}  # type: ignore[operator]
+    part = train_on(net, params, rate=0.1)
+    assert torch.equal(net.fc1.weight, params["fc1.weight"].decode())
+    masks = zero_masks(net)
+    rows = fit(net, digits, Plan(4, 0.02, batch=50, weight_decay=0.01), masks=masks, parts=(part,))
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    after = stored(net, part)["fc1.weight"]
+    assert type(after) is type(params["fc1.weight"])
+    assert torch.equal(after.decode(), net.fc1.weight)
+    assert bool((after.decode()[:, ::3] == 0).all())
+    for name in set(after.tensors()) - {"zero"}:
+        assert not torch.equal(after.tensors()[name], params["fc1.weight"].tensors()[name]), name
+    floats = {f"{n}": p.detach() for n, p in net.named_parameters() if "parametrizations" not in n}
+    rebuilt = bundle.become({**{n: Dense(t) for n, t in floats.items()}, "fc1.weight": after})
+    inputs = digits.inputs(torch.arange(20))
+    torch.testing.assert_close(zoo.build(rebuilt)(inputs), net(inputs))

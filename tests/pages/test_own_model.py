@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 from engine import cli
@@ -117,3 +118,29 @@ def test_compress_sweep_and_script_take_it(
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'assets' / 'examples'}", "PATH": "/usr/bin:/bin"}
     subprocess.run([sys.executable, "again.py"], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / f"{example}.slim").read_bytes() == out.read_bytes()
+
+
+def test_uploaded_weights_that_fit_are_measured_as_its_own_once_confirmed(
+    example: str,
+) -> None:
+    """Not a net of the zoo, and not the weights that the factory gives."""
+    state = {name: 0.5 * t if name == "out.weight" else t for name, t in sources.load_user().state().items()}
+    state["hidden.weight"] = state["hidden.weight"].roll(1, 0)
+    at = opened("prune", m=example, r="[]")
+    at.file_uploader[0].set_value(("mine.safetensors", save(state), "application/octet-stream")).run()
+    model = at.query_params["m"]
+    assert model.startswith("file-")
+    assert any("Is this file own_model:model?" in part.value for part in at.markdown)
+    assert 'data-figure="accuracy"' not in html_of(at)
+    at.button("proposal-yes").click().run()
+    data = sources.data(sources.load_user().arch)
+    assert at.query_params["d"] == sources.task(sources.load_user().arch)
+    net = zoo.fork(sources.load_user()).eval()
+    net.load_state_dict(state, strict=False)
+    taken = recipes.after(model, Recipe(), at.query_params["d"])
+    assert not isinstance(taken, recipes.Missing)
+    sample = data.test.stratified(measure.sample_size(taken[0]))
+    with torch.no_grad():
+        right = float((net(sample.inputs()).argmax(1) == sample.labels).double().mean())
+    assert f'data-figure="accuracy" data-value="{right!r}"' in html_of(at)
+    assert any("You said: this is own_model:model." in info.value for info in at.info)

@@ -137,11 +137,11 @@ def test_table_without_rows_has_its_columns():
 def test_a_layer_bears_a_setting_only_with_all_gentler_ones(changes: list[float], bearable: float) -> None:
     values = list(range(len(changes)))
     rows = [{"layer": "fc", "value": v, "change": c} for v, c in zip(values, changes, strict=True)]
-    last = sweep.borne(rows[::-1], values, bearable).get("fc", -1)
+    last = sweep.tolerated(rows[::-1], values, bearable).get("fc", -1)
     assert all(change >= -bearable for change in changes[: last + 1])
     assert last + 1 == len(changes) or changes[last + 1] < -bearable
 
 
 def test_what_was_refused_is_not_borne() -> None:
     rows = [{"layer": "fc", "value": 0.5, "change": None}, {"layer": "fc", "value": 0.9, "change": 0.0}]
-    assert sweep.borne(rows, [0.5, 0.9], 0.01) == {}
+    assert sweep.tolerated(rows, [0.5, 0.9], 0.01) == {}

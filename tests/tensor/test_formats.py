@@ -1,26 +1,37 @@
 """Formats know all of themselves: what every one of them promises, and what adding one takes."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from engine.figures import theory
 from engine.file import packfile
-from engine.tensor import formats
+from engine.file.packfile import PackError
+from engine.tensor import codes, formats
+from engine.tensor.codes.coder import Option
+from engine.tensor.codes.counts import Counted
 from engine.tensor.formats import FORMATS, Book, Dense, Grid
 from engine.tensor.formats.numbers import floats, numbers, raw
+from engine.tensor.granularity import Granularity, per_axis, per_block, per_group
 from engine.types import Arch, Bundle, FormatError, Param, Section
 
 VALUES = torch.tensor([[1.0, -2.0, 0.0, 4.0], [0.5, 0.0, 3.0, -1.0], [2.0, 2.0, -4.0, 0.0]])
 CODES = VALUES.to(torch.int32)
 EACH: dict[str, Param] = {
     "dense": Dense(VALUES),
-    "grid": Grid(CODES, torch.tensor([0.5, 1.0, 2.0]), torch.tensor([1, 0, -1], dtype=torch.int32), 4, 0),
-    "grid in groups": Grid(CODES, torch.arange(1.0, 7.0), torch.zeros(6, dtype=torch.int32), 4, 0, 2),
+    "grid": Grid(
+        CODES, torch.tensor([0.5, 1.0, 2.0]), torch.tensor([1, 0, -1], dtype=torch.int32), 4, per_axis(0)
+    ),
+    "grid in groups": Grid(CODES, torch.arange(1.0, 7.0), torch.zeros(6, dtype=torch.int32), 4, per_group(2)),
+    "grid in blocks": Grid(
+        CODES, torch.arange(1.0, 5.0), torch.ones(4, dtype=torch.int32), 4, per_block(2, 2)
+    ),
     "book": Book(CODES.abs(), torch.tensor([3.0, -1.0, 0.5, 0.25, 7.0])),
 }
 KEPT = torch.tensor([[True, False, True, True], [False, True, True, False], [True, True, False, True]])
@@ -40,7 +51,7 @@ def test_take_commutes_with_decode(name: str, axis: int) -> None:
     param, stays = EACH[name], torch.tensor([0, 2])
     after = param.take(axis, stays)
     assert torch.equal(after.decode(), param.decode().index_select(axis, stays))
-    broken = name == "grid in groups" and axis == 1  # a group that loses members keeps no grid
+    broken = name == "grid in blocks" or (name == "grid in groups" and axis == 1)  # tiles lose members
     assert type(after) is (Dense if broken else type(param))
 
 
@@ -82,7 +93,7 @@ class Half(Param):
     def tensors(self) -> dict[str, Tensor]:
         return {"values": self.decode()}
 
-    def masked(self, kept: Tensor) -> "Half":
+    def with_zeros(self, kept: Tensor) -> "Half":
         return Half(torch.where(kept, self.values, 0.0))
 
     def take(self, axis: int, stays: Tensor) -> "Half":
@@ -105,20 +116,143 @@ class Half(Param):
         return cls(half.to(torch.float32).reshape(shape))
 
 
-def test_a_new_format_is_one_class_and_its_registration(monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass(frozen=True, eq=False)
+class Shared(Param):
+    """Blocks of the matrix that share a power of two, with 4-bit mantissas, as somebody might add them."""
+
+    kind: ClassVar[str] = "shared exponents"
+    mantissas: Tensor
+    exponents: Tensor  # one for each block, flat
+    block: Granularity
+
+    @classmethod
+    def of(cls, values: Tensor, block: Granularity) -> "Shared":
+        largest = torch.ones(math.prod(block.tiles(values.shape)))
+        for numbers_, tiles in block.cut(values):
+            largest[numbers_] = tiles.abs().amax(1)
+        exponents = torch.floor(torch.log2(largest)) - 2
+        steps = values / block.over(torch.exp2(exponents), values.shape)
+        mantissas = torch.round(steps).clamp(-7, 7) + 0.0  # no negative zeros
+        return cls(mantissas, exponents, block)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.mantissas.shape)
+
+    def decode(self) -> Tensor:
+        return self.mantissas * self.block.over(torch.exp2(self.exponents), self.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"mantissas": self.mantissas, "exponents": self.exponents}
+
+    def settings(self) -> list[Any]:
+        return [self.block.data]
+
+    def check(self, name: str) -> None:
+        self.block.check(repr(name), self.shape)
+
+    def with_zeros(self, kept: Tensor) -> "Shared":
+        return replace(self, mantissas=torch.where(kept, self.mantissas, 0.0))
+
+    def take(self, axis: int, stays: Tensor) -> Param:
+        return Dense(self.decode().index_select(axis, stays))  # blocks would break
+
+    def fixed_bits(self) -> int:
+        return 4 * self.mantissas.numel() + 8 * self.exponents.numel()
+
+    huffman_bits = fixed_bits
+    entropy_bits = fixed_bits
+
+    def sections(self) -> list[Section]:
+        parts = self.tensors().items()
+        return [(part, *codes.encode(numbers(tensor.to(torch.int32)))) for part, tensor in parts]
+
+    @classmethod
+    def from_sections(
+        cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
+    ) -> "Shared":
+        block = Granularity.from_data(*settings)
+        block.check(repr(name), shape)
+        counts = (math.prod(shape), math.prod(block.tiles(shape)))
+        mantissas, exponents = (
+            torch.from_numpy(codes.decode(coding, next(cuts), count)).float()
+            for coding, count in zip(codings, counts, strict=True)
+        )
+        return cls(mantissas.reshape(shape), exponents, block)
+
+
+def added() -> Bundle:
+    blocks = Shared.of(torch.randn(10, 3, 2, 2, generator=torch.Generator().manual_seed(0)), per_block(4, 5))
+    return Bundle(Arch("bare"), {"w": Half(VALUES / 3), "b": Dense(torch.ones(3)), "blocks": blocks})
+
+
+def test_new_formats_are_one_class_each_and_their_registration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FORMATS, "half", Half)
-    bundle = Bundle(Arch("bare"), {"w": Half(VALUES / 3), "b": Dense(torch.ones(3))})
+    monkeypatch.setitem(FORMATS, "shared exponents", Shared)
+    bundle = added()
     again = packfile.unpack(packfile.pack(bundle))
     assert isinstance(again.params["w"], Half)
+    assert isinstance(again.params["blocks"], Shared)
+    assert again.params["blocks"].block == per_block(4, 5)
     assert packfile.difference(bundle, again) is None
-    assert "packed bits + scales" in {figure.name for figure in theory.ledger(bundle)}
     packed = next(figure for figure in theory.ledger(bundle) if figure.name == "packed bits + scales")
-    assert packed.value == 12 * 2 + 3 * 4
+    assert packed.value == 12 * 2 + 3 * 4 + (120 * 4 + 9 * 8) // 8  # 10 x 12 in blocks of 4 x 5: 3 x 3
+
+
+def test_shared_exponents_by_hand() -> None:
+    values = torch.tensor([[4.0, 1.0, 0.5], [-3.0, 2.0, 0.25]])
+    param = Shared.of(values, per_block(2, 2))
+    assert param.exponents.tolist() == [0.0, -3.0]
+    assert torch.equal(param.decode(), values)
+    gone = param.masked(values > 0)
+    assert torch.equal(gone.decode(), values.clamp(min=0))
+
+
+@pytest.mark.parametrize("kept", [["half"], ["shared exponents"]])
+def test_a_file_with_a_format_of_later_names_it(kept: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    new = {"half": Half, "shared exponents": Shared}
+    with monkeypatch.context() as later:
+        for kind, format in new.items():
+            later.setitem(FORMATS, kind, format)
+        data = packfile.pack(added())
+    for kind in kept:
+        monkeypatch.setitem(FORMATS, kind, new[kind])
+    (missing,) = set(new) - set(kept)
+    with pytest.raises(
+        PackError, match=rf"^this file uses format '{missing}', which this version does not know$"
+    ):
+        packfile.unpack(data)
+
+
+def test_a_new_coder_is_one_entry_and_a_file_without_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of equal symbols as (symbol, length): shorter than all others where there are few runs."""
+
+    def options(view: Counted) -> list[Option]:
+        stream = view.alphabet[view.places]
+        starts = np.flatnonzero(np.diff(stream, prepend=stream[:1] - 1)) if len(stream) else []
+        runs = np.stack([stream[starts], np.diff(starts, append=len(stream))])
+        return [(0.0, "runs", lambda: runs.astype("<i4").tobytes())]
+
+    def read(data: bytes, count: int) -> codes.Ints:
+        symbols, lengths = np.frombuffer(data, "<i4").reshape(2, -1)
+        return np.repeat(symbols, lengths).astype(np.int64)
+
+    table = torch.tensor([0.5, 1.0, 2.0])
+    in_runs = Book(torch.arange(3, dtype=torch.int32).repeat_interleave(1000).reshape(30, 100), table)
+    bundle = Bundle(Arch("bare"), {"w": in_runs, "b": Dense(torch.ones(3))})
+    with monkeypatch.context() as later:
+        later.setitem(codes.CODERS, "runs", codes.Coder("runs", options, read))
+        data = packfile.pack(bundle)
+        assert packfile.sections(bundle).query("part == 'codes'")["coding"].tolist() == ["runs"]
+        assert packfile.difference(packfile.unpack(data), bundle) is None
+    with pytest.raises(PackError, match=r"^this file uses coder 'runs', which this version does not know$"):
+        packfile.unpack(data)
+    assert len(data) < len(packfile.pack(bundle))
 
 
 @pytest.mark.parametrize("kind", ["pickle", None, 3, ["dense"]])
 def test_an_unknown_format_is_named(kind: object) -> None:
-    with pytest.raises(FormatError, match=r"unknown kind: .*; there are dense, grid, book"):
+    with pytest.raises(FormatError, match=r"is not known to this version; it knows dense, grid, book"):
         formats.of_kind(kind)
 
 

@@ -10,14 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.tensor import grids
-from engine.tensor.affine import code_range
+from engine.tensor.affine import code_range, stored_affine
+from engine.tensor.granularity import (
+    TENSOR,
+    TOKEN,
+    Granularity,
+    named,
+    per_axis,
+    per_block,
+    per_group,
+)
+from engine.tensor.grids import clip, rounding
 from engine.types import SlimscopeError
 
 bits = st.integers(1, 16)
 weights = st.lists(
     st.floats(-100, 100, width=32, allow_subnormal=False) | st.just(0.0), min_size=6, max_size=42
 ).map(lambda v: torch.tensor(v[: len(v) // 3 * 3]).view(3, -1))
-granularities = st.sampled_from(grids.GRANULARITIES)
+EACH = (TENSOR, TOKEN, per_axis(0), per_axis(1), per_group(2), per_group(3, None), per_block(2, 2))
+granularities = st.sampled_from(EACH)
 ranges = st.sampled_from(grids.RANGES)
 
 
@@ -55,7 +66,7 @@ def test_rounding_is_half_to_even() -> None:
 
 
 def test_one_symmetric_bit_is_sign_times_mean_magnitude() -> None:
-    grid = grids.quantize(torch.tensor([[1.0, -3.0, 0.0], [0.5, 0.5, -0.5]]), 1, granularity="channel")
+    grid = grids.quantize(torch.tensor([[1.0, -3.0, 0.0], [0.5, 0.5, -0.5]]), 1, granularity=per_axis(0))
     assert grid.codes.tolist() == [[1, -1, 0], [1, 1, -1]]
     assert grid.scale.tolist() == [2.0, 0.5]
 
@@ -71,15 +82,15 @@ def test_one_bit_scale_has_the_least_squared_error() -> None:
 
 def test_groups_that_do_not_divide_the_columns() -> None:
     values = torch.tensor([[1.0, -2.0, 4.0, 8.0, 16.0], [3.0, 0.0, 0.0, 0.0, 0.5]])
-    grid = grids.quantize(values, 8, granularity="group", group=2)
+    grid = grids.quantize(values, 8, granularity=per_group(2))
     assert (grid.scale * 127).tolist() == pytest.approx([2.0, 8.0, 16.0, 3.0, 127.0, 0.5])  # zeros: scale 1
     assert grid.decode()[:, 4].tolist() == pytest.approx([16.0, 0.5])
 
 
 def test_a_group_wider_than_the_row_is_the_row() -> None:
     values = normal(4, 5)
-    wide = grids.quantize(values, 3, granularity="group", group=64)
-    assert torch.equal(wide.decode(), grids.quantize(values, 3, granularity="channel").decode())
+    wide = grids.quantize(values, 3, granularity=per_group(64))
+    assert torch.equal(wide.decode(), grids.quantize(values, 3, granularity=per_axis(0)).decode())
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -87,7 +98,7 @@ def test_a_group_wider_than_the_row_is_the_row() -> None:
 @pytest.mark.parametrize("range", grids.RANGES)
 def test_a_row_of_zeros_stays_zeros(symmetric: bool, width: int, range: str) -> None:
     values = torch.stack([torch.zeros(5), normal(5)])
-    grid = grids.quantize(values, width, symmetric, "channel", range=range)
+    grid = grids.quantize(values, width, symmetric, per_axis(0), range=range)
     assert bool((grid.decode()[0] == 0).all())
     assert bool(torch.isfinite(grid.scale).all() & (grid.scale > 0).all())
 
@@ -112,7 +123,7 @@ def test_percentiles_are_numpys(count: int, percentile: float) -> None:
     values = torch.randn(count, generator=torch.Generator().manual_seed(count)) * 3
     rows, half = torch.stack([values, values.roll(1) - 1]), percentile / 200
     for symmetric, shares in ((True, [2 * half]), (False, [0.5 - half, 0.5 + half])):
-        lows, highs = grids._percentile_range(rows, percentile, symmetric)
+        lows, highs = rounding._percentile_range(rows, percentile, symmetric)
         for row, low, high in zip(rows.double().numpy(), lows.tolist(), highs.tolist(), strict=True):
             alive = row[row != 0]
             ends = np.quantile(np.abs(alive) if symmetric else alive, shares)
@@ -124,7 +135,7 @@ def test_zeros_take_no_part_in_a_percentile() -> None:
     values = torch.randn(5000, generator=torch.Generator().manual_seed(0))
     thin = torch.cat([values, torch.zeros(20_000)])[None]
     for symmetric in (True, False):
-        alone, among = (grids._percentile_range(block, 97.5, symmetric) for block in (values[None], thin))
+        alone, among = (rounding._percentile_range(block, 97.5, symmetric) for block in (values[None], thin))
         assert [end.tolist() for end in alone] == [end.tolist() for end in among]
 
 
@@ -137,7 +148,9 @@ def test_an_asymmetric_percentile_cuts_both_ends_alike() -> None:
 
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(SlimscopeError, match=r"granularity is 'row'.*tensor, channel, group"):
-        grids.quantize(normal(3), 8, granularity="row")
+        named("row", 8)
+    with pytest.raises(SlimscopeError, match=r"a tensor of shape \(3,\) has no axis 1"):
+        grids.quantize(normal(3), 8, granularity=per_axis(1))
     with pytest.raises(SlimscopeError, match=r"range is 'kl'.*minmax, percentile, mse"):
         grids.quantize(normal(3), 8, range="kl")
 
@@ -148,9 +161,9 @@ def test_unknown_words_are_refused() -> None:
 @settings(deadline=None)
 @given(weights, bits, st.booleans(), granularities, ranges)
 def test_zeros_stay_zeros_and_codes_stay_inside(
-    values: torch.Tensor, width: int, symmetric: bool, granularity: str, range: str
+    values: torch.Tensor, width: int, symmetric: bool, granularity: Granularity, range: str
 ) -> None:
-    grid = grids.quantize(values, width, symmetric, granularity, 2, range)
+    grid = grids.quantize(values, width, symmetric, granularity, range)
     low, high = code_range(width, symmetric)
     assert grid.codes.dtype == torch.int32
     assert low <= int(grid.codes.min()) <= int(grid.codes.max()) <= high
@@ -160,9 +173,9 @@ def test_zeros_stay_zeros_and_codes_stay_inside(
 @settings(deadline=None)
 @given(weights, st.integers(2, 12), st.booleans(), granularities)
 def test_min_max_is_never_off_by_more_than_half_a_step(
-    values: torch.Tensor, width: int, symmetric: bool, granularity: str
+    values: torch.Tensor, width: int, symmetric: bool, granularity: Granularity
 ) -> None:
-    grid = grids.quantize(values, width, symmetric, granularity, 2)
+    grid = grids.quantize(values, width, symmetric, granularity)
     coarsest = float(grid.scale.max())
     assert grids.error(values, grid, symmetric).max_error <= 0.5 * coarsest * (1 + 1e-3)
 
@@ -172,7 +185,7 @@ def test_min_max_is_never_off_by_more_than_half_a_step(
 def test_a_scale_for_each_row_is_each_row_by_itself(
     values: torch.Tensor, width: int, symmetric: bool
 ) -> None:
-    whole = grids.quantize(values, width, symmetric, "channel").decode()
+    whole = grids.quantize(values, width, symmetric, per_axis(0)).decode()
     rows = [grids.quantize(row, width, symmetric).decode() for row in values]
     assert torch.equal(whole, torch.stack(rows))
 
@@ -180,11 +193,11 @@ def test_a_scale_for_each_row_is_each_row_by_itself(
 @settings(max_examples=40, deadline=None)
 @given(weights, st.integers(2, 8), st.booleans(), granularities)
 def test_the_mse_clip_is_never_worse_than_min_max(
-    values: torch.Tensor, width: int, symmetric: bool, granularity: str
+    values: torch.Tensor, width: int, symmetric: bool, granularity: Granularity
 ) -> None:
     def mse(range: str) -> float:
         return grids.error(
-            values, grids.quantize(values, width, symmetric, granularity, 3, range), symmetric
+            values, grids.quantize(values, width, symmetric, granularity, range), symmetric
         ).mse
 
     assert mse("mse") <= mse("minmax") * (1 + 1e-5) + 1e-30
@@ -206,7 +219,7 @@ def test_per_tensor_agrees_with_torch(symmetric: bool, width: int) -> None:
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_per_channel_agrees_with_torch(symmetric: bool) -> None:
     values = normal(50, 4, 3, 3) * torch.linspace(0.1, 3, 50).view(-1, 1, 1, 1)
-    grid = grids.quantize(values, 4, symmetric, "channel")
+    grid = grids.quantize(values, 4, symmetric, per_axis(0))
     low, high = code_range(4, symmetric)
     theirs = torch.fake_quantize_per_channel_affine(values, grid.scale, grid.zero, 0, low, high)
     assert_equal_but_ties(values, grid.decode(), theirs, grid.scale.view(-1, 1, 1, 1))
@@ -229,12 +242,12 @@ def test_both_searches_for_the_clip_agree_with_brute_force(symmetric: bool, shap
     low, high = values.amin(1).double(), values.amax(1).double()
     fractions = torch.arange(100, 0, -1, dtype=torch.float64) / 100
     slow = torch.stack(
-        [_sse(values, *grids.stored_affine(low * f, high * f, 3, symmetric), symmetric) for f in fractions], 1
+        [_sse(values, *stored_affine(low * f, high * f, 3, symmetric), symmetric) for f in fractions], 1
     )
-    for search in (grids._sorted_errors, grids._direct_errors):
+    for search in (clip._sorted_errors, clip._direct_errors):
         fast = search(values, low, high, 3, symmetric, fractions)
         assert torch.allclose(fast, slow, rtol=1e-5)
-    grid = grids.quantize(values, 3, symmetric, "channel", range="mse")
+    grid = grids.quantize(values, 3, symmetric, per_axis(0), range="mse")
     assert grids.error(values, grid, symmetric).mse == pytest.approx(
         float(slow.amin(1).sum()) / values.numel()
     )
@@ -256,15 +269,15 @@ def test_a_bit_is_worth_six_decibels() -> None:
     assert curve["sqnr_db"].diff().dropna().tolist() == pytest.approx([6.02] * 4, abs=0.15)
 
 
-@pytest.mark.parametrize("granularity", grids.GRANULARITIES)
+@pytest.mark.parametrize("granularity", EACH)
 @pytest.mark.parametrize("range", grids.RANGES)
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_the_curve_says_what_quantizing_to_each_width_costs(
-    granularity: str, range: str, symmetric: bool
+    granularity: Granularity, range: str, symmetric: bool
 ) -> None:
     values = normal(12, 40)
     values[0, :7] = 0.0  # a mask, and a last group that is shorter than the others
-    chosen = {"granularity": granularity, "group": 16, "range": range, "percentile": 97.0}
+    chosen = {"granularity": granularity, "range": range, "percentile": 97.0}
     curve = grids.error_curve(values, symmetric=symmetric, **chosen)
     assert curve["bits"].tolist() == list(builtins.range(1, 17))
     for row in curve.itertuples():
@@ -305,7 +318,7 @@ def test_a_step_of_one_symmetric_bit_is_the_distance_of_its_two_levels() -> None
 
 def test_levels_count_every_weight_of_the_row_once() -> None:
     values = normal(3, 10)
-    grid = grids.quantize(values, 3, False, "group", 4)
+    grid = grids.quantize(values, 3, False, per_group(4))
     tables = [grids.levels(grid, False, row) for row in range(9)]
     assert [int(t["weights"].sum()) for t in tables] == [4, 4, 2] * 3
     assert all(len(t) == 8 for t in tables)
@@ -316,8 +329,8 @@ def test_levels_count_every_weight_of_the_row_once() -> None:
 @pytest.mark.parametrize("group", [1, 4, 5, 10, 64])
 def test_levels_of_a_group_are_those_of_its_own_weights(group: int) -> None:
     values = normal(3, 10)
-    grid = grids.quantize(values, 3, False, "group", group)
-    parts = [part for row in grid.codes for part in row.split(grid.group or 10)]
+    grid = grids.quantize(values, 3, False, per_group(group))
+    parts = [part for row in grid.codes for part in row.split(group)]
     assert len(parts) == len(grid.scale)
     for number, part in enumerate(parts):
         table = grids.levels(grid, False, number)
@@ -344,7 +357,7 @@ def test_the_staircase_of_one_bit_has_one_riser_at_zero() -> None:
 
 def test_the_corner_of_a_kernel_is_that_of_its_matrix() -> None:
     values = normal(8, 2, 3, 3)
-    grid = grids.quantize(values, 4, granularity="channel")
+    grid = grids.quantize(values, 4, granularity=per_axis(0))
     original, codes, back = grids.corner(values, grid)
     assert torch.equal(original, values.view(8, 18)[:5, :5])
     assert torch.allclose(codes * grid.scale[:5, None], back)

@@ -9,10 +9,12 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.tensor import grids, index, masks
-from engine.tensor.affine import code_range
-from engine.tensor.histogram import CoarseIndex, index_of
-from engine.tensor.index import TensorIndex
+from engine.tensor import grids, masks, sorted_index
+from engine.tensor.affine import code_range, stored_affine
+from engine.tensor.granularity import TENSOR
+from engine.tensor.grids import rounding
+from engine.tensor.histogram import HistogramIndex, index_of
+from engine.tensor.sorted_index import SortedIndex
 from engine.types import SlimscopeError
 
 TINY = 1e-45  # the smallest float32 above zero
@@ -25,7 +27,7 @@ any_range = st.floats(1e-3, 1.0) | st.sampled_from([1e-30, 100.0])
 @pytest.fixture(params=["rounding", "sums"])
 def way(request, monkeypatch):
     """Both ways to an answer, whatever is cheaper: rounding every value, or asking the prefix sums."""
-    monkeypatch.setattr(index, "ASK_COST", 10**9 if request.param == "rounding" else -(10**9))
+    monkeypatch.setattr(sorted_index, "ASK_COST", 10**9 if request.param == "rounding" else -(10**9))
 
 
 def normal(n: int, seed: int = 0) -> torch.Tensor:
@@ -48,10 +50,10 @@ def nearest(w: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
 
 @given(values, st.floats(0, 2.5) | st.just(TINY))
 def test_counts_and_energy_are_those_of_the_mask(w: torch.Tensor, threshold: float) -> None:
-    found, kept = TensorIndex(w), masks.by_threshold(w, threshold)
+    found, kept = SortedIndex(w), masks.by_threshold(w, threshold)
     assert found.count_removed(threshold) == int((~kept).sum())
     assert found.energy_removed(threshold) == pytest.approx(squares(w[~kept]), abs=1e-9 * squares(w))
-    assert found.within(threshold) == (0, 0.0)
+    assert found.error_bound(threshold) == (0, 0.0)
 
 
 @given(values, st.floats(0, 1))
@@ -59,26 +61,26 @@ def test_counts_and_energy_are_those_of_the_mask(w: torch.Tensor, threshold: flo
 @example(torch.tensor([-0.0, 0.0, -TINY]), 1.0)
 def test_the_threshold_of_a_sparsity_is_the_largest_that_goes(w: torch.Tensor, share: float) -> None:
     removed = round(share * len(w))
-    answer = TensorIndex(w).threshold_for(share)
+    answer = SortedIndex(w).threshold_for(share)
     assert answer == (float(w.abs().sort().values[removed - 1]) if removed else 0.0)
-    assert TensorIndex(w).count_removed(answer) >= removed
+    assert SortedIndex(w).count_removed(answer) >= removed
 
 
 def test_a_threshold_is_compared_as_a_float32() -> None:
     w = torch.tensor([0.1, 0.2])
-    assert TensorIndex(w).count_removed(0.1) == int((~masks.by_threshold(w, 0.1)).sum()) == 1
+    assert SortedIndex(w).count_removed(0.1) == int((~masks.by_threshold(w, 0.1)).sum()) == 1
 
 
 def test_nothing_is_smaller_than_a_negative_threshold() -> None:
-    for found in (TensorIndex(torch.tensor([0.0, 1.0])), CoarseIndex([torch.tensor([0.0, 1.0])])):
+    for found in (SortedIndex(torch.tensor([0.0, 1.0])), HistogramIndex([torch.tensor([0.0, 1.0])])):
         assert found.count_removed(-1.0) == 0
         assert found.energy_removed(-1.0) == 0.0
-        assert found.within(-1.0) == (0, 0.0)
+        assert found.error_bound(-1.0) == (0, 0.0)
 
 
 @given(values, st.integers(1, 12), st.floats(0, 2.5))
 def test_the_histogram_counts_every_weight_once(w: torch.Tensor, bins: int, threshold: float) -> None:
-    found = TensorIndex(w)
+    found = SortedIndex(w)
     table = found.histogram(bins, threshold)
     assert len(table) == bins
     assert int(table["weights"].sum()) == len(w)
@@ -89,7 +91,7 @@ def test_the_histogram_counts_every_weight_once(w: torch.Tensor, bins: int, thre
 
 def test_the_histogram_agrees_with_numpy() -> None:
     w = normal(5000)
-    table = TensorIndex(w).histogram(40)
+    table = SortedIndex(w).histogram(40)
     edges = np.append(table["low"].to_numpy(), table["high"].to_numpy()[-1])
     assert table["weights"].tolist() == np.histogram(w.numpy(), edges)[0].tolist()
     assert int(table["removed"].sum()) == 0
@@ -106,14 +108,14 @@ def test_a_grid_costs_what_rounding_every_weight_costs(symmetric: bool) -> None:
         low, high = code_range(bits, symmetric)
         zero = 0 if symmetric else low + place % (high - low + 1)
         step = torch.tensor([scale])
-        codes = grids._codes(w.view(1, -1), step, torch.tensor([zero]), None, bits, symmetric)
+        codes = rounding._codes(TENSOR, w, step, torch.tensor([zero]), bits, symmetric)
         back = (codes - zero).float() * step
-        answer = TensorIndex(w).on_grid(scale, zero, bits, symmetric)
+        answer = SortedIndex(w).on_grid(scale, zero, bits, symmetric)
         counted = torch.bincount(codes.flatten() - low, minlength=high - low + 1)
         assert answer.counts.tolist() == counted.tolist()
         whole = max(squares(w), squares(back))  # a level far from its values, and the sum is that of levels
         assert answer.sse == pytest.approx(squares(back - w.double()), abs=1e-9 * whole)
-        assert (answer.sse_within, answer.counts_within) == (0.0, 0)
+        assert (answer.sse_bound, answer.counts_bound) == (0.0, 0)
 
     check()
 
@@ -123,7 +125,7 @@ def test_a_grid_costs_what_rounding_every_weight_costs(symmetric: bool) -> None:
 def test_a_large_tensor_on_its_own_grid(bits: int, symmetric: bool) -> None:
     w = normal(40_000, seed=1)
     grid = grids.quantize(w, bits, symmetric)
-    found = TensorIndex(w)
+    found = SortedIndex(w)
     scale, zero = found.affine(bits, symmetric)
     assert (scale, zero) == (pytest.approx(float(grid.scale), rel=1e-7), int(grid.zero))
     answer = found.on_grid(float(grid.scale), int(grid.zero), bits, symmetric)
@@ -134,17 +136,16 @@ def test_a_large_tensor_on_its_own_grid(bits: int, symmetric: bool) -> None:
 
 
 def test_ties_go_to_even_in_the_index_too() -> None:
-    answer = TensorIndex(torch.tensor([0.5, 1.5, 2.5, -0.5])).on_grid(1.0, 0, 3, True)
+    answer = SortedIndex(torch.tensor([0.5, 1.5, 2.5, -0.5])).on_grid(1.0, 0, 3, True)
     assert dict(zip(answer.codes.tolist(), answer.counts.tolist(), strict=True))[0] == 2
     assert dict(zip(answer.codes.tolist(), answer.counts.tolist(), strict=True))[2] == 2
 
 
-def test_entropy_and_coded_size_by_hand() -> None:
-    answer = TensorIndex(torch.tensor([1.0, 1.0, -1.0, 0.0])).on_grid(1.0, 0, 2, True)
+def test_entropy_by_hand() -> None:
+    answer = SortedIndex(torch.tensor([1.0, 1.0, -1.0, 0.0])).on_grid(1.0, 0, 2, True)
     assert answer.entropy == pytest.approx(1.5)
-    assert answer.coded_bits == pytest.approx(6.0)
-    alike = TensorIndex(torch.zeros(3)).on_grid(1.0, 0, 2, True)
-    assert alike.entropy == alike.coded_bits == 0.0
+    alike = SortedIndex(torch.zeros(3)).on_grid(1.0, 0, 2, True)
+    assert alike.entropy == 0.0
     assert not math.copysign(1, alike.entropy) < 0
 
 
@@ -153,12 +154,12 @@ def test_entropy_and_coded_size_by_hand() -> None:
 def test_the_clip_is_the_best_of_all_hundred(bits: int, symmetric: bool) -> None:
     w = normal(3000, seed=2)
     w[::100] *= 6
-    found = TensorIndex(w)
+    found = SortedIndex(w)
     table = found.clip_errors(bits, symmetric)
     low, high = w.min().double(), w.max().double()
     for clip, sse in zip(table["clip"], table["sse"], strict=True):
-        scale, zero = grids.stored_affine(low * clip, high * clip, bits, symmetric)
-        codes = grids._codes(w.view(1, -1), scale.view(1), zero.view(1), None, bits, symmetric)
+        scale, zero = stored_affine(low * clip, high * clip, bits, symmetric)
+        codes = rounding._codes(TENSOR, w, scale.view(1), zero.view(1), bits, symmetric)
         lost = (codes - zero).float() * scale - w.double()
         assert sse == pytest.approx(squares(lost), abs=1e-9 * squares(w))
     chosen = found.best_clip(bits, symmetric)
@@ -168,11 +169,11 @@ def test_the_clip_is_the_best_of_all_hundred(bits: int, symmetric: bool) -> None
 
 
 def test_of_two_clips_as_good_the_larger_is_taken_and_one_bit_has_none() -> None:
-    assert TensorIndex(torch.zeros(5)).best_clip(4, True) == 1.0
-    two = TensorIndex(torch.tensor([-1.0, 3.0]))
+    assert SortedIndex(torch.zeros(5)).best_clip(4, True) == 1.0
+    two = SortedIndex(torch.tensor([-1.0, 3.0]))
     assert two.best_clip(1, True) == 1.0
     assert two.affine(1, True, 0.5) == (2.0, 0)
-    assert TensorIndex(torch.zeros(5)).affine(1, True) == (1.0, 0)
+    assert SortedIndex(torch.zeros(5)).affine(1, True) == (1.0, 0)
 
 
 # ---------------------------------------------------------------- tables
@@ -187,7 +188,7 @@ tables = st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=9, unique=Tru
 def test_a_table_costs_what_the_nearest_entries_cost() -> None:
     @given(values, tables)
     def check(w: torch.Tensor, table: torch.Tensor) -> None:
-        codes, answer = nearest(w, table), TensorIndex(w).on_table(table)
+        codes, answer = nearest(w, table), SortedIndex(w).on_table(table)
         assert answer.counts.tolist() == torch.bincount(codes, minlength=len(table)).tolist()
         lost = squares(w.double() - table[codes].double())
         assert answer.sse == pytest.approx(lost, abs=1e-9 * max(squares(w), squares(table[codes])))
@@ -198,7 +199,7 @@ def test_a_table_costs_what_the_nearest_entries_cost() -> None:
 def test_a_table_that_does_not_rise_is_refused() -> None:
     for table in (torch.tensor([1.0, 0.0]), torch.tensor([]), torch.zeros(2, 2)):
         with pytest.raises(SlimscopeError, match="does not rise"):
-            TensorIndex(torch.zeros(3)).on_table(table)
+            SortedIndex(torch.zeros(3)).on_table(table)
 
 
 # ---------------------------------------------------------------- what it is made of
@@ -206,19 +207,19 @@ def test_a_table_that_does_not_rise_is_refused() -> None:
 
 def test_an_index_over_several_layers_is_one_ranking() -> None:
     one, other = torch.tensor([[3.0, 1.0]]), torch.tensor([2.0, 0.5, 4.0])
-    assert TensorIndex.over([one, other]).threshold_for(0.6) == 2.0
+    assert SortedIndex.over([one, other]).threshold_for(0.6) == 2.0
 
 
 def test_the_input_is_not_touched_and_the_index_cannot_be() -> None:
     w = torch.tensor([3.0, 1.0])
-    found = TensorIndex(w)
+    found = SortedIndex(w)
     assert w.tolist() == [3.0, 1.0]
     with pytest.raises(ValueError, match="read-only"):
         found.values[0] = 0
 
 
 def test_memory_is_an_eighth_more_than_the_weights() -> None:
-    found = TensorIndex(normal(100_000))
+    found = SortedIndex(normal(100_000))
     assert 400_000 < found.nbytes < 1.13 * 400_000
     held = [v for v in vars(found).values() if isinstance(v, np.ndarray)]
     owned = {id(v if v.base is None else v.base): (v if v.base is None else v.base) for v in held}
@@ -226,7 +227,7 @@ def test_memory_is_an_eighth_more_than_the_weights() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("kind", [TensorIndex, lambda w: CoarseIndex([w])])
+@pytest.mark.parametrize("kind", [SortedIndex, lambda w: HistogramIndex([w])])
 def test_values_that_are_not_finite_are_refused(bad: float, kind) -> None:
     with pytest.raises(SlimscopeError, match="NaN or infinite"):
         kind(torch.tensor([1.0, bad, 2.0]))
@@ -243,8 +244,8 @@ def slack(w: torch.Tensor) -> float:
 
 @given(values, st.floats(0, 2.5) | st.just(TINY))
 def test_coarse_counts_and_energy_lie_within_what_is_said(w: torch.Tensor, threshold: float) -> None:
-    exact, found = TensorIndex(w), CoarseIndex([w])
-    count, energy = found.within(threshold)
+    exact, found = SortedIndex(w), HistogramIndex([w])
+    count, energy = found.error_bound(threshold)
     assert abs(found.count_removed(threshold) - exact.count_removed(threshold)) <= count
     assert abs(found.energy_removed(threshold) - exact.energy_removed(threshold)) <= energy + slack(w)
 
@@ -253,26 +254,26 @@ def test_coarse_counts_and_energy_lie_within_what_is_said(w: torch.Tensor, thres
 def test_coarse_grids_lie_within_what_is_said(w, scale, bits, symmetric, place) -> None:
     low, high = code_range(bits, symmetric)
     zero = 0 if symmetric else low + place % (high - low + 1)
-    true, found = (i.on_grid(scale, zero, bits, symmetric) for i in (TensorIndex(w), CoarseIndex([w])))
+    true, found = (i.on_grid(scale, zero, bits, symmetric) for i in (SortedIndex(w), HistogramIndex([w])))
     assert found.codes.tolist() == true.codes.tolist()
     assert found.counts.sum() == len(w)
-    assert np.abs(found.counts - true.counts).max() <= found.counts_within
+    assert np.abs(found.counts - true.counts).max() <= found.counts_bound
     far = squares(
         torch.from_numpy(((true.codes - zero).astype(np.float32) * np.float32(scale))[true.counts > 0])
     )
-    assert abs(found.sse - true.sse) <= found.sse_within + slack(w) + 1e-9 * far * len(w)
+    assert abs(found.sse - true.sse) <= found.sse_bound + slack(w) + 1e-9 * far * len(w)
 
 
 @given(values, tables)
 def test_coarse_tables_lie_within_what_is_said(w: torch.Tensor, table: torch.Tensor) -> None:
-    true, found = (i.on_table(table) for i in (TensorIndex(w), CoarseIndex([w])))
-    assert np.abs(found.counts - true.counts).max() <= found.counts_within
-    assert abs(found.sse - true.sse) <= found.sse_within + slack(w) + 4e-9 * len(w)
+    true, found = (i.on_table(table) for i in (SortedIndex(w), HistogramIndex([w])))
+    assert np.abs(found.counts - true.counts).max() <= found.counts_bound
+    assert abs(found.sse - true.sse) <= found.sse_bound + slack(w) + 4e-9 * len(w)
 
 
 @given(values)
 def test_the_coarse_index_knows_size_extremes_and_zeros(w: torch.Tensor) -> None:
-    found = CoarseIndex([w])
+    found = HistogramIndex([w])
     assert (len(found), found.least, found.largest) == (len(w), float(w.min()), float(w.max()))
     assert found.count_removed(0.0) == int((w == 0).sum())
     assert found.count_removed(3.0) == len(w)
@@ -281,18 +282,18 @@ def test_the_coarse_index_knows_size_extremes_and_zeros(w: torch.Tensor) -> None
 
 @given(values, st.floats(0, 1))
 def test_a_coarse_threshold_removes_as_many_as_asked(w: torch.Tensor, share: float) -> None:
-    found, removed = CoarseIndex([w]), round(share * len(w))
+    found, removed = HistogramIndex([w]), round(share * len(w))
     threshold = found.threshold_for(share)
     assert found.count_removed(threshold) >= removed
     if removed and threshold > 0:
         assert found.count_removed(float(np.nextafter(np.float32(threshold), np.float32(0)))) < removed
-    exact = TensorIndex(w).threshold_for(share)
+    exact = SortedIndex(w).threshold_for(share)
     assert threshold == pytest.approx(exact, rel=1 / 128, abs=1.2e-38)  # one bin; denormals share wider ones
 
 
 def test_the_coarse_index_is_near_where_weights_are_many() -> None:
     w = normal(200_000, seed=3)
-    exact, found = TensorIndex(w), CoarseIndex([w])
+    exact, found = SortedIndex(w), HistogramIndex([w])
     assert found.threshold_for(0.9) == pytest.approx(exact.threshold_for(0.9), rel=1e-3)
     for bits in (2, 4, 8, 16):
         grid = exact.affine(bits, True)
@@ -306,16 +307,16 @@ def test_the_coarse_index_is_near_where_weights_are_many() -> None:
 
 def test_coarse_memory_does_not_grow_with_the_weights() -> None:
     wide = torch.exp(normal(300_000, seed=4) * 20) * torch.sign(normal(300_000, seed=5))
-    found = CoarseIndex([wide.clamp(-3e38, 3e38)])
+    found = HistogramIndex([wide.clamp(-3e38, 3e38)])
     assert found.nbytes <= 65_537 * 48 + 3 * 8
     assert found.nbytes < 0.2 * 4 * (1 << 24)
 
 
 def test_several_tensors_and_chunks_are_one_histogram(monkeypatch) -> None:
     w = normal(5000, seed=6)
-    whole = CoarseIndex([w])
-    monkeypatch.setattr("engine.tensor.histogram.CHUNK", 700)
-    parts = CoarseIndex([w[:1000].view(10, 100), w[1000:]])
+    whole = HistogramIndex([w])
+    monkeypatch.setattr("engine.tensor.bins.CHUNK", 700)
+    parts = HistogramIndex([w[:1000].view(10, 100), w[1000:]])
     assert parts.place(np.float32(0.3)) == whole.place(np.float32(0.3))
     assert parts.energy_removed(0.7) == pytest.approx(whole.energy_removed(0.7), rel=1e-12)
 
@@ -323,11 +324,11 @@ def test_several_tensors_and_chunks_are_one_histogram(monkeypatch) -> None:
 def test_sixteen_bit_floats_are_counted_in_their_own_bins() -> None:
     w = normal(4000, seed=7).to(torch.bfloat16)
     threshold = float(w.abs()[5])
-    assert CoarseIndex([w]).within(threshold)[0] <= 2 * int((w.abs() == abs(threshold)).sum())
+    assert HistogramIndex([w]).error_bound(threshold)[0] <= 2 * int((w.abs() == abs(threshold)).sum())
 
 
 def test_size_decides_which_index_is_kept() -> None:
     w = normal(100)
-    assert isinstance(index_of(w, exact=100), TensorIndex)
-    assert isinstance(index_of([w, w], exact=199), CoarseIndex)
+    assert isinstance(index_of(w, exact=100), SortedIndex)
+    assert isinstance(index_of([w, w], exact=199), HistogramIndex)
     assert index_of([w, -w], exact=200).count_removed(10) == 200

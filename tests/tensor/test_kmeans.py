@@ -15,9 +15,9 @@ from sklearn.cluster import KMeans
 
 from engine.tensor import kmeans as module
 from engine.tensor.formats import Book
-from engine.tensor.histogram import CoarseIndex
-from engine.tensor.index import TensorIndex
+from engine.tensor.histogram import HistogramIndex
 from engine.tensor.kmeans import assign, kmeans
+from engine.tensor.sorted_index import SortedIndex
 from engine.types import SlimscopeError
 
 number = st.floats(-3, 3, width=32) | st.sampled_from([0.0, -0.0, 0.5, 1.0, 1e-45, -1e-45, 1.0000001])
@@ -143,7 +143,7 @@ def test_codes_counts_and_error_agree(w: torch.Tensor, k: int) -> None:
     assert torch.bincount(codes, minlength=len(found.table)).tolist() == found.counts.tolist()
     away = (w - found.table[codes.long()]).double().abs()
     assert (away <= (w.double()[:, None] - found.table.double()).abs().min(1).values + 1e-6).all()
-    again = kmeans(TensorIndex(w), k)
+    again = kmeans(SortedIndex(w), k)
     assert torch.equal(again.table, found.table)
 
 
@@ -155,7 +155,7 @@ def test_each_value_goes_to_the_nearest_entry_the_lower_in_the_middle(w: torch.T
     nearest = [row.index(min(row)) for row in away]
     assert assign(w, table).tolist() == nearest
     assert (
-        TensorIndex(w).on_table(table).counts.tolist() == np.bincount(nearest, minlength=len(exact)).tolist()
+        SortedIndex(w).on_table(table).counts.tolist() == np.bincount(nearest, minlength=len(exact)).tolist()
     )
 
 
@@ -166,7 +166,7 @@ def test_a_table_must_rise() -> None:
 
 def test_the_coarse_index_finds_nearly_the_same_table() -> None:
     w = torch.randn(60_000, generator=torch.Generator().manual_seed(2))
-    fine, coarse = kmeans(w, 16), kmeans(CoarseIndex([w]), 16)
+    fine, coarse = kmeans(w, 16), kmeans(HistogramIndex([w]), 16)
     assert lost(w, coarse.table) <= 1.02 * fine.sse
     assert coarse.sse == pytest.approx(lost(w, coarse.table), rel=0.01)
 
@@ -179,7 +179,7 @@ def test_more_groups_never_cost_more() -> None:
 
 def test_an_entry_that_loses_its_values_stays_and_the_others_go_on() -> None:
     # The mean of -1 and 1 is farther from both than its neighbours are.
-    index = TensorIndex(torch.tensor([-1.5, -1.0, 1.0, 1.5]))
+    index = SortedIndex(torch.tensor([-1.5, -1.0, 1.0, 1.5]))
     table = np.array([-1.5, 0.0, 1.5])
     assert module._lloyd(index, table, np.array([1, 2, 1])).tolist() == [-1.25, 0.0, 1.25]
 

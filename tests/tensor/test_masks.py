@@ -13,6 +13,7 @@ from torch.nn.utils import prune
 
 from engine.tensor import grids, masks
 from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.granularity import TENSOR, Granularity, per_axis, per_block, per_group
 from engine.types import SlimscopeError
 
 shares = st.floats(0.0, 1.0)
@@ -90,12 +91,12 @@ def test_energy_kept_by_hand() -> None:
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize(("granularity", "group"), [("tensor", 64), ("channel", 64), ("group", 4)])
-def test_a_grid_keeps_its_scales_and_gets_exact_zeros(symmetric: bool, granularity: str, group: int) -> None:
+@pytest.mark.parametrize("granularity", [TENSOR, per_axis(0), per_group(4), per_block(4, 4)])
+def test_a_grid_keeps_its_scales_and_gets_exact_zeros(symmetric: bool, granularity: Granularity) -> None:
     values = normal(6, 10) + 0.5
-    grid = grids.quantize(values, 4, symmetric, granularity, group)
+    grid = grids.quantize(values, 4, symmetric, granularity)
     kept = masks.by_sparsity(values, 0.5)
-    after = masks.remove(grid, kept)
+    after = grid.masked(kept)
     assert isinstance(after, Grid)
     assert after.scale is grid.scale
     assert torch.equal(after.decode(), grid.decode() * kept)
@@ -103,15 +104,15 @@ def test_a_grid_keeps_its_scales_and_gets_exact_zeros(symmetric: bool, granulari
 
 def test_a_grid_along_another_axis_gets_exact_zeros() -> None:
     codes = torch.arange(6, dtype=torch.int32).view(2, 3)
-    grid = Grid(codes, torch.ones(3), torch.tensor([1, 2, 3], dtype=torch.int32), 3, axis=1)
+    grid = Grid(codes, torch.ones(3), torch.tensor([1, 2, 3], dtype=torch.int32), 3, per_axis(1))
     kept = torch.tensor([[True, False, False], [False, True, True]])
-    assert torch.equal(masks.remove(grid, kept).decode(), grid.decode() * kept)
+    assert torch.equal(grid.masked(kept).decode(), grid.decode() * kept)
 
 
 @pytest.mark.parametrize("table", [[0.5, -1.0], [0.5, 0.0, -1.0]])
 def test_a_codebook_gets_an_entry_zero_once(table: list[float]) -> None:
     book = Book(torch.tensor([0, 1, 0], dtype=torch.int32), torch.tensor(table))
-    after = masks.remove(book, torch.tensor([True, True, False]))
+    after = book.masked(torch.tensor([True, True, False]))
     assert isinstance(after, Book)
     assert len(after.table) == 3
     assert after.decode().tolist() == [0.5, table[1], 0.0]
@@ -120,7 +121,7 @@ def test_a_codebook_gets_an_entry_zero_once(table: list[float]) -> None:
 
 def test_where_all_is_kept_nothing_is_copied() -> None:
     param = Dense(torch.ones(3))
-    assert masks.remove(param, torch.tensor([True, True, True])) is param
+    assert param.masked(torch.tensor([True, True, True])) is param
 
 
 # ---------------------------------------------------------------- any score, any shape

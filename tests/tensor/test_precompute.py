@@ -11,7 +11,7 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.net import zoo
 from engine.recipe import run, technique
 from engine.tensor import factors, masks, precompute
-from engine.tensor.index import TensorIndex
+from engine.tensor.sorted_index import SortedIndex
 from engine.types import weight_layers
 
 NET = zoo.load("mlp-32")
@@ -27,9 +27,9 @@ STOPS = {
 @pytest.mark.parametrize("by", list(STOPS))
 @pytest.mark.parametrize("layer", list(WEIGHTS))
 def test_removals_are_the_rows_of_the_technique(by: str, allocation: str, layer: str) -> None:
-    ranked = TensorIndex.over([WEIGHTS[layer]] if allocation == "layer" else list(WEIGHTS.values()))
+    ranked = SortedIndex.over([WEIGHTS[layer]] if allocation == "layer" else list(WEIGHTS.values()))
     deviation = masks.quality_threshold(WEIGHTS[layer], 1.0)
-    table = precompute.removals(TensorIndex(WEIGHTS[layer]), ranked, by, STOPS[by], deviation)
+    table = precompute.removals(SortedIndex(WEIGHTS[layer]), ranked, by, STOPS[by], deviation)
     for stop, row in zip(STOPS[by], table.itertuples(), strict=True):
         step = technique.step("prune_weights", by=by, allocation=allocation, **{by: stop})
         report = run.apply(NET, step, None)[1].tables["layers"].set_index("layer").loc[layer]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from engine.tensor import schedules
 
 SHARES = st.floats(0.0, 0.999)
-FRANKLE = {"fc1": 235_200, "fc2": 30_000, "fc3": 1000}
 
 
 def test_each_round_takes_the_same_share_of_what_is_left() -> None:
@@ -58,10 +57,3 @@ def test_gradual_pruning_reaches_its_end_before_the_training_does(
     assert events[max(events)] == pytest.approx(max(final, initial), abs=1e-12)
     shares = [initial, *events.values()]
     assert all(a <= b + 1e-12 for a, b in pairwise(shares))
-
-
-def test_the_densities_of_frankles_tickets() -> None:
-    left = [schedules.density_after(r, FRANKLE, "fc3", 0.2, 0.1) for r in (0, 7, 9, 11)]
-    assert left[0] == 1
-    assert left[1] == pytest.approx((265_200 * 0.8**7 + 1000 * 0.9**7) / 266_200)
-    assert [round(100 * share, 2) for share in left[1:]] == [21.07, 13.52, 8.68]

@@ -4,6 +4,7 @@ from engine.net.train.augment import augment
 from engine.net.train.kit import Part, zero_masks
 from engine.net.train.loop import Project, Prune, Watch, fit
 from engine.net.train.losses import Loss, distillation_loss, hard_labels, learning_from, log_shares, softened
+from engine.net.train.on_format import stored, train_on
 from engine.net.train.plan import Plan, suited
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "learning_from",
     "log_shares",
     "softened",
+    "stored",
     "suited",
+    "train_on",
     "zero_masks",
 ]

@@ -20,14 +20,7 @@ from engine.net.train import Plan, fit
 from engine.types import Bundle, Figure, Progress
 
 CIFAR_PLAN = Plan(
-    44,
-    0.3,
-    shift=4,
-    flip=True,
-    small_epochs=12,
-    last_epochs=16,
-    last_rate=0.1,
-    channels_last=True,
+    44, 0.3, shift=4, flip=True, small_epochs=12, last_epochs=16, last_rate=0.1, channels_last=True
 )
 LSTM_PLAN = Plan(12, 3e-3, optimizer="adam", weight_decay=0.0, clip_norm=1.0, shift=1)
 PLANS = {

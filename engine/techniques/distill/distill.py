@@ -17,7 +17,7 @@ import torch
 from engine.data.sets import Data, Samples
 from engine.figures import measure, training
 from engine.net import sources, zoo
-from engine.net.train import Plan, fit, learning_from, suited
+from engine.net.train import Plan, learning_from
 from engine.recipe import settings
 from engine.recipe.knobs import Slider, Toggle
 from engine.recipe.technique import Cost, technique
@@ -71,10 +71,7 @@ def distill(
             help="0 learns from the labels alone, 1 from the teacher alone.",
         ),
     ] = 0.7,
-    epochs: Annotated[
-        int,
-        settings.epochs("How often the student sees the chosen training images."),
-    ] = 10,
+    epochs: Annotated[int, settings.epochs("How often the student sees the chosen training images.")] = 10,
     learning_rate: Annotated[
         float,
         settings.learning_rate("How far Adam moves the weights at most; it warms up, then falls to zero."),
@@ -92,8 +89,7 @@ def distill(
         ),
     ] = 10_000,
     seed: Annotated[
-        int,
-        settings.seed("Fixes the student's first weights, the chosen images and their order."),
+        int, settings.seed("Fixes the student's first weights, the chosen images and their order.")
     ] = 0,
     control: Annotated[
         bool,
@@ -112,7 +108,7 @@ def distill(
     """
     arch = student_of(bundle)
     teacher = zoo.build(bundle)
-    seen = data.train.stratified(subset, seed)
+    seen = replace(data, train=data.train.stratified(subset, seed))
     weight_of_run = dict(zip(RUNS, (alpha, 0.0) if control else (alpha,), strict=False))
     of = len(weight_of_run)
     students: dict[str, Bundle] = {}
@@ -120,20 +116,22 @@ def distill(
     for number, (run, weight) in enumerate(weight_of_run.items()):
         net = sources.seeded(arch, seed)
         plan = Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
-        rows = fit(
+        rows = training.tune(
             net,
             seen,
-            suited(plan, net, seen, digits=0),
+            plan,
+            progress,
+            run,
+            told=progress.part(number / of, (number + 1) / of, partial(_numbered, number)),
             loss=learning_from(teacher, temperature, weight),
-            watch=training.accuracy_on(data.validation),
-            progress=progress.part(number / of, (number + 1) / of, partial(_numbered, number)),
-            checkpoint=progress.checkpoint(run),
+            masks={},
+            digits=0,
         )
         students[run] = sources.bundle_of(arch, net.state_dict())
         curves.append(training.curve(rows).assign(run=run))
     after = bundle.become(students["distilled"].params, arch)
     figures = compared(teacher, students, data.validation)
-    note = f"{zoo.title(arch)} learned from {len(seen):,} images of {data.name}"
+    note = f"{zoo.title(arch)} learned from {len(seen.train):,} images of {data.name}"
     return after, Report(figures, {"curve": pd.concat(curves, ignore_index=True)}, (note,))
 
 
@@ -159,10 +157,7 @@ def compared(
     expert, labels = measure.logits(teacher, samples), samples.labels
     answers = {run: measure.logits(zoo.build(student), samples) for run, student in students.items()}
     own = answers["distilled"]
-    figures = [
-        *measure.before_and_after(expert.argmax(1), own.argmax(1), labels),
-        measure.kl(expert, own),
-    ]
+    figures = [*measure.before_and_after(expert.argmax(1), own.argmax(1), labels), measure.kl(expert, own)]
     if "plain" in answers:
         plain = answers["plain"]
         figures += [

@@ -64,11 +64,8 @@ def finetune(
             rare=True,
         ),
     ] = "float32",
-    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
-    seed: Annotated[
-        int,
-        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
-    ] = 0,
+    weight_decay: settings.WeightDecay = 1e-4,
+    seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Trains the weights that are left, starting from their values; removed weights stay exactly zero.
@@ -81,12 +78,7 @@ def finetune(
     net = zoo.fork(bundle)
     start = {"epoch": 0.0, "validation accuracy": measure.accuracy(bundle, data.validation).value}
     plan = Plan(
-        epochs,
-        learning_rate,
-        schedule="cosine",
-        weight_decay=weight_decay,
-        precision=precision,
-        seed=seed,
+        epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, precision=precision, seed=seed
     )
     rows = training.tune(net, data, plan, progress)
     after = training.trained(bundle, net)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import pandas as pd
 from torch import nn
 
 from engine.data.sets import Data
+from engine.figures import reports
 from engine.net import zoo
 from engine.net.surgery import get_layer, is_read_past
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
 from engine.tensor import factors
 from engine.tensor.formats import Book, Dense, Grid
@@ -41,7 +41,6 @@ RANK = Slider(
     help="How many singular values each layer keeps: the width of the thin middle.",
     when=(("by", ("rank",)),),
 )
-NO_OVERRIDE: Mapping[str, int] = MappingProxyType({})
 COLUMNS = (
     "layer",
     "form",
@@ -128,17 +127,11 @@ def low_rank(
     ] = "channel",
     per_layer: Annotated[
         Mapping[str, int],
-        PerLayer(
-            knob=RANK,
-            unit="singular values kept",
-            label="Own rank",
-            help="Layers with a rank of their own, however the others choose theirs.",
+        settings.per_layer(
+            RANK, "Own rank", "Layers with a rank of their own, however the others choose theirs."
         ),
-    ] = NO_OVERRIDE,
-    leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that are not touched."),
-    ] = (),
+    ] = settings.NONE,
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:
     """Split each layer in two by its truncated singular value decomposition.
 
@@ -276,6 +269,5 @@ def _figures(table: pd.DataFrame) -> tuple[Figure, ...]:
 def _notes(table: pd.DataFrame, lost: Sequence[str]) -> tuple[str, ...]:
     rows = zip(table["layer"], table["why"], table["applied"], strict=True)
     notes = [f"{layer} stays as it is: {why}." for layer, why, applied in rows if not applied]
-    if lost:
-        notes.append(f"The factors of {', '.join(lost)} are 32-bit floats again: quantize after the split.")
-    return tuple(notes)
+    after = " are 32-bit floats again: quantize after the split."
+    return (*notes, *reports.named("The factors of", lost, after))

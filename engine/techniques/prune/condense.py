@@ -17,6 +17,7 @@ from engine.net.train import Plan, zero_masks
 from engine.recipe import settings
 from engine.recipe.knobs import Slider
 from engine.recipe.technique import Cost, technique
+from engine.tensor import groups as learned
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Progress, Report, SlimscopeError, weight_layers
 
@@ -82,14 +83,11 @@ def condense(
     learning_rate: Annotated[
         float, settings.learning_rate("Where the training begins; it falls to zero along a cosine.")
     ] = 0.02,
-    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    weight_decay: settings.WeightDecay = 1e-4,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Convolutions that go on reading all their channels.")
     ] = (),
-    seed: Annotated[
-        int,
-        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
-    ] = 0,
+    seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Trains until each group of filters reads only a few channels of its own choice, then cuts the rest out.
@@ -105,7 +103,7 @@ def condense(
     labels, unfit = fitting(bundle, groups, factor, leave_out)
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     steps = epochs * math.ceil(len(data.train) / plan.batch)
-    stages = _stages(steps, factor)
+    stages = learned.stages(steps, factor)
 
     def prune(net: nn.Module, batches: int) -> dict[str, Tensor] | None:
         if batches not in stages:
@@ -114,15 +112,17 @@ def condense(
         kept = zero_masks(net)
         for name in (f"{label}.weight" for label in labels):
             weight = net.get_parameter(name).detach()
-            kept[name] = (mask(weight, groups, share) & (weight != 0)).to(weight.dtype)
+            kept[name] = (learned.mask(weight, groups, share) & (weight != 0)).to(weight.dtype)
         return kept
 
-    learned = training.tune(net, data, plan, progress, prune=prune)
+    rows = training.tune(net, data, plan, progress, prune=prune)
     masked = training.trained(bundle, net)
-    reads = {label: _read_by(masked.params[f"{label}.weight"].decode(), groups, factor) for label in labels}
+    reads = {
+        label: learned.read_by(masked.params[f"{label}.weight"].decode(), groups, factor) for label in labels
+    }
     after = converted(masked, reads)
     tables = {
-        "curve": training.curve(learned),
+        "curve": training.curve(rows),
         "reads": _reads_table(masked, reads),
         "layers": _layers(bundle, after, reads),
     }
@@ -164,40 +164,6 @@ def fitting(
     return fit_, unfit
 
 
-def _stages(steps: int, factor: int) -> dict[int, int]:
-    """Batch -> stage that begins before it: 1 .. factor - 1, evenly over the first half of the batches."""
-    return {
-        min(math.ceil(steps * stage / (2 * (factor - 1))), steps - 1): stage for stage in range(1, factor)
-    }
-
-
-def mask(weight: Tensor, groups: int, share: float) -> Tensor:
-    """Which weights (outputs, inputs, h, w) stay when each group drops the share of its inputs it uses least.
-
-    Filter i is in group i mod groups; what an input is worth to a group is the sum of the sizes of its
-    weights there. Of equals the first go.
-
-    >>> mask(torch.tensor([[3.0, 1.0], [1.0, 3.0]]).view(2, 2, 1, 1), 2, 0.5).flatten().tolist()
-    [True, False, False, True]
-    """
-    inputs = weight.shape[1]
-    order = _worth(weight, groups).argsort(dim=1, stable=True)
-    kept = torch.ones(groups, inputs, dtype=torch.bool).scatter_(1, order[:, : round(share * inputs)], False)
-    return kept[torch.arange(len(weight)) % groups][..., None, None].expand(weight.shape)
-
-
-def _worth(weight: Tensor, groups: int) -> Tensor:
-    """Sum of sizes for each group and input: (groups, inputs), float64."""
-    sizes = weight.detach().double().abs().sum((2, 3))
-    return torch.stack([sizes[group::groups].sum(0) for group in range(groups)])
-
-
-def _read_by(weight: Tensor, groups: int, factor: int) -> list[list[int]]:
-    """The input channels that each group still reads, ascending."""
-    top = _worth(weight, groups).argsort(dim=1, stable=True)[:, -(weight.shape[1] // factor) :]
-    return [sorted(channels) for channels in top.tolist()]
-
-
 # ---------------------------------------------------------------- gather, convolve in groups, shuffle
 
 
@@ -226,7 +192,7 @@ def _reads_table(masked: Bundle, reads: Reads) -> pd.DataFrame:
     """One row for each layer, group and channel: the sum of the group's weights' sizes, and if it is read."""
     rows: list[tuple[Any, ...]] = []
     for label, groups in reads.items():
-        worth = _worth(masked.params[f"{label}.weight"].decode(), len(groups)).tolist()
+        worth = learned.worth(masked.params[f"{label}.weight"].decode(), len(groups)).tolist()
         for group, (sizes, channels) in enumerate(zip(worth, groups, strict=True)):
             rows += [(label, group, c, size, c in set(channels)) for c, size in enumerate(sizes)]
     return pd.DataFrame(rows, columns=READ_COLUMNS)
@@ -244,13 +210,10 @@ def _layers(before: Bundle, after: Bundle, reads: Reads) -> pd.DataFrame:
 
 
 def _notes(bundle: Bundle, data: Data, unfit: Mapping[str, str], leave_out: Sequence[str]) -> tuple[str, ...]:
-    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
-    if unfit:
-        why = "; ".join(f"{label}, {reason}" for label, reason in unfit.items())
-        notes.append(f"Left whole: {why}.")
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}.")
-    notes.append(
-        "Channels that no group reads are still made: steps that take channels out can't follow a gather."
+    return (
+        reports.trained_on(data),
+        *reports.reasons("Left whole:", unfit),
+        *reports.named("Left out:", leave_out),
+        "Channels that no group reads are still made: steps that take channels out can't follow a gather.",
+        *reports.decoded(bundle),
     )
-    return (*notes, *reports.decoded(bundle))

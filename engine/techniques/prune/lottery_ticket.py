@@ -5,29 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from engine.data.sets import Data, Samples
-from engine.figures import measure, reports
+from engine.data.sets import Data
+from engine.figures import measure, reports, training
 from engine.net import zoo
-from engine.net.train import Plan, fit, suited
+from engine.net.beginnings import State, first_weights, other_weights
+from engine.net.train import Plan
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider, Toggle
 from engine.recipe.technique import Cost, technique
-from engine.tensor import masks
+from engine.tensor import masks, tickets
 from engine.tensor.formats import Dense
-from engine.types import Basis, Bundle, Figure, Progress, Report, SlimscopeError, weight_layers
+from engine.types import Basis, Bundle, Figure, Progress, Report, weight_layers
 
 BATCH = 60
 WATCH_EVERY = 100  # iterations between two looks at the validation loss
 RUNS = ("ticket", "re-init", "random mask")  # what a row of the live series has a number for
-State = dict[str, Tensor]
 
 
 @technique(
@@ -59,11 +57,7 @@ State = dict[str, Tensor]
         "layers": ("layer", "weights", "kept", "removed", "sparsity"),
     },
     series=RUNS,
-    presets={
-        "gentle": {"rounds": 3},
-        "balanced": {"rounds": 7},
-        "extreme": {"rounds": 12},
-    },
+    presets={"gentle": {"rounds": 3}, "balanced": {"rounds": 7}, "extreme": {"rounds": 12}},
 )
 def lottery_ticket(
     bundle: Bundle,
@@ -115,12 +109,10 @@ def lottery_ticket(
         ),
     ] = 0,
     epochs: Annotated[
-        int,
-        settings.epochs("How often each run sees all training images, in batches of 60.", high=60),
+        int, settings.epochs("How often each run sees all training images, in batches of 60.", high=60)
     ] = 6,
     learning_rate: Annotated[
-        float,
-        settings.learning_rate("How far Adam moves the weights at the most; it stays the same."),
+        float, settings.learning_rate("How far Adam moves the weights at the most; it stays the same.")
     ] = 1.2e-3,
     re_init: Annotated[
         bool,
@@ -137,8 +129,7 @@ def lottery_ticket(
         ),
     ] = False,
     seed: Annotated[
-        int,
-        settings.seed("Fixes the drawn weights, the random masks and the order of the training images."),
+        int, settings.seed("Fixes the drawn weights, the random masks and the order of the training images.")
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -154,120 +145,32 @@ def lottery_ticket(
     plan = Plan(
         epochs, learning_rate, optimizer="adam", schedule="constant", batch=BATCH, weight_decay=0.0, seed=seed
     )
-    plan = suited(plan, zoo.fork(bundle), data.train, digits=0)
     others = [run for run, wanted in zip(RUNS[1:], (re_init, random_mask), strict=True) if wanted]
     race = _Race(bundle, data, plan, progress, 1 + rounds * (1 + len(others)))
-    theta = _first(bundle, start, seed)
+    theta = first_weights(bundle, start, seed)
     if rewind:
         theta = race.warm_up(theta, rewind)
     mask = {name: bundle.params[name].decode() != 0 for name in names.values()}
     ticket, seen = race.run("ticket", 0, theta, mask), []
     for number in range(1, rounds + 1):
-        mask = pruned(ticket.end, mask, rate, list(names.values())[-1])
+        mask = tickets.pruned(ticket.end, mask, rate, list(names.values())[-1])
         ticket = race.run("ticket", number, theta, mask)
-        seen.append(per_input(mask[next(iter(names.values()))]).assign(round=number))
+        seen.append(tickets.per_input(mask[next(iter(names.values()))]).assign(round=number))
         drawn = 1_000_000 * (number + 1) + seed  # never the seed of the first weights
         if re_init:
-            race.run("re-init", number, _drawn(bundle, start, drawn), mask)
+            race.run("re-init", number, other_weights(bundle, start, drawn), mask)
         if random_mask:
-            race.run("random mask", number, theta, shuffled(mask, drawn))
+            race.run("random mask", number, theta, tickets.shuffled(mask, drawn))
     after = bundle.become({name: Dense(ticket.best[name].contiguous()) for name in bundle.params})
-    tickets = pd.DataFrame(race.tickets)
-    tables = {"tickets": tickets, "curve": pd.concat(race.curves, ignore_index=True)}
+    table = pd.DataFrame(race.tickets)
+    tables = {"tickets": table, "curve": pd.concat(race.curves, ignore_index=True)}
     tables["inputs"] = pd.concat(seen, ignore_index=True)
     tables["layers"] = pd.DataFrame(
         [{"layer": label, **masks.counted(mask[name])} for label, name in names.items()]
     )
     return after, Report(
-        _figures(tickets, rounds, len(data.validation)), tables, _notes(bundle, data, plan, tickets)
+        _figures(table, rounds, len(data.validation)), tables, _notes(bundle, data, plan, table)
     )
-
-
-# ---------------------------------------------------------------- masks
-
-
-def pruned(trained: Mapping[str, Tensor], mask: Mapping[str, Tensor], rate: float, output: str) -> State:
-    """The mask without the smallest `rate` of each layer's surviving weights, half as many in `output`.
-
-    Keys are parameter names, masks are bool. The number removed is rounded to whole weights.
-
-    >>> weights = {"fc": torch.tensor([3.0, -1.0, 0.0, 2.0, 4.0])}
-    >>> pruned(weights, {"fc": weights["fc"] != 0}, 0.5, "fc")["fc"].tolist()
-    [True, False, False, True, True]
-    """
-    left = {}
-    for name, kept in mask.items():
-        survivors = int(kept.count_nonzero())
-        going = round((rate / 2 if name == output else rate) * survivors)
-        zeros = kept.numel() - survivors + going
-        left[name] = masks.by_sparsity(trained[name] * kept, zeros / kept.numel())
-    return left
-
-
-def per_input(mask: Tensor) -> pd.DataFrame:
-    """How many of the first layer's weights stay at each input: columns input, kept, of.
-
-    The mask is (outputs, inputs) or (outputs, inputs, height, width): each place of a kernel is an input.
-
-    >>> per_input(torch.tensor([[True, False], [True, True]])).to_dict("list")
-    {'input': [0, 1], 'kept': [2, 1], 'of': [2, 2]}
-    """
-    kept = mask.flatten(1).sum(0)
-    return pd.DataFrame({"input": range(len(kept)), "kept": kept.tolist(), "of": len(mask)})
-
-
-def shuffled(mask: Mapping[str, Tensor], seed: int) -> State:
-    """A random mask with as many weights in each layer, the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: kept.flatten()[torch.randperm(kept.numel(), generator=generator)].view(kept.shape)
-        for name, kept in mask.items()
-    }
-
-
-# ---------------------------------------------------------------- first weights
-
-
-def _first(bundle: Bundle, start: str, seed: int) -> State:
-    if start == "seed":
-        return glorot(bundle, seed)
-    if bundle.arch.source != "zoo":
-        raise SlimscopeError("start is 'zoo': the first weights of this net are not known; allowed is 'seed'")
-    if bundle.arch.edits:
-        raise SlimscopeError(
-            f"start is 'zoo': this net has layers that {bundle.arch.title} had not in its first weights; "
-            "allowed is 'seed'"
-        )
-    return zoo.initial(bundle.arch.name).state()
-
-
-def _drawn(bundle: Bundle, start: str, seed: int) -> State:
-    """Other first weights of the same distribution."""
-    if start == "seed":
-        return glorot(bundle, seed)
-    net = zoo.seeded(bundle.arch.name, seed)
-    return {name: tensor.detach() for name, tensor in net.state_dict().items() if name in bundle.params}
-
-
-def glorot(bundle: Bundle, seed: int) -> State:
-    """New first values for every parameter: weights N(0, 2 / (fan in + fan out)), biases zero.
-
-    A kernel's fans count its area. Normalisation starts at mean 0 and variance 1; quantizers of
-    inputs stay. (Glorot, Bengio 2010, Understanding the difficulty of training deep networks)
-    """
-    generator = torch.Generator().manual_seed(seed)
-    return {name: _new_value(name, tensor, generator) for name, tensor in bundle.decoded().items()}
-
-
-def _new_value(name: str, old: Tensor, generator: torch.Generator) -> Tensor:
-    if old.dim() >= 2:
-        area = math.prod(old.shape[2:])
-        deviation = math.sqrt(2 / (area * (old.shape[0] + old.shape[1])))
-        return torch.randn(old.shape, generator=generator) * deviation
-    if ".input_quantizer." in name:
-        return old
-    zero = "bias" in name or name.endswith("running_mean")
-    return torch.zeros_like(old) if zero else torch.ones_like(old)
 
 
 # ---------------------------------------------------------------- the runs
@@ -296,14 +199,14 @@ class _Race:
     def warm_up(self, theta: State, epochs: int) -> State:
         """The whole net's weights after some epochs."""
         net = self._net(theta, {})
-        fit(
-            net,
-            self.data.train,
-            replace(self.plan, epochs=epochs),
-            progress=Progress(cancelled=self.progress.cancelled),
-            checkpoint=self.progress.checkpoint("rewind"),
+        silent = Progress(cancelled=self.progress.cancelled)
+        self._train(
+            net, replace(self.plan, epochs=epochs), "rewind", told=silent, watch=lambda net: {}, masks={}
         )
-        return _state(net, self.bundle)
+        return training.state_of(net, self.bundle)
+
+    def _train(self, net: nn.Module, plan: Plan, name: str, **rest: Any) -> list[dict[str, float]]:
+        return training.tune(net, self.data, plan, self.progress, name, digits=0, **rest)
 
     def run(self, kind: str, number: int, theta: State, mask: State) -> _Trained:
         """Train `theta` under a mask and note its early stop."""
@@ -314,16 +217,15 @@ class _Race:
         def told(row: Mapping[str, float]) -> dict[str, float]:
             return {**row, "round": float(number), "run": which}
 
-        best = _Best(self.data.validation, self.bundle, self.progress.checkpoint(f"{name}-best"))
-        rows = fit(
+        best = training.BestWatch(self.data.validation, self.bundle, self.progress.checkpoint(f"{name}-best"))
+        rows = self._train(
             net,
-            self.data.train,
             self.plan,
+            name,
             masks={layer: kept.float() for layer, kept in mask.items()},
-            watch=best.watch,
+            watch=best,
             watch_every=WATCH_EVERY,
-            progress=self.progress.part(done / self.runs, (done + 1) / self.runs, told),
-            checkpoint=self.progress.checkpoint(name),
+            told=self.progress.part(done / self.runs, (done + 1) / self.runs, told),
         )
         steps = math.ceil(len(self.data.train) / self.plan.batch)
         seen = [
@@ -348,7 +250,7 @@ class _Race:
         self.tickets.append(row)
         label = "whole net" if number == 0 else f"{kind}, {row['density']:.1%}"
         self.curves.append(pd.DataFrame(seen).assign(run=label, round=number))
-        return _Trained(_state(net, self.bundle), best.state())
+        return _Trained(training.state_of(net, self.bundle), best.state())
 
     def _net(self, theta: State, mask: State) -> nn.Module:
         values = {
@@ -360,38 +262,6 @@ class _Race:
 def early_stop(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The first of the rows with the least validation loss."""
     return min(rows, key=lambda row: float(row["validation loss"]))
-
-
-class _Best:
-    """Watches a run on validation and keeps the weights at the least loss, also over a resumption."""
-
-    def __init__(self, samples: Samples, bundle: Bundle, path: Path | None) -> None:
-        self.samples, self.bundle, self.path = samples, bundle, path
-        self.kept: dict[str, Any] | None = None
-        if path is not None and path.exists():
-            self.kept = torch.load(path, weights_only=True)
-
-    def watch(self, net: nn.Module) -> dict[str, float]:
-        answers = measure.logits(net, self.samples)
-        loss = float(F.cross_entropy(answers, self.samples.labels))
-        right = float((answers.argmax(1) == self.samples.labels).float().mean())
-        if self.kept is None or loss < self.kept["loss"]:
-            self.kept = {"loss": loss, "state": _state(net, self.bundle)}
-            if self.path is not None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                partial = self.path.with_suffix(".partial")
-                torch.save(self.kept, partial)
-                partial.replace(self.path)
-        return {"validation loss": loss, "validation accuracy": right}
-
-    def state(self) -> State:
-        assert self.kept is not None  # the end of a run is always watched
-        return dict(self.kept["state"])
-
-
-def _state(net: nn.Module, bundle: Bundle) -> State:
-    state = net.state_dict()
-    return {name: state[name].detach().clone().contiguous() for name in bundle.params}
 
 
 # ---------------------------------------------------------------- the report

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from engine.data.sets import Data, Samples
-from engine.figures import count, reports
+from engine.figures import count, measure, reports
 from engine.memory import remembered
-from engine.net import curvature, incremental, kinds, zoo
+from engine.net import curvature, harm, kinds, zoo
 from engine.recipe import settings
-from engine.recipe.knobs import Choice
 from engine.recipe.technique import technique
 from engine.tensor import masks, scores
 from engine.types import Basis, Bundle, Figure, Report, weight_layers
@@ -26,16 +22,6 @@ MOST, LEAST = 200, 24  # single weights that are taken out by turns
 EFFORT = 6e10  # units of work (`kinds.work`) that may go into them
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)  # of the weights, removed together
 ONE, SALIENCY, MAGNITUDE = "one weight", "lowest saliency", "smallest magnitude"
-LAYER_COLUMNS = (
-    "layer",
-    "weights",
-    "kept",
-    "removed",
-    "sparsity",
-    "threshold",
-    "energy_kept",
-    "predicted",
-)
 SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slope", "measured")
 
 
@@ -47,44 +33,31 @@ SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slop
     stage=500,
     runs="seconds",
     locality="model",
-    tables={
-        "layers": LAYER_COLUMNS,
-        "predicted": (*SINGLE_COLUMNS, "both"),
-    },
-    presets={
-        "gentle": {"sparsity": 0.3},
-        "balanced": {"sparsity": 0.6},
-        "extreme": {"sparsity": 0.9},
-    },
-    needs_net=True,
+    tables={"layers": (*reports.LAYER_COLUMNS, "predicted"), "predicted": (*SINGLE_COLUMNS, "both")},
+    presets={"gentle": {"sparsity": 0.3}, "balanced": {"sparsity": 0.6}, "extreme": {"sparsity": 0.9}},
+    needs_model=True,
 )
 def optimal_brain_damage(
     bundle: Bundle,
     data: Data,
     *,
     sparsity: Annotated[
-        float,
-        settings.sparsity("How many of the weights become zero, those of lowest saliency first."),
+        float, settings.sparsity("How many of the weights become zero, those of lowest saliency first.")
     ] = 0.6,
     allocation: Annotated[
         str,
-        Choice(
-            label="Allocation",
-            help="Where weights compete for survival: inside their layer, or all against all.",
-            options={
-                "layer": "every layer loses the same share",
-                "global": "one ranking over all layers: saliencies are changes of one and the same loss",
-                "erk": "small layers lose less, by the sum of their sides over its product (Evci 2020)",
-            },
+        settings.allocation(
+            "weights",
+            "every layer loses the same share",
+            "one ranking over all layers: saliencies are changes of one and the same loss",
+            erk=True,
         ),
     ] = "global",
     samples: Annotated[
-        int,
-        settings.samples("On how many training samples curvature and loss are taken."),
+        int, settings.samples("On how many training samples curvature and loss are taken.")
     ] = 200,
     seed: Annotated[
-        int,
-        settings.seed("Fixes the training samples, and the single weights that are taken out by turns."),
+        int, settings.seed("Fixes the training samples, and the single weights that are taken out by turns.")
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Removes the weights of lowest saliency h w^2 / 2, the rise of the loss that curvature predicts.
@@ -99,30 +72,21 @@ def optimal_brain_damage(
     orders = {SALIENCY: saliency, MAGNITUDE: {label: scores.magnitude(w) for label, w in values.items()}}
     chosen = {order: _chosen(values, rated, sparsity, allocation) for order, rated in orders.items()}
     kept = chosen[SALIENCY]
-    layers = pd.DataFrame(
-        [
-            {
-                "layer": label,
-                **masks.summary(w, kept[label]),
-                "predicted": _sum_without(saliency[label], kept[label]),
-            }
-            for label, w in values.items()
-        ],
-        columns=LAYER_COLUMNS,
-    )
-    nets = {order: _without(bundle, each) for order, each in chosen.items()}
-    judged = _judged(bundle, data.train, samples, seed)
+    predicted = [_sum_without(saliency[label], mask) for label, mask in kept.items()]
+    layers = reports.layer_table(values, kept).assign(predicted=predicted)
+    nets = {order: harm.without(bundle, each) for order, each in chosen.items()}
+    judged = harm.judged(bundle, data.train, samples, seed)
     real = {order: judged.rise(net) for order, net in nets.items()}
     singles = _singles(bundle, data.train, samples, seed)
     groups = _groups(bundle, data.train, samples, seed, allocation)
-    predicted = pd.concat([part for part in (singles, groups) if len(part)], ignore_index=True)
+    table = pd.concat([part for part in (singles, groups) if len(part)], ignore_index=True)
     figures = (
         *reports.removed(layers),
         *_losses(layers, real, len(judged)),
         *_correlations(singles, len(judged)),
     )
     notes = (*_notes(bundle, singles, real, len(judged)), *reports.emptied(layers))
-    return nets[SALIENCY], Report(figures, {"layers": layers, "predicted": predicted}, notes)
+    return nets[SALIENCY], Report(figures, {"layers": layers, "predicted": table}, notes)
 
 
 def _saliencies(bundle: Bundle, train: Samples, samples: int, seed: int) -> dict[str, Tensor]:
@@ -149,52 +113,16 @@ def _sum_without(parts: Tensor, kept: Tensor) -> float:
 # ---------------------------------------------------------------- what the loss really does
 
 
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    """Samples, the whole net's run over them, and its mean cross-entropy there in nat."""
-
-    samples: Samples
-    run: incremental.Trace
-    loss: float
-
-    def rise(self, bundle: Bundle) -> float:
-        """How much more the loss of a changed net is, worked out anew only behind what changed."""
-        answers, _ = incremental.logits(bundle, self.samples, self.run, keep=False)
-        return _loss(answers, self.samples.labels) - self.loss
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-
-@remembered  # a run holds up to 100 MB
-def _judged(bundle: Bundle, train: Samples, samples: int, seed: int) -> _Judged:
-    chosen = train.stratified(samples, seed)
-    answers, run = incremental.logits(bundle, chosen)
-    return _Judged(chosen, run, _loss(answers, chosen.labels))
-
-
-def _loss(answers: Tensor, labels: Tensor) -> float:
-    # float64: a single weight of many changes the mean in its last digits
-    return float(F.cross_entropy(answers.double(), labels))
-
-
-def _without(bundle: Bundle, kept: Mapping[str, Tensor]) -> Bundle:
-    """The bundle with zeros where the mask of a layer is False."""
-    names = weight_layers(bundle)
-    changed = {names[x]: masks.remove(bundle.params[names[x]], mask) for x, mask in kept.items()}
-    return bundle.become({**bundle.params, **changed})
-
-
 @remembered  # they do not hang on the sparsity, which is what moves
 def _singles(bundle: Bundle, train: Samples, samples: int, seed: int) -> pd.DataFrame:
     """Weights picked by chance, each taken out by itself: a row of the table `predicted` for each."""
     names, weights = weight_layers(bundle), dict(count.weights(bundle))
-    judged = _judged(bundle, train, samples, seed)
+    judged = harm.judged(bundle, train, samples, seed)
     saliency = _saliencies(bundle, train, samples, seed)
     slope = curvature.gradient_of(bundle, train, samples, seed)
     many = min(MOST, max(LEAST, int(EFFORT / (kinds.work(bundle) * len(judged)))))
     rows = []
-    for label, place in _picked(weights, many, seed):
+    for label, place in harm.picked(weights, many, seed):
         weight, kept = (
             float(weights[label].view(-1)[place]),
             torch.ones_like(weights[label], dtype=torch.bool),
@@ -208,22 +136,10 @@ def _singles(bundle: Bundle, train: Samples, samples: int, seed: int) -> pd.Data
                 "magnitude": abs(weight),
                 "predicted": float(saliency[label].view(-1)[place]),
                 "slope": -weight * float(slope[names[label]].view(-1)[place]),
-                "measured": judged.rise(_without(bundle, {label: kept})),
+                "measured": judged.rise(harm.without(bundle, {label: kept})),
             }
         )
     return _with_both(pd.DataFrame(rows, columns=SINGLE_COLUMNS))
-
-
-def _picked(weights: Mapping[str, Tensor], many: int, seed: int) -> list[tuple[str, int]]:
-    """At most so many (layer, place in its flat weight), by chance among all weights that are not zero."""
-    ends = torch.tensor([w.numel() for w in weights.values()]).cumsum(0)
-    alive = torch.cat([w.flatten() != 0 for w in weights.values()]).nonzero().flatten()
-    order = torch.randperm(len(alive), generator=torch.Generator().manual_seed(seed))[:many]
-    labels, found = list(weights), []
-    for place in alive[order].tolist():
-        at = int((ends <= place).sum())
-        found.append((labels[at], place - (int(ends[at - 1]) if at else 0)))
-    return found
 
 
 @remembered
@@ -231,7 +147,7 @@ def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, allocation:
     """Growing groups of weights, in order of saliency and of magnitude: rows of the table `predicted`."""
     names = weight_layers(bundle)
     values = {label: bundle.params[name].decode() for label, name in names.items()}
-    judged = _judged(bundle, train, samples, seed)
+    judged = harm.judged(bundle, train, samples, seed)
     saliency = _saliencies(bundle, train, samples, seed)
     slope = curvature.gradient_of(bundle, train, samples, seed)
     rows = []
@@ -250,7 +166,7 @@ def _groups(bundle: Bundle, train: Samples, samples: int, seed: int, allocation:
                     "slope": -sum(
                         _sum_without(slope[names[x]] * values[x], mask) for x, mask in kept.items()
                     ),
-                    "measured": judged.rise(_without(bundle, kept)),
+                    "measured": judged.rise(harm.without(bundle, kept)),
                 }
             )
     return _with_both(pd.DataFrame(rows))
@@ -298,20 +214,10 @@ def _correlations(singles: pd.DataFrame, n: int) -> tuple[Figure, ...]:
         "both": ("rank correlation with the slope", "h w^2 / 2 - g w, g the gradient"),
     }
     return tuple(
-        _correlation(name, float(against[column]), len(singles), f"{of}; {how}")
+        measure.rank_correlation(name, float(against[column]), len(singles), f"{of}; {how}")
         for column, (name, of) in told.items()
         if pd.notna(against[column])
     )
-
-
-def _correlation(name: str, value: float, n: int, how: str) -> Figure:
-    """With the interval of Fisher's z for ranks: standard error sqrt(1.06 / (n - 3)) (Fieller 1957)."""
-    spread = None
-    if n > 3:
-        half = 1.96 * math.sqrt(1.06 / (n - 3))
-        z = math.atanh(max(min(value, 1 - 1e-12), 1e-12 - 1))
-        spread = (math.tanh(z - half), math.tanh(z + half))
-    return Figure(name, value, "1", Basis.MEASURED, how, spread)
 
 
 def _notes(bundle: Bundle, singles: pd.DataFrame, real: Mapping[str, float], n: int) -> tuple[str, ...]:

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import pandas as pd
-import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from engine.data.sets import Data, Samples
-from engine.figures import count
-from engine.memory import remembered
-from engine.net import channels, kinds, zoo
-from engine.net.channels import Group
-from engine.net.surgery import get_layer
+from engine.data.sets import Data
+from engine.figures import count, reports
+from engine.net import channels, kinds
+from engine.net.readers import MOST, Reader, channels_left, narrow_walk, readers_of, spread, start_of
+from engine.net.walk import Products, gathered
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, SettingError, Slider, Toggle
+from engine.recipe.knobs import Choice, SettingError, Slider, Toggle
 from engine.recipe.technique import technique
 from engine.tensor import lars
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
-POINTS = 10  # places of an image at most that a convolution is fitted at (He 2017)
-CHECKED = 4  # for so many images that layers are fitted on, one more tells the error
-BUDGET = 2e10  # units of work (`kinds.work`) that running the images once may cost
-BATCH = 125  # images at once
-CURVE = 8  # counts of channels on the curve of a layer's error
-MOST = 0.95  # of the channels that may go
 REMOVED = Slider(
     low=0.0,
     high=MOST,
@@ -42,8 +31,6 @@ REMOVED = Slider(
     label="Channels removed",
     help="How many of the channels that each layer reads go: 0.5 takes every second one.",
 )
-ALONE = threading.Lock()
-NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
 LAYER_COLUMNS = (
     "layer",
     "channels",
@@ -67,16 +54,9 @@ PATH_COLUMNS = ("layer", "kept", "lambda", "error_masked", "error_refit")
     stage=300,
     runs="seconds",
     locality="model",
-    tables={
-        "layers": LAYER_COLUMNS,
-        "path": PATH_COLUMNS,
-    },
-    presets={
-        "gentle": {"removed": 0.2},
-        "balanced": {"removed": 0.5},
-        "extreme": {"removed": 0.75},
-    },
-    needs_net=True,
+    tables={"layers": LAYER_COLUMNS, "path": PATH_COLUMNS},
+    presets={"gentle": {"removed": 0.2}, "balanced": {"removed": 0.5}, "extreme": {"removed": 0.75}},
+    needs_model=True,
 )
 def prune_channels(
     bundle: Bundle,
@@ -116,20 +96,13 @@ def prune_channels(
     ] = 2000,
     removed_per_layer: Annotated[
         Mapping[str, float],
-        PerLayer(
-            knob=REMOVED,
-            unit="share of channels removed",
-            label="Own share",
-            help="Layers that lose a share of their own of what they read.",
-        ),
-    ] = NO_OVERRIDE,
+        settings.per_layer(REMOVED, "Own share", "Layers that lose a share of their own of what they read."),
+    ] = settings.NONE,
     leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that go on reading all their channels."),
+        Sequence[str], settings.leave_out("Layers that go on reading all their channels.")
     ] = (),
     seed: Annotated[
-        int,
-        settings.seed("Fixes the places of the images, and which channels chance picks."),
+        int, settings.seed("Fixes the places of the images, and which channels chance picks.")
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Keeps, layer by layer, the inputs that remake its outputs best, and fits its weights to them anew.
@@ -142,17 +115,16 @@ def prune_channels(
     long to run are shown fewer images, and convolutions matched at up to ten points of each. Raises
     SlimscopeError for recurrent nets, and SettingError for an own share of a layer whose inputs cannot go.
     """
-    readers = {reader.label: reader for reader in _readers(bundle)}
+    readers = {reader.label: reader for reader in readers_of(bundle)}
     _check_own(removed_per_layer, readers)
-    with ALONE:  # torch.fx traces one net at a time; and who comes second finds what the first has made
-        start = _begin(_Asked(bundle.fingerprint, selection, samples, seed, data.train, bundle))
+    start = start_of(bundle, selection, samples, seed, data.train)
     stays: dict[str, Sequence[int]] = {}
     for label, reader in readers.items():
         total = reader.group.channels
         left = total if label in leave_out else channels_left(total, removed_per_layer.get(label, removed))
         if left < total:
             stays[label] = start.ranks[label].supports[left]
-    walk = _narrow_walk(bundle, start, readers, stays)
+    walk = narrow_walk(bundle, start, readers, stays)
     made = {  # weight -> its rows that some layer still reads
         part.param: [part.at[channel] for channel in stay]
         for label, stay in stays.items()
@@ -161,7 +133,7 @@ def prune_channels(
     found: list[_Found] = []
     for label, stay in stays.items():
         reader = readers[label]
-        products = _products(walk, label, start.goals[label], start.fitted)
+        products = gathered(walk, label, start.goals[label], start.fitted)
         found.append(_prune(reader, bundle.params[reader.weight].decode().flatten(1), products, stay))
         weight = found[-1].refitted if refit else found[-1].masked
         walk.set_weight(label, weight[made.get(reader.weight, slice(None))][:, reader.columns(stay)])
@@ -173,54 +145,12 @@ def prune_channels(
     return after, Report(figures, {"layers": layers, "path": curves}, notes)
 
 
-def channels_left(total: int, removed: float) -> int:
-    """How many of a layer's channels stay where a share is removed: at least one.
-
-    >>> channels_left(20, 0.5), channels_left(20, 0.99)
-    (10, 1)
-    """
-    kept = round(1 - removed, 10)  # as people write it: 1 - 0.7 is 0.3
-    return max(1, round(kept * total))
-
-
 # ---------------------------------------------------------------- which layers read what
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """A layer, and the group of channels that it reads and nothing else does."""
-
-    label: str
-    group: Group
-    width: int  # columns of its weight (outputs, inputs * kernel) that read one channel
-
-    @property
-    def weight(self) -> str:
-        """The name of its weight."""
-        return self.group.reads[0].param
-
-    def columns(self, kept: Sequence[int]) -> Tensor:
-        """Numbers of the columns that read these channels."""
-        return (torch.tensor(kept)[:, None] * self.width + torch.arange(self.width)).flatten()
 
 
 def prunable(bundle: Bundle) -> list[str]:
     """Layers whose inputs can go, in the order of the net. Raises SlimscopeError for recurrent nets."""
-    return [reader.label for reader in _readers(bundle)]
-
-
-def _readers(bundle: Bundle) -> list[_Reader]:
-    """Layers whose inputs can go, in the order of the net; the streams of shortcuts have many readers."""
-    found = []
-    for group in channels.groups(bundle).values():
-        if group.stream or len(group.reads) != 1:
-            continue
-        part = group.reads[0]
-        shape = bundle.params[part.param].shape
-        if part.at == tuple(range(0, shape[1], part.block)):
-            width = math.prod(shape[1:]) // group.channels
-            found.append(_Reader(part.param.removesuffix(".weight"), group, width))
-    return found
+    return [reader.label for reader in readers_of(bundle)]
 
 
 def _check_own(per_layer: Mapping[str, float], known: Iterable[str]) -> None:
@@ -233,222 +163,14 @@ def _check_own(per_layer: Mapping[str, float], known: Iterable[str]) -> None:
             )
 
 
-# ---------------------------------------------------------------- running the net from reader to reader
-
-
-class _Tracer(fx.Tracer):
-    """Lets nets of other threads run as ever: while one traces, every module's call passes through it."""
-
-    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not any(isinstance(value, fx.Proxy) for value in (*args, *kwargs.values())):
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-
-class _Walk:
-    """Batches of images on their way through a net; each has come as far as the layer asked for last.
-
-    Only what is needed from there on is kept. A layer's weights may be changed while it is not passed.
-    """
-
-    def __init__(
-        self, net: nn.Module, graph: fx.Graph, batches: Sequence[Mapping[fx.Node, Tensor]], at: int = 0
-    ) -> None:
-        self.net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.steps = fx.Interpreter(self.net, graph=graph)
-        self.nodes = list(graph.nodes)
-        self.batches = [dict(batch) for batch in batches]
-        self.at = at
-
-    def layer(self, label: str) -> nn.Conv2d | nn.Linear:
-        """The layer itself."""
-        return cast(nn.Conv2d | nn.Linear, get_layer(self.net, label))
-
-    @torch.no_grad()
-    def inputs(self, label: str) -> Iterator[Tensor]:
-        """What enters the layer, batch by batch."""
-        node = self._node(label)
-        place, rounds = self.nodes.index(node), getattr(self.layer(label), "input_quantizer", None)
-        for values in self.batches:
-            self.steps.env = values
-            for passed in self.nodes[self.at : place]:
-                values[passed] = self.steps.run_node(passed)
-                for dead in self.steps.user_to_last_uses.get(passed, ()):
-                    values.pop(dead, None)
-            entering = values[node.all_input_nodes[0]]
-            yield entering if rounds is None else rounds(entering)
-        self.at = place
-
-    def _node(self, label: str) -> fx.Node:
-        return cast(fx.Node, next(n for n in self.nodes if n.op == "call_module" and n.target == label))
-
-    def narrow(self, label: str, places: Tensor) -> None:
-        """Leave only these places of what is about to enter the layer: numbers along the channels."""
-        (entering,) = self._node(label).all_input_nodes
-        for values in self.batches:
-            values[entering] = values[entering].index_select(1, places)
-
-    def set_weight(self, label: str, weight: Tensor) -> None:
-        """Give a layer other weights: (outputs, inputs * kernel)."""
-        with torch.no_grad():
-            own = self.layer(label).weight
-            own.copy_(weight.reshape(own.shape))
-
-
-def _narrow_walk(
-    bundle: Bundle, start: _Start, readers: Mapping[str, _Reader], stays: Mapping[str, Sequence[int]]
-) -> _Walk:
-    """A walk through the net without what will go: which channels stay is known ahead, weights are not."""
-    narrow = channels.keep(bundle, {readers[label].group.name: stay for label, stay in stays.items()})
-    walk = _Walk(zoo.fork(narrow), start.graph, start.batches, start.at)
-    first = next(iter(readers), "")
-    if first in stays:  # the batches were brought there with all channels
-        part = readers[first].group.reads[0]
-        walk.narrow(first, torch.tensor([i for channel in stays[first] for i in part.places(channel)]))
-    return walk
-
-
-def _rows(layer: nn.Module, inputs: Tensor, places: Tensor) -> Tensor:
-    """The inputs of each output at the given places, row by row: (images * places, inputs * kernel).
-
-    `places` (images, places) are numbers of positions in the layer's output; a linear layer has one.
-    """
-    if not isinstance(layer, nn.Conv2d):
-        return inputs
-    ph, pw = cast(tuple[int, int], layer.padding)
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
-    padded = F.pad(inputs, (pw, pw, ph, ph))
-    windows = padded.unfold(2, (kh - 1) * dh + 1, sh).unfold(3, (kw - 1) * dw + 1, sw)[..., ::dh, ::dw]
-    image = torch.arange(len(inputs)).unsqueeze(1)
-    width = windows.shape[3]
-    return windows[image, :, places // width, places % width].flatten(2).flatten(0, 1)
-
-
-def _places(layer: nn.Module, inputs: Tensor, points: int, chance: torch.Generator) -> Tensor:
-    """As many different positions of each image's output, by chance: (images, points or all)."""
-    positions = 1
-    if isinstance(layer, nn.Conv2d):
-        with torch.no_grad():
-            positions = math.prod(layer(inputs[:1]).shape[2:])
-    drawn = torch.rand(len(inputs), positions, generator=chance)
-    return drawn.topk(min(points, positions)).indices
-
-
-class _Goal(NamedTuple):
-    """What a layer gave one batch at some places, without its bias: (images * places, outputs)."""
-
-    places: Tensor
-    outputs: Tensor
-
-
-class _Products(NamedTuple):
-    """What a layer reads and should give: means over the points it is fitted on, and rows to check."""
-
-    gram: Tensor  # (columns, columns), float64
-    cross: Tensor  # (columns, outputs)
-    energy: float
-    points: int
-    inputs: Tensor  # (points of other images, columns), float32
-    outputs: Tensor  # (points of other images, outputs)
-
-
-@dataclass(frozen=True, eq=False)
-class _Start:
-    """What no choice of channels changes: batches as they reach the first reader, and all goals."""
-
-    graph: fx.Graph
-    at: int
-    batches: list[dict[fx.Node, Tensor]]
-    goals: Mapping[str, list[_Goal]]
-    fitted: int  # batches to fit on; the others check
-    images: int  # that are fitted on
-    ranks: Mapping[str, _Rank]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a start depends on. Bundles are told apart by their fingerprint."""
-
-    fingerprint: str
-    by: str
-    samples: int
-    seed: int
-    train: Samples
-    bundle: Bundle = field(compare=False)
-
-
-@remembered  # the net under the slider, and one more: up to about 90 MB each
-def _begin(asked: _Asked) -> _Start:
-    """Run the net as it is, once: a slider that moves starts from here."""
-    bundle, chance = asked.bundle, torch.Generator().manual_seed(asked.seed)
-    readers = _readers(bundle)
-    labels = [reader.label for reader in readers]
-    affordable = max(int(BUDGET / kinds.work(bundle)), asked.samples // POINTS)
-    images = min(affordable, asked.samples, len(asked.train) * CHECKED // (CHECKED + 1))
-    chosen = asked.train.stratified(images + max(images // CHECKED, 1))
-    points = math.ceil(asked.samples / images)
-    starts = [*range(0, images, BATCH), *range(images, len(chosen), BATCH)]
-    net = zoo.fork(bundle)
-    graph = _Tracer().trace(net)
-    goals: dict[str, list[_Goal]] = {label: [] for label in labels}
-    batches, at = [], 0
-    for begin, end in zip(starts, [*starts[1:], len(chosen)], strict=True):
-        walk = _Walk(net, graph, [{next(iter(graph.nodes)): chosen.inputs(slice(begin, end))}], 1)
-        for label in labels:
-            layer, (inputs,) = walk.layer(label), walk.inputs(label)
-            places = _places(layer, inputs, min(points, POINTS), chance)
-            outputs = _rows(layer, inputs, places) @ layer.weight.detach().flatten(1).T
-            goals[label].append(_Goal(places, outputs))
-            if label == labels[0]:
-                batches.append(dict(walk.batches[0]))
-                at = walk.at
-    fitted = math.ceil(images / BATCH)
-    walk = _Walk(net, graph, batches, at)
-    ranks = {}
-    for reader in readers:
-        products = _products(walk, reader.label, goals[reader.label], fitted)
-        weight = bundle.params[reader.weight].decode().flatten(1)
-        ranks[reader.label] = _rank(reader, weight, products, asked.by, chance)
-    return _Start(graph, at, batches, goals, fitted, images, ranks)
-
-
-def _products(walk: _Walk, label: str, goals: Sequence[_Goal], fitted: int) -> _Products:
-    """Bring the batches to a layer, and sum up what enters it there, in float64."""
-    layer = walk.layer(label)
-    width = layer.weight[0].numel()
-    gram, cross = (torch.zeros(width, n, dtype=torch.float64) for n in (width, goals[0].outputs.shape[1]))
-    energy, points, checked = 0.0, 0, []
-    for number, (inputs, goal) in enumerate(zip(walk.inputs(label), goals, strict=True)):
-        rows = _rows(layer, inputs, goal.places)
-        if number >= fitted:
-            checked.append(rows)
-            continue
-        x, y = rows.double(), goal.outputs.double()
-        gram.addmm_(x.T, x)
-        cross.addmm_(x.T, y)
-        energy, points = energy + float(y.square().sum()), points + len(x)
-    outputs = torch.cat([goal.outputs for goal in goals[fitted:]])
-    gram /= points
-    cross /= points
-    return _Products(gram, cross, energy / points, points, torch.cat(checked), outputs)
-
-
 # ---------------------------------------------------------------- one layer
-
-
-@dataclass(frozen=True, eq=False)
-class _Rank:
-    """For each number of channels which ones stay; errors at a few numbers, this layer pruned alone."""
-
-    supports: Sequence[Sequence[int]]
-    curve: tuple[tuple[str, int, float, float, float], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
     """One layer pruned: its weights (outputs, inputs * kernel) with zeros where channels go, and errors."""
 
-    reader: _Reader
+    reader: Reader
     kept: tuple[int, ...]
     masked: Tensor
     refitted: Tensor
@@ -468,62 +190,21 @@ class _Found:
         return self.reader.width * len(self.kept)
 
 
-def _rank(reader: _Reader, weight: Tensor, products: _Products, by: str, chance: torch.Generator) -> _Rank:
-    total = reader.group.channels
-    supports, lambdas = _supports(weight, products, total, by, chance)
-    rows = []
-    sizes = {channels_left(total, MOST), *(math.ceil(total * i / CURVE) for i in range(1, CURVE + 1))}
-    for size in sorted(sizes):
-        masked = _spread(weight[:, reader.columns(supports[size])], reader, supports[size], weight)
-        refitted = lars.refit(products.gram, products.cross, weight, supports[size], total)
-        rows.append((reader.label, size, lambdas[size], _error(products, masked), _error(products, refitted)))
-    return _Rank(supports, tuple(rows))
-
-
-def _prune(reader: _Reader, weight: Tensor, products: _Products, stay: Sequence[int]) -> _Found:
+def _prune(reader: Reader, weight: Tensor, products: Products, stay: Sequence[int]) -> _Found:
     """`products` are those of the columns that stay."""
     own = weight[:, reader.columns(stay)]
     fitted = lars.refit(products.gram, products.cross, own, range(len(stay)), len(stay))
     return _Found(
         reader,
         tuple(stay),
-        _spread(own, reader, stay, weight),
-        _spread(fitted, reader, stay, weight),
+        spread(own, reader, stay, weight),
+        spread(fitted, reader, stay, weight),
         products.points,
         len(products.outputs),
-        _error(products, own),
-        _error(products, fitted),
+        products.error(own),
+        products.error(fitted),
         lars.relative_error(products.gram, products.cross, products.energy, fitted),
     )
-
-
-def _spread(own: Tensor, reader: _Reader, stay: Sequence[int], like: Tensor) -> Tensor:
-    """Weights of some channels in their places among zeros."""
-    whole = torch.zeros(like.shape, dtype=own.dtype)
-    whole[:, reader.columns(stay)] = own
-    return whole
-
-
-def _error(products: _Products, weight: Tensor) -> float:
-    """How far the outputs are from the goal at points that were not fitted, over the goal's norm."""
-    norm = float(products.outputs.norm())
-    gap = products.outputs - products.inputs @ weight.float().T
-    return float(gap.norm()) / norm if norm > 0 else 0.0
-
-
-def _supports(
-    weight: Tensor, products: _Products, total: int, by: str, chance: torch.Generator
-) -> tuple[Sequence[Sequence[int]], Sequence[float]]:
-    """For each number of channels which ones stay, and the lambda at which they do (NaN without LASSO)."""
-    if by == "lasso":
-        path = lars.path(*lars.of_channels(products.gram, products.cross, weight, total))
-        return path.supports, path.first
-    if by == "largest":
-        sizes = weight.double().abs().view(len(weight), total, -1).sum((0, 2))
-        order = torch.argsort(sizes, descending=True, stable=True).tolist()
-    else:
-        order = torch.randperm(total, generator=chance).tolist()
-    return [tuple(sorted(order[:size])) for size in range(total + 1)], [math.nan] * (total + 1)
 
 
 def _narrowed(bundle: Bundle, found: Sequence[_Found], refit: bool) -> Bundle:
@@ -540,10 +221,10 @@ def _narrowed(bundle: Bundle, found: Sequence[_Found], refit: bool) -> Bundle:
 
 def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFrame:
     """Every layer, so that columns add up to the net's; errors only of those that read less."""
-    macs = [kinds.macs_by_layer(bundle) for bundle in (before, after)]
+    macs = [kinds.weight_table(bundle)["macs"].to_dict() for bundle in (before, after)]
     pruned = {one.reader.label: one for one in found}
     rows = []
-    known = {reader.label: reader.group.channels for reader in _readers(before)}
+    known = {reader.label: reader.group.channels for reader in readers_of(before)}
     for label, name in weight_layers(before).items():
         one, reads = pruned.get(label), known.get(label, before.params[name].shape[1])
         numbers = (
@@ -559,17 +240,12 @@ def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFr
                 one.error_fitted,
             )
         )
-        rows.append((label, *numbers, *(table[label] for table in macs)))
+        rows.append((label, *numbers, *(table.get(name, 0) for table in macs)))
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 
 def _figures(
-    before: Bundle,
-    after: Bundle,
-    layers: pd.DataFrame,
-    found: Sequence[_Found],
-    refit: bool,
-    images: int,
+    before: Bundle, after: Bundle, layers: pd.DataFrame, found: Sequence[_Found], refit: bool, images: int
 ) -> tuple[Figure, ...]:
     work = "weights x positions where they are used, batch 1"
     figures = [
@@ -619,7 +295,7 @@ def _notes(
             "layer reads need not be made, so its filter, bias and batch-norm entries went, too."
         )
     if refit:
-        notes += _refit_notes(before, found)
+        notes += _refit_notes(found)
     elif found:
         notes.append(
             "The weights that are left are as they were: what the removed channels gave is missing. A refit "
@@ -632,29 +308,19 @@ def _notes(
             "that add up along the shortcuts are not corrected."
         )
     single = [one.reader.label for one in found if len(one.kept) == 1]
-    if single:
-        notes.append(
-            f"Only one channel is left for {', '.join(single)} to read: all that follows depends on it."
-        )
-    floats = channels.turned_dense(before, after)
-    if floats:
-        notes.append(
-            f"{', '.join(floats)} are 32-bit floats again: their codes no longer fit. Quantize after "
-            "this step."
-        )
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}; the filters in them may have gone all the same.")
-    return tuple(notes)
+    codes = ": their codes no longer fit. Quantize after this step."
+    return (
+        *notes,
+        *reports.named("Only one channel is left for", single, " to read: all that follows depends on it."),
+        *reports.floats_again(channels.turned_dense(before, after), codes),
+        *reports.named("Left out:", leave_out, "; the filters in them may have gone all the same."),
+    )
 
 
-def _refit_notes(before: Bundle, found: Sequence[_Found]) -> list[str]:
-    notes = []
+def _refit_notes(found: Sequence[_Found]) -> list[str]:
     filled = [one.reader.label for one in found if bool(((one.masked == 0) & (one.refitted != 0)).any())]
-    if filled:
-        notes.append(
-            f"The refit gave new values to weights of {', '.join(filled)} that were zero: prune single "
-            "weights after this step, not before."
-        )
+    after = " that were zero: prune single weights after this step, not before."
+    notes = reports.named("The refit gave new values to weights of", filled, after)
     scarce = [one for one in found if one.points < one.inputs_kept]
     if scarce:
         said = ", ".join(f"{o.reader.label} ({o.points:,} for {o.inputs_kept:,} inputs)" for o in scarce)

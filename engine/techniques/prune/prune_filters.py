@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Annotated
 
 import pandas as pd
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor
 
 from engine.data.sets import Data
-from engine.figures import count
+from engine.figures import count, reports
 from engine.net import channels
 from engine.net.channels import Group, Part
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, Picks, SettingError, Slider, Toggle
+from engine.recipe.knobs import Choice, Picks, SettingError, Slider, Toggle
 from engine.recipe.technique import technique
 from engine.types import Basis, Bundle, Figure, Report
 
@@ -29,8 +28,6 @@ REMOVED = Slider(
     label="Filters removed",
     help="How many of the filters and units that are left go: 0.25 takes one in four, the smallest first.",
 )
-NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
-NOBODY: Mapping[str, Sequence[int]] = MappingProxyType({})
 FILTER_COLUMNS = ("layer", "filter", "score", "kept")
 
 
@@ -42,16 +39,13 @@ FILTER_COLUMNS = ("layer", "filter", "score", "kept")
     stage=330,
     runs="instant",
     locality="model",
-    tables={
-        "layers": channels.LAYER_COLUMNS,
-        "filters": FILTER_COLUMNS,
-    },
+    tables={"layers": channels.LAYER_COLUMNS, "filters": FILTER_COLUMNS},
     presets={
         "gentle": {"removed": 0.1},
         "balanced": {"removed": 0.3},
         "extreme": {"removed": 0.6, "allocation": "global"},
     },
-    needs_net=True,
+    needs_model=True,
 )
 def prune_filters(
     bundle: Bundle,
@@ -72,13 +66,10 @@ def prune_filters(
     ] = "l1",
     allocation: Annotated[
         str,
-        Choice(
-            label="Allocation",
-            help="Where filters compete for survival: inside their layer, or all against all.",
-            options={
-                "layer": "every layer loses the same share (Li 2017)",
-                "global": "one ranking of scores over their layer's mean: uneven layers lose more",
-            },
+        settings.allocation(
+            "filters",
+            "every layer loses the same share (Li 2017)",
+            "one ranking of scores over their layer's mean: uneven layers lose more",
         ),
     ] = "layer",
     residual: Annotated[
@@ -90,13 +81,12 @@ def prune_filters(
     ] = False,
     per_layer: Annotated[
         Mapping[str, float],
-        PerLayer(
-            knob=REMOVED,
-            unit="share of filters removed",
-            label="Own share",
-            help="Layers with a share of their own; they take no part in the ranking of the others.",
+        settings.per_layer(
+            REMOVED,
+            "Own share",
+            "Layers with a share of their own; they take no part in the ranking of the others.",
         ),
-    ] = NO_OVERRIDE,
+    ] = settings.NONE,
     by_hand: Annotated[
         Mapping[str, Sequence[int]],
         Picks(
@@ -104,14 +94,13 @@ def prune_filters(
             unit="filters",
             help="Single filters that go as well, whatever their score; a layer's filters count from 0.",
         ),
-    ] = NOBODY,
+    ] = settings.NONE,
     leave_out: Annotated[
         Sequence[str],
         settings.leave_out("Layers that keep all their filters; what they read of others may still go."),
     ] = (),
     seed: Annotated[
-        int,
-        settings.seed("Fixes which filters chance picks.", when=(("score", ("random",)),)),
+        int, settings.seed("Fixes which filters chance picks.", when=(("score", ("random",)),))
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Removes the smallest filters and units for good: the net that is left is narrower.
@@ -125,8 +114,8 @@ def prune_filters(
     known = channels.groups(bundle)
     _check_own("per_layer", per_layer, known)
     _check_own("by_hand", by_hand, known)
-    chance = torch.Generator().manual_seed(seed)
-    scores = {name: _scores(bundle, group, score, chance) for name, group in known.items()}
+    rng = torch.Generator().manual_seed(seed)
+    scores = {name: _scores(bundle, group, score, rng) for name, group in known.items()}
     open_to = {
         name: scores[name]
         for name, group in known.items()
@@ -167,13 +156,14 @@ def _check_own(setting: str, labels: Iterable[str], known: Mapping[str, Group]) 
 # ---------------------------------------------------------------- which filters go
 
 
-def _scores(bundle: Bundle, group: Group, score: str, chance: torch.Generator) -> Tensor:
+def _scores(bundle: Bundle, group: Group, score: str, rng: torch.Generator) -> Tensor:
     """One score for each channel of the group (channels,), float64; larger is better."""
     if score == "random":
-        return torch.rand(group.channels, generator=chance, dtype=torch.float64)
+        return torch.rand(group.channels, generator=rng, dtype=torch.float64)
     order = 1 if score == "l1" else 2
     filters = [
-        bundle.params[part.param].decode().double().flatten(1)[list(part.at)] for part in _filters_of(group)
+        bundle.params[part.param].decode().double().movedim(part.axis, 0).flatten(1)[list(part.at)]
+        for part in _filters_of(group)
     ]
     norms: list[Tensor] = [torch.linalg.vector_norm(rows, order, dim=1) for rows in filters]
     if len(norms) == 1:
@@ -262,17 +252,13 @@ def _notes(
             "one could only go from all layers of its stream."
         )
     single = layers.loc[(layers["kept"] == 1) & (layers["removed"] > 0), "layer"].tolist()
-    if single:
-        notes.append(f"Only one filter is left in {', '.join(single)}: all that follows depends on it.")
-    floats = channels.turned_dense(before, after)
-    if floats:
-        notes.append(
-            f"{', '.join(floats)} are 32-bit floats again: the cut runs through the runs of weights that "
-            "shared a scale. Quantize after this step."
-        )
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}; what they read of other layers may have gone.")
-    return tuple(notes)
+    cut = ": the cut runs through the runs of weights that shared a scale. Quantize after this step."
+    return (
+        *notes,
+        *reports.named("Only one filter is left in", single, ": all that follows depends on it."),
+        *reports.floats_again(channels.turned_dense(before, after), cut),
+        *reports.named("Left out:", leave_out, "; what they read of other layers may have gone."),
+    )
 
 
 def _shares(before: Bundle, after: Bundle, layers: pd.DataFrame, able: pd.DataFrame) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data, Samples
-from engine.figures import measure, reports, training
+from engine.figures import measure, reports, sensitivity, training
 from engine.net import zoo
 from engine.net.train import Plan, Prune, zero_masks
 from engine.recipe import settings
@@ -23,10 +23,6 @@ from engine.types import Bundle, Progress, Report, weight_layers
 
 INTERVAL = 100  # batches between two prunings while the net trains
 OVER = 0.75  # share of a gradual training after which no more weights are removed
-BEARABLE = 0.01  # accuracy that a layer may lose when it is pruned alone
-SCANNED = 1000  # validation samples of the sensitivity scan
-SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
-LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
 
 
 @technique(
@@ -43,7 +39,7 @@ LAYER_COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold",
         "curve": ("epoch", "loss", "train accuracy", "validation accuracy", "sparsity", "round"),
         "rounds": ("round", "sparsity", "accuracy before retraining", "accuracy after retraining"),
         "sensitivity": ("layer", "sparsity", "threshold", "accuracy"),
-        "layers": LAYER_COLUMNS,
+        "layers": reports.LAYER_COLUMNS,
     },
     presets={
         "gentle": {"sparsity": 0.8, "rounds": 3},
@@ -110,15 +106,9 @@ def prune_iteratively(
             "A tenth of the first training's is usual; in each round it falls to zero along a cosine."
         ),
     ] = 0.01,
-    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
-    leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that are trained, but not pruned."),
-    ] = (),
-    seed: Annotated[
-        int,
-        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
-    ] = 0,
+    weight_decay: settings.WeightDecay = 1e-4,
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are trained, but not pruned.")] = (),
+    seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Removes the smallest weights and trains the others from the values they have, in rounds or gradually.
@@ -138,11 +128,9 @@ def prune_iteratively(
     else:
         tables = _in_rounds(run, schedules.geometric(sparsity, rounds, ranking.zeros(net)))
     after = training.trained(bundle, net)
-    rows = [
-        {"layer": label, **masks.summary(bundle.params[name].decode(), after.params[name].decode() != 0)}
-        for label, name in names.items()
-    ]
-    tables["layers"] = layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
+    values = {label: bundle.params[name].decode() for label, name in names.items()}
+    kept = {label: after.params[name].decode() != 0 for label, name in names.items()}
+    tables["layers"] = layers = reports.layer_table(values, kept)
     if scan is not None:
         tables["sensitivity"] = scan
     figures = (*reports.removed(layers), *training.change(bundle, after, data.validation))
@@ -195,39 +183,10 @@ def _units(
         case "quality":
             return {label: max(masks.quality_threshold(w, 1.0), tiny) for label, w in weights.items()}, None
         case "sensitivity":
-            scan = scan_sensitivity(net, names, samples.stratified(SCANNED), progress)
+            scan = sensitivity.scan(net, names, samples.stratified(sensitivity.SCANNED), progress)
             borne = zip(scan["layer"], scan["threshold"], strict=True)
             return {label: max(threshold, tiny) for label, threshold in borne}, scan
     return dict.fromkeys(names, 1.0), None
-
-
-@torch.no_grad()
-def scan_sensitivity(
-    net: nn.Module, names: Mapping[str, str], samples: Samples, progress: Progress
-) -> pd.DataFrame:
-    """What each layer bears alone: layer, sparsity, threshold, accuracy.
-
-    The largest of a few shares at which, the other layers whole, accuracy on the samples is at most
-    one point lower; the smallest share where none is borne. The net is left as it was.
-    """
-    whole = measure.share_right(net, samples)
-    rows = []
-    for label, name in names.items():
-        weight = net.get_parameter(name)
-        values = weight.detach().clone()
-        borne: dict[str, Any] = {}
-        for share in SHARES:
-            progress(0.0)
-            kept = masks.by_sparsity(values, share)
-            weight.copy_(values * kept)
-            accuracy = measure.share_right(net, samples)
-            if borne and whole - accuracy > BEARABLE:
-                break
-            threshold = float(values[~kept].abs().max()) if not kept.all() else 0.0
-            borne = {"layer": label, "sparsity": share, "threshold": threshold, "accuracy": accuracy}
-        weight.copy_(values)
-        rows.append(borne)
-    return pd.DataFrame(rows)
 
 
 # ---------------------------------------------------------------- when they go
@@ -296,9 +255,9 @@ def _gradually(run: _Run, sparsity: float) -> pd.DataFrame:
 
 
 def _notes(bundle: Bundle, data: Data, layers: pd.DataFrame, leave_out: Sequence[str]) -> tuple[str, ...]:
-    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
-    notes += reports.emptied(layers)
-    if leave_out:
-        notes.append(f"Trained, but not pruned: {', '.join(leave_out)}.")
-    notes += reports.decoded(bundle)
-    return tuple(notes)
+    return (
+        reports.trained_on(data),
+        *reports.emptied(layers),
+        *reports.named("Trained, but not pruned:", leave_out),
+        *reports.decoded(bundle),
+    )

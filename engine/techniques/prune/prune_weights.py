@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Annotated
-
-import pandas as pd
-from torch import Tensor, nn
 
 from engine.data.sets import Data
 from engine.figures import reports
-from engine.net import curvature, sources, zoo
+from engine.net import worth
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Ranked, technique
-from engine.tensor import masks, ranking, scores
-from engine.types import Bundle, Report, SlimscopeError, weight_layers
+from engine.tensor import masks, ranking
+from engine.types import Bundle, Report, weight_layers
 
 BY_SHARE = (("by", ("sparsity",)), ("granularity", masks.UNITS))  # of N:M, N and M are the share
 SPARSITY = settings.sparsity(
     "How many of the weights become zero: 0.9 removes nine out of ten, the smallest first.", when=BY_SHARE
 )
-NO_OVERRIDE: Mapping[str, float] = MappingProxyType({})
-COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "energy_kept")
 
 
 @technique(
@@ -36,14 +30,8 @@ COLUMNS = ("layer", "weights", "kept", "removed", "sparsity", "threshold", "ener
     runs="instant",
     locality="ranked",
     ranked=Ranked(ranking.as_threshold, ranking.removals),
-    tables={
-        "layers": (*COLUMNS, "within"),
-    },
-    presets={
-        "gentle": {"sparsity": 0.5},
-        "balanced": {"sparsity": 0.9},
-        "extreme": {"sparsity": 0.98},
-    },
+    tables={"layers": (*reports.LAYER_COLUMNS, "within")},
+    presets={"gentle": {"sparsity": 0.5}, "balanced": {"sparsity": 0.9}, "extreme": {"sparsity": 0.98}},
 )
 def prune_weights(
     bundle: Bundle,
@@ -64,14 +52,11 @@ def prune_weights(
     sparsity: Annotated[float, SPARSITY] = 0.9,
     allocation: Annotated[
         str,
-        Choice(
-            label="Allocation",
-            help="Where weights compete for survival: inside their layer, or all against all.",
-            options={
-                "layer": "every layer loses the same share",
-                "global": "one ranking over all layers: layers of small weights lose more",
-                "erk": "small layers lose less, by the sum of their sides over its product (Evci 2020)",
-            },
+        settings.allocation(
+            "weights",
+            "every layer loses the same share",
+            "one ranking over all layers: layers of small weights lose more",
+            erk=True,
             when=BY_SHARE,
         ),
     ] = "global",
@@ -187,18 +172,14 @@ def prune_weights(
     ] = 1.0,
     per_layer: Annotated[
         Mapping[str, float],
-        PerLayer(
-            knob=SPARSITY,
-            unit="share of weights removed",
-            label="Own sparsity",
-            help="Layers with a sparsity of their own; they take no part in the ranking of the others.",
+        settings.per_layer(
+            SPARSITY,
+            "Own sparsity",
+            "Layers with a sparsity of their own; they take no part in the ranking of the others.",
             when=BY_SHARE,
         ),
-    ] = NO_OVERRIDE,
-    leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that are not touched."),
-    ] = (),
+    ] = settings.NONE,
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
     seed: Annotated[
         int,
         settings.seed(
@@ -224,138 +205,26 @@ def prune_weights(
         case "quality":
             kept = {label: masks.by_quality(w, quality) for label, w in values.items()}
         case _:
-            unfit = _unfit(bundle, values, score, granularity, m)
+            unfit = worth.unfit(bundle, values, score, granularity, m)
             fit = {label: w for label, w in values.items() if label not in unfit}
-            rated = _scores(bundle, data, fit, score, samples, seed)
+            rated = worth.scores_of(bundle, data, fit, score, samples, seed)
             if granularity == "n:m":
                 kept = {label: masks.by_pattern(w, rated.get(label), n, m) for label, w in fit.items()}
             else:
                 ranked = partial(masks.by_allocation, granularity=granularity, block=block, norm=norm)
-                kept = _by_sparsity(fit, rated, sparsity, allocation, per_layer, ranked)
-    changed = {names[label]: masks.remove(bundle.params[names[label]], mask) for label, mask in kept.items()}
-    table = pd.DataFrame(
-        [{"layer": label, **masks.summary(values[label], kept[label])} for label in names if label in kept],
-        columns=COLUMNS,
-    )
+                kept = masks.with_own_shares(fit, rated, sparsity, allocation, per_layer, ranked)
+    changed = {names[label]: bundle.params[names[label]].masked(mask) for label, mask in kept.items()}
+    table = reports.layer_table(values, kept)
     after = bundle.become({**bundle.params, **changed})
-    notes = list(_notes(table, leave_out, unfit))
+    left = "Left as they are:" if len(table) else "Nothing is removed:"
+    notes = [*reports.emptied(table), *reports.named("Left out:", leave_out), *reports.reasons(left, unfit)]
     if by == "sparsity":
         seen = 0 if data is None else min(samples, len(data.train))
         notes += [*_notes_on_score(score, granularity, seen), *_notes_on_granularity(bundle, granularity)]
     return after, Report(reports.removed(table), {"layers": table}, tuple(notes))
 
 
-# ---------------------------------------------------------------- what a weight is worth
-
-
-def _scores(
-    bundle: Bundle, data: Data | None, values: Mapping[str, Tensor], score: str, samples: int, seed: int
-) -> dict[str, Tensor]:
-    """Layer -> score of each weight, in its shape; nothing where magnitudes decide."""
-    names = weight_layers(bundle)
-    match score:
-        case "random":
-            # by its place in the net, so that a layer's chances do not hang on which others are left out
-            place = {label: 1000 * seed + i for i, label in enumerate(names)}
-            return {label: scores.chance(w, place[label]) for label, w in values.items()}
-        case "batch-norm":
-            scales = _normal_scales(bundle)
-            return {label: scores.normal_scale(w, scales[label]) for label, w in values.items()}
-        case "taylor" | "obd":
-            if data is None or not bundle.arch.runs:
-                raise SlimscopeError(
-                    f"score {score!r} must run the net: it needs a known architecture with data"
-                )
-            derive, rule = DERIVED[score]
-            known = derive(bundle, data.train, samples, seed)
-            return {label: rule(w, known[names[label]]) for label, w in values.items()}
-    return {}
-
-
-DERIVED: Mapping[str, tuple[Callable[..., Mapping[str, Tensor]], Callable[[Tensor, Tensor], Tensor]]] = {
-    "taylor": (curvature.gradient_of, scores.taylor),
-    "obd": (curvature.diagonal_of, scores.brain_damage),
-}
-
-
-def _normal_scales(bundle: Bundle) -> dict[str, Tensor]:
-    """Layer -> scale of the batch-norm that its output goes into, (outputs,); followed without numbers."""
-    if not bundle.arch.runs:
-        raise SlimscopeError("score 'batch-norm' must know what is behind a layer: it needs an architecture")
-    net = zoo.skeleton(bundle.arch).eval()
-    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
-    found: dict[str, Tensor] = {}
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda module, args, output: made.update({id(output): (name, output)})
-
-    def meet(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if id(args[0]) in made:
-                found[made[id(args[0])][0]] = bundle.params[f"{name}.weight"].decode()
-
-        return hook
-
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(note(name))
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.register_forward_pre_hook(meet(name))
-    net(sources.inputs(bundle.arch).to("meta"))
-    return found
-
-
-def _unfit(
-    bundle: Bundle, values: Mapping[str, Tensor], score: str, granularity: str, m: int
-) -> dict[str, str]:
-    """Layers that the score or the granularity does not fit, and why."""
-    found: dict[str, str] = {}
-    if granularity == "n:m":
-        cut = {label: w.shape[1] for label, w in values.items() if w.shape[1] % m}
-        found |= {label: f"its {inputs} inputs are no multiple of {m}" for label, inputs in cut.items()}
-    if granularity == "kernel":
-        found |= {label: "it has no kernels" for label, w in values.items() if w.dim() < 3}
-    if score == "batch-norm":
-        scales = _normal_scales(bundle)
-        found |= {label: "no batch-norm is behind it" for label in values if label not in scales}
-    return found
-
-
-# ---------------------------------------------------------------- how much of which layer
-
-
-def _by_sparsity(
-    values: Mapping[str, Tensor],
-    rated: Mapping[str, Tensor],
-    sparsity: float,
-    allocation: str,
-    per_layer: Mapping[str, float],
-    ranked: Callable[..., list[Tensor]],
-) -> dict[str, Tensor]:
-    """Masks by `ranked(weights, scores, share, allocation)`; layers with a share of their own are apart."""
-
-    def kept(labels: Sequence[str], share: float, allocation: str) -> dict[str, Tensor]:
-        worth = [rated[label] for label in labels] if rated else None
-        chosen = ranked([values[label] for label in labels], worth, share, allocation)
-        return dict(zip(labels, chosen, strict=True))
-
-    found: dict[str, Tensor] = {}
-    for label in (x for x in values if x in per_layer):
-        found |= kept([label], per_layer[label], "layer")
-    return found | kept([x for x in values if x not in per_layer], sparsity, allocation)
-
-
 # ---------------------------------------------------------------- the report
-
-
-def _notes(table: pd.DataFrame, leave_out: Sequence[str], unfit: Mapping[str, str]) -> tuple[str, ...]:
-    notes = reports.emptied(table)
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}.")
-    if unfit:
-        why = "; ".join(f"{label}, {reason}" for label, reason in unfit.items())
-        notes.append(f"{'Left as they are' if len(table) else 'Nothing is removed'}: {why}.")
-    return tuple(notes)
 
 
 def _notes_on_score(score: str, granularity: str, samples: int) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from engine.data.sets import Data
 from engine.figures import measure, reports, training
 from engine.net import channels, zoo
-from engine.net.channels import Group
+from engine.net.channels import Group, Part
 from engine.net.train import Loss, Plan, hard_labels
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
@@ -99,17 +99,13 @@ def slim(
         ),
     ] = 3,
     learning_rate: Annotated[
-        float,
-        settings.learning_rate("Where both trainings begin; it falls to zero along a cosine."),
+        float, settings.learning_rate("Where both trainings begin; it falls to zero along a cosine.")
     ] = 0.02,
-    weight_decay: Annotated[float, settings.weight_decay()] = 1e-4,
+    weight_decay: settings.WeightDecay = 1e-4,
     leave_out: Annotated[
         Sequence[str], settings.leave_out("Layers that keep all their filters, and have no penalty.")
     ] = (),
-    seed: Annotated[
-        int,
-        settings.seed("Fixes the order of the training images, so that a run can be repeated exactly."),
-    ] = 0,
+    seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Trains with an L1 penalty on batch-norm's scales, then takes out the channels of smallest scale.
@@ -128,10 +124,10 @@ def slim(
     later = training.later(epochs)
     parts = progress.part(0.0, share), progress.part(share, 1.0, later)
     before = measure.predictions(bundle, data.validation)
-    loss = penalised(list(scales.values()), strength)
+    loss = penalised([part.param for part in scales.values()], strength)
     learned = training.tune(net, data, plan, progress, "penalty", told=parts[0], loss=loss)
     trained = training.trained(bundle, net)
-    size = {name: trained.params[scale].decode().abs() for name, scale in scales.items()}
+    size = {name: _sizes(trained, part) for name, part in scales.items()}
     gone = channels.smallest(size, removed, allocation, {})
     cut = channels.keep(trained, channels.kept_of(known, gone))
     after, tuned = cut, []
@@ -143,11 +139,7 @@ def slim(
     curve = [{**row, "run": PENALTY} for row in learned]
     curve += [{**later(row), "run": NARROW} for row in tuned]
     layers = channels.layer_table(bundle, after)
-    tables = {
-        "curve": training.curve(curve),
-        "scales": _table(bundle, scales, size, gone),
-        "layers": layers,
-    }
+    tables = {"curve": training.curve(curve), "scales": _table(bundle, scales, size, gone), "layers": layers}
     figures = _figures(bundle, (trained, cut, after), layers, before, data)
     return after, Report(figures, tables, _notes(bundle, data, known, scales, size, gone))
 
@@ -155,13 +147,13 @@ def slim(
 # ---------------------------------------------------------------- scales
 
 
-def scales_of(bundle: Bundle, leave_out: Sequence[str] = ()) -> dict[str, str]:
-    """Group of channels -> the parameter with its scales, one for each channel.
+def scales_of(bundle: Bundle, leave_out: Sequence[str] = ()) -> dict[str, Part]:
+    """Group of channels -> where its scales lie, one for each channel.
 
     Raises SlimscopeError where no channels that can go have batch-norm.
     """
     known = channels.groups(bundle)
-    found = {name: scale for name, group in known.items() if (scale := _scale_of(group, bundle))}
+    found = {name: scale for name, group in known.items() if (scale := _scale_of(group))}
     if not found:
         able = ", ".join(n for n in zoo.ENTRIES if any(map(_is_mean, zoo.skeleton(Arch(n)).state_dict())))
         raise SlimscopeError(
@@ -171,11 +163,15 @@ def scales_of(bundle: Bundle, leave_out: Sequence[str] = ()) -> dict[str, str]:
     return {name: scale for name, scale in found.items() if not set(known[name].layers) & set(leave_out)}
 
 
-def _scale_of(group: Group, bundle: Bundle) -> str | None:
-    if group.stream:
-        return None
-    means = [part.param for part in group.makes if _is_mean(part.param)]
-    return f"{means[0].rpartition('.')[0]}.weight" if means else None
+def _scale_of(group: Group) -> Part | None:
+    means = {part.param.rpartition(".")[0] for part in group.makes if _is_mean(part.param)}
+    scales = (part for part in group.makes if part.param.rpartition(".")[0] in means)
+    return None if group.stream else next((p for p in scales if p.param.endswith(".weight")), None)
+
+
+def _sizes(bundle: Bundle, part: Part) -> Tensor:
+    """The size of each channel's scale (channels,)."""
+    return bundle.params[part.param].decode().abs()[list(part.at)]
 
 
 def _is_mean(name: str) -> bool:
@@ -190,7 +186,7 @@ def penalised(scales: Sequence[str], strength: float) -> Loss:
 
     def loss(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         value, logits = hard_labels(net, inputs, labels)
-        sizes = [net.get_parameter(name).abs().sum() for name in scales]
+        sizes = [net.get_parameter(name).abs().sum() for name in dict.fromkeys(scales)]
         return value + strength * torch.stack(sizes).sum() if sizes else value, logits
 
     return loss
@@ -200,11 +196,11 @@ def penalised(scales: Sequence[str], strength: float) -> Loss:
 
 
 def _table(
-    bundle: Bundle, scales: Mapping[str, str], size: Mapping[str, Tensor], gone: Mapping[str, set[int]]
+    bundle: Bundle, scales: Mapping[str, Part], size: Mapping[str, Tensor], gone: Mapping[str, set[int]]
 ) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
-    for name, scale in scales.items():
-        first = bundle.params[scale].decode().abs().tolist()
+    for name, part in scales.items():
+        first = _sizes(bundle, part).tolist()
         for channel, (old, new) in enumerate(zip(first, size[name].tolist(), strict=True)):
             rows.append((name, channel, old, new, channel not in gone[name]))
     return pd.DataFrame(rows, columns=SCALE_COLUMNS)
@@ -237,11 +233,11 @@ def _notes(
     bundle: Bundle,
     data: Data,
     known: Mapping[str, Group],
-    scales: Mapping[str, str],
+    scales: Mapping[str, Part],
     size: Mapping[str, Tensor],
     gone: Mapping[str, set[int]],
 ) -> tuple[str, ...]:
-    notes = [f"Trained on {len(data.train):,} images of {data.name}."]
+    notes = [reports.trained_on(data)]
     lost = [float(size[name][channel]) for name, channels_gone in gone.items() for channel in channels_gone]
     if lost:
         largest = max(float(values.max()) for values in size.values())
@@ -250,11 +246,9 @@ def _notes(
             "with it is what the cut costs. A stronger penalty or more epochs bring it closer to zero."
         )
     single = [name for name in scales if len(gone[name]) == known[name].channels - 1 and gone[name]]
-    if single:
-        notes.append(f"Only one channel is left in {', '.join(single)}: all that follows depends on it.")
+    notes += reports.named("Only one channel is left in", single, ": all that follows depends on it.")
     if any(group.stream for group in known.values()):
         notes.append("Channels that shortcuts pass on stay: they are made by several layers at once.")
-    plain = [name for name, group in known.items() if not group.stream and not _scale_of(group, bundle)]
-    if plain:
-        notes.append(f"No batch-norm is behind {', '.join(plain)}: their channels stay.")
+    plain = [name for name, group in known.items() if not group.stream and not _scale_of(group)]
+    notes += reports.named("No batch-norm is behind", plain, ": their channels stay.")
     return (*notes, *reports.decoded(bundle))

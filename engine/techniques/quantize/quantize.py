@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.data.sets import Data
-from engine.net import zoo
-from engine.net.surgery import get_layer
+from engine.figures import reports
+from engine.net.taps import CALIBRATION, SKETCH, inputs_seen
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, PerLayer, Slider
+from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
 from engine.tensor import grids
 from engine.tensor.affine import code_range
 from engine.tensor.formats import Dense, Grid
+from engine.tensor.granularity import TENSOR, named
 from engine.types import Arch, Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
-CALIBRATION = 256  # images of the training split that static activation ranges are read from
-SKETCH = 2**17  # values of a layer's input that percentile and MSE ranges look at
 BITS = Slider(
     low=1,
     high=16,
@@ -32,7 +30,6 @@ BITS = Slider(
     label="Bits",
     help="Width of a code: b bits can name 2^b different values.",
 )
-NO_OVERRIDE: Mapping[str, int] = MappingProxyType({})
 LAYER_COLUMNS = (
     "layer",
     "weights",
@@ -47,17 +44,7 @@ LAYER_COLUMNS = (
     "range_low",
     "range_high",
 )
-ACTIVATION_COLUMNS = (
-    "layer",
-    "bits",
-    "kind",
-    "seen_low",
-    "seen_high",
-    "scale",
-    "zero",
-    "sqnr_db",
-    "clipped",
-)
+ACTIVATION_COLUMNS = ("layer", "bits", "kind", "seen_low", "seen_high", "scale", "zero", "sqnr_db", "clipped")
 
 
 @technique(
@@ -68,15 +55,8 @@ ACTIVATION_COLUMNS = (
     stage=700,
     runs="instant",
     locality="row",
-    tables={
-        "layers": LAYER_COLUMNS,
-        "activations": ACTIVATION_COLUMNS,
-    },
-    presets={
-        "gentle": {"bits": 8},
-        "balanced": {"bits": 5},
-        "extreme": {"bits": 3, "range": "mse"},
-    },
+    tables={"layers": LAYER_COLUMNS, "activations": ACTIVATION_COLUMNS},
+    presets={"gentle": {"bits": 8}, "balanced": {"bits": 5}, "extreme": {"bits": 3, "range": "mse"}},
 )
 def quantize(
     bundle: Bundle,
@@ -170,17 +150,9 @@ def quantize(
     ] = 8,
     per_layer: Annotated[
         Mapping[str, int],
-        PerLayer(
-            knob=BITS,
-            unit="bits",
-            label="Own bits",
-            help="Layers whose weights have a bit width of their own.",
-        ),
-    ] = NO_OVERRIDE,
-    leave_out: Annotated[
-        Sequence[str],
-        settings.leave_out("Layers that are not touched."),
-    ] = (),
+        settings.per_layer(BITS, "Own bits", "Layers whose weights have a bit width of their own."),
+    ] = settings.NONE,
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:
     """Round weights to an even grid of 2^bits values and store the codes with their scales.
 
@@ -194,7 +166,7 @@ def quantize(
     for label, name in names.items():
         values = bundle.params[name].decode()
         width = per_layer.get(label, bits)
-        grid = grids.quantize(values, width, symmetric, granularity, group, range, percentile)
+        grid = grids.quantize(values, width, symmetric, named(granularity, group), range, percentile)
         params[name] = grid
         rows.append(_row(label, values, grid, symmetric))
     layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
@@ -202,7 +174,7 @@ def quantize(
     if activations != "none":
         dynamic = activations == "dynamic"
         plan = _Plan(activation_bits, symmetric, dynamic, "minmax" if dynamic else range, percentile)
-        seen = _inputs_seen(after, _with_net(bundle, data), _modules(names), plan.range)
+        seen = inputs_seen(after, _with_net(bundle, data), _modules(names), plan.range)
         after, tables["activations"] = _quantize_inputs(after, seen, plan)
         notes += _activation_notes(tables["activations"], plan, names)
     return after, Report(_figures(layers), tables, notes)
@@ -260,9 +232,7 @@ def _notes(layers: pd.DataFrame, symmetric: bool, leave_out: Sequence[str]) -> t
             f"One bit in {', '.join(single)}: the sign times the mean size of the non-zero weights, whatever "
             "the range says. Exact zeros stay zero, so a pruned layer needs a third symbol for them."
         )
-    if leave_out:
-        notes.append(f"Left out: {', '.join(leave_out)}.")
-    return tuple(notes)
+    return (*notes, *reports.named("Left out:", leave_out))
 
 
 # ---------------------------------------------------------------- activations
@@ -293,42 +263,12 @@ def _modules(names: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name in names.values()))
 
 
-def _inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Tensor]:
-    """What enters each module for the calibration images: a flat, even sketch of it."""
-    for verb, own in bundle.arch.edits:
-        if verb == "quantize_input" and own["layer"] in modules:
-            raise SlimscopeError(
-                f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
-            )
-    net, seen = zoo.fork(bundle).eval(), {}
-
-    def tap(name: str) -> Any:
-        def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            seen[name] = _sketch(args[0].flatten(), range)
-
-        return look
-
-    for name in modules:
-        get_layer(net, name).register_forward_pre_hook(tap(name))
-    with torch.no_grad():
-        net(data.train.stratified(CALIBRATION).inputs())
-    return {name: seen[name] for name in modules}
-
-
-def _sketch(values: Tensor, range: str) -> Tensor:
-    """About `SKETCH` of the values, an odd stride apart; for a min-max range the extremes join them."""
-    if len(values) <= SKETCH:
-        return values
-    sketch = values[:: -(-len(values) // SKETCH) | 1]
-    return torch.cat([sketch, *(t.view(1) for t in values.aminmax())]) if range == "minmax" else sketch
-
-
 def _quantize_inputs(bundle: Bundle, seen: Mapping[str, Tensor], plan: _Plan) -> tuple[Bundle, pd.DataFrame]:
     arch: Arch = bundle.arch
     params: dict[str, Param] = dict(bundle.params)
     rows = []
     for name, values in seen.items():
-        grid = grids.quantize(values, plan.bits, plan.symmetric, "tensor", 64, plan.range, plan.percentile)
+        grid = grids.quantize(values, plan.bits, plan.symmetric, TENSOR, plan.range, plan.percentile)
         arch = arch.edit(
             "quantize_input", layer=name, bits=plan.bits, symmetric=plan.symmetric, dynamic=plan.dynamic
         )

@@ -22,5 +22,6 @@ def of_kind(kind: object) -> type[Param]:
     'Dense'
     """
     if not isinstance(kind, str) or kind not in FORMATS:
-        raise FormatError(f"a tensor is of an unknown kind: {str(kind)[:40]}; there are {', '.join(FORMATS)}")
+        known = ", ".join(FORMATS)
+        raise FormatError(f"format {ascii(kind)[:40]} is not known to this version; it knows {known}")
     return FORMATS[kind]

@@ -1,4 +1,4 @@
-"""Integer codes on an affine grid: one scale and zero point for a tensor, a row, or a group in a row."""
+"""Integer codes on an affine grid: a scale and a zero point for each tile of a granularity."""
 
 from __future__ import annotations
 
@@ -10,33 +10,29 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.tensor import codes
+from engine.tensor.affine import code_range
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.numbers import floats, integers, numbers, raw
+from engine.tensor.formats.through import StraightThrough, through
+from engine.tensor.granularity import TENSOR, Granularity
 from engine.types import FormatError, Param, Section
 
 WIDEST = 16  # bits of a code
-
-
-def spread_over(per_group: Tensor, rows: int, columns: int, group: int | None) -> Tensor:
-    """Repeat one value per (row, group) over the columns: (rows, groups) -> (rows or 1, columns or 1)."""
-    if group is None:
-        return per_group.reshape(-1, 1)
-    # A group may be longer than its row: it is not made longer than that.
-    return per_group.reshape(rows, -1).repeat_interleave(min(group, columns), dim=1)[:, :columns]
 
 
 @dataclass(frozen=True, eq=False)
 class Grid(Param):
     """A parameter on an affine grid: value = scale * (code - zero).
 
-    `codes` has the parameter's shape (int32). With `axis=None` there is one scale;
-    with `axis=0` one for each row of that axis, and with `group` one for each run of that
-    many consecutive elements inside a row (the last may be shorter).
-    `scale` (float32) and `zero` (int32) are flat, row by row. `bits` is the width of a code.
+    `codes` has the parameter's shape (int32). `scale` (float32) and `zero` (int32) are flat, one for each
+    tile of the granularity. `bits` is the width of a code.
+
+    >>> Grid(torch.tensor([3, 1]), torch.tensor([0.5]), torch.tensor([1]), 2).decode().tolist()
+    [1.0, 0.0]
     """
 
     kind: ClassVar[str] = "grid"
@@ -44,54 +40,47 @@ class Grid(Param):
     scale: Tensor
     zero: Tensor
     bits: int
-    axis: int | None = None
-    group: int | None = None
+    granularity: Granularity = TENSOR
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.codes.shape)
 
-    @property
-    def rows(self) -> int:
-        return 1 if self.axis is None else self.codes.shape[self.axis]
-
     def decode(self) -> Tensor:
-        lead = self.codes if self.axis in (None, 0) else self.codes.movedim(self.axis, 0)
-        matrix = lead.reshape(self.rows, -1)
-        columns = matrix.shape[1]
-        scale = spread_over(self.scale, self.rows, columns, self.group)
-        zero = spread_over(self.zero, self.rows, columns, self.group)
-        values = ((matrix - zero).to(torch.float32) * scale).reshape(lead.shape)
-        return values if self.axis in (None, 0) else values.movedim(0, self.axis).contiguous()
+        scale, zero = (self.granularity.spread(each, self.shape) for each in (self.scale, self.zero))
+        values = (self.granularity.matrix(self.codes) - zero).to(torch.float32) * scale
+        return self.granularity.back(values, self.shape)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"codes": self.codes, "scale": self.scale, "zero": self.zero}
 
     def settings(self) -> list[Any]:
-        return [self.bits, self.axis, self.group, len(self.scale)]
+        return [self.bits, self.granularity.data]
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether codes may lie on both sides of zero: where none does, as their ends suggest."""
+        low, high = (int(end) for end in self.codes.aminmax())
+        fits = self.bits > 1 and high <= code_range(self.bits, True)[1]
+        return not bool(self.zero.any()) and (low < 0 or fits)
+
+    def straight_through(self) -> StraightThrough:
+        return Steps(self)
 
     # -------------------------------------------------------- changed
 
-    def masked(self, kept: Tensor) -> Grid:
+    def with_zeros(self, kept: Tensor) -> Grid:
         """Scales stay; what goes gets the code that means zero."""
-        return replace(self, codes=torch.where(kept, self.codes, self.spread_zero().to(self.codes.dtype)))
-
-    def spread_zero(self) -> Tensor:
-        """The zero point of every code: (codes.shape)."""
-        return _spread_zero(self.shape, self.zero, self.axis, self.group)
+        zero = self.granularity.over(self.zero, self.shape)
+        return replace(self, codes=torch.where(kept, self.codes, zero.to(self.codes.dtype)))
 
     def take(self, axis: int, stays: Tensor) -> Param:
-        """Groups along another axis would break: then the values are kept as 32-bit floats."""
-        if self.group is not None and self.axis != axis:
+        """Where tiles would break the values are kept as 32-bit floats."""
+        cut = [self.granularity.take(each, self.shape, axis, stays) for each in (self.scale, self.zero)]
+        scale, zero = cut
+        if scale is None or zero is None:
             return Dense(self.decode().index_select(axis, stays))
-        scale, zero = (self._rows_of(values, axis, stays) for values in (self.scale, self.zero))
         return replace(self, codes=self.codes.index_select(axis, stays), scale=scale, zero=zero)
-
-    def _rows_of(self, values: Tensor, axis: int, stays: Tensor) -> Tensor:
-        """Scales or zero points (flat, row by row) of the rows that stay."""
-        if self.axis != axis:
-            return values
-        return values.reshape(self.rows, -1).index_select(0, stays).flatten()
 
     # -------------------------------------------------------- bits
 
@@ -116,22 +105,12 @@ class Grid(Param):
     # -------------------------------------------------------- bytes
 
     def check(self, name: str) -> None:
-        flat = self.scale.dim() == 1 and self.zero.shape == self.scale.shape
-        wanted = self._groups(name)
-        if not flat or len(self.scale) != wanted:
+        wanted = _count(repr(name), self.shape, self.granularity)
+        if self.scale.shape != (wanted,) or self.zero.shape != (wanted,):
             raise FormatError(
                 f"{name!r} has scales {tuple(self.scale.shape)}, zero points {tuple(self.zero.shape)}: "
-                f"codes {self.shape}, axis {self.axis}, group {self.group} need {wanted}"
+                f"codes {self.shape} with {self.granularity} need {wanted}"
             )
-
-    def _groups(self, name: str) -> int:
-        """How many scales a grid of this shape has."""
-        shape, axis, group = self.shape, self.axis, self.group
-        if (axis is not None and not 0 <= axis < len(shape)) or (group is not None and group < 1):
-            raise FormatError(f"{name!r} of shape {shape} has no axis {axis} with groups of {group}")
-        rows = 1 if axis is None else shape[axis]
-        columns = math.prod(shape) // max(rows, 1)
-        return rows * (1 if group is None else -(-columns // group))
 
     def streams(self) -> dict[str, NDArray[np.integer]]:
         """The integer streams that the codes may be written as: name -> (n,) symbols.
@@ -142,7 +121,10 @@ class Grid(Param):
         flat, zero = numbers(self.codes), numbers(self.zero)
         if len(flat) == 0 or len(zero) < 2 or int(zero.min()) == int(zero.max()):
             return {"codes": flat}
-        return {"codes": flat, "steps": flat.astype(np.int64) - _flat(self.spread_zero())}
+        return {
+            "codes": flat,
+            "steps": flat.astype(np.int64) - _flat(self.granularity.over(self.zero, self.shape)),
+        }
 
     def sections(self) -> list[Section]:
         coding, data = self._shortest()
@@ -162,50 +144,73 @@ class Grid(Param):
         return min(written, key=lambda pair: len(pair[1]))
 
     @classmethod
-    def numbers_beside(cls, settings: list[Any]) -> int:
-        return settings[-1]  # type: ignore[no-any-return]
+    def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
+        return _count("a tensor", shape, Granularity.from_data(settings[-1]))
 
     @classmethod
     def from_sections(
         cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
     ) -> Grid:
-        match codings:
-            case [coding, "raw", zeros]:
-                bits, axis, group, scales = settings
+        match settings, codings:
+            case [bits, said], [coding, "raw", zeros]:
+                granularity = Granularity.from_data(said)
             case _:
                 raise cls.unknown(name, codings)
-        if not all(n is None or _is_place(n) for n in (axis, group)) or not _is_place(bits):
-            text = ", ".join(ascii(n)[:40] for n in settings[:3])
-            raise FormatError(f"bits, axis and group of {name!r} are {text}: allowed are whole numbers")
-        if not 1 <= bits <= WIDEST:
-            raise FormatError(f"the codes of {name!r} have {bits} bits: allowed are 1 to {WIDEST}")
+        if type(bits) is not int or not 1 <= bits <= WIDEST:
+            raise FormatError(
+                f"the codes of {name!r} have {ascii(bits)[:40]} bits: allowed are 1 to {WIDEST}"
+            )
+        scales = _count(repr(name), shape, granularity)
         stream = next(cuts)
         scale = floats(next(cuts), scales)
         if bool((scale <= 0).any()):
             raise FormatError(f"a scale of {name!r} is {float(scale.min()):g}: allowed are numbers above 0")
         zero = integers(codes.decode(zeros, next(cuts), scales))
-        # Checked without codes first: the zero points are spread over them.
-        hollow = torch.empty(shape, dtype=torch.int32, device="meta")
-        cls(hollow, scale, zero, bits, axis, group).check(name)
         flat = codes.decode(coding.removeprefix("steps "), stream, math.prod(shape))
         if coding.startswith("steps "):
-            flat = flat + _flat(_spread_zero(shape, zero, axis, group))
-        return cls(integers(flat).reshape(shape), scale, zero, bits, axis, group)
+            flat = flat + _flat(granularity.over(zero, shape))
+        return cls(integers(flat).reshape(shape), scale, zero, bits, granularity)
 
 
-def _is_place(number: object) -> bool:
-    return type(number) is int and 0 <= number < 1 << 31
-
-
-def _spread_zero(shape: Sequence[int], zero: Tensor, axis: int | None, group: int | None) -> Tensor:
-    """The zero point of every code, in the shape of the codes."""
-    rows = 1 if axis is None else shape[axis]
-    columns = math.prod(shape) // max(rows, 1)
-    lead = 0 if axis is None else axis
-    moved = [shape[lead], *(s for i, s in enumerate(shape) if i != lead)]
-    return spread_over(zero, rows, columns, group).expand(rows, columns).reshape(moved).movedim(0, lead)
+def _count(whose: str, shape: Sequence[int], granularity: Granularity) -> int:
+    granularity.check(whose, shape)
+    return math.prod(granularity.tiles(shape))
 
 
 def _flat(points: Tensor) -> codes.Ints:
     flat: codes.Ints = numbers(points).astype(np.int64)
     return flat
+
+
+class Steps(StraightThrough):
+    """Rounds to the grid; the step sizes learn with the weights (Esser 2020, arXiv 1902.08153).
+
+    A step's gradient is the rounded value less the value, in steps, and beyond the ends the end's code;
+    weights beyond the ends get none. Exact zeros stay; a step never falls to zero.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(grid.scale.clone())
+        self.register_buffer("zero", grid.zero.clone())
+        self.bits, self.symmetric, self.granularity = grid.bits, grid.symmetric, grid.granularity
+
+    def forward(self, latent: Tensor) -> Tensor:
+        rounded, zero, scale = self._rounded(latent)
+        return self.granularity.back((rounded - zero) * scale, latent.shape)
+
+    def encode(self, latent: Tensor) -> Grid:
+        with torch.no_grad():
+            rounded = self.granularity.back(self._rounded(latent)[0], latent.shape).to(torch.int32)
+        scale = self.scale.detach().clamp(min=torch.finfo(torch.float32).tiny)
+        return Grid(rounded, scale, self.get_buffer("zero").clone(), self.bits, self.granularity)
+
+    def _rounded(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes as floats, zero points and scales: they go over the matrix."""
+        positive = self.scale.clamp(min=torch.finfo(torch.float32).tiny)
+        scale, zero = (self.granularity.spread(e, latent.shape) for e in (positive, self.get_buffer("zero")))
+        steps = self.granularity.matrix(latent) / scale
+        bottom, top = code_range(self.bits, self.symmetric)
+        if self.symmetric and self.bits == 1:
+            return through(steps.clamp(bottom, top), steps.sign()), zero, scale
+        return (through(steps, steps.round()) + zero).clamp(bottom, top), zero, scale

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.numbers import floats, integers, numbers, raw
+from engine.tensor.formats.through import StraightThrough, through
 from engine.types import FormatError, Param, Section
 
 
 @dataclass(frozen=True, eq=False)
 class Book(Param):
-    """A parameter whose values are shared: value = table[code]; codes int32, table float32."""
+    """A parameter whose values are shared: value = table[code]; codes int32, table float32.
+
+    >>> Book(torch.tensor([1, 0, 1]), torch.tensor([0.5, -2.0])).decode().tolist()
+    [-2.0, 0.5, -2.0]
+    """
 
     kind: ClassVar[str] = "book"
     codes: Tensor
@@ -37,13 +42,16 @@ class Book(Param):
     def settings(self) -> list[Any]:
         return [len(self.table)]
 
-    def masked(self, kept: Tensor) -> Book:
+    def with_zeros(self, kept: Tensor) -> Book:
         """The table gets an entry 0 where it has none."""
         table, code = _with_zero(self.table)
         return Book(torch.where(kept, self.codes, code), table)
 
     def take(self, axis: int, stays: Tensor) -> Book:
         return Book(self.codes.index_select(axis, stays), self.table)
+
+    def straight_through(self) -> StraightThrough:
+        return Entries(self)
 
     def fixed_bits(self) -> int:
         return whole_bytes(self.codes.numel() * codes.width(len(self.table))) + FLOAT * len(self.table)
@@ -66,7 +74,7 @@ class Book(Param):
         return [("codes", *coded), ("table", "raw", raw(numbers(self.table)))]
 
     @classmethod
-    def numbers_beside(cls, settings: list[Any]) -> int:
+    def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
         return settings[-1]  # type: ignore[no-any-return]
 
     @classmethod
@@ -88,3 +96,27 @@ def _with_zero(table: Tensor) -> tuple[Tensor, int]:
     if len(at):
         return table, int(at[0])
     return torch.cat([table, table.new_zeros(1)]), len(table)
+
+
+class Entries(StraightThrough):
+    """Each weight goes to its nearest entry; an entry's gradient is the sum of its weights' (Han 2016).
+
+    (arXiv 1510.00149) An entry that is exactly zero stays zero: it is what pruned weights have.
+    """
+
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self.table = nn.Parameter(book.table.clone())
+        self.register_buffer("learns", book.table != 0)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        entries = torch.where(self.get_buffer("learns"), self.table, self.table.detach())
+        return through(latent, entries[self._nearest(latent)])
+
+    def encode(self, latent: Tensor) -> Book:
+        return Book(self._nearest(latent).to(torch.int32), self.table.detach().clone())
+
+    def _nearest(self, latent: Tensor) -> Tensor:
+        rising, order = self.table.detach().double().sort(stable=True)
+        middles = (rising[1:] + rising[:-1]) / 2
+        return order[torch.bucketize(latent.detach().double(), middles)]

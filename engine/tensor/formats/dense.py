@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, bitmask_bits
 from engine.tensor.formats.numbers import floats, numbers, raw
+from engine.tensor.formats.through import StraightThrough
 from engine.types import FormatError, Param, Section
 
 
@@ -34,11 +35,14 @@ class Dense(Param):
     def tensors(self) -> dict[str, Tensor]:
         return {"values": self.values}
 
-    def masked(self, kept: Tensor) -> Dense:
+    def with_zeros(self, kept: Tensor) -> Dense:
         return Dense(torch.where(kept, self.values, 0.0))
 
     def take(self, axis: int, stays: Tensor) -> Dense:
         return Dense(self.values.index_select(axis, stays))
+
+    def straight_through(self) -> StraightThrough:
+        return AsItIs()
 
     def fixed_bits(self) -> int:
         return FLOAT * self.values.numel()
@@ -61,7 +65,7 @@ class Dense(Param):
             coding, positions = codes.encode(marks)
             sparse: list[Section] = [
                 ("positions", coding, positions),
-                ("values", "survivors", raw(values[marks == 1])),
+                ("values", "raw", raw(values[marks == 1])),
             ]
             if sum(len(data) for *_, data in sparse) < values.nbytes:
                 return sparse
@@ -75,14 +79,18 @@ class Dense(Param):
         match settings, codings:
             case [], ["raw"]:
                 return cls(floats(next(cuts), count).reshape(shape))
-            case [], [coding, "survivors"]:
+            case [], [coding, "raw"]:
                 marks = codes.decode(coding, next(cuts), count)
                 return cls(_survivors(marks, next(cuts)).reshape(shape))
         raise cls.unknown(name, codings)
 
 
 def zero_marks(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """What each of the float32 values (n,) is: 0 exact zero, 1 another number, 2 the negative zero."""
+    """What each of the float32 values (n,) is: 0 exact zero, 1 another number, 2 the negative zero.
+
+    >>> zero_marks(np.array([0.0, 3.0, -0.0], np.float32)).tolist()
+    [0, 1, 2]
+    """
     pattern = values.view(np.uint32)
     marks: NDArray[np.uint8] = (pattern != 0).astype(np.uint8)
     marks[pattern == 1 << 31] = 2
@@ -95,3 +103,13 @@ def _survivors(marks: codes.Ints, data: bytes) -> Tensor:
     values = np.where(marks == 2, np.float32(-0.0), np.float32(0.0))
     values[marks == 1] = floats(data, int((marks == 1).sum())).numpy()
     return torch.from_numpy(values)
+
+
+class AsItIs(StraightThrough):
+    """32-bit floats are not rounded."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return latent
+
+    def encode(self, latent: Tensor) -> Dense:
+        return Dense(latent.detach().clone())

@@ -12,6 +12,8 @@ from torch import Tensor
 from engine.tensor import codes
 from engine.types import FormatError
 
+RAW = "raw"  # the coder of floats: 4 bytes each, little-endian
+
 
 def numbers(tensor: Tensor) -> NDArray[Any]:
     """A tensor's numbers, flat, in the file's byte order (little-endian)."""

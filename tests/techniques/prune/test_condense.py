@@ -18,6 +18,7 @@ from engine.file import packfile
 from engine.net import surgery, zoo
 from engine.recipe.run import apply
 from engine.techniques.prune import condense as condensing
+from engine.tensor import groups as learned
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Report, SlimscopeError, Step
 
@@ -56,13 +57,13 @@ def masked_of(bundle: Bundle, reads: condensing.Reads) -> Bundle:
 def test_a_group_drops_what_it_uses_least_by_hand() -> None:
     """Filters 0 and 2 are group 0, filter 1 is group 1; sums: group 0 (3, 5, 2), group 1 (1, 4, 9)."""
     weight = torch.tensor([[1.0, -3.0, 0.0], [1.0, 4.0, -9.0], [-2.0, 2.0, 2.0], [0.0, 0.0, 0.0]])
-    kept = condensing.mask(weight.view(4, 3, 1, 1), 2, 1 / 3).view(4, 3)
+    kept = learned.mask(weight.view(4, 3, 1, 1), 2, 1 / 3).view(4, 3)
     assert kept.tolist() == [[True, True, False], [False, True, True]] * 2
 
 
 @given(st.integers(1, 200), st.integers(2, 16))
 def test_all_stages_begin_in_the_first_half(steps: int, factor: int) -> None:
-    stages = condensing._stages(steps, factor)
+    stages = learned.stages(steps, factor)
     assert max(stages.values()) == factor - 1
     assert all(0 <= batch < steps for batch in stages)
     assert list(stages.values()) == sorted(stages.values())
@@ -102,7 +103,7 @@ def test_a_condensed_convolution_answers_as_the_masked_one(
 def test_the_condensed_net_answers_as_the_masked_one(name: str, photos: Data) -> None:
     bundle = zoo.load(name)
     labels = [n for n, m in zoo.build(bundle).named_modules() if isinstance(m, nn.Conv2d)][1:]
-    reads = {label: condensing._read_by(bundle.params[f"{label}.weight"].decode(), 4, 4) for label in labels}
+    reads = {label: learned.read_by(bundle.params[f"{label}.weight"].decode(), 4, 4) for label in labels}
     inputs = photos.test.inputs(slice(0, 10))
     goal = zoo.build(masked_of(bundle, reads))(inputs)
     after = condensing.converted(bundle, reads)

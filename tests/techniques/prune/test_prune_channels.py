@@ -16,11 +16,10 @@ from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.memory import MEMORY
-from engine.net import channels, zoo
+from engine.net import channels, readers, walk, zoo
 from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.techniques.prune import prune_channels as module
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Report, SlimscopeError
 
@@ -188,8 +187,8 @@ def test_rows_are_the_patches_that_a_convolution_sees() -> None:
     layer = torch.nn.Conv2d(3, 5, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), bias=False)
     inputs = torch.randn(4, 3, 9, 8, generator=torch.Generator().manual_seed(0))
     outputs = layer(inputs).detach().flatten(2)  # (4, 5, positions)
-    places = module._places(layer, inputs, 7, torch.Generator().manual_seed(0))
-    rows = module._rows(layer, inputs, places)
+    places = walk.drawn_places(layer, inputs, 7, torch.Generator().manual_seed(0))
+    rows = walk.rows_at(layer, inputs, places)
     expected = torch.stack([outputs[i][:, places[i]].T for i in range(4)]).flatten(0, 1)
     assert places.shape == (4, 7)
     assert all(len(set(row)) == 7 for row in places.tolist())
@@ -242,7 +241,7 @@ def test_chance_is_the_same_for_the_same_seed() -> None:
 
 def test_a_dear_net_is_shown_fewer_images_and_more_points_of_each() -> None:
     def shown(name: str) -> tuple[int, int]:
-        start = module._begin(module._Asked("", "lasso", 500, 0, of(net(name)).train, net(name)))
+        start = readers.begin(readers.Asked("", "lasso", 500, 0, of(net(name)).train, net(name)))
         return start.images, start.goals["layer1.0.conv2" if name == "resnet-20" else "conv2"][
             0
         ].places.shape[1]
@@ -271,9 +270,9 @@ def test_a_rounded_input_is_fitted_as_the_layer_sees_it() -> None:
     plain = zoo.load("lenet-5-small")
     settings = {"activations": "static", "activation_bits": 4, "scheme": "asymmetric"}
     rounded, _ = apply(plain, step("quantize", **settings), of(plain))
-    start = module._begin(module._Asked(rounded.fingerprint, "lasso", 500, 0, of(rounded).train, rounded))
-    walk = module._Walk(zoo.fork(rounded), start.graph, start.batches, start.at)
-    assert 2 < len(next(walk.inputs("conv2")).unique()) <= 16
+    start = readers.begin(readers.Asked(rounded.fingerprint, "lasso", 500, 0, of(rounded).train, rounded))
+    passing = walk.Walk(zoo.fork(rounded), start.graph, start.batches, start.at)
+    assert 2 < len(next(passing.inputs("conv2")).unique()) <= 16
     _, report = pruned(rounded, removed=0.03)  # nothing goes but one of fc2's 32
     assert row(report, "fc2")["error_refit"] < 0.1
     validation = of(plain).validation.stratified(500)
@@ -330,7 +329,7 @@ def test_nets_of_other_threads_run_while_one_is_traced() -> None:
     thread.start()
     try:
         for _ in range(10):
-            module._Tracer().trace(zoo.build(net("resnet-8")))
+            walk.Tracer().trace(zoo.build(net("resnet-8")))
     finally:
         stop.set()
         thread.join()
@@ -341,9 +340,9 @@ def test_who_asks_while_another_makes_the_start_waits_for_it(monkeypatch: pytest
     before, found, as_it_was = net("resnet-8"), [], nn.Module.__call__
     MEMORY.clear()
     made: list[object] = []
-    begin = module._Start.__init__
+    begin = readers.Start.__init__
     monkeypatch.setattr(
-        module._Start, "__init__", lambda self, *a, **k: made.append(self) or begin(self, *a, **k)
+        readers.Start, "__init__", lambda self, *a, **k: made.append(self) or begin(self, *a, **k)
     )
 
     def prune(removed: float) -> None:

@@ -13,7 +13,7 @@ from torch.nn.utils import prune as oracle
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.data.sets import Data
-from engine.figures import measure
+from engine.figures import measure, sensitivity
 from engine.net import zoo
 from engine.net.train import Plan, fit
 from engine.recipe.run import apply
@@ -123,18 +123,18 @@ def test_the_scan_finds_what_each_layer_bears_alone_and_leaves_the_net_as_it_was
     bundle, samples = zoo.load("lenet-300-100"), sets.load("mnist").validation.stratified(500)
     net = zoo.fork(bundle)
     names = weight_layers(bundle)
-    scan = iterative.scan_sensitivity(net, names, samples, Progress()).set_index("layer")
+    scan = sensitivity.scan(net, names, samples, Progress()).set_index("layer")
     assert all(torch.equal(net.get_parameter(n), bundle.params[n].decode()) for n in names.values())
     whole = measure.share_right(net, samples)
     for label, name in names.items():
         share = float(scan.loc[label, "sparsity"])
-        beyond = iterative.SHARES[iterative.SHARES.index(share) + 1]
+        beyond = sensitivity.SHARES[sensitivity.SHARES.index(share) + 1]
         lost = {}
         for tried in (share, beyond):
             kept = masks.by_sparsity(bundle.params[name].decode(), tried)
-            alone = bundle.become({**bundle.params, name: masks.remove(bundle.params[name], kept)})
+            alone = bundle.become({**bundle.params, name: bundle.params[name].masked(kept)})
             lost[tried] = whole - measure.accuracy(alone, samples).value
-        assert lost[share] <= iterative.BEARABLE < lost[beyond]
+        assert lost[share] <= sensitivity.BEARABLE < lost[beyond]
         sizes = bundle.params[name].decode().abs()
         assert float((sizes <= scan.loc[label, "threshold"]).float().mean()) == pytest.approx(share, abs=1e-3)
 

@@ -1,0 +1,51 @@
+"""What passes between layers: values that enter them, and which batch-norm is behind which layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.data.sets import Data
+from engine.net import zoo
+from engine.net.surgery import get_layer
+from engine.types import Bundle, SlimscopeError
+
+CALIBRATION = 256  # images of the training split that static activation ranges are read from
+SKETCH = 2**17  # values of a layer's input that percentile and MSE ranges look at
+
+
+def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Tensor]:
+    """What enters each module for the calibration images: a flat, even sketch of it."""
+    for verb, own in bundle.arch.edits:
+        if verb == "quantize_input" and own["layer"] in modules:
+            raise SlimscopeError(
+                f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
+            )
+    net, seen = zoo.fork(bundle).eval(), {}
+
+    def tap(name: str) -> Any:
+        def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            seen[name] = _sketch(args[0].flatten(), range)
+
+        return look
+
+    for name in modules:
+        get_layer(net, name).register_forward_pre_hook(tap(name))
+    with torch.no_grad():
+        net(data.train.stratified(CALIBRATION).inputs())
+    return {name: seen[name] for name in modules}
+
+
+def _sketch(values: Tensor, range: str) -> Tensor:
+    """About `SKETCH` of the values, an odd stride apart; for a min-max range the extremes join them.
+
+    >>> len(_sketch(torch.zeros(3 * SKETCH), "mse"))
+    131072
+    """
+    if len(values) <= SKETCH:
+        return values
+    sketch = values[:: -(-len(values) // SKETCH) | 1]
+    return torch.cat([sketch, *(t.view(1) for t in values.aminmax())]) if range == "minmax" else sketch

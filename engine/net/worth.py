@@ -1,0 +1,84 @@
+"""What each weight of a net is worth by any of the scores, and which layers a score fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from engine.data.sets import Data
+from engine.net import curvature, sources, zoo
+from engine.tensor import scores
+from engine.types import Bundle, SlimscopeError, weight_layers
+
+DERIVED: Mapping[str, tuple[Callable[..., Mapping[str, Tensor]], Callable[[Tensor, Tensor], Tensor]]] = {
+    "taylor": (curvature.gradient_of, scores.taylor),
+    "obd": (curvature.diagonal_of, scores.brain_damage),
+}
+
+
+def scores_of(
+    bundle: Bundle, data: Data | None, values: Mapping[str, Tensor], score: str, samples: int, seed: int
+) -> dict[str, Tensor]:
+    """Layer -> score of each weight, in its shape; nothing where magnitudes decide."""
+    names = weight_layers(bundle)
+    match score:
+        case "random":
+            # by its place in the net, so that a layer's chances do not hang on which others are left out
+            place = {label: 1000 * seed + i for i, label in enumerate(names)}
+            return {label: scores.chance(w, place[label]) for label, w in values.items()}
+        case "batch-norm":
+            scales = normal_scales(bundle)
+            return {label: scores.normal_scale(w, scales[label]) for label, w in values.items()}
+        case "taylor" | "obd":
+            if data is None or not bundle.arch.runs:
+                raise SlimscopeError(
+                    f"score {score!r} must run the net: it needs a known architecture with data"
+                )
+            derive, rule = DERIVED[score]
+            known = derive(bundle, data.train, samples, seed)
+            return {label: rule(w, known[names[label]]) for label, w in values.items()}
+    return {}
+
+
+def unfit(
+    bundle: Bundle, values: Mapping[str, Tensor], score: str, granularity: str, m: int
+) -> dict[str, str]:
+    """Layers that the score or the granularity does not fit, and why."""
+    found: dict[str, str] = {}
+    if granularity == "n:m":
+        cut = {label: w.shape[1] for label, w in values.items() if w.shape[1] % m}
+        found |= {label: f"its {inputs} inputs are no multiple of {m}" for label, inputs in cut.items()}
+    if granularity == "kernel":
+        found |= {label: "it has no kernels" for label, w in values.items() if w.dim() < 3}
+    if score == "batch-norm":
+        scales = normal_scales(bundle)
+        found |= {label: "no batch-norm is behind it" for label in values if label not in scales}
+    return found
+
+
+def normal_scales(bundle: Bundle) -> dict[str, Tensor]:
+    """Layer -> scale of the batch-norm that its output goes into, (outputs,); followed without numbers."""
+    if not bundle.arch.runs:
+        raise SlimscopeError("score 'batch-norm' must know what is behind a layer: it needs an architecture")
+    net = zoo.skeleton(bundle.arch).eval()
+    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
+    found: dict[str, Tensor] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda module, args, output: made.update({id(output): (name, output)})
+
+    def meet(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if id(args[0]) in made:
+                found[made[id(args[0])][0]] = bundle.params[f"{name}.weight"].decode()
+
+        return hook
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(note(name))
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.register_forward_pre_hook(meet(name))
+    net(sources.inputs(bundle.arch).to("meta"))
+    return found

@@ -1,0 +1,72 @@
+"""Integers to bytes and back, one file for each coder.
+
+Every stream made here holds its own alphabet and, where a coder needs them, the integer counts
+that its model is made of. Nothing here knows of tensors, nets or files. To add a coder, write its file and
+name it in CODERS.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.tensor.codes.bits import CodeError, Ints, pack_bits, read_varints, unpack_bits, varints, width
+from engine.tensor.codes.coder import Coder, shortest
+from engine.tensor.codes.counts import Counted, counted, entropy_bits, gaps, huffman_lengths
+from engine.tensor.codes.entropy import ENTROPY
+from engine.tensor.codes.packed import PACKED
+from engine.tensor.codes.sparse import SPARSE, rare_symbols
+
+__all__ = [
+    "CODERS",
+    "CodeError",
+    "Coder",
+    "Counted",
+    "Ints",
+    "counted",
+    "decode",
+    "encode",
+    "entropy_bits",
+    "gaps",
+    "huffman_lengths",
+    "ideal_bits",
+    "pack_bits",
+    "read_varints",
+    "unpack_bits",
+    "varints",
+    "width",
+]
+
+CODERS: dict[str, Coder] = {coder.name: coder for coder in (PACKED, ENTROPY, SPARSE)}
+
+
+def encode(symbols: NDArray[np.integer]) -> tuple[str, bytes]:
+    """The shortest stream for symbols (n,), any integers within 2^55: (coder, bytes); `decode` reads it.
+
+    >>> coder, data = encode(np.array([7, 7, 7, 9]))
+    >>> coder, decode(coder, data, 4).tolist()
+    ('packed', [7, 7, 7, 9])
+    """
+    view = counted(symbols)
+    return shortest([option for coder in CODERS.values() for option in coder.options(view)])
+
+
+def decode(coder: str, data: bytes, count: int) -> Ints:
+    """The `count` symbols of a stream: (count,) int64. Raises CodeError for a damaged one."""
+    if coder not in CODERS:
+        raise CodeError(f"coder {ascii(coder)[:40]} is unknown; there are {', '.join(CODERS)}")
+    return CODERS[coder].decode(data, count)
+
+
+def ideal_bits(symbols: NDArray[np.integer]) -> float:
+    """Least bits that `encode` can reach, tables left out: the smallest order-0 entropy of its models.
+
+    The models are the stream itself and, where one symbol makes up half of it, the gaps
+    between the others plus those others. (A mask plus the others is the stream itself.)
+    """
+    view = counted(symbols)
+    whole = entropy_bits(view.counts)
+    if rare := rare_symbols(view):
+        positions, others = rare
+        return min(whole, entropy_bits(counted(gaps(positions)).counts) + entropy_bits(others.counts))
+    return whole

@@ -1,0 +1,43 @@
+"""Uniform grids: rounding weights to `scale * (code - zero)`, and what that costs.
+
+Tensors in, tensors out. A weight that is exactly zero decodes to exactly zero in every scheme, so
+that masks survive. Rounding is half to even, as in torch and IEEE 754. Which layers of which net
+are rounded is not known here.
+"""
+
+from engine.tensor.grids.clip import FRACTIONS
+from engine.tensor.grids.errors import (
+    Error,
+    decibels,
+    error,
+    error_curve,
+    errors_in_steps,
+    sum_of_squares,
+)
+from engine.tensor.grids.rounding import RANGES, quantize
+from engine.tensor.grids.views import (
+    AffineExample,
+    affine_example,
+    busiest,
+    corner,
+    levels,
+    staircase,
+)
+
+__all__ = [
+    "FRACTIONS",
+    "RANGES",
+    "AffineExample",
+    "Error",
+    "affine_example",
+    "busiest",
+    "corner",
+    "decibels",
+    "error",
+    "error_curve",
+    "errors_in_steps",
+    "levels",
+    "quantize",
+    "staircase",
+    "sum_of_squares",
+]
