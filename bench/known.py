@@ -110,9 +110,10 @@ def moves(browser: Any, address: str, shown: Any, count: int) -> dict[str, Any]:
 def memory(browser: Any) -> dict[str, Any]:
     """What the server takes at most for a visit with moves, above one just started, over the weights."""
     size = sum(tensor.numel() for tensor in resnet.model().parameters()) * 4e-6
+    named = os.environ.pop(user.VARIABLE)
     with serving("pages/parts/serve.py") as address:
-        open_page(browser, f"{address}/?m=mlp-32").context.close()
         empty = held_most(address)
+    os.environ[user.VARIABLE] = named
     with serving("pages/parts/serve.py") as address:
         for name, setting, recipe in (PRUNE, BITS):
             page = open_page(browser, link(address, name, recipe, ""))
@@ -122,7 +123,7 @@ def memory(browser: Any) -> dict[str, Any]:
         most = held_most(address)
     return {
         "what": "peak memory with a user's model of 11M weights, two pages with moves",
-        "baseline": f"the weights ({size:.0f} MB), above a server with mlp-32 ({empty:.0f} MB)",
+        "baseline": f"the weights ({size:.0f} MB), above a server that nobody has visited ({empty:.0f} MB)",
         "ratio": round((most - empty) / size, 2),
         "n": MOVES // ROUNDS,
     }

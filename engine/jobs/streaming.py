@@ -36,6 +36,7 @@ from engine.types import (
 
 VERSION = 1  # raised when equal recipes would give other bytes than before
 LOOK_AGAIN = 0.05  # seconds between two looks at work that another process is at
+SETTLE = 1.0  # seconds before the work begins
 SIZE_HOW = "bytes of the .slim file on disk, header included; read back and equal bit for bit"
 
 
@@ -50,10 +51,19 @@ def write(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """
     recipe, data = migrate.read(payload["recipe"]).live, payload.get("data", "")
     key = _key(payload["model"], recipe, data)
+    if _kept(key) is None:
+        _let_settle(progress)
     while True:
         with store.claimed(key, wait=False) as mine:
             if mine:
                 return _kept(key) or _written(key, payload["model"], recipe, data, progress)
+        progress(0.0)
+        time.sleep(LOOK_AGAIN)
+
+
+def _let_settle(progress: Progress) -> None:
+    """Leave the cores to a slider that still moves: each move asks for another file and ends this job."""
+    for _ in range(round(SETTLE / LOOK_AGAIN)):
         progress(0.0)
         time.sleep(LOOK_AGAIN)
 

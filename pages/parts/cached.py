@@ -23,6 +23,7 @@ from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
 from engine.tensor.histogram import HistogramIndex, index_of
 from engine.tensor.index import Index
+from engine.tensor.ranking import Pool
 from engine.types import Bundle, Figure, Recipe, Report, SlimscopeError, weight_layers
 
 UNKNOWN = "no known architecture fits these weights: they are compressed layer by layer, into their file"
@@ -205,7 +206,13 @@ def outlines(subject: str) -> dict[str, HistogramIndex]:
 
 def pool(subject: str, layers: tuple[str, ...]) -> Index:
     """The index of one layer or several of a large net, as they were at first."""
-    return outlines(subject)[layers[0]] if len(layers) == 1 else index(subject, "[]", layers)
+    return pools(subject)(layers)
+
+
+def pools(subject: str) -> Pool:
+    """As `pool`, of any layers: the memory is asked once for all that are asked by themselves."""
+    alone = outlines(subject)
+    return lambda layers: alone[layers[0]] if len(layers) == 1 else index(subject, "[]", layers)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -158,7 +158,7 @@ def _of_layer(subject: str, before: Recipe, through: Recipe, layer: str) -> Look
     report, ranked = replace(reports[-1], notes=notes), known[-1].ranked
     if ranked is not None and not before.steps:
         labels = list(weight_layers(cached.original(subject)))
-        table = ranked.table(dict(step.settings), labels, partial(cached.pool, subject))
+        table = ranked.table(dict(step.settings), labels, cached.pools(subject))
         report = replace(report, tables={"layers": table})
     return Look(subject, before.key, step, base, after, report, shown, True)
 

@@ -208,7 +208,7 @@ def test_writing_can_be_cancelled_and_leaves_nothing(at_path: tuple[str, Bundle]
     with pytest.raises(Cancelled):
         streaming.write({"model": model_id, "recipe": recipe.key}, Progress(cancelled=lambda: True))
     assert streaming.written(model_id, recipe) is None
-    assert not [path for path in models.net_path("x").parent.iterdir() if path.is_file()]
+    assert not [path for path in models.net_path("x").parent.glob("*") if path.is_file()]
 
 
 def test_a_file_that_has_changed_since_is_not_taken_for_the_net(

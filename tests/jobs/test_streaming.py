@@ -23,6 +23,7 @@ MODEL, DATA = "lenet-5-small", "mnist"
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIMSCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(layerwise, "LARGE", 1000)
+    monkeypatch.setattr(streaming, "SETTLE", 0.0)
 
 
 def payload(*steps: tuple[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
