@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: its worker thread
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 import torch
@@ -25,19 +26,19 @@ if problem := home.problem():
         st.stop()  # who is here, and what was brought, can't be read
 session.start()
 entries = menu.entries()
-chosen = st.navigation(
-    [
-        st.Page(
-            HERE / "pages" / f"{entry.name}.py" if entry.has_file else partial(plain.draw, entry.name),
-            title=entry.title,
-            icon=f":material/{entry.icon}:",
-            help=entry.about,
-            url_path=entry.name,
-            default=entry == entries[0],
-        )
-        for entry in entries
-    ]
-)
+groups: dict[str, list[Any]] = {entry.group: [] for entry in entries}
+for entry in entries:
+    page = st.Page(
+        HERE / "pages" / f"{entry.name}.py" if entry.has_file else partial(plain.draw, entry.name),
+        title=entry.title,
+        icon=f":material/{entry.icon}:",
+        help=entry.about,
+        url_path=entry.name,
+        default=entry == entries[0],
+    )
+    groups[entry.group].append(page)
+st.logo(HERE / "assets" / "logo.svg", size="large", icon_image=HERE / "assets" / "icon.png")
+chosen = st.navigation(groups, expanded=True)
 sidebar.draw()
 if session.is_missing():
     is_file = session.model().startswith("file-")

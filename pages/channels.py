@@ -19,6 +19,7 @@ PAGE = {
     "icon": "lan",
     "about": "Read fewer channels, and refit the weights to those that are left.",
     "order": 30,
+    "group": "Prune",
 }
 
 ERRORS = (

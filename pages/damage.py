@@ -17,6 +17,7 @@ PAGE = {
     "icon": "healing",
     "about": "Remove what the loss should miss least, and look if it does.",
     "order": 40,
+    "group": "Prune",
 }
 
 QUIET = {"displayModeBar": False}

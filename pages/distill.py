@@ -17,6 +17,7 @@ PAGE = {
     "icon": "school",
     "about": "Let a small net learn from a large one.",
     "order": 80,
+    "group": "Distill",
 }
 
 frame.heading(

@@ -18,6 +18,7 @@ PAGE = {
     "icon": "account_tree",
     "about": "Remove whole filters, and all that goes with them.",
     "order": 20,
+    "group": "Prune",
 }
 
 PIXELS = 400  # of a side of a picture, at most

@@ -17,6 +17,7 @@ PAGE = {
     "icon": "call_split",
     "about": "Write a large matrix as the product of two thin ones.",
     "order": 70,
+    "group": "Factor",
 }
 
 PIXELS = 300  # of a side of a picture, at most

@@ -12,6 +12,7 @@ PAGE = {
     "icon": "layers",
     "about": "What is in this net, and where its bytes are.",
     "order": 0,
+    "group": "Start",
 }
 
 MOST_DRAWN = 120  # histograms: thousands would hold the browser up

@@ -16,6 +16,7 @@ PAGE = {
     "icon": "content_cut",
     "about": "Set small weights to zero and watch accuracy hold, then fall.",
     "order": 10,
+    "group": "Prune",
 }
 
 

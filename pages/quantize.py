@@ -23,6 +23,7 @@ PAGE = {
     "icon": "stairs",
     "about": "Store each weight in a few bits.",
     "order": 60,
+    "group": "Quantize",
 }
 
 MOST_LEVELS = 256  # drawn
@@ -280,7 +281,7 @@ def layers(look: Look) -> str:
 def lecture() -> None:
     """The worked example of the lecture, where the blackboard and the exact scale disagree."""
     example = grids.affine_example(-4.75, 4.67, 8, -3.57)
-    with st.expander("A worked example: -3.57 in 8 bits, and why two answers are around"):
+    with st.expander("A worked example: -3.57 in 8 bits, and why two answers are given for it"):
         st.markdown(
             f"Weights from -4.75 to 4.67 in unsigned 8 bits: the step is (4.67 + 4.75) / 255 = **{example.scale:.6f}** and the "
             f"zero point is round(4.75 / step) = **{example.zero}**.\n\n"

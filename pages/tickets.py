@@ -19,6 +19,7 @@ PAGE = {
     "icon": "confirmation_number",
     "about": "Train what is left again from its first weights.",
     "order": 50,
+    "group": "Prune",
 }
 
 TECHNIQUE = "lottery_ticket"

@@ -14,6 +14,7 @@ PAGE = {
     "icon": "query_stats",
     "about": "Accuracy against real bytes for many settings at once.",
     "order": 1000,
+    "group": "Decide",
 }
 
 HOW_MANY = 8

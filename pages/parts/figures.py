@@ -11,6 +11,8 @@ import pandas as pd
 from engine.types import Basis, Figure
 from pages.parts.glossary import explained
 
+SETTLES = 1000  # samples: with fewer, an interval around zero says little
+
 
 def text(value: float, unit: str) -> str:
     """A value in the unit that people read: bytes as KB (1000 B), shares as per cent.
@@ -63,9 +65,14 @@ def interval(figure: Figure) -> str:
     return f"{low} to {high}"
 
 
-def points(figure: Figure) -> str:
-    """A difference of shares in points, with its interval: -1.20 points (-1.51 to -0.89)."""
+def points(figure: Figure, n: int) -> str:
+    """A difference of shares on n samples in points, with its interval: -1.20 points (-1.51 to -0.89).
+
+    Fewer than SETTLES samples never say that two are alike.
+    """
     margin = _margin(figure)
+    if n < SETTLES:
+        margin = margin.replace("a tie", "and not settled")
     return f"{100 * figure.value:+.2f} points{',' if margin.startswith('a') else ''} {margin}".rstrip()
 
 

@@ -11,6 +11,7 @@ from engine.recipe import technique
 from engine.types import SlimscopeError
 
 FOLDER = Path(__file__).resolve().parent.parent
+GROUPS = {"prune": "Prune", "quantize": "Quantize", "low rank": "Factor", "train": "Distill"}  # of families
 BETWEEN = 500  # the order of pages without a file: after those with one, before Trade-offs
 
 
@@ -23,6 +24,7 @@ class Entry:
     icon: str
     about: str
     order: int
+    group: str
     has_file: bool = True
 
 
@@ -31,7 +33,10 @@ def entries() -> list[Entry]:
     files = of_files()
     named = {entry.name for entry in files}
     without = [known for known in technique.REGISTRY.values() if known.page not in named]
-    plain = [Entry(t.name, t.title, "extension", t.about, BETWEEN + i, False) for i, t in enumerate(without)]
+    plain = [
+        Entry(t.name, t.title, "extension", t.about, BETWEEN + i, GROUPS.get(t.family, "More"), False)
+        for i, t in enumerate(without)
+    ]
     return sorted((*files, *plain), key=lambda entry: entry.order)
 
 
@@ -47,4 +52,6 @@ def _read(path: Path) -> Entry:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PAGE":
             return Entry(path.stem, **ast.literal_eval(node.value))
-    raise SlimscopeError(f"{path.name} has no PAGE: a page says its title, icon, about and order in it")
+    raise SlimscopeError(
+        f"{path.name} has no PAGE: a page says its title, icon, about, order and group in it"
+    )

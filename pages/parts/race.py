@@ -14,7 +14,7 @@ from engine.types import Recipe, SlimscopeError, Step
 from pages.parts import cached, charts, jobs, knobs, session
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
-DONE = "All are through or at work"
+DONE = "All are trained or in training"
 CHANCE = "chance"  # the control: random weights are removed
 
 
@@ -49,7 +49,7 @@ def section() -> None:
     known = {name: jobs.latest("apply", recipe=recipe.key) for name, recipe in runners.items()}
     waiting = [name for name, job in known.items() if job is None or job.state in ("cancelled", "failed")]
     st.button(
-        f"Start {len(waiting)} of {len(runners)}" if waiting else DONE if runners else "Choose at least one",
+        f"Train {len(waiting)} of {len(runners)}" if waiting else DONE if runners else "Choose at least one",
         key="race",
         on_click=_start,
         args=({name: runners[name] for name in waiting},),

@@ -91,14 +91,14 @@ def bearable() -> float:
 
 
 def allocation(name: str, setting: str, rows: Sequence[Mapping[str, Any]], own: dict[str, float]) -> None:
-    """What each layer bears, and a button that sets it; layers that bear nothing are left out."""
+    """What each layer tolerates, and a button that sets it; layers that tolerate nothing are left out."""
     wanted = {
         "per_layer": own,
         "leave_out": list({row["layer"]: None for row in rows if row["layer"] not in own}),
     }
     now, knob = knobs.current(name).settings, technique.get(name).knobs[setting]
     st.button(
-        "Give each layer what it bears",
+        "Set each layer to what it tolerates",
         key=f"allocate-{name}",
         on_click=knobs.change,
         args=(name,),

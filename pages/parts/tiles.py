@@ -104,9 +104,20 @@ def file_size(owner: str, subject: str, key: str) -> Tile:
     except cached.Pending:
         return _waiting("Compressed file", jobs.ensure(owner, "write", "Compressed file", subject, key))
     dense = cached.dense_bytes(subject)
-    ratio = f"{dense.value / size.value:.1f}x smaller than {figures.text(dense.value, 'B')} dense"
+    ratio = f"{times(dense.value / size.value)} {figures.text(dense.value, 'B')} dense"
     was = dense if cached.is_large(subject) else cached.size(subject, "[]")
     return Tile("Compressed file", size, ratio, was)
+
+
+def times(ratio: float) -> str:
+    """How many times smaller something is, in words that fit near 1, too.
+
+    >>> times(3.52), times(1.02), times(0.5)
+    ('3.5x smaller than', 'about as large as', '2.0x larger than')
+    """
+    if 0.95 < ratio < 1.05:
+        return "about as large as"
+    return f"{ratio:.1f}x smaller than" if ratio > 1 else f"{1 / ratio:.1f}x larger than"
 
 
 def _unknown(subject: str) -> Tile:
@@ -141,6 +152,6 @@ def accuracy(owner: str, subject: str, key: str) -> Tile:
             jobs.measure_all(owner, subject, key)
             if origin is not None:
                 now, base = measure.carried(origin, change), origin
-    note = figures.interval(now) if key == "[]" else figures.points(change)
+    note = figures.interval(now) if key == "[]" else figures.points(change, n)
     basis = f"on {n:,} samples{more}" if more else f"n = {n:,}"
     return Tile("Accuracy", now, f"{note}, {basis}", base)
