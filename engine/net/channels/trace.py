@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.net import surgery
+from engine.types import SlimscopeError
 
 FIXED = 0  # the number of every channel that stays
 Ids = tuple[int, ...]
@@ -155,6 +156,13 @@ class Flow:
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def __bool__(self) -> bool:
+        raise SlimscopeError(
+            "this model's forward looks at the values of its activations: its channels can't be followed"
+        )
+
+    __float__ = __int__ = __index__ = item = tolist = __bool__
 
 
 def _operator(name: str) -> Callable[..., Any]:
