@@ -33,12 +33,13 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
             raise SlimscopeError(
                 f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
             )
-    net, seen = zoo.fork(bundle).eval(), {}
+    net, seen = zoo.fork(bundle).eval(), dict[str, Tensor]()
 
     def tap(name: str) -> Any:
         def look(module: nn.Module, args: tuple[Any, ...]) -> None:
             if args and isinstance(args[0], Tensor) and args[0].is_floating_point():
-                seen[name] = _sketch(args[0].flatten(), range)
+                now = _sketch(args[0].flatten(), range)
+                seen[name] = torch.cat([seen[name], now]) if name in seen else now  # of every call
 
         return look
 

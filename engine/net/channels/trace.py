@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from engine.net import surgery
-from engine.types import SlimscopeError
 
 FIXED = 0  # the number of every channel that stays
 Ids = tuple[int, ...]
@@ -158,9 +157,8 @@ class Flow:
         return len(self.value)
 
     def __bool__(self) -> bool:
-        raise SlimscopeError(
-            "this model's forward looks at the values of its activations: its channels can't be followed"
-        )
+        # `user.own_errors` adds the file and line of the code that asked.
+        raise TypeError("what this code does depends on the values of its activations")
 
     __float__ = __int__ = __index__ = item = tolist = __bool__
 
