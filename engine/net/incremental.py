@@ -24,6 +24,10 @@ BATCH = 196_000  # numbers at once, 250 digits or 63 photos: larger batches leav
 MOST_BYTES = 100e6  # of modules' outputs that are kept
 
 
+class NotNumbers(SlimscopeError):
+    """What a net answers is NaN."""
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
     """A run: the net's numbers, and for each batch what its modules gave, by their names."""
@@ -79,14 +83,14 @@ def logits(
 
 
 def checked(outputs: Tensor) -> Tensor:
-    """The same outputs (n, ...). Raises SlimscopeError where some are NaN: their largest says nothing.
+    """The same outputs (n, ...). Raises NotNumbers where some are NaN: their largest says nothing.
 
     >>> checked(torch.tensor([[1.0, 2.0]])).argmax(1)
     tensor([1])
     """
     bad = int(outputs.isnan().flatten(1).any(1).sum()) if outputs.dim() > 1 else int(outputs.isnan().sum())
     if bad:
-        raise SlimscopeError(
+        raise NotNumbers(
             f"the model's outputs are not numbers for {bad:,} of {len(outputs):,} samples: "
             "no accuracy is measured"
         )

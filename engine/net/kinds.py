@@ -213,8 +213,8 @@ def _random(arch: Arch, seed: int) -> nn.Module:
 def layer_macs(bundle: Bundle) -> pd.DataFrame:
     """One row per layer that has weights or multiplies: layer, type, input, output, macs (batch 1).
 
-    The model runs once for each architecture. Raises SlimscopeError where the architecture is unknown,
-    and where a layer is of an unknown kind.
+    The model runs once for each architecture, a user's on several samples. Raises SlimscopeError where the
+    architecture is unknown, where a layer is of an unknown kind, and where samples differ.
     """
     return _table(_tally(bundle.arch.key).checked())
 

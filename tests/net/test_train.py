@@ -13,7 +13,7 @@ from torch import nn
 from engine.data import sets
 from engine.data.sets import Samples
 from engine.figures import measure
-from engine.net import zoo
+from engine.net import incremental, zoo
 from engine.net.processor import has_bfloat16
 from engine.net.train import Plan, augment, fit, suited, zero_masks
 from engine.types import Cancelled, Progress, SlimscopeError
@@ -234,3 +234,14 @@ def test_weights_that_are_not_finite_end_a_training_with_a_sentence(digits: Samp
         fit(net, digits, plan, watch=watch, checkpoint=checkpoint)
     assert asked == []  # nothing is measured of such a net, and nothing is kept
     assert not checkpoint.exists()
+
+
+def test_outputs_that_are_no_numbers_name_the_learning_rate_too(digits: Samples) -> None:
+    net = zoo.fork(zoo.initial("mlp-32"))
+
+    def watch(net: nn.Module) -> dict[str, float]:
+        incremental.checked(torch.full((2, 10), torch.nan))
+        return {}
+
+    with pytest.raises(SlimscopeError, match=r"not numbers for 2 of 2 samples.*learning rate \(0\.05\)"):
+        fit(net, digits, Plan(1, 0.05), watch=watch)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from engine.data.sets import Samples
 from engine.net import processor
+from engine.net.incremental import NotNumbers
 from engine.net.train.augment import augment, smaller
 from engine.net.train.kit import Checkpoint, Kept, Part, Place, make_optimizer
 from engine.net.train.losses import Loss, hard_labels
@@ -53,7 +54,7 @@ def fit(
     the net is pruned while it trains. `watch` is asked after each epoch, or after each `watch_every`
     batches and the last, and its numbers join the row. With `checkpoint`, each epoch is written there,
     and the batch at which `progress` raises Cancelled; a present file is resumed, and the rows in it
-    are reported again. Raises SlimscopeError at the end of an epoch whose weights are not finite.
+    are reported again. Raises SlimscopeError after an epoch whose weights are not finite.
     """
     optimizer = make_optimizer(net, plan, parts)
     saved = Checkpoint(checkpoint, net, optimizer, parts)
@@ -210,6 +211,9 @@ class _Run:
     def _watched(self, watch: Watch) -> dict[str, float]:
         self._check()
         self.step.train(False)
-        said = dict(watch(self.step.net))
+        try:
+            said = dict(watch(self.step.net))
+        except NotNumbers as error:
+            raise SlimscopeError(f"{error}; lower the learning rate ({self.plan.learning_rate:g})") from None
         self.step.train()
         return said
