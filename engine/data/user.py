@@ -7,18 +7,15 @@ Nothing here knows what a model is (`engine.net.sources`).
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
-import inspect
 import json
-import marshal
 import os
 import pickle
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,7 +131,7 @@ def own_errors(what: str) -> Iterator[None]:
         yield
     except SlimscopeError:
         raise
-    except Exception as error:  # whatever a stranger's code may raise
+    except (Exception, SystemExit) as error:  # whatever a stranger's code may raise
         raise UserError(f"{what}: {where(error)}") from error
 
 
@@ -170,44 +167,6 @@ def forget() -> None:
             del sys.modules[key]
     importlib.invalidate_caches()
     tasks.clear()
-
-
-def code_of(classes: Iterable[type], factory: str = "") -> str:
-    """16 hex digits that change with the user's code: its files without comments and documentation.
-
-    A class that has no file (it was defined in a cell of a notebook) counts with its compiled functions.
-    """
-    digest, files = hashlib.sha256(), set()
-    if factory:
-        files.add(sys.modules[factory.partition(":")[0]].__file__ or "")
-    for kind in classes:
-        file = _file_of(kind)
-        if file and is_own(file) and Path(file).is_file() and kind.__module__ != "__main__":
-            files.add(file)
-        elif kind.__module__ == "__main__":
-            functions = {n: f for n, f in vars(kind).items() if inspect.isfunction(f)}
-            for own, function in sorted(functions.items()):
-                digest.update(own.encode() + marshal.dumps(function.__code__.co_code))
-    for file in sorted(files, key=lambda f: Path(f).name):
-        digest.update(_meaning(Path(file).read_text()).encode())
-    return digest.hexdigest()[:16]
-
-
-def _file_of(kind: type) -> str:
-    try:
-        return inspect.getfile(kind)
-    except (TypeError, OSError):
-        return ""
-
-
-def _meaning(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = body[1:]  # type: ignore[attr-defined, index]
-    return ast.dump(tree)
 
 
 # ---------------------------------------------------------------- what a notebook hands over
