@@ -166,6 +166,12 @@ def reload_user() -> Bundle:
     return bundle
 
 
+def without_settings(bundle: Bundle) -> Bundle:
+    """A user's net as it was known when its identity was its code and weights alone."""
+    config = {name: value for name, value in bundle.arch.config.items() if name != SETTINGS}
+    return Bundle(Arch(bundle.arch.name, (), config), bundle.params)
+
+
 def adopt(net: nn.Module, task: Data | None = None) -> tuple[Bundle, dict[str, Any], str]:
     """A net of this process as a bundle, what another process needs of it, and the digest of that."""
     with user.own_errors("the model can't be described"):
@@ -202,8 +208,7 @@ def _is_named(name: str) -> bool:
 def _made(name: str) -> _Net:
     if not name or not _is_named(name):
         raise UserError(
-            f"model {name[:80]!r} is code that nobody named at the start: it is not run; "
-            f"start slimscope with --model {name[:80]} where you trust it"
+            f"model {name[:80]!r} is code that nobody named at the start: it is not run{user.advice(name)}"
         )
     net = _called(name)
     with user.own_errors(f"{name} can't be described"):
