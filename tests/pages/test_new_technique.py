@@ -124,7 +124,7 @@ def test_the_command_line_lists_it_and_writes_a_file_with_it(
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     cli.main(["techniques", "--json"])
     listed = {known["name"]: known for known in json.loads(capsys.readouterr().out)}
-    assert listed["clip_weights"]["settings"][0]["default"] == 3.0
+    assert listed["clip_weights"]["settings"][0]["default"] == 1.5
     out = tmp_path / "small.slim"
     cli.main(["compress", MODEL, "--recipe", KEY, "--out", str(out)])
     assert packfile.unpack(out.read_bytes()).lineage.steps == (Step("clip_weights", {"limit": 2.0}),)

@@ -119,7 +119,9 @@ def damage() -> Iterator[None]:
     except FormatError as error:
         raise PackError(str(error)) from None
     except DAMAGE as error:
-        raise PackError(f"this .slim file is damaged or cut off: {error}") from None
+        # What Python says of its own calls tells a reader nothing.
+        why = str(error) if isinstance(error, SlimscopeError) else "its parts do not fit together"
+        raise PackError(f"this .slim file is damaged or cut off: {why}") from None
 
 
 def read_head(file: BinaryIO, size: int) -> Head:
