@@ -74,7 +74,7 @@ def script(
     if own or (take_for == "user" and not told.file):
         code = ", ".join(f"{option}={json.dumps(name)}" for option, name in told.options().items())
         imported = "from engine.data import user\n"
-        named = f"user.name({code})  # run this where slimscope was started\n{named}"
+        named = f"# Your code: run this where slimscope was started.\nuser.name({code})\n{named}"
     return TEMPLATE.format(
         system="" if known or own else "import sys\n",
         user=imported,
