@@ -3,6 +3,7 @@
 import streamlit as st
 
 from engine.figures import count
+from engine.types import SlimscopeError
 from pages.parts import cached, charts, frame, jobs, session
 from pages.parts.footer import footer
 from pages.parts.pictures import samples
@@ -72,9 +73,13 @@ if uncounted := cached.uncounted(subject, key):
 held = cached.images(subject)
 if held is not None:
     st.subheader("What it says of real samples", anchor=False)
-    found = cached.answers_so_far(subject, key)
+    found, unsaid = None, "Being measured in the background, with the accuracy above."
+    try:
+        found = cached.answers_so_far(subject, key)
+    except SlimscopeError as error:
+        unsaid = f"Nothing to show: {error}."
     if found is None:
-        st.caption("Being measured in the background, with the accuracy above.")
+        st.caption(unsaid)
     else:
         sample, _, said = found
         names, n = cached.classes(subject), len(sample)

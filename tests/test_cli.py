@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import odd_models
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine import cli
 from engine.commands import app, compress
-from engine.data import sets
+from engine.data import sets, user
 from engine.figures import measure
 from engine.file import packfile
 from engine.net import zoo
@@ -208,8 +209,25 @@ def test_mistakes_are_one_line(
 def test_a_file_that_does_not_decode_is_said(tmp_path: Path) -> None:
     path = tmp_path / "bad.slim"
     path.write_bytes(b"SLIM")
-    with pytest.raises(SlimscopeError, match=r"written but not decoded: slimscope: bad\.slim"):
+    with pytest.raises(SlimscopeError, match=r"can't be used, and none is left: bad\.slim"):
         compress.decode_elsewhere(path, (), ())
+
+
+def test_a_file_whose_answers_are_no_numbers_is_not_left(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(user.VARIABLE, "")
+    code = ("--model", f"{odd_models.__file__}:normed", "--data", f"{odd_models.__file__}:vectors")
+    recipe = ("--recipe", '[["prune_weights",{"sparsity":0.9}]]')
+    out = tmp_path / "own.slim"
+    out.write_bytes(b"of an earlier run")
+    said = fails(capsys, "compress", *code, *recipe, "--out", str(out))
+    assert "none is left: the model's outputs are not numbers for 40 of 40 samples" in said
+    assert list(tmp_path.iterdir()) == [out]
+    assert out.read_bytes() == b"of an earlier run"
+    call(capsys, "compress", *code, "--recipe", "[]", "--out", str(out))
+    assert packfile.unpack(out.read_bytes()).arch.name == "user:odd_models:normed"
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_the_app_is_served_by_this_python() -> None:

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ def _writable(text: str) -> Path:
     if path.is_dir() or not path.parent.is_dir():
         said = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
         raise ArgumentTypeError(f"{text} {said}: allowed is a file in a folder that exists")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ArgumentTypeError(f"{text} can't be written: you have no right to")
+    if not os.access(path.parent, os.W_OK):
+        raise ArgumentTypeError(f"{text} can't be written: you may not write in {path.parent}")
     return path
 
 
@@ -52,13 +53,14 @@ def run(given: Namespace) -> Said:
     model, original, notes = options.model_of(given, options.take_for(given))
     data = options.data_of(model, given, original)
     bundle, said = _applied(original, recipe, data)
-    given.out.write_bytes(packfile.pack(bundle))
     is_taken = data is not None and original.arch.source == "zoo"
-    decoded = decode_elsewhere(given.out, given.mean, given.std, original.arch.name if is_taken else "")
-    if decoded["fingerprint"] != bundle.fingerprint:
-        raise SlimscopeError(f"{given.out} does not decode to the net that was packed: please report this")
-    size = file_size(given.out)
-    figures = [size, *against_dense(original, size), *_accuracies(original, data, decoded["answers"])]
+    with _kept_if_good(given.out) as path:
+        path.write_bytes(packfile.pack(bundle))
+        decoded = decode_elsewhere(path, given.mean, given.std, original.arch.name if is_taken else "")
+        if decoded["fingerprint"] != bundle.fingerprint:
+            raise SlimscopeError("the file does not decode to the net that was packed: please report this")
+        size = file_size(path)
+        figures = [size, *against_dense(original, size), *_accuracies(original, data, decoded["answers"])]
     if data is not None and data.metric is not None:
         judged = measure.judged(original, data.test, data.metric)
         figures.append(replace(judged, name="the original's metric"))
@@ -73,6 +75,17 @@ def run(given: Namespace) -> Said:
         "notes": [*notes, *said],
     }
     return result, "\n".join([figure_table(result["figures"]), *noted(result["notes"])])
+
+
+@contextmanager
+def _kept_if_good(out: Path) -> Iterator[Path]:
+    """Where to write first: it becomes `out` when nothing is raised, and is removed otherwise."""
+    partial = out.with_name(f"{out.stem}.partial{out.suffix}")
+    try:
+        yield partial
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _applied(original: Bundle, recipe: Recipe, data: Data | None) -> tuple[Bundle, list[str]]:
@@ -94,7 +107,8 @@ def decode_elsewhere(
         [*command, *scaling], cwd=ASSETS.parent, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise SlimscopeError(f"{path} was written but not decoded: {done.stderr.strip()[-300:]}")
+        why = done.stderr.strip().removeprefix("slimscope: ")[-300:]
+        raise SlimscopeError(f"the packed file can't be used, and none is left: {why}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -41,7 +41,8 @@ def predictions(bundle: Bundle, samples: Samples) -> Tensor:
 
 def share_right(net: nn.Module, samples: Samples) -> float:
     """Share of samples classified right, 0..1, for a net in training (no interval)."""
-    return float((logits(net, samples).argmax(1) == samples.labels).float().mean())
+    answers = incremental.checked(logits(net, samples)).argmax(1)
+    return float((answers == samples.labels).float().mean())
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure
+from engine.net import incremental
 from engine.net.train import Loss, Plan, Prune, Watch, fit, hard_labels, suited, zero_masks
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Figure, Progress
@@ -68,7 +69,7 @@ class BestWatch:
             self.kept = torch.load(path, weights_only=True)
 
     def __call__(self, net: nn.Module) -> dict[str, float]:
-        answers = measure.logits(net, self.samples)
+        answers = incremental.checked(measure.logits(net, self.samples))
         loss = float(F.cross_entropy(answers, self.samples.labels))
         right = float((answers.argmax(1) == self.samples.labels).float().mean())
         if self.kept is None or loss < self.kept["loss"]:

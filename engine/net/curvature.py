@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from engine.data.sets import Samples
 from engine.memory import remembered
-from engine.net import zoo
+from engine.net import surgery, zoo
 from engine.net.surgery import InputQuantizer
-from engine.types import Bundle
+from engine.types import Bundle, SlimscopeError
 
 BATCH = 20  # samples at once: of convolutions, all patches of all layers are held
 
@@ -54,11 +54,12 @@ def diagonal(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
 
     Exact for these samples. Linear layers and convolutions take one backward pass per class for a
     whole batch; weights of all others one per class and sample. Inputs that are rounded pass
-    derivatives straight through. `net` is a fork.
+    derivatives straight through. `net` is a fork. A tensor with several names has one diagonal, of all its
+    uses. Raises SlimscopeError for weights that are made of other parameters.
     (LeCun 1989; Schraudolph 2002)
     """
     weights, total = _start(net)
-    layers = {f"{name}.weight": module for name, module in net.named_modules() if _is_plain(module)}
+    layers = _plain_layers(net, weights)
     for inputs, _ in _batches(samples):
         seen = _squares(net, layers, inputs)
         rest = {name: weight for name, weight in weights.items() if name not in seen}
@@ -81,6 +82,23 @@ def _batches(samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(samples), BATCH):
         rows = slice(start, start + BATCH)
         yield samples.inputs(rows), samples.labels[rows]
+
+
+def _plain_layers(net: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, nn.Module]:
+    """Weight's name -> its layer, where `_squares` may know its derivatives; shared ones have several uses.
+
+    Raises SlimscopeError for a layer whose weight is made of other parameters.
+    """
+    plain = {name: module for name, module in net.named_modules() if _is_plain(module)}
+    tied = {name for names in surgery.shared(net) for name in names}
+    for name, module in plain.items():
+        if "weight" not in module._parameters:
+            raise SlimscopeError(
+                f"the weight of layer {name!r} is made of other parameters, as in weight_norm: "
+                "curvature is known for plain weights only"
+            )
+    named = {f"{name}.weight": module for name, module in plain.items()}
+    return {name: module for name, module in named.items() if name in weights and name not in tied}
 
 
 def _is_plain(module: nn.Module) -> bool:

@@ -18,10 +18,14 @@ from torch import Tensor, nn
 from engine.data import user
 from engine.data.sets import Samples
 from engine.net import zoo
-from engine.types import Bundle
+from engine.types import Bundle, SlimscopeError
 
 BATCH = 196_000  # numbers at once, 250 digits or 63 photos: larger batches leave the processor's cache
 MOST_BYTES = 100e6  # of modules' outputs that are kept
+
+
+class NotNumbers(SlimscopeError):
+    """What a net answers is NaN."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +50,12 @@ def logits(
 
     Without `keep` the trace is empty, which spares memory. `last` may be of any bundle; it helps where
     architecture and samples are the same. `tell` hears before each batch which share is done; what it
-    raises ends the run. Raises SlimscopeError for weights without a known architecture.
+    raises ends the run. Raises SlimscopeError for weights without a known architecture, and for outputs
+    that are NaN.
     """
     arch = bundle.arch.key
     if bundle.arch.source != "zoo":
-        return _plain(bundle, samples, tell), Trace(arch, {}, samples, [])
+        return checked(_plain(bundle, samples, tell)), Trace(arch, {}, samples, [])
     net = zoo.build(bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = net.state_dict()
     if last is not None and (last.arch != arch or last.samples is not samples):
@@ -74,7 +79,22 @@ def logits(
             given.append({name: value for name, value in memory.given.items() if memory.keeps(name)})
     finally:
         memory.leave()
-    return torch.cat(found), Trace(arch, state, samples, given)
+    return checked(torch.cat(found)), Trace(arch, state, samples, given)
+
+
+def checked(outputs: Tensor) -> Tensor:
+    """The same outputs (n, ...). Raises NotNumbers where some are NaN: their largest says nothing.
+
+    >>> checked(torch.tensor([[1.0, 2.0]])).argmax(1)
+    tensor([1])
+    """
+    bad = int(outputs.isnan().flatten(1).any(1).sum()) if outputs.dim() > 1 else int(outputs.isnan().sum())
+    if bad:
+        raise NotNumbers(
+            f"the model's outputs are not numbers for {bad:,} of {len(outputs):,} samples: "
+            "no accuracy is measured"
+        )
+    return outputs
 
 
 def _plain(bundle: Bundle, samples: Samples, tell: Callable[[float], None]) -> Tensor:

@@ -8,15 +8,16 @@ multiplies with parameters of its own is refused where its number is needed, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from engine.memory import remembered
-from engine.net import sources, watch, zoo
+from engine.net import sources, surgery, watch, zoo
 from engine.net.surgery import CondensedConv2d, InputQuantizer
 from engine.net.watch import BETWEEN, Shape
 from engine.types import Arch, Bundle, SlimscopeError
@@ -166,18 +167,54 @@ def _text(shape: Shape) -> str:
 
 # ---------------------------------------------------------------- of a bundle
 
+SAMPLES = 3  # of its data on which a user's net is run, each with other weights
+
 
 @remembered
 def _tally(key: str) -> Tally:
     arch = Arch.from_key(key)
-    return _tallied(zoo.blank(arch), sources.inputs(arch))
+    first = _tallied(zoo.blank(arch), sources.inputs(arch))
+    if arch.source != "user" or first.refusals:
+        return first
+    return Tally(first.layers, tuple(_differences(arch, first)))
+
+
+def _differences(arch: Arch, first: Tally) -> Iterator[str]:
+    """A sentence where another sample, or other weights, take another way through the user's code."""
+    samples = sources.data(arch).test
+    for seed in range(SAMPLES):
+        given = samples.inputs(slice(seed, seed + 1) if seed < len(samples) else slice(0, 1))
+        other = _tallied(_random(arch, seed), given)
+        if [use.macs for use in other.layers] != [use.macs for use in first.layers]:
+            counts = sorted(sum(sum(use.macs.values()) for use in each.layers) for each in (first, other))
+            yield (
+                f"the multiply-adds of {arch.title} are not known: they depend on its inputs, "
+                f"{counts[0]:,} and {counts[1]:,} were counted"
+            )
+            return
+
+
+def _random(arch: Arch, seed: int) -> nn.Module:
+    """The net with one random number for each row of a weight: they take no memory in large nets."""
+    net, rng = zoo.skeleton(arch), torch.Generator().manual_seed(seed)
+    state = net.state_dict()
+    for name, tensor in state.items():
+        if tensor.is_meta and tensor.dim():
+            row = torch.randn(len(tensor), *[1] * (tensor.dim() - 1), generator=rng)
+            # Variances are positive; sums over a row's inputs neither vanish nor grow from layer to layer.
+            row = row / math.sqrt(tensor[0].numel()) if tensor.dim() > 1 else row.abs()
+            state[name] = row.expand(tensor.shape)
+        elif tensor.is_meta:
+            state[name] = torch.ones_like(tensor, device="cpu")
+    surgery.fill(net, state)
+    return net.eval()
 
 
 def layer_macs(bundle: Bundle) -> pd.DataFrame:
     """One row per layer that has weights or multiplies: layer, type, input, output, macs (batch 1).
 
-    The model runs once for each architecture. Raises SlimscopeError where the architecture is unknown,
-    and where a layer is of an unknown kind.
+    The model runs once for each architecture, a user's on several samples. Raises SlimscopeError where the
+    architecture is unknown, where a layer is of an unknown kind, and where samples differ.
     """
     return _table(_tally(bundle.arch.key).checked())
 

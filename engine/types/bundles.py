@@ -150,7 +150,7 @@ class Bundle:
 def weight_layers(bundle: Bundle) -> dict[str, str]:
     """Layer label -> name of its weight: every parameter of two or more dimensions.
 
-    A label is the parameter's name without `.weight`; an LSTM's matrices keep their full
+    A label is the parameter's name without `.weight`; a recurrent layer's matrices keep their full
     names, because each is compressed by itself.
 
     >>> from engine.net import zoo

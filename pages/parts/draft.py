@@ -37,9 +37,9 @@ class Draft:
         match edits:
             case {"base": self.base, "seq": int(seq), "set": dict(changed)} if seq > self.heard:
                 new = {
-                    name: value
-                    for name, (value, number) in changed.items()
-                    if self.heard < number <= seq and name in self.settings
+                    name: pair[0]
+                    for name, pair in changed.items()
+                    if name in self.settings and _number(pair) in range(self.heard + 1, seq + 1)
                 }
                 return replace(self, settings={**self.settings, **new}, heard=seq)
         return self
@@ -47,6 +47,11 @@ class Draft:
     def press(self, settings: Mapping[str, Any]) -> Draft:
         """After something else than the browser's own controls has set everything."""
         return replace(self, settings=dict(settings), version=self.version + 1)
+
+
+def _number(pair: object) -> object:
+    """The number of an edit; None where it is none."""
+    return pair[1] if isinstance(pair, list) and len(pair) == 2 and type(pair[1]) is int else None
 
 
 # ---------------------------------------------------------------- the step that a panel edits

@@ -48,7 +48,10 @@ def changed(subject: str, key: str) -> None:
     """Which samples flipped, and who pays: the change per class."""
     held = cached.images(subject)
     assert held is not None
-    found = cached.answers_so_far(subject, key)
+    try:
+        found = cached.answers_so_far(subject, key)
+    except SlimscopeError as error:
+        return st.info(f"Nothing to compare: {error}.")
     if found is None:
         return whole.pending(subject, key, "accuracy")
     sample, before, now = found

@@ -12,8 +12,6 @@ from engine.types import Bundle, Recipe, SlimscopeError, Step
 from pages.parts import draft, panel, session
 from pages.parts.components import stage
 
-REDRAW = session.REDRAW
-
 
 def find(name: str) -> int | None:
     """Position of the last step of this technique in the recipe."""
@@ -56,7 +54,7 @@ def foresee(name: str, bundle: Bundle, setting: str, shares: Callable[[float], l
 
 def change(name: str, **settings: Any) -> None:
     """Put settings into the recipe's step, adding the step where there is none; the whole page is drawn again."""
-    st.session_state[REDRAW] = True
+    st.session_state[session.REDRAW] = True
     try:
         session.put(draft.edited(session.recipe(), name, settings))
     except SlimscopeError as error:

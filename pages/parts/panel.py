@@ -16,13 +16,8 @@ MOST_STOPS = 500  # a slider with more is a number field
 def draw(name: str, bundle: Bundle) -> Step:
     """All controls of a technique, set to the recipe's step; returns that step."""
     step = draft.current(session.recipe(), name)
-    components.panel(message(name, step, bundle), key(name))
+    components.panel(message(name, step, bundle), session.panel_key(name))
     return step
-
-
-def key(name: str) -> str:
-    """The widget key of a technique's panel."""
-    return session.panel_key(name)
 
 
 def message(name: str, step: Step, bundle: Bundle) -> dict[str, Any]:

@@ -238,7 +238,10 @@ def _warn() -> None:
     if origin is None:
         if cached.is_large(subject):
             return
-        origin = cached.accuracy(subject, "[]", cached.sample_size(subject))[0]
+        try:
+            origin = cached.accuracy(subject, "[]", cached.sample_size(subject))[0]
+        except SlimscopeError as error:
+            return st.warning(f"{error}.", icon=":material/warning:")
     held = keys.read_data(session.scaling())
     said = measure.near_chance(origin, len(held.classes)) if held else ""
     if said:

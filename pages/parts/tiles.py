@@ -129,8 +129,16 @@ def _unknown(subject: str) -> Tile:
 def accuracy(owner: str, subject: str, key: str) -> Tile:
     """Accuracy on the whole test set where it is known; else on a sample, while the whole follows.
 
-    A large model is not run while a page waits: the whole follows.
+    A large model is not run while a page waits: the whole follows. Where outputs are not numbers, why
+    there is none.
     """
+    try:
+        return _accuracy(owner, subject, key)
+    except SlimscopeError as error:
+        return Tile("Accuracy", None, str(error))
+
+
+def _accuracy(owner: str, subject: str, key: str) -> Tile:
     held = cached.images(subject)
     if held is None:
         return _unknown(subject)

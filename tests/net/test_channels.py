@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import odd_models
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets
+from engine.data import sets, user
 from engine.figures import count
 from engine.file import packfile
-from engine.net import channels, kinds, zoo
+from engine.net import channels, kinds, sources, zoo
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron
 from engine.recipe.run import apply
 from engine.recipe.technique import step
@@ -135,6 +136,12 @@ def test_a_smaller_net_can_be_split_and_rounded() -> None:
 def test_recurrent_nets_are_refused() -> None:
     with pytest.raises(SlimscopeError, match="layer 'lstm' is recurrent"):
         channels.groups(net("lstm-32"))
+
+
+def test_a_forward_that_looks_at_values_is_refused() -> None:
+    bundle = sources.adopt(odd_models.branching(), user.task_of(odd_models.vectors(), "vectors"))[0]
+    with pytest.raises(SlimscopeError, match=r"odd_models.py:\d+: .* depends on the values"):
+        channels.groups(bundle)
 
 
 def test_weights_without_an_architecture_are_refused() -> None:

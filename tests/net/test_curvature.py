@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import odd_models
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +17,7 @@ from engine.data.sets import Samples
 from engine.net import curvature, zoo
 from engine.net.surgery import quantize_input
 from engine.tensor import scores
+from engine.types import SlimscopeError
 
 
 def images(n: int, *shape: int, classes: int = 3, seed: int = 0) -> Samples:
@@ -242,3 +244,32 @@ def test_near_a_minimum_brain_damage_ranks_single_weights_better_than_magnitude(
     against = table.corr(method="spearman")["real"]
     assert against["saliency"] > 0.97
     assert against["saliency"] > against["magnitude"] + 0.08
+
+
+# ---------------------------------------------------------------- shared and derived weights
+
+
+def test_a_shared_tensor_has_one_diagonal_of_all_its_uses() -> None:
+    net, data = odd_models.tied(), odd_models.words()[0]
+    samples = Samples(data.tensors[0][:9], data.tensors[1][:9], (), ())
+    found = curvature.diagonal(net, samples)
+    assert list(found) == ["tokens.weight", "mix.weight"]
+
+    def logits(w: Tensor, x: Tensor) -> Tensor:
+        return functional_call(net, {"tokens.weight": w, "out.weight": w}, (x,))[0]
+
+    weight, total = net.get_parameter("tokens.weight").detach(), 0.0
+    for i in range(9):
+        inputs = samples.inputs(slice(i, i + 1))
+        jacobian = jacrev(logits)(weight, inputs).flatten(1)
+        p = logits(weight, inputs).softmax(0)
+        total = total + (jacobian.T @ (p.diag() - torch.outer(p, p)) @ jacobian).diagonal()
+    close(found["tokens.weight"], total.reshape(weight.shape) / 9)
+    close(found["mix.weight"], brute_force(net, samples, "mix.weight"))
+
+
+def test_a_weight_that_is_made_of_others_is_refused_by_its_layers_name() -> None:
+    data = odd_models.vectors()[0]
+    samples = Samples(*data.tensors, (), ())
+    with pytest.raises(SlimscopeError, match="weight of layer 'first' is made of other parameters"):
+        curvature.diagonal(odd_models.normed(), samples)

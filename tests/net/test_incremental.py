@@ -9,7 +9,8 @@ import engine.techniques  # noqa: F401
 from engine.data import sets
 from engine.net import incremental, zoo
 from engine.recipe.run import run
-from engine.types import Recipe, Step, weight_layers
+from engine.tensor.formats import Dense
+from engine.types import Recipe, SlimscopeError, Step, weight_layers
 
 NETS = zoo.trained()
 
@@ -153,3 +154,22 @@ def test_what_does_not_fit_leaves_its_room_to_others(monkeypatch):
     bundle, samples = zoo.load("lenet-5"), sample("lenet-5", 60)
     assert sorted(incremental.logits(bundle, samples)[1].given[0]) == ["", "fc1", "fc2"]
     assert incremental.logits(bundle, samples, keep=False)[1].given == [{}]
+
+
+def test_outputs_that_are_no_numbers_are_refused_with_their_count():
+    outputs = torch.zeros(2000, 3)
+    outputs[:512, 1] = torch.nan
+    with pytest.raises(SlimscopeError, match="not numbers for 512 of 2,000 samples: no accuracy is measured"):
+        incremental.checked(outputs)
+    endless = torch.tensor([[torch.inf, 0.0], [-torch.inf, 0.0]])
+    assert incremental.checked(endless).argmax(1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_net_with_such_outputs_gives_no_answers(keep):
+    bundle, samples = zoo.load("mlp-32"), sample("mlp-32", 30)
+    bias = bundle.params["fc2.bias"].decode().clone()
+    bias[3] = torch.nan
+    broken = bundle.become({**bundle.params, "fc2.bias": Dense(bias)})
+    with pytest.raises(SlimscopeError, match="30 of 30 samples"):
+        incremental.logits(broken, samples, keep=keep)

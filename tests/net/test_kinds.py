@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import odd_models
 import own_models
 import pytest
 import torch
@@ -15,8 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
 
+from engine.data import user
 from engine.net import kinds, sources, zoo
-from engine.types import Arch, SlimscopeError
+from engine.types import Arch, Bundle, SlimscopeError
 
 
 def by_torch(model: nn.Module, *inputs: Tensor) -> int:
@@ -288,3 +291,29 @@ def test_rows_add_up(name: str) -> None:
     total = kinds.layer_macs(bundle)["macs"].sum()
     assert sum(kinds.macs_by_layer(bundle).values()) == total == kinds.weight_table(bundle)["macs"].sum()
     assert set(kinds.weight_table(bundle).index) <= set(bundle.params)
+
+
+def adopted(model: nn.Module, parts: Any) -> Bundle:
+    return sources.adopt(model, user.task_of(parts, "data"))[0]
+
+
+def test_a_forward_that_branches_on_values_is_refused_with_both_counts() -> None:
+    bundle = adopted(odd_models.branching(), odd_models.vectors())
+    # 6 x 8 and 8 x 4 always, 8 x 8 of some inputs
+    with pytest.raises(SlimscopeError, match=r"your model .* depend on its inputs, 80 and 144 were counted"):
+        kinds.layer_macs(bundle)
+    assert kinds.work(bundle) > 0  # an estimate of time is still there
+
+
+@pytest.mark.parametrize("kind", list(own_models.KINDS))
+def test_nets_that_take_one_way_are_counted_as_their_samples_are(kind: str) -> None:
+    model, parts = own_models.model(kind), own_models.parts(kind)
+    bundle = adopted(model, parts)
+    assert sum(kinds.macs_by_layer(bundle).values()) == ours(model, parts[2].tensors[0][5:6])
+
+
+def test_the_inputs_are_tried_once_for_each_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = adopted(own_models.model("GRU"), own_models.parts("GRU"))
+    first = kinds.macs_by_layer(bundle)
+    monkeypatch.setattr(kinds, "_tallied", lambda *args: pytest.fail("it was run again"))
+    assert kinds.macs_by_layer(bundle) == first

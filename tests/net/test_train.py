@@ -13,10 +13,10 @@ from torch import nn
 from engine.data import sets
 from engine.data.sets import Samples
 from engine.figures import measure
-from engine.net import zoo
+from engine.net import incremental, zoo
 from engine.net.processor import has_bfloat16
 from engine.net.train import Plan, augment, fit, suited, zero_masks
-from engine.types import Cancelled, Progress
+from engine.types import Cancelled, Progress, SlimscopeError
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +220,28 @@ def test_plans_suit_nets_and_images(digits: Samples, photos: Samples) -> None:
     assert suited(plan, zoo.seeded("lstm-32", 0), digits, digits=0) == replace(plan, clip_norm=1.0)
     colour = suited(plan, zoo.seeded("resnet-8", 0), photos)
     assert (colour.shift, colour.flip, colour.channels_last, colour.clip_norm) == (4, True, True, None)
+
+
+def test_weights_that_are_not_finite_end_a_training_with_a_sentence(digits: Samples, tmp_path: Path) -> None:
+    net, asked, checkpoint = zoo.fork(zoo.initial("mlp-32")), [], tmp_path / "run.pt"
+
+    def watch(net: nn.Module) -> dict[str, float]:
+        asked.append(1)
+        return {}
+
+    plan = Plan(3, 1e30, schedule="constant", weight_decay=0.0)
+    with pytest.raises(SlimscopeError, match=r"not finite numbers: lower the learning rate \(1e\+30\)"):
+        fit(net, digits, plan, watch=watch, checkpoint=checkpoint)
+    assert asked == []  # nothing is measured of such a net, and nothing is kept
+    assert not checkpoint.exists()
+
+
+def test_outputs_that_are_no_numbers_name_the_learning_rate_too(digits: Samples) -> None:
+    net = zoo.fork(zoo.initial("mlp-32"))
+
+    def watch(net: nn.Module) -> dict[str, float]:
+        incremental.checked(torch.full((2, 10), torch.nan))
+        return {}
+
+    with pytest.raises(SlimscopeError, match=r"not numbers for 2 of 2 samples.*learning rate \(0\.05\)"):
+        fit(net, digits, Plan(1, 0.05), watch=watch)

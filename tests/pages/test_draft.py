@@ -63,8 +63,11 @@ def test_what_is_no_edit_of_this_session_changes_nothing(said: object) -> None:
     assert known.take(said) is known
 
 
-def test_a_setting_that_there_is_not_is_left_out() -> None:
-    assert Draft("me", START).take(edits(1, nothing=[5, 1])).settings == START
+@pytest.mark.parametrize(
+    "said", [{"nothing": [5, 1]}, {"bits": [5]}, {"bits": 5}, {"bits": [5, "1"]}, {"bits": [5, 2]}]
+)
+def test_what_is_no_setting_or_has_no_number_is_left_out(said: dict[str, Any]) -> None:
+    assert Draft("me", START).take({"base": "me", "seq": 1, "set": said}).settings == START
 
 
 STEPS = st.lists(st.sampled_from(["prune_weights", "quantize", "low_rank", "finetune"]), max_size=5)

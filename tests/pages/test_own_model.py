@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import odd_models
 import pytest
 import torch
 from safetensors.torch import save
@@ -68,6 +69,17 @@ def test_pages_open_on_it_with_a_measured_accuracy(example: str, page: str) -> N
     expected = measure.accuracy(after[0], sample).value
     assert f'data-figure="accuracy" data-value="{expected!r}"' in html
     assert example == cached.parts(cached.subject(example, ""))[0]
+
+
+@pytest.mark.parametrize("page", ["overview", "prune", "quantize"])
+def test_outputs_that_are_no_numbers_have_no_accuracy(example: str, page: str) -> None:
+    user.name(f"{odd_models.__file__}:normed", f"{odd_models.__file__}:vectors")
+    broken = '[["prune_weights",{"sparsity":0.9}]]'
+    at = opened(page, m=f"user-{sources.load_user().fingerprint}", r=broken)
+    html = html_of(at)
+    assert "outputs are not numbers for 40 of 40 samples: no accuracy is measured" in html
+    assert 'data-figure="accuracy"' not in html
+    assert not at.error
 
 
 @pytest.mark.parametrize("page", ["filters", "channels"])

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from engine.data.sets import Samples
 from engine.net import processor
+from engine.net.incremental import NotNumbers
 from engine.net.train.augment import augment, smaller
 from engine.net.train.kit import Checkpoint, Kept, Part, Place, make_optimizer
 from engine.net.train.losses import Loss, hard_labels
 from engine.net.train.plan import Plan
-from engine.types import Cancelled, Progress
+from engine.types import Cancelled, Progress, SlimscopeError
 
 # (net, batches so far) -> new masks (parameter name -> 1 kept, 0 removed), or None where nothing changes
 Prune = Callable[[nn.Module, int], Mapping[str, Tensor] | None]
@@ -53,7 +54,7 @@ def fit(
     the net is pruned while it trains. `watch` is asked after each epoch, or after each `watch_every`
     batches and the last, and its numbers join the row. With `checkpoint`, each epoch is written there,
     and the batch at which `progress` raises Cancelled; a present file is resumed, and the rows in it
-    are reported again.
+    are reported again. Raises SlimscopeError after an epoch whose weights are not finite.
     """
     optimizer = make_optimizer(net, plan, parts)
     saved = Checkpoint(checkpoint, net, optimizer, parts)
@@ -189,6 +190,7 @@ class _Run:
     def _close(self) -> None:
         """After an epoch: its row, what is watched, and the next one's place."""
         at = self.at
+        self._check()
         self.saved.keep(at)  # the watch may take long, and is not asked whether to stop
         row = {"epoch": at.epoch + 1.0, "loss": at.loss / at.seen, "train accuracy": at.right / at.seen}
         over, batches = at.epoch + 1 == self.plan.epochs, (at.epoch + 1) * self.steps
@@ -198,8 +200,20 @@ class _Run:
         self.saved.keep(self.at)
         self.progress(self.at.epoch / self.plan.epochs, row)
 
+    def _check(self) -> None:
+        tensors = [t for t in self.step.net.state_dict().values() if t.is_floating_point()]
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            raise SlimscopeError(
+                "training ended in weights that are not finite numbers: "
+                f"lower the learning rate ({self.plan.learning_rate:g})"
+            )
+
     def _watched(self, watch: Watch) -> dict[str, float]:
+        self._check()
         self.step.train(False)
-        said = dict(watch(self.step.net))
+        try:
+            said = dict(watch(self.step.net))
+        except NotNumbers as error:
+            raise SlimscopeError(f"{error}; lower the learning rate ({self.plan.learning_rate:g})") from None
         self.step.train()
         return said

@@ -16,7 +16,7 @@ import torch
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure, training
-from engine.net import sources, zoo
+from engine.net import incremental, sources, zoo
 from engine.net.train import Plan, learning_from
 from engine.recipe import settings
 from engine.recipe.knobs import Slider, Toggle
@@ -154,8 +154,9 @@ def compared(
     teacher: torch.nn.Module, students: Mapping[str, Bundle], samples: Samples
 ) -> tuple[Figure, ...]:
     """Teacher, student and (with the control) plain student on the same validation samples."""
-    expert, labels = measure.logits(teacher, samples), samples.labels
-    answers = {run: measure.logits(zoo.build(student), samples) for run, student in students.items()}
+    nets = {"teacher": teacher, **{run: zoo.build(student) for run, student in students.items()}}
+    answers = {name: incremental.checked(measure.logits(net, samples)) for name, net in nets.items()}
+    expert, labels = answers["teacher"], samples.labels
     own = answers["distilled"]
     figures = [*measure.before_and_after(expert.argmax(1), own.argmax(1), labels), measure.kl(expert, own)]
     if "plain" in answers:

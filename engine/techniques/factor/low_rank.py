@@ -169,7 +169,7 @@ def _form(bundle: Bundle, net: nn.Module | None, label: str, name: str, form: st
     if label == name:
         return (
             "",
-            "it shares its layer with other matrices, as in an LSTM, so the layer cannot be cut in two",
+            "it shares its layer with other matrices, as in LSTM and GRU, so it cannot be cut in two",
         )
     if not kind:
         return "", f"a weight of {len(shape)} dimensions has no split"

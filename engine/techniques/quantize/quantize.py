@@ -174,9 +174,12 @@ def quantize(
     if activations != "none":
         dynamic = activations == "dynamic"
         plan = _Plan(activation_bits, symmetric, dynamic, "minmax" if dynamic else range, percentile)
-        seen = inputs_seen(after, _with_net(bundle, data), _modules(names), plan.range)
+        modules = _modules(names)
+        seen = inputs_seen(after, _with_net(bundle, data), modules, plan.range)
         after, tables["activations"] = _quantize_inputs(after, seen, plan)
         notes += _activation_notes(tables["activations"], plan, names)
+        floats = [name for name in modules if name not in seen]
+        notes = (*notes, *reports.named("What enters these layers stays 32-bit floats:", floats))
     return after, Report(_figures(layers), tables, notes)
 
 
@@ -259,8 +262,9 @@ def _with_net(bundle: Bundle, data: Data | None) -> Data:
 
 
 def _modules(names: Mapping[str, str]) -> list[str]:
-    """Module names, each once: the four matrices of an LSTM share one input."""
-    return list(dict.fromkeys(name.rpartition(".")[0] for name in names.values()))
+    """Module names, each once: several matrices may share one input, as in recurrent layers."""
+    owners = (name.rpartition(".")[0].partition(".parametrizations.")[0] for name in names.values())
+    return list(dict.fromkeys(owners))
 
 
 def _quantize_inputs(bundle: Bundle, seen: Mapping[str, Tensor], plan: _Plan) -> tuple[Bundle, pd.DataFrame]:
@@ -308,5 +312,5 @@ def _activation_notes(table: pd.DataFrame, plan: _Plan, names: Mapping[str, str]
             "unused there. The asymmetric scheme uses them all."
         )
     if any("weight_hh" in name for name in names.values()):
-        notes.append("Inside of an LSTM the states that pass from step to step stay 32-bit floats.")
+        notes.append("Inside of a recurrent layer the states that pass from step to step stay 32-bit floats.")
     return tuple(notes)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import odd_models
 import pytest
 import torch
 from torch.nn import functional as F
 
 import engine.techniques  # noqa: F401  (fills the registry)
+from engine.data import user
 from engine.data.sets import Data, Samples, load
-from engine.net import curvature, zoo
+from engine.net import curvature, sources, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import step
 from engine.tensor import masks
@@ -158,3 +160,17 @@ def test_a_recurrent_net_says_what_its_curvature_is_not(digits: Data) -> None:
     _, report = apply(zoo.load("lstm-32"), step("optimal_brain_damage"), few)
     assert any("recurrent" in note for note in report.notes)
     assert "20 training samples" in report.figures[3].how
+
+
+def test_a_shared_tensor_is_pruned_once_by_its_own_saliency() -> None:
+    task = user.task_of(odd_models.words(), "words")
+    bundle = sources.adopt(odd_models.tied(), task)[0]
+    after, report = apply(bundle, step("optimal_brain_damage", sparsity=0.4), task)
+    found = saliencies(bundle, task.train.stratified(200, 0))
+    assert list(found) == ["tokens.weight", "mix.weight"]
+    gone = {name: after.params[name].decode() == 0 for name in found}
+    assert sum(int(mask.sum()) for mask in gone.values()) == round(0.4 * (4 * 5 + 5 * 5))
+    highest = max(float(found[name][mask].max()) for name, mask in gone.items() if mask.any())
+    assert highest <= min(float(found[name][~mask].min()) for name, mask in gone.items())
+    told = report.tables["layers"]["predicted"].sum()
+    assert told == pytest.approx(sum(float(found[n][m].sum()) for n, m in gone.items()))

@@ -1,15 +1,19 @@
 """Quantization as a step: weights on a grid, rounded inputs, and how steps compose."""
 
 import math
+from pathlib import Path
 
+import odd_models
 import pytest
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets
+from engine.commands import compress
+from engine.data import sets, user
 from engine.data.sets import Data
 from engine.figures import count, measure
-from engine.net import zoo
+from engine.file import packfile
+from engine.net import sources, zoo
 from engine.net.surgery import InputQuantizer
 from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply, run
@@ -152,7 +156,7 @@ def test_activations_of_convolutions_and_of_an_lstm(mnist: Data) -> None:
         after, report = apply(net(name), step("quantize", **settings), mnist)
         assert report.tables["activations"]["layer"].tolist() == layers
         zoo.build(after)(mnist.test.take(slice(0, 2)).inputs())
-    assert any("LSTM" in note for note in report.notes)
+    assert any("Inside of a recurrent layer" in note for note in report.notes)
 
 
 def test_activations_need_a_net_and_data(mnist: Data) -> None:
@@ -195,3 +199,30 @@ def test_what_is_not_allowed_is_said() -> None:
         apply(net(), step("quantize", bits=17), None)
     with pytest.raises(SettingError, match=r"scheme is 'log'.*symmetric, asymmetric"):
         apply(net(), step("quantize", scheme="log"), None)
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+def test_layers_that_take_no_floats_of_their_own_are_left_and_named(
+    activations: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(user.VARIABLE, "")
+    user.name(f"{odd_models.__file__}:mixed", f"{odd_models.__file__}:words")
+    bundle = sources.load_user()
+    task = sources.data(bundle.arch)
+    after, report = apply(bundle, step("quantize", activations=activations, activation_bits=4), task)
+    rounded = ["encoder.linear1", "encoder.linear2", "up", "norm", "out"]
+    assert sorted(report.tables["activations"]["layer"]) == sorted(rounded)
+    left = next(note for note in report.notes if "stays 32-bit floats" in note)
+    assert left.endswith(": tokens, encoder.self_attn, encoder.self_attn.out_proj.")
+    built, seen = zoo.fork(after).eval(), {}
+    for name in rounded:
+        layer = built.get_submodule(name)
+        layer.register_forward_pre_hook(lambda module, args, name=name: seen.update({name: args[0]}))
+    built(task.test.inputs())
+    assert all(len(values.unique()) <= 16 for values in seen.values())
+    assert sorted(seen) == sorted(rounded)
+    path = tmp_path / "mixed.slim"
+    path.write_bytes(packfile.pack(after))
+    again = compress.decode_elsewhere(path, (), ())
+    assert again["fingerprint"] == after.fingerprint
+    assert again["answers"] == measure.predictions(after, task.test).tolist()
