@@ -180,7 +180,11 @@ def test_answers_depend_on_the_scaling(capsys: pytest.CaptureFixture[str]) -> No
             ("compress", "mlp-32", "--recipe", '[["prune_weights",{"sparsity":1.5}]]', "--out", "x"),
             "sparsity is 1.5: allowed is",
         ),
-        (("compress", "mlp-32", "--recipe", "[]", "--out", "/no/such/folder/x"), "No such file"),
+        (
+            ("compress", "mlp-32", "--recipe", "[]", "--out", "/no/such/folder/x"),
+            "which is no folder: allowed is",
+        ),
+        (("compress", "mlp-32", "--recipe", "[]", "--out", "/"), "/ is a folder: allowed is"),
         (("compress", "mlp-32", "--recipe-file", "/no/such/file", "--out", "x"), "No such file"),
         (("compress", "mlp-32", "--out", "x"), "--recipe"),
         (("inspect", "mlp-32", "--answers", "--mean", "1,2", "--std", "1"), "allowed are 1 numbers each"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,9 +31,21 @@ def add(verbs: Any) -> None:
     command = verbs.add_parser("compress", help="apply a recipe, write the file, decode and measure it")
     options.add_model(command)
     options.add_recipe(command)
-    command.add_argument("--out", metavar="FILE", type=Path, required=True, help="the .slim file to write")
+    command.add_argument(
+        "--out", metavar="FILE", type=_writable, required=True, help="the .slim file to write"
+    )
     options.add_scaling(command)
     command.set_defaults(run=run)
+
+
+def _writable(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        said = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
+        raise ArgumentTypeError(f"{text} {said}: allowed is a file in a folder that exists")
+    if not os.access(path.parent, os.W_OK):
+        raise ArgumentTypeError(f"{text} can't be written: you may not write in {path.parent}")
+    return path
 
 
 def run(given: Namespace) -> Said:

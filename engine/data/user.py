@@ -7,20 +7,17 @@ Nothing here knows what a model is (`engine.net.sources`).
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
-import inspect
 import json
-import marshal
 import os
 import pickle
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +48,7 @@ class Named:
     """The code that may be run: `package.module:factory` of the model, its data, its metric and a student.
 
     `path` are folders in which modules are looked for first. `file` holds objects that a notebook
-    handed over, written by this program for its own processes.
+    handed over, written by this program for its own processes. `written` has each name as it was typed.
     """
 
     model: str = ""
@@ -60,6 +57,12 @@ class Named:
     student: str = ""
     path: tuple[str, ...] = ()
     file: str = ""
+    written: Mapping[str, str] = field(default_factory=dict)
+
+    def options(self) -> dict[str, str]:
+        """What was named, as it works in the folder where this program was started: option -> name."""
+        parts = {"model": self.model, "data": self.data, "metric": self.metric, "student": self.student}
+        return {part: self.written.get(text, text) for part, text in parts.items() if text}
 
 
 def named() -> Named:
@@ -77,12 +80,14 @@ def name(model: str, data: str = "", metric: str = "", student: str = "") -> Nam
     A name is `package.module:factory` or `folder/file.py:factory`; the working folder is searched first.
     Raises UserError for any other text.
     """
-    plain, folders = [], [os.getcwd()]
+    plain, folders, written = [], [os.getcwd()], {}
     for text in (model, data, metric, student):
         found, folder = _plain(text) if text else ("", "")
         plain.append(found)
+        written[found] = text
         folders += [folder] if folder else []
-    told = Named(plain[0], plain[1], plain[2], plain[3], tuple(dict.fromkeys(folders[::-1])))
+    path = tuple(dict.fromkeys(folders[::-1]))
+    told = Named(plain[0], plain[1], plain[2], plain[3], path, written=written)
     os.environ[VARIABLE] = json.dumps(asdict(told))
     return told
 
@@ -103,6 +108,24 @@ def _checked(text: str) -> str:
     if not NAME.fullmatch(text):
         raise UserError(f"{text!r} names no code: write package.module:factory or folder/file.py:factory")
     return text
+
+
+def advice(text: str) -> str:
+    """How to name code of which a file speaks; empty where that can't be code of a user's.
+
+    >>> advice("os:getcwd")
+    ''
+    """
+    module, _, factory = text.partition(":")
+    root = module.partition(".")[0]
+    installed = {*sys.stdlib_module_names, "torch", "engine", "pages", "streamlit"}
+    if not NAME.fullmatch(text) or len(text) > 80 or root in installed:
+        return ""
+    start, here = "; where you trust it, start slimscope", Path(*module.split(".")).with_suffix(".py")
+    if here.is_file() or root != module:
+        where = "" if here.is_file() else f" in the folder that holds {root}"
+        return f"{start}{where} with --model {text}"
+    return f"{start} with --model FOLDER/{root}.py:{factory}, FOLDER being where {root}.py lies"
 
 
 def told_of(path: Path, digest: str) -> str:
@@ -134,7 +157,7 @@ def own_errors(what: str) -> Iterator[None]:
         yield
     except SlimscopeError:
         raise
-    except Exception as error:  # whatever a stranger's code may raise
+    except (Exception, SystemExit) as error:  # whatever a stranger's code may raise
         raise UserError(f"{what}: {where(error)}") from error
 
 
@@ -170,44 +193,6 @@ def forget() -> None:
             del sys.modules[key]
     importlib.invalidate_caches()
     tasks.clear()
-
-
-def code_of(classes: Iterable[type], factory: str = "") -> str:
-    """16 hex digits that change with the user's code: its files without comments and documentation.
-
-    A class that has no file (it was defined in a cell of a notebook) counts with its compiled functions.
-    """
-    digest, files = hashlib.sha256(), set()
-    if factory:
-        files.add(sys.modules[factory.partition(":")[0]].__file__ or "")
-    for kind in classes:
-        file = _file_of(kind)
-        if file and is_own(file) and Path(file).is_file() and kind.__module__ != "__main__":
-            files.add(file)
-        elif kind.__module__ == "__main__":
-            functions = {n: f for n, f in vars(kind).items() if inspect.isfunction(f)}
-            for own, function in sorted(functions.items()):
-                digest.update(own.encode() + marshal.dumps(function.__code__.co_code))
-    for file in sorted(files, key=lambda f: Path(f).name):
-        digest.update(_meaning(Path(file).read_text()).encode())
-    return digest.hexdigest()[:16]
-
-
-def _file_of(kind: type) -> str:
-    try:
-        return inspect.getfile(kind)
-    except (TypeError, OSError):
-        return ""
-
-
-def _meaning(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = body[1:]  # type: ignore[attr-defined, index]
-    return ast.dump(tree)
 
 
 # ---------------------------------------------------------------- what a notebook hands over

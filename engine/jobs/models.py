@@ -121,6 +121,7 @@ def _users(model_id: str) -> Bundle:
     """The net of the code that was named at the start, where it is still the one with this fingerprint."""
     for load in (sources.load_user, sources.reload_user):
         bundle = load()
-        if model_id == f"user-{bundle.fingerprint}":
-            return bundle
+        for known in (bundle, sources.without_settings(bundle)):  # links of before name the second
+            if model_id == f"user-{known.fingerprint}":
+                return known
     raise SlimscopeError(f"model {model_id!r} is not what {bundle.arch.title} gives now: it was edited since")

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from engine.data import user
 from engine.data.sets import Data
 from engine.data.user import GIVEN, UserError
-from engine.net import surgery
+from engine.net import identity, surgery
+from engine.net.identity import COUNTER as COUNTER
 from engine.tensor.formats import Dense
 from engine.types import TIES, Arch, Bundle, SlimscopeError
 
-COUNTER = "num_batches_tracked"  # batch-norm's counter: no prediction depends on it
 CODE = "code"  # of a user's net: a digest of the code that its weights were made for
+SETTINGS = "settings"  # a digest of what its modules hold beside weights; files of before do not say it
 
 
 @dataclass(frozen=True)
@@ -112,17 +113,21 @@ def check(arch: Arch) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Net:
-    """A user's net: a pattern without memory for its numbers, the numbers, and its code."""
+    """A user's net: a pattern without memory for its numbers, the numbers, and whose code it is."""
 
     pattern: nn.Module
     state: dict[str, Tensor]
-    code: str
+    digests: dict[str, str]  # `CODE` and `SETTINGS`
     ties: dict[str, str]  # another name of a tensor -> its first, under which `state` has it
 
     @property
     def config(self) -> dict[str, Any]:
         """What an architecture says of it beside its name."""
-        return {CODE: self.code, TIES: self.ties} if self.ties else {CODE: self.code}
+        return {**self.digests, **({TIES: self.ties} if self.ties else {})}
+
+    def fits(self, config: Mapping[str, Any]) -> bool:
+        """Whether weights whose architecture says this were made for it."""
+        return all(config.get(name) in (None, digest) for name, digest in self.digests.items())
 
     def filled(self) -> nn.Module:
         """The net with its numbers, in eval mode."""
@@ -161,13 +166,21 @@ def reload_user() -> Bundle:
     return bundle
 
 
+def without_settings(bundle: Bundle) -> Bundle:
+    """A user's net as it was known when its identity was its code and weights alone."""
+    config = {name: value for name, value in bundle.arch.config.items() if name != SETTINGS}
+    return Bundle(Arch(bundle.arch.name, (), config), bundle.params)
+
+
 def adopt(net: nn.Module, task: Data | None = None) -> tuple[Bundle, dict[str, Any], str]:
     """A net of this process as a bundle, what another process needs of it, and the digest of that."""
-    found = _taken(net, user.code_of({type(module) for module in net.modules()}), "the model")
+    with user.own_errors("the model can't be described"):
+        digests = {CODE: identity.settings_of(net, by_file=False)}
+    found = _taken(net, digests, "the model")
     params = {own: Dense(tensor) for own, tensor in found.state.items()}
     own = Bundle(Arch("user:given", (), found.config), params).fingerprint
     digest = hashlib.sha256(f"{own} {task and task.key}".encode()).hexdigest()[:16]
-    objects = {"model": net, "data": task, CODE: found.code}
+    objects = {"model": net, "data": task, "digests": digests}
     user.hold(objects, digest)
     return load_user(f"{GIVEN}{digest}"), objects, digest
 
@@ -185,7 +198,7 @@ def _net(name: str) -> _Net:
 
 def _handed(name: str) -> _Net:
     found = user.held(name)
-    return _taken(found["model"], found[CODE], "the model")
+    return _taken(found["model"], found["digests"], "the model")
 
 
 def _is_named(name: str) -> bool:
@@ -195,11 +208,12 @@ def _is_named(name: str) -> bool:
 def _made(name: str) -> _Net:
     if not name or not _is_named(name):
         raise UserError(
-            f"model {name[:80]!r} is code that nobody named at the start: it is not run; "
-            f"start slimscope with --model {name[:80]} where you trust it"
+            f"model {name[:80]!r} is code that nobody named at the start: it is not run{user.advice(name)}"
         )
     net = _called(name)
-    return _taken(net, user.code_of({type(module) for module in net.modules()}, name), name)
+    with user.own_errors(f"{name} can't be described"):
+        digests = {CODE: identity.code_of(net, name), SETTINGS: identity.settings_of(net, by_file=True)}
+    return _taken(net, digests, name)
 
 
 def _called(name: str) -> nn.Module:
@@ -211,7 +225,7 @@ def _called(name: str) -> nn.Module:
     return net
 
 
-def _taken(net: nn.Module, code: str, name: str) -> _Net:
+def _taken(net: nn.Module, digests: dict[str, str], name: str) -> _Net:
     """The net with its numbers as 32-bit floats. Raises UserError for numbers that nobody can use."""
     state, ties = {}, {other: first for first, *others in surgery.shared(net) for other in others}
     for own, tensor in net.state_dict().items():
@@ -227,7 +241,7 @@ def _taken(net: nn.Module, code: str, name: str) -> _Net:
         raise UserError(f"{name} has no weight of two or more dimensions: there is nothing to compress")
     with user.own_errors(f"{name} can't be copied"):
         floating = {other: first for other, first in ties.items() if first in state}
-        return _Net(_pattern(net), state, code, floating)
+        return _Net(_pattern(net), state, digests, floating)
 
 
 def _pattern(net: nn.Module) -> nn.Module:
@@ -249,13 +263,13 @@ def _pattern(net: nn.Module) -> nn.Module:
 
 
 def _make(arch: Arch) -> nn.Module:
-    found, wanted = _net(arch.what), arch.config.get(CODE)
-    if wanted not in (None, found.code) and not arch.what.startswith(GIVEN):
+    if not _net(arch.what).fits(arch.config) and not arch.what.startswith(GIVEN):
         reload_user()  # another process may have been told of an edit before this one
-        found = _net(arch.what)
-    if wanted not in (None, found.code):
+    found = _net(arch.what)
+    if not found.fits(arch.config):
         raise UserError(
-            f"the code of {arch.title} is not that of these weights: it was edited since, or is another"
+            f"the code and settings of {arch.title} are not those of these weights: "
+            "they were edited since, or are another's"
         )
     return copy.deepcopy(found.pattern)
 

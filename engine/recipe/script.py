@@ -68,13 +68,13 @@ def script(
     """
     known, told = model_id in zoo.ENTRIES, user.named()
     own = model_id.startswith("user-") and not told.file
-    named, imported = f"MODEL = {json.dumps(told.model if own else model_id)}", ""
+    named, imported = "MODEL = user.named().model" if own else f"MODEL = {json.dumps(model_id)}", ""
     if not known and not own:
         named = "MODEL = sys.argv[1]  # the weights file"
     if own or (take_for == "user" and not told.file):
-        code = ", ".join(json.dumps(text) for text in (told.model, told.data, told.metric, told.student))
+        code = ", ".join(f"{option}={json.dumps(name)}" for option, name in told.options().items())
         imported = "from engine.data import user\n"
-        named = f"user.name({code})  # your code, found from the working folder\n{named}"
+        named = f"# Your code: run this where slimscope was started.\nuser.name({code})\n{named}"
     return TEMPLATE.format(
         system="" if known or own else "import sys\n",
         user=imported,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from html import escape
 
@@ -226,9 +227,8 @@ def _named(model: str, take_for: str) -> str:
     is_own = model.startswith("user-")
     if told.file or not (is_own or take_for == recognise.OWN):
         return "FILE"
-    more = {"metric": told.metric, "student": told.student}
-    said = "".join(f" --{name} {code}" for name, code in more.items() if code)
-    return f"{'' if is_own else 'FILE '}--model {told.model} --data {told.data}{said}"
+    said = " ".join(f"--{name} {shlex.quote(code)}" for name, code in told.options().items())
+    return f"{'' if is_own else 'FILE '}{said}"
 
 
 def take_away(subject: str, key: str) -> None:

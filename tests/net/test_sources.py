@@ -18,7 +18,7 @@ from engine.jobs import models
 from engine.net import kinds, sources, zoo
 from engine.recipe import technique
 from engine.recipe.run import run
-from engine.types import Arch, Recipe, SlimscopeError
+from engine.types import Arch, Bundle, Recipe, SlimscopeError
 
 CODE = '''
 import torch
@@ -193,3 +193,69 @@ def test_a_name_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(user.VARIABLE, "")
     with pytest.raises(UserError):
         user.name(text)
+
+
+def test_settings_that_come_from_elsewhere_make_another_model(
+    named: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = CODE.replace("nn.ReLU(inplace=True)", "nn.LeakyReLU(float(os.environ['SLOPE']))")
+    named.write_text(f"import os\n{code}")
+    monkeypatch.setenv("SLOPE", "0.1")
+    before = sources.reload_user()
+    monkeypatch.setenv("SLOPE", "0.2")
+    after = sources.reload_user()
+    assert before.arch.config["code"] == after.arch.config["code"]
+    assert before.fingerprint != after.fingerprint
+    with pytest.raises(UserError, match="the code and settings of brought:model are not those"):
+        zoo.build(before)
+
+
+def test_files_and_links_from_before_settings_counted_are_still_known(named: Path) -> None:
+    now = sources.load_user()
+    before = Bundle(Arch(now.arch.name, (), {"code": now.arch.config["code"]}), now.params)
+    opened = intake.read(packfile.pack(before), "before.slim")[0]
+    inputs = sources.data(now.arch).test.inputs()
+    assert torch.equal(outputs(zoo.build(opened), inputs), outputs(zoo.build(now), inputs))
+    assert models.get_model(f"user-{before.fingerprint}").fingerprint == before.fingerprint
+
+
+def test_whoever_named_code_by_a_path_is_told_that_path(named: Path) -> None:
+    told = user.named()
+    assert told.model == "brought:model"
+    assert told.options() == {"model": f"{named}:model", "data": f"{named}:data"}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "mine:model",
+            "; where you trust it, start slimscope with --model FOLDER/mine.py:model, FOLDER being",
+        ),
+        ("here:model", "; where you trust it, start slimscope with --model here:model"),
+        ("shop.nets:model", "start slimscope in the folder that holds shop with --model shop.nets:model"),
+        ("os:getcwd", ""),
+        ("torch.hub:load", ""),
+        ("given-0123456789abcdef", ""),
+        ("a:b c", ""),
+    ],
+)
+def test_only_what_can_be_a_users_is_advised(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(user.VARIABLE, "")
+    with pytest.raises(UserError, match="code that nobody named at the start: it is not run") as error:
+        sources.check(Arch(f"user:{name}"))
+    assert says in str(error.value)
+    assert bool(says) == ("--model" in str(error.value))
+
+
+def test_code_that_wants_to_end_the_program_is_an_error_with_its_line(named: Path) -> None:
+    named.write_text(CODE.replace("return self.out(x)", "raise SystemExit(3)"))
+    with pytest.raises(UserError, match=r"brought\.py:\d+: SystemExit: 3"):
+        sources.reload_user()
+    named.write_text(f"import sys\nsys.exit(0)\n{CODE}")
+    with pytest.raises(UserError, match=r"brought\.py:2: SystemExit: 0"):
+        sources.reload_user()

@@ -10,8 +10,9 @@ import pytest
 from safetensors.torch import save_file
 
 import engine.techniques  # noqa: F401  (fills the registry)
+from engine.data import user
 from engine.file import packfile
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.recipe.knobs import SettingError
 from engine.recipe.run import run
 from engine.recipe.script import script
@@ -91,3 +92,34 @@ def test_scaling_and_strange_names_stay_data() -> None:
 def test_a_wrong_recipe_is_refused() -> None:
     with pytest.raises(SettingError, match="sparsity is 2"):
         script("mlp-32", Recipe((Step("prune_weights", {"sparsity": 2}),)))
+
+
+def test_the_script_of_your_own_model_runs_where_slimscope_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).resolve().parent.parent.parent
+    monkeypatch.chdir(root)
+    monkeypatch.setenv(user.VARIABLE, "")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    example = "assets/examples/own_model.py"
+    user.name(f"{example}:model", f"{example}:data", student=f"{example}:student")
+    recipe = Recipe((Step("prune_filters", {"removed": 0.3}), Step("quantize", {"bits": 6})))
+    original = sources.load_user()
+    text = script(f"user-{original.fingerprint}", recipe)
+    assert f'model="{example}:model", data="{example}:data", student="{example}:student"' in text
+    written = f"{tmp_path}/again.slim"
+    (tmp_path / "again.py").write_text(text.replace(f"user-{original.fingerprint}.slim", written))
+    told = {name: value for name, value in os.environ.items() if name != user.VARIABLE}
+    command = [sys.executable, "-W", "error", str(tmp_path / "again.py")]
+    done = subprocess.run(
+        command,
+        cwd=root,
+        env={**told, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = packfile.pack(run(original, recipe, sources.data(original.arch))[0])
+    assert Path(written).read_bytes() == expected
+    assert "test accuracy 0." in done.stdout
