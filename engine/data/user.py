@@ -186,7 +186,7 @@ def forget() -> None:
     """Let the user's modules go, so that the next `fetch` reads them again as they are now."""
     told = named()
     roots = {re.split("[.:]", text)[0] for text in (told.model, told.data, told.metric, told.student)}
-    for key, module in list(sys.modules.items()):
+    for key, module in sys.modules.copy().items():  # other threads import
         file = getattr(module, "__file__", None)
         in_path = file and any(Path(file).is_relative_to(folder) for folder in told.path)
         if file and is_own(file) and (key.partition(".")[0] in roots or in_path) and key != "__main__":
