@@ -1,6 +1,7 @@
 // The controls of a technique, drawn and owned here. Each edit gets a number; what the server has not heard of
 // lies over what it says, so neither undoes the other (draft.py has the same rule). Timers pace messages only.
 const PACE = 40 // ms without an edit before the server's own run is asked for
+const HELD = 400 // the same while a slider is held: /live answers meanwhile
 
 // ---------------------------------------------------------------- who is right: no DOM, no clock
 
@@ -144,7 +145,7 @@ function change(panel, changed) {
   fill(panel)
   window.slimscopeStage?.moved?.(panel, changed, before)
   clearTimeout(panel.timer)
-  panel.timer = setTimeout(flush, PACE, panel)
+  panel.timer = setTimeout(flush, panel.held ? HELD : PACE, panel)
 }
 
 // What a control says now, or nothing where that is no value.
@@ -176,7 +177,11 @@ function listen(panel, root) {
     else if (event.target.type !== "checkbox" && event.target.type !== "radio") panel.typing = event.target
   })
   root.addEventListener("change", event => {
-    if (event.target.type === "range") return
+    if (event.target.type === "range") { // let go of, or a key
+      if (panel.held) flush(panel)
+      panel.held = false
+      return
+    }
     panel.typing = null
     touched(panel, event)
   })
@@ -185,6 +190,7 @@ function listen(panel, root) {
     const at = event.target.type === "range" && event.target.closest("[data-setting]")
     window.slimscopeStage?.focused?.(panel, at ? at.dataset.setting : null)
   })
+  root.addEventListener("pointerdown", event => { panel.held = event.target.type === "range" })
   root.addEventListener("dblclick", event => {
     const at = event.target.type === "range" && event.target.closest("[data-setting]")
     if (at) change(panel, { [at.dataset.setting]: panel.data.defaults[at.dataset.setting] })
