@@ -117,7 +117,6 @@ function fill(panel) {
       if (range) {
         put(range, String(placeOf(control.stops, value)))
         range.setAttribute("aria-valuetext", words)
-        range.style.setProperty("--at", `${100 * range.value / Math.max(1, range.max)}%`)
       }
     } else if (control.kind === "choice") {
       for (const radio of at.querySelectorAll("[type=radio]")) radio.checked = radio.value === value

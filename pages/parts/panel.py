@@ -13,11 +13,10 @@ from pages.parts import components, draft, session
 MOST_STOPS = 500  # a slider with more is a number field
 
 
-def draw(name: str, bundle: Bundle) -> Step:
-    """All controls of a technique, set to the recipe's step; returns that step."""
+def draw(name: str, bundle: Bundle) -> None:
+    """All controls of a technique, set to the recipe's step."""
     step = draft.current(session.recipe(), name)
     components.panel(message(name, step, bundle), session.panel_key(name))
-    return step
 
 
 def message(name: str, step: Step, bundle: Bundle) -> dict[str, Any]:
