@@ -82,6 +82,21 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     return _from_job(subject, key) if is_whole else _at_once(subject, key)
 
 
+def untrained(subject: str, recipe: Recipe) -> tuple[int, ...]:
+    """The positions of live steps that must be trained before what follows them can be shown."""
+    found: list[int] = []
+    for place, step in enumerate(recipe):
+        if step.on and technique.get(step.technique).trains:
+            through = Recipe(tuple(s for i, s in enumerate(recipe.steps[: place + 1]) if i not in found))
+            try:
+                after(subject, through.live.key)
+            except Untrained:
+                found.append(place)
+            except SlimscopeError:
+                continue  # what is wrong with it is said where it is shown
+    return tuple(found)
+
+
 @st.cache_resource(max_entries=96, show_spinner=False)
 def _at_once(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     live = Recipe.from_key(key).live
