@@ -68,7 +68,8 @@ def workbench(
     labels = [] if base is None else [x for x, w in weight_layers(base).items() if not fits or fits(base, w)]
     if base is None or not labels:
         with above:
-            header(subject)
+            bar()
+        top.html(tiles.header(subject))
         if base is not None:
             middle.info(
                 "This model has no layer that this technique applies to."
