@@ -37,7 +37,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """A curve to work out: step `number` (from 1) of a complete recipe, on a model, along one setting."""
+    """A curve: step `number` (from 1) of a complete recipe, on a model, along one setting.
+
+    The setting has its default in the recipe, so that one curve has one recipe, wherever its slider is.
+    """
 
     model_id: str
     spec: str
@@ -51,11 +54,6 @@ class Course:
     def step(self) -> Step:
         return self.recipe.steps[self.number - 1]
 
-    @property
-    def now(self) -> Any:
-        """The value that the recipe has."""
-        return self.step.settings[self.setting]
-
     @cached_property
     def values(self) -> list[Any]:
         """The stops that the curve can have points at."""
@@ -67,6 +65,17 @@ class Course:
         affordable = [n for n in SIZES if n <= WORK / kinds.work(self.model)]
         return min(max(affordable, default=SIZES[0]), len(self.data.validation))
 
+    @cached_property
+    def trains(self) -> bool:
+        """Whether another value of the setting has to be trained."""
+        later = Recipe(self.recipe.steps[self.number - 1 :]).live
+        return any(technique.get(step.technique).trains for step in later)
+
+    @property
+    def live_number(self) -> int:
+        """The number of the step among those that are not switched off."""
+        return len(Recipe(self.recipe.steps[: self.number]).live)
+
     @property
     def most(self) -> int:
         return FEW_POINTS if layerwise.is_large(self.model) else MOST_POINTS
@@ -74,9 +83,8 @@ class Course:
     @property
     def stamp(self) -> str:
         """What determines the numbers of the curve: a stored one with another stamp is out of date."""
-        default = technique.get(self.step.technique).defaults[self.setting]
         what = (self.setting, self.n, packfile.VERSION)
-        return keys.stamp("curve", self.model, self.at(default), self.data, *what)
+        return keys.stamp("curve", self.model, self.recipe.live, self.data, *what)
 
     def at(self, value: Any) -> Recipe:
         """The complete, live recipe with another value of the setting; None: the original."""
@@ -101,15 +109,25 @@ def course(model_id: str, recipe: Recipe, spec: str, number: int, setting: str) 
     data, whole = testset.needed(keys.read_data(spec)), technique.complete(recipe)
     if not 1 <= number <= len(whole) or setting not in whole.steps[number - 1].settings:
         raise SlimscopeError(f"setting {setting!r} is not one of step {number} of this recipe")
-    step = whole.steps[number - 1]
-    steps = (*whole.steps[: number - 1], Step(step.technique, step.settings), *whole.steps[number:])
-    return Course(model_id, spec, models.get_model(model_id, spec), data, Recipe(steps), number, setting)
+    model = models.get_model(model_id, spec)
+    return Course(model_id, spec, model, data, normal(whole, number, setting), number, setting)
 
 
-def known(of: Course) -> list[Row]:
-    """The points that are there: the original first, then by value. Nothing is worked out."""
+def normal(recipe: Recipe, number: int, setting: str) -> Recipe:
+    """The recipe with step `number` switched on and a setting of it at its default."""
+    step = recipe.steps[number - 1]
+    default = technique.get(step.technique).defaults[setting]
+    changed = Step(step.technique, {**step.settings, setting: default})
+    return Recipe((*recipe.steps[: number - 1], changed, *recipe.steps[number:]))
+
+
+def known(of: Course, now: Any) -> list[Row]:
+    """The points that are there, `now` the present value: the original first, then by value.
+
+    Nothing is worked out.
+    """
     found = {row["value"]: row for row in stored(of)}
-    wanted = of.keys if of.now in of.keys else {**of.keys, of.now: of.key(of.now)}
+    wanted = of.keys if now in of.keys else {**of.keys, now: of.key(now)}
     kept = store.some(wanted.values())
     found |= {
         value: {**kept[key], "value": value, "refused": ""} for value, key in wanted.items() if key in kept
@@ -117,12 +135,18 @@ def known(of: Course) -> list[Row]:
     return sorted(found.values(), key=_order)
 
 
-def missing(of: Course, rows: Iterable[Row]) -> list[Any]:
-    """The value to work out next, the original (None) and the present one first; empty at the end."""
+def missing(of: Course, rows: Iterable[Row], now: Any) -> list[Any]:
+    """The value to work out next, the original (None) and the present one `now` first; empty at the end.
+
+    Where a step trains, only what is trained already is worked out.
+    """
     there = {row["value"]: row for row in rows}
-    for value in (None, of.now):
-        if value not in there:
+    first = [value for value in (None, now, *(of.values if of.trains else ())) if value not in there]
+    for value in first:
+        if not of.trains or recipes.missing(of.model_id, of.at(value), of.spec) is None:
             return [value]
+    if of.trains:
+        return []
     value = curve.next_value(of.values, there.values(), of.most)
     return [] if value is None else [value]
 
@@ -139,12 +163,13 @@ def curve_job(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Work out the points of a curve, the present one first, then coarse to fine; each is kept as it is done.
 
     Payload: model, recipe (key; its value of the setting is the present one), data (spec), step (from 1),
-    setting. Where a step from `step` on trains, only points whose training is done are measured.
+    setting.
     """
     recipe = migrate.read(payload["recipe"])
     of = course(payload["model"], recipe, payload["data"], payload["step"], payload["setting"])
-    rows, measure = known(of), measuring(of, progress)
-    for row in _worked_out(of, rows, lambda value, part: _point(of, value, measure, part), progress):
+    now = recipe.steps[of.number - 1].settings[of.setting]
+    rows, measure = known(of, now), measuring(of, progress)
+    for row in _worked_out(of, rows, now, lambda value, part: _point(of, value, measure, part), progress):
         progress(min(len(rows) / (of.most + 1), 1.0), {"bytes": row["bytes"], "accuracy": row["accuracy"]})
     return {"points": len(rows), "how": scans.HOW}
 
@@ -152,9 +177,9 @@ def curve_job(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 Measured = Callable[[Any, Progress], Row]  # the row of a value
 
 
-def _worked_out(of: Course, rows: list[Row], point: Measured, progress: Progress) -> Iterator[Row]:
+def _worked_out(of: Course, rows: list[Row], now: Any, point: Measured, progress: Progress) -> Iterator[Row]:
     """Add what is missing to the rows, each given as it is done."""
-    while left := missing(of, rows):
+    while left := missing(of, rows, now):
         done = min(len(rows) / (of.most + 1), 1.0)
         rows.append(point(left[0], progress.part(done, done, recipes.untold)))
         yield rows[-1]
@@ -164,6 +189,9 @@ def measuring(of: Course, progress: Progress) -> Callable[[Recipe, Progress], Ro
     """What measures the recipes of a course (`scans.measuring`)."""
     sample = of.data.validation.stratified(of.n)
     shared = technique.complete(Recipe(of.recipe.steps[: of.number - 1]).live)
+    untrained = recipes.missing(of.model_id, shared, of.spec)
+    if untrained is not None:
+        raise SlimscopeError(untrained.sentence)
     return scans.measuring(of.model, shared, of.data, sample, progress)
 
 
@@ -173,9 +201,6 @@ def _refused(value: Any, why: str) -> Row:
 
 def _point(of: Course, value: Any, measure: Callable[[Recipe, Progress], Row], progress: Progress) -> Row:
     recipe = of.at(value)
-    untrained = recipes.missing(of.model_id, recipe, of.spec)
-    if untrained is not None:
-        return _refused(value, untrained.sentence)
     while True:
         row = scans.remembered(of.key(value), recipe, lambda: measure(recipe, progress))
         if row is not None:
@@ -228,7 +253,8 @@ def made(of: Course, progress: Progress) -> dict[str, Any]:
         except SlimscopeError as error:
             return _refused(value, str(error))
 
-    rows = list(_worked_out(of, [], point, progress))
+    now = of.step.settings[of.setting]
+    rows = list(_worked_out(of, [], now, point, progress))
     points = [row for row in rows if row["accuracy"] is not None]
     about = {"technique": of.step.technique, "settings": dict(of.step.settings), "setting": of.setting}
     return {**about, "n": of.n, "stamp": of.stamp, "rows": sorted(points, key=_order)}

@@ -14,7 +14,7 @@ import streamlit as st
 
 from engine.recipe import technique
 from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
-from pages.parts import cached, jobs, knobs, live, panel, session, tiles
+from pages.parts import cached, curve, jobs, knobs, live, panel, session, tiles
 from pages.parts.components import hold, settled, stage
 from pages.parts.footer import footer
 from pages.parts.live import Look
@@ -44,6 +44,7 @@ def workbench(
     live.PAGES[name] = moving
     subject = session.subject()
     bar, top = st.container(), st.container(key="tiles")
+    line = st.container(key="line")
     with st.container(key="workbench"):
         left, right = st.columns([1, 2.6], gap="medium")
     reached = jobs.reached(subject, knobs.before(name), right)
@@ -91,6 +92,8 @@ def workbench(
         redraw()
         with bar:
             strip()
+        with line:
+            curve.draw(subject, name, base)
         with foot:
             footer(subject)
         settled(live.late(session.owner(), subject, session.recipe().live.key))
