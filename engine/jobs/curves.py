@@ -171,7 +171,8 @@ def curve_job(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     rows, measure = known(of, now), measuring(of, progress)
     for row in _worked_out(of, rows, now, lambda value, part: _point(of, value, measure, part), progress):
         progress(min(len(rows) / (of.most + 1), 1.0), {"bytes": row["bytes"], "accuracy": row["accuracy"]})
-    return {"points": len(rows), "how": scans.HOW}
+    refused = next((row["refused"] for row in rows if row["refused"]), "")
+    return {"points": len(rows), "refused": refused, "how": scans.HOW}
 
 
 Measured = Callable[[Any, Progress], Row]  # the row of a value

@@ -17,7 +17,7 @@ from engine.recipe.knobs import Slider
 from engine.types import Bundle
 
 ZOOM = 0.15  # of accuracy below the best: what lies deeper is out of use, however deep
-MOST_VALUES = 200  # of a slider that a curve is made of
+MOST_VALUES = 250  # of a slider that a curve is made of
 
 Row = Mapping[str, Any]
 

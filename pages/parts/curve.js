@@ -1,7 +1,7 @@
 // The present point on the curve of accuracy against bytes. It moves in the turn of the event loop in which the slider
 // does, "≈" between measured points; a click on a point of the chart moves the slider, as an edit of its panel.
-const CHART = "curve"
-const PAUSE = 700 // ms of rest before more points are asked for: it paces load and decides nothing
+const CHART = "size-curve"
+const PAUSE = 400 // ms of rest before the server is asked: it paces load and decides nothing
 const curve = (window.slimscopeCurve ??= {})
 
 // ---------------------------------------------------------------- what to show: no DOM
@@ -37,12 +37,15 @@ function show() {
   window.slimscopeStage.put(CHART, now.words === data.other ? [] : dots)
   const chart = document.querySelector(`.st-key-${CHART}`)
   if (chart) chart.style.opacity = now.words === data.other ? 0.4 : 1
-  chart?.querySelector("[role=img]")?.setAttribute("aria-label", `${data.alt} ${now.words}`)
+  chart?.querySelector("[role=figure]")?.setAttribute("aria-label", `${data.alt} ${now.words}`)
 }
 
+// The server is asked where it has more to say: of this place of the slider, or of points that are still missing.
 function wait() {
   clearTimeout(curve.timer)
-  if (curve.data.left) curve.timer = setTimeout(ask, PAUSE)
+  const { left, settings } = curve.data, now = settingsNow()
+  const hasMoved = Object.keys(settings).some(name => JSON.stringify(settings[name]) !== JSON.stringify(now[name]))
+  if (left || hasMoved) curve.timer = setTimeout(ask, hasMoved ? PAUSE : 2 * PAUSE)
 }
 
 function ask() {

@@ -6,8 +6,7 @@ missing are worked out by a job, the present one first, when the page has rested
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,18 +17,10 @@ from engine.jobs import curves
 from engine.jobs.job import Job
 from engine.recipe import curve, technique
 from engine.types import Bundle, Recipe, SlimscopeError
-from pages.parts import cached, charts, components, figures, jobs, knobs, panel, session
-from pages.parts.charts import Chart
+from pages.parts import cached, components, curve_chart, figures, jobs, knobs, panel, session
 
 TITLE = "Accuracy and size along a setting"
-HEIGHT = 230
-WIDE = 4.0  # times between smallest and largest file from which the axis is logarithmic
-LOOKS = {  # rank -> name in the legend, colour, symbol, opacity
-    "front": ("less accurate", charts.KEPT, "circle", 1.0),
-    "tie": ("as accurate as the original", charts.ORIGINAL, "circle", 1.0),
-    "dominated": ("a smaller file is as good", charts.KEPT, "circle-open", 0.45),
-    "original": ("original", charts.ORIGINAL, "diamond", 1.0),
-}
+FIRST = "The first points are being worked out ..."
 
 
 @dataclass(frozen=True)
@@ -94,7 +85,7 @@ class View:
 
     @cached_property
     def window(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        return window(self.points)
+        return curve_chart.window(self.points)
 
     def worded(self, value: Any) -> str:
         """The setting with a value, as people read it: Sparsity 90 %."""
@@ -141,13 +132,16 @@ def look(subject: str, name: str, bundle: Bundle) -> View:
 
 
 def _draw(view: View) -> None:
-    alt = f"Validation accuracy against file size, {len(view.points)} points."
-    st.plotly_chart(chart(view), key="curve", config={"displayModeBar": False}, alt=alt)
-    why, job = curves.why_not(view.of), _job(view)
+    job, why = _job(view), curves.why_not(view.of)
     left = not why and bool(curves.missing(view.of, view.rows, view.now)) and (job is None or job.open)
-    asked = components.curve(
-        {**message(view, _progress(view, job, why)), "alt": alt, "left": left}, "curve-now"
-    )
+    more = why or _progress(view, job, left)
+    if why and not view.points:
+        st.caption(why)
+        return
+    alt = f"Validation accuracy against file size, {len(view.points)} points."
+    figure = curve_chart.chart(view.points, view.worded, FIRST if left else more)
+    st.plotly_chart(figure, key="size-curve", config={"displayModeBar": False}, alt=alt)
+    asked = components.curve({**message(view, more), "alt": alt, "left": left}, "size-curve-now")
     if asked and left and job is None:
         jobs.ensure(session.owner(), "curve", TITLE, view.subject, view.recipe.key, **view.more)
 
@@ -160,16 +154,18 @@ def _job(view: View) -> Job | None:
     return job
 
 
-def _progress(view: View, job: Job | None, why: str) -> str:
+def _progress(view: View, job: Job | None, left: bool) -> str:
     """What is missing of the curve, in a sentence; nothing where it is all there."""
-    if why or view.of.trains:
-        return why or "Only what was trained has a point here."
     if job is not None and job.state == "failed":
         return f"The curve can't be worked out: {job.error}."
-    there, most = len(view.rows), min(view.of.most, len(view.of.values))
-    if there > most:
+    if not view.points and job is not None and job.result is not None:
+        return f"No point can be measured: {job.result['refused']}."
+    if view.of.trains:
+        return "" if view.points else "Only what was trained has a point here: nothing is yet."
+    most = min(view.of.most, len(view.of.values)) + 1
+    if not left or len(view.rows) > most:
         return ""
-    return f"{there} of about {most} points are measured; the others follow in the background."
+    return f"{len(view.rows)} of about {most} points are measured; the others follow in the background."
 
 
 # ---------------------------------------------------------------- the present point, for `curve.js`
@@ -203,9 +199,10 @@ def _place(
     """The point at a stop: of its row, or between those beside it, marked as such."""
     near = "" if row else "≈ "
     x, y = view.place(size, accuracy)
-    words = f"{figures.text(size, 'B')}, validation accuracy {near}{percent(accuracy)}"
-    interval = "" if row is None else f" ({_interval(row)})"
-    label = f"{near}{figures.text(size, 'B')}, {percent(accuracy)}"
+    words = f"{figures.text(size, 'B')}, validation accuracy {near}{curve_chart.percent(accuracy)}"
+    interval = "" if row is None else f" ({curve_chart.interval(row)})"
+    below = " ↓" if accuracy < y else ""
+    label = f"{near}{figures.text(size, 'B')}, {curve_chart.percent(accuracy)}{below}"
     return {"x": x, "y": y, "label": label, "words": f"{view.worded(value)}: {near}{words}{interval}."}
 
 
@@ -228,102 +225,3 @@ def _visited(view: View, exact: Mapping[Any, Mapping[str, Any]]) -> list[tuple[f
     if view.now in exact and view.now not in visits:
         visits.append(view.now)
     return [view.place(exact[v]["bytes"], exact[v]["accuracy"]) for v in visits if v in exact]
-
-
-def percent(share: float) -> str:
-    """An accuracy as the chart says it.
-
-    >>> percent(0.98214)
-    '98.2 %'
-    """
-    return f"{100 * share:.1f} %"
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    unsettled = ": not settled" if row["n"] < figures.SETTLES else ""
-    return f"{100 * row['low']:.1f} to {100 * row['high']:.1f}, n = {row['n']:,}{unsettled}"
-
-
-# ---------------------------------------------------------------- the chart
-
-
-def window(points: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(bytes from, to), (accuracy from, to) that the chart shows: what is not far below the best, with some room.
-
-    >>> rows = [{"bytes": 100, "accuracy": 0.9, "low": 0.88, "high": 0.92}]
-    >>> [[round(end, 3) for end in ends] for ends in window(rows)]
-    [[90.909, 110.0], [0.876, 0.924]]
-    """
-    if not points:
-        return (1.0, 10.0), (0.0, 1.0)
-    floor = max(row["accuracy"] for row in points) - curve.ZOOM
-    seen = [row for row in points if row["accuracy"] >= floor]
-    low, high = max(floor, min(row["low"] for row in seen)), max(row["high"] for row in seen)
-    sizes, room = [row["bytes"] for row in seen], (high - low) / 10
-    return (min(sizes) / 1.1, max(sizes) * 1.1), (max(0.0, low - room), min(1.0 + room, high + room))
-
-
-def chart(view: View) -> Chart:
-    """The curve: its line, and points by what they are; what is missing is said in its middle."""
-    across, up = view.window
-    points = [row for row in view.points if row["value"] is not None]
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [row["bytes"] for row in points],
-        "y": [row["accuracy"] for row in points],
-        "line": {"color": charts.KEPT, "width": 1},
-        "opacity": 0.6,
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
-    ranked = list(zip(view.points, curve.ranks(view.points), strict=True))
-    traces = [_trace(view, rank, [row for row, its in ranked if its == rank]) for rank in LOOKS]
-    is_wide = across[1] > WIDE * across[0]
-    ends = [math.log10(end) for end in across] if is_wide else list(across)
-    figure = charts.chart(
-        [line, *(trace for trace in traces if trace["x"])],
-        "file size in bytes (measured)",
-        "validation accuracy",
-        HEIGHT,
-        xaxis={"range": ends, "tickformat": "~s", **({"type": "log", "dtick": "D2"} if is_wide else {})},
-        yaxis={"range": list(up), "tickformat": ".0%", "nticks": 6},
-        dragmode=False,
-    )
-    if not points:
-        figure["layout"]["annotations"] = [{**EMPTY, "text": "The first points are being worked out ..."}]
-    return figure
-
-
-EMPTY = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False, "font": {"size": 14}}
-
-
-def _trace(view: View, rank: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
-    name, colour, symbol, opacity = LOOKS[rank]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [row["bytes"] for row in rows],
-        "y": [row["accuracy"] for row in rows],
-        "customdata": [row["value"] for row in rows],
-        "text": [_hover(view, row) for row in rows],
-        "hovertemplate": "%{text}<extra></extra>",
-        "opacity": opacity,
-        "marker": {"size": 9 if rank == "original" else 7, "color": colour, "symbol": symbol},
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": [row["high"] - row["accuracy"] for row in rows],
-            "arrayminus": [row["accuracy"] - row["low"] for row in rows],
-            "thickness": 1,
-            "width": 0,
-            "color": colour,
-        },
-    }
-
-
-def _hover(view: View, row: Mapping[str, Any]) -> str:
-    what = "The original" if row["value"] is None else view.worded(row["value"])
-    size = figures.text(row["bytes"], "B")
-    return f"{what}<br>{size}, validation accuracy {percent(row['accuracy'])}<br>({_interval(row)})"

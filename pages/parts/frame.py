@@ -92,8 +92,6 @@ def workbench(
         redraw()
         with bar:
             strip()
-        with line:
-            curve.draw(subject, name, base)
         with foot:
             footer(subject)
         settled(live.late(session.owner(), subject, session.recipe().live.key))
@@ -104,6 +102,8 @@ def workbench(
         st.html('<div data-live="notes"></div>')
         knobs.membership(name)
     slot.html(tiles.header(subject))
+    with line:
+        curve.draw(subject, name, base)
     rest()
 
 
