@@ -47,6 +47,8 @@ def _written(model: str, name: str, given: Namespace) -> int:
         return 0
     with bar(f"{model}, {name}") as progress:
         made = curves.made(of, progress)
+    if len(made["rows"]) < 2:  # nothing but the original: the technique does not apply to this model
+        return 0
     others = [one for one in stored.values() if (one["technique"], one["setting"]) != (name, of.setting)]
     given.out.mkdir(parents=True, exist_ok=True)
     content = curves.file_text(model, [*others, made])

@@ -94,6 +94,10 @@ class Course:
         steps = (*self.recipe.steps[: self.number - 1], step, *self.recipe.steps[self.number :])
         return technique.complete(Recipe(steps).live)
 
+    def is_trained(self, value: Any) -> bool:
+        """Whether nothing has to be trained for a point."""
+        return not self.trains or recipes.missing(self.model_id, self.at(value), self.spec) is None
+
     def key(self, value: Any) -> str:
         """The key of a point in the store."""
         return scans.point_key(self.model, self.at(value), self.data, self.n)
@@ -135,15 +139,15 @@ def known(of: Course, now: Any) -> list[Row]:
     return sorted(found.values(), key=_order)
 
 
-def missing(of: Course, rows: Iterable[Row], now: Any) -> list[Any]:
+def missing(of: Course, rows: Iterable[Row], now: Any, look_up: bool = False) -> list[Any]:
     """The value to work out next, the original (None) and the present one `now` first; empty at the end.
 
-    Where a step trains, only what is trained already is worked out.
+    Where a step trains, only what is trained already is worked out: the present value, and with `look_up`,
+    which takes a second, all others.
     """
     there = {row["value"]: row for row in rows}
-    first = [value for value in (None, now, *(of.values if of.trains else ())) if value not in there]
-    for value in first:
-        if not of.trains or recipes.missing(of.model_id, of.at(value), of.spec) is None:
+    for value in (None, now, *(of.values if of.trains and look_up else ())):
+        if value not in there and (value is None or of.is_trained(value)):
             return [value]
     if of.trains:
         return []
@@ -180,7 +184,7 @@ Measured = Callable[[Any, Progress], Row]  # the row of a value
 
 def _worked_out(of: Course, rows: list[Row], now: Any, point: Measured, progress: Progress) -> Iterator[Row]:
     """Add what is missing to the rows, each given as it is done."""
-    while left := missing(of, rows, now):
+    while left := missing(of, rows, now, look_up=True):
         done = min(len(rows) / (of.most + 1), 1.0)
         rows.append(point(left[0], progress.part(done, done, recipes.untold)))
         yield rows[-1]

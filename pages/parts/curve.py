@@ -7,6 +7,7 @@ missing are worked out by a job, the present one first, when the page has rested
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from pages.parts import cached, components, curve_chart, figures, jobs, knobs, p
 
 TITLE = "Accuracy and size along a setting"
 FIRST = "The first points are being worked out ..."
+UNTRAINED = "Only what was trained has a point here, and nothing is yet."
 
 
 @dataclass(frozen=True)
@@ -56,27 +58,21 @@ class View:
     @property
     def size(self) -> float | None:
         """Bytes of the real file, where the tiles have measured them."""
-        return (
-            cached.size(self.subject, self.recipe.key).value
-            if self.is_in_view and not self.is_large
-            else None
-        )
-
-    @property
-    def is_large(self) -> bool:
-        return cached.is_large(self.subject)
+        with suppress(SlimscopeError):
+            if self.is_in_view and not cached.is_large(self.subject):
+                return cached.size(self.subject, self.recipe.key).value
+        return None
 
     @property
     def tested(self) -> str:
         """Test accuracy as the tiles have it, in words; nothing where they have none."""
-        if not self.is_in_view:
-            return ""
-        whole = cached.full_accuracy(self.subject, self.recipe.key)
-        if whole is None and self.is_large:
-            return ""
-        n = cached.sample_size(self.subject)
-        now = whole[0] if whole else cached.accuracy(self.subject, self.recipe.key, n)[0]
-        return f"; test accuracy {figures.text(now.value, 'share')}"
+        key, n = self.recipe.key, cached.sample_size(self.subject)
+        with suppress(SlimscopeError):
+            whole = cached.full_accuracy(self.subject, key) if self.is_in_view else None
+            if whole is None and self.is_in_view and not cached.is_large(self.subject):
+                whole = cached.accuracy(self.subject, key, n)
+            return "" if whole is None else f"; test accuracy {figures.text(whole[0].value, 'share')}"
+        return ""
 
     @cached_property
     def points(self) -> list[curves.Row]:
@@ -96,7 +92,9 @@ class View:
     def place(self, size: float, accuracy: float) -> tuple[float, float]:
         """A point on the chart; one that is outside of what it shows is at its edge."""
         across, up = self.window
-        return min(max(size, across[0]), across[1]), min(max(accuracy, up[0]), up[1])
+        room, edge = (across[1] / across[0]) ** 0.02, (up[1] - up[0]) / 20  # so that its dot is not cut
+        x = min(max(size, across[0] * room), across[1] / room)
+        return x, min(max(accuracy, up[0] + edge), up[1] - edge)
 
 
 def draw(subject: str, name: str, bundle: Bundle) -> None:
@@ -108,11 +106,9 @@ def draw(subject: str, name: str, bundle: Bundle) -> None:
     @st.fragment
     def drawn() -> None:
         try:
-            view = look(subject, name, bundle)
+            _draw(look(subject, name, bundle))
         except SlimscopeError as error:
             st.caption(f"{str(error).removesuffix('.')}.")
-            return
-        _draw(view)
 
     drawn()
 
@@ -161,7 +157,7 @@ def _progress(view: View, job: Job | None, left: bool) -> str:
     if not view.points and job is not None and job.result is not None:
         return f"No point can be measured: {job.result['refused']}."
     if view.of.trains:
-        return "" if view.points else "Only what was trained has a point here: nothing is yet."
+        return "" if any(map(curve.is_point, view.rows)) else UNTRAINED
     most = min(view.of.most, len(view.of.values)) + 1
     if not left or len(view.rows) > most:
         return ""

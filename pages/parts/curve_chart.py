@@ -67,7 +67,7 @@ def chart(points: Sequence[Point], worded: Worded, empty: str) -> Chart:
         "validation accuracy",
         HEIGHT,
         xaxis={"range": ends, "tickformat": "~s", **({"type": "log", "dtick": "D2"} if is_wide else {})},
-        yaxis={"range": list(up), "tickformat": ".0%", "nticks": 6},
+        yaxis={"range": list(up), "tickformat": ".0%" if up[1] - up[0] > 0.05 else ".1%", "nticks": 6},
         dragmode=False,
     )
     if not points:
