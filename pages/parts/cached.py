@@ -18,7 +18,7 @@ from engine.data.sets import Data, Samples
 from engine.figures import count, measure, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile, recognise
-from engine.jobs import as_json, keys, layerwise, models, recipes, streaming, testset
+from engine.jobs import as_json, curves, keys, layerwise, models, recipes, streaming, testset
 from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
 from engine.tensor.histogram import HistogramIndex, index_of
@@ -203,6 +203,13 @@ def reload_user() -> str:
 def proposal(model: str) -> recognise.Proposal | None:
     """The net of the zoo that a visitor's file may be."""
     return recognise.propose(models.get_model(model))
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def course(subject: str, key: str, number: int, setting: str) -> curves.Course:
+    """The curve along a setting of step `number` of a recipe, whose key has the setting at its default."""
+    model, spec = parts(subject)
+    return curves.course(model, Recipe.from_key(key), spec, number, setting)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
