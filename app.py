@@ -13,7 +13,7 @@ import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.jobs import home
-from pages.parts import menu, plain, proposal, session, sidebar
+from pages.parts import menu, plain, proposal, session, sidebar, visitor
 
 HERE = Path(__file__).parent
 
@@ -27,6 +27,7 @@ if problem := home.problem():
 session.start()
 entries = menu.entries()
 groups: dict[str, list[Any]] = {entry.group: [] for entry in entries}
+pages: dict[str, Any] = {}
 for entry in entries:
     page = st.Page(
         HERE / "pages" / f"{entry.name}.py" if entry.has_file else partial(plain.draw, entry.name),
@@ -37,10 +38,13 @@ for entry in entries:
         default=entry == entries[0],
     )
     groups[entry.group].append(page)
+    pages[entry.name] = page
 st.logo(HERE / "assets" / "logo.svg", size="large", icon_image=HERE / "assets" / "icon.png")
+st.session_state["pages"] = pages
 chosen = st.navigation(groups, expanded=True)
+session.look_at(next(e.technique for e in entries if e.name == (chosen.url_path or entries[0].name)))
 sidebar.draw()
-if session.is_missing():
+if visitor.is_missing():
     is_file = session.model().startswith("file-")
     way = "upload the file in the sidebar" if is_file else "look in the sidebar for how"
     st.info(f"This link is about a net that is not in it: {way} to go on.")

@@ -8,7 +8,7 @@ import torch
 from engine.net import channels
 from engine.net.readers import channels_left
 from engine.techniques.prune.prune_channels import prunable
-from engine.types import Bundle, SlimscopeError
+from engine.types import Bundle, Report, SlimscopeError
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
@@ -19,6 +19,7 @@ PAGE = {
     "icon": "lan",
     "about": "Read fewer channels, and refit the weights to those that are left.",
     "order": 30,
+    "technique": "prune_channels",
     "group": "Prune",
 }
 
@@ -36,11 +37,11 @@ def reads_channels(bundle: Bundle, weight: str) -> bool:
         return False
 
 
-def still(look: Look, place: Place) -> None:
+def hero(look: Look, place: Place) -> None:
     group = next(
         g for g in channels.groups(look.before).values() if g.reads[0].param == f"{look.layer}.weight"
     )
-    st.subheader("The fewer inputs, the less like its old outputs", anchor=False)
+    st.subheader("Fewer inputs, more error", anchor=False)
     st.plotly_chart(
         charts.box(
             "channels that the layer still reads", "error of its outputs", (0, group.channels), (0, 1)
@@ -54,10 +55,13 @@ def still(look: Look, place: Place) -> None:
         "The curves are of this layer pruned alone. The dot is where it stands: the layers before it are pruned, too, "
         "so that even the channels that it keeps bring something else."
     )
+
+
+def deeper(look: Look, place: Place) -> None:
     place("figures")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
-    condensing(look)
+    condensing()
     training.section(
         "finetune",
         "Win accuracy back",
@@ -65,17 +69,20 @@ def still(look: Look, place: Place) -> None:
     )
 
 
-def condensing(look: Look) -> None:
+def condensing() -> None:
     """Each group of filters learns which channels it reads."""
-    report = training.section(
+    training.section(
         "condense",
         "Let groups of filters choose",
         "While the net trains, each group of filters drops the channels that it uses least, until it reads a few of its "
         'own choice. What is left is an ordinary convolution in groups behind a gather, dense and small; "Is it faster here?" '
-        "below times it. Use it in place of the step above.",
+        "under Ship it times it. Use it in place of the slider.",
+        wiring_of,
     )
-    if report is None:
-        return
+
+
+def wiring_of(report: Report) -> None:
+    """Which group of filters reads which channel."""
     table = report.tables["reads"]
     labels = list(dict.fromkeys(table["layer"]))
     label = st.selectbox(
@@ -152,8 +159,8 @@ def moving(look: Look) -> Moving:
 
 frame.heading(
     "Channels",
-    "A layer reads many channels that say nearly the same. A LASSO finds those from which its outputs can be made again, and "
-    "least squares **refits its weights to them, without training. Compare the two curves**: the gap between them is what a "
-    "refit wins back for nothing. The filters that made the other channels go for good.",
+    "From how few inputs can a layer still make its outputs? **The gap between the curves is what a refit wins back.**",
+    "A layer reads many channels that say nearly the same. A LASSO finds those from which its outputs can be made again, "
+    "and least squares refits its weights to them, without training. The filters that made the other channels go for good.",
 )
-frame.workbench("prune_channels", still, moving, foresee, reads_channels)
+frame.workbench("prune_channels", hero, moving, foresee, deeper, reads_channels)

@@ -17,6 +17,7 @@ PAGE = {
     "icon": "healing",
     "about": "Remove what the loss should miss least, and look if it does.",
     "order": 40,
+    "technique": "optimal_brain_damage",
     "group": "Prune",
 }
 
@@ -27,52 +28,34 @@ def runs(bundle: Bundle, weight: str) -> bool:
     return bundle.arch.runs
 
 
-def still(look: Look, place: Place) -> None:
+def hero(look: Look, place: Place) -> None:
     predicted = look.report.tables["predicted"]
-    singles = predicted[predicted["removed"] == "one weight"]
     groups = predicted[predicted["removed"] != "one weight"]
     total = sum(weight.numel() for _, weight in count.weights(look.before))
+    st.subheader("Many at once, by either order", anchor=False)
+    saliency = groups[groups["removed"] == SALIENCY]
+    foreseen = saliency.assign(removed=f"{SALIENCY}, as predicted", measured=saliency["predicted"])
+    both = pd.concat([groups, foreseen]).assign(share=lambda rows: rows["weights"] / total)
+    st.plotly_chart(
+        charts.lines(
+            both, "share", "measured", "removed", titles=("share removed", "rise of the loss (nat)")
+        ),
+        key="groups",
+        config=QUIET,
+        alt="Rise of the loss against the share removed, by saliency and by magnitude, and as predicted",
+    )
+
+
+def deeper(look: Look, place: Place) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("One weight at a time", anchor=False)
-        slope = st.toggle(
-            "Add the slope",
-            key="slope",
-            help="A weight that goes moves the loss along its slope, too: h w² / 2 - g w. Only at a minimum is g zero.",
-        )
-        column = "both" if slope else "predicted"
-        st.plotly_chart(
-            charts.sizes(
-                singles,
-                column,
-                "measured",
-                "layer",
-                ("size of the predicted change (nat)", "size of the true change (nat)"),
-            ),
-            key="singles",
-            config=QUIET,
-            alt="True change of the loss without one weight against the predicted one, for weights picked by chance",
-        )
-        st.caption(said_of(singles, column))
+        singles(look)
     with right:
-        st.subheader("Many at once", anchor=False)
-        st.caption("All of a share go together, by either order.")
-        saliency = groups[groups["removed"] == SALIENCY]
-        foreseen = saliency.assign(removed=f"{SALIENCY}, as predicted", measured=saliency["predicted"])
-        both = pd.concat([groups, foreseen]).assign(share=lambda rows: rows["weights"] / total)
-        st.plotly_chart(
-            charts.lines(
-                both, "share", "measured", "removed", titles=("share removed", "rise of the loss (nat)")
-            ),
-            key="groups",
-            config=QUIET,
-            alt="Rise of the loss against the share removed, by saliency and by magnitude, and as predicted",
-        )
-    place("figures")
-    st.subheader("Which ones go", anchor=False)
-    place("map")
-    st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
-    st.html(kept_legend(of=look.weight))
+        place("figures")
+        st.subheader("Which ones go", anchor=False)
+        place("map")
+        st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
+        st.html(kept_legend(of=look.weight))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(
@@ -80,6 +63,32 @@ def still(look: Look, place: Place) -> None:
         "Win accuracy back",
         "LeCun removes a little, trains, and works the curvature out anew: nothing else keeps the prediction true.",
     )
+
+
+def singles(look: Look) -> None:
+    """Single weights: the true change of the loss against the predicted one."""
+    predicted = look.report.tables["predicted"]
+    alone = predicted[predicted["removed"] == "one weight"]
+    st.subheader("One weight at a time", anchor=False)
+    slope = st.toggle(
+        "Add the slope",
+        key="slope",
+        help="A weight that goes moves the loss along its slope, too: h w² / 2 - g w. Only at a minimum is g zero.",
+    )
+    column = "both" if slope else "predicted"
+    st.plotly_chart(
+        charts.sizes(
+            alone,
+            column,
+            "measured",
+            "layer",
+            ("size of the predicted change (nat)", "size of the true change (nat)"),
+        ),
+        key="singles",
+        config=QUIET,
+        alt="True change of the loss without one weight against the predicted one, for weights picked by chance",
+    )
+    st.caption(said_of(alone, column))
 
 
 def said_of(singles: pd.DataFrame, column: str) -> str:
@@ -140,8 +149,9 @@ def moving(look: Look) -> Moving:
 
 frame.heading(
     "Damage",
-    "A small weight can matter, and a large one can be idle. Optimal brain damage asks the curvature of the loss: a weight w "
-    "with second derivative h costs about h w² / 2. **Compare what it predicts with what the loss does**: it "
-    "takes one weight at a time, at a minimum that training hardly ever reaches.",
+    "Is the smallest weight the one that hurts least? **Compare what the curvature predicts with what the loss does.**",
+    "A small weight can matter, and a large one can be idle. Optimal brain damage asks the curvature of the loss: a weight "
+    "w with second derivative h costs about h w² / 2. It takes one weight at a time, at a minimum that training hardly ever "
+    "reaches.",
 )
-frame.workbench("optimal_brain_damage", still, moving, foresee, runs)
+frame.workbench("optimal_brain_damage", hero, moving, foresee, deeper, runs)

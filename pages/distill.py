@@ -8,8 +8,7 @@ import torch
 from engine.figures import measure
 from engine.net import sources, train, zoo
 from engine.types import Bundle
-from pages.parts import cached, figures, frame, jobs, knobs, session, training
-from pages.parts.footer import footer
+from pages.parts import cached, figures, footer, frame, jobs, knobs, session, training, visitor
 from pages.parts.pictures import mirrored, picture_of
 
 PAGE = {
@@ -17,23 +16,25 @@ PAGE = {
     "icon": "school",
     "about": "Let a small net learn from a large one.",
     "order": 80,
+    "technique": "distill",
     "group": "Distill",
 }
 
 frame.heading(
     "Distill",
-    "A teacher's answer is more than a class: how the rest of its confidence is spread says what the classes have in common. "
-    "**Raise the temperature and watch the wrong classes appear.** A small student is then trained to give the same shares.",
+    "Can a small model learn what a large one knows? **Raise the temperature and watch the wrong classes appear.**",
+    "A teacher's answer is more than a class: how the rest of its confidence is spread says what the classes have in "
+    "common. A small student is trained to give the same shares.",
 )
 subject = session.subject()
 frame.header(subject)
 original = cached.original(subject).arch
 learner_arch = sources.student(original)
-if session.why_idle() or learner_arch is None:
+if visitor.why_idle() or learner_arch is None:
     names = ", ".join(e.title for e in zoo.ENTRIES.values() if e.student)
     own = "Distillation needs a student: name one by --student package.module:factory."
     theirs = f"Distillation needs a teacher with a student in the zoo: {names}."
-    st.info(session.why_idle() or (own if original.source == "user" else theirs))
+    st.info(visitor.why_idle() or (own if original.source == "user" else theirs))
     st.stop()
 held = cached.images(subject)
 reached = jobs.reached(subject, knobs.before("distill"))
@@ -79,9 +80,8 @@ def softmax_at(place: int, temperature: float) -> None:
 
 def trained_student() -> Bundle | None:
     """The student that this recipe trained, or the plain one of the zoo."""
-    if knobs.find("distill") is not None:
-        with suppress(cached.Untrained):
-            return cached.after(subject, knobs.through("distill").key)[0]
+    with suppress(cached.Untrained):
+        return cached.after(subject, knobs.through("distill").key)[0]
     return zoo.load(learner_arch.name) if learner_arch.name in zoo.trained() else None
 
 
@@ -105,5 +105,5 @@ with right:
     softmax_at(order[int(number)], float(knobs.current("distill").settings["temperature"]))
     st.subheader("Training the student", anchor=False)
     training.outcome("distill")
-footer(subject)
+footer.draw(footer.tabs("More"), subject)
 jobs.wake()

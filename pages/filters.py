@@ -7,7 +7,7 @@ import torch
 
 from engine.net import channels
 from engine.net.channels import Group
-from engine.types import Bundle, SlimscopeError
+from engine.types import Bundle, Report, SlimscopeError
 from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving
@@ -18,6 +18,7 @@ PAGE = {
     "icon": "account_tree",
     "about": "Remove whole filters, and all that goes with them.",
     "order": 20,
+    "technique": "prune_filters",
     "group": "Prune",
 }
 
@@ -44,16 +45,19 @@ def group_of(look: Look) -> Group:
     return groups_of(look)[0]
 
 
-def still(look: Look, place: Place) -> None:
+def hero(look: Look, place: Place) -> None:
     filters = look.report.tables["filters"]
     own = filters[filters["layer"] == look.layer].sort_values("score", kind="stable")
-    st.subheader("Its filters, the smallest first", anchor=False)
+    st.subheader("Filters, smallest first", anchor=False)
     st.plotly_chart(
         charts.ranking(own["score"].tolist(), own["filter"].tolist(), "filter, by rank", "score"),
         key="ranking",
         config={"displayModeBar": False},
         alt=f"Scores of the filters of {look.layer}, sorted; those in the band go",
     )
+
+
+def deeper(look: Look, place: Place) -> None:
     st.subheader("A filter takes a slice of the next layer along", anchor=False)
     place("maps")
     st.html(kept_legend(removed="gone for good"))
@@ -73,14 +77,17 @@ def still(look: Look, place: Place) -> None:
 
 def slimming() -> None:
     """The net chooses by itself which channels it can spare."""
-    report = training.section(
+    training.section(
         "slim",
         "Let the net choose",
         "A penalty pulls batch-norm's scales to zero while the net trains: each channel must earn its place. Those that "
-        "fade are taken out, and the narrow net is trained once more. Use it in place of the steps above.",
+        "fade are taken out, and the narrow net is trained once more. Use it in place of the slider.",
+        scales,
     )
-    if report is None:
-        return
+
+
+def scales(report: Report) -> None:
+    """The scales of all channels before and after the training with the penalty."""
     st.plotly_chart(
         charts.falling(report.tables["scales"], {"before": "as it came", "trained": "under the penalty"}),
         key="scales",
@@ -169,8 +176,8 @@ def maps(look: Look, gone: list[int]) -> str:
 
 frame.heading(
     "Filters",
-    "A zero in a matrix is still multiplied. A filter that is gone is not: rows leave this layer, and with them the slices "
-    "of the next layer that read them. **Move the slider and watch the multiply-adds fall** with the size, and accuracy "
-    "with both: whole filters are coarser than single weights, so it falls sooner.",
+    "A zero is still multiplied, a filter that is gone is not. **Move the slider: the model gets smaller and faster.**",
+    "When a filter goes, rows leave its layer, and with them the slices of the next layer that read them. Whole filters "
+    "are coarser than single weights, so accuracy falls sooner.",
 )
-frame.workbench("prune_filters", still, moving, foresee, makes_channels)
+frame.workbench("prune_filters", hero, moving, foresee, deeper, makes_channels)

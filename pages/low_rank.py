@@ -17,6 +17,7 @@ PAGE = {
     "icon": "call_split",
     "about": "Write a large matrix as the product of two thin ones.",
     "order": 70,
+    "technique": "low_rank",
     "group": "Factor",
 }
 
@@ -44,29 +45,29 @@ def scale(matrix: Tensor) -> float:
     return float(np.partition(sizes, place)[place])
 
 
-def still(look: Look, place: Place) -> None:
-    values = factors.decompose(look.weight, form(look)).values
-    quiet = {"displayModeBar": False}
-    spectrum, cost = st.columns(2, gap="medium")
-    with spectrum:
-        st.subheader("Singular values, largest first", anchor=False)
-        table = charts.ranked(values)
-        line = charts.lines(table, "rank", "value", titles=("piece", "singular value"))
-        st.plotly_chart(line, key="spectrum", config=quiet, alt=f"Singular values of {look.layer}")
-    with cost:
-        st.subheader("Smaller only below break-even", anchor=False)
-        shape, kind = tuple(look.weight.shape), form(look)
-        counts = [factors.weights_at(shape, kind, r) for r in range(1, len(values) + 1)]
-        st.plotly_chart(
-            charts.against_rank(counts, look.weight.numel()),
-            key="cost",
-            config=quiet,
-            alt="Weights of the two thin layers against the rank, with the break-even line",
-        )
+def hero(look: Look, place: Place) -> None:
+    st.subheader("Smaller only below break-even", anchor=False)
+    values, kind = factors.decompose(look.weight, form(look)).values, form(look)
+    counts = [factors.weights_at(tuple(look.weight.shape), kind, r) for r in range(1, len(values) + 1)]
+    st.plotly_chart(
+        charts.against_rank(counts, look.weight.numel()),
+        key="cost",
+        config={"displayModeBar": False},
+        alt="Weights of the two thin layers against the rank, with the break-even line",
+    )
+
+
+def deeper(look: Look, place: Place) -> None:
     st.subheader("The matrix, its approximation and what is missing", anchor=False)
     place("pictures")
     drawn = figures.caption(sampled(factors.matrix(look.weight, form(look)), PIXELS))
     st.html(legend(("#08519c", "positive"), ("#b35806", "negative")) + drawn)
+    st.subheader("Singular values, largest first", anchor=False)
+    table = charts.ranked(factors.decompose(look.weight, form(look)).values)
+    line = charts.lines(table, "rank", "value", titles=("piece", "singular value"))
+    st.plotly_chart(
+        line, key="spectrum", config={"displayModeBar": False}, alt=f"Singular values of {look.layer}"
+    )
     st.subheader("Layer by layer", anchor=False)
     place("layers")
 
@@ -141,8 +142,9 @@ def layers(look: Look) -> str:
 
 frame.heading(
     "Low rank",
-    "A matrix is a sum of rank-one pieces, largest first. Keeping the first few turns one layer into two thin ones. "
-    "**Watch the dot cross the break-even line**: above rank mn / (m + n) the two thin layers are bigger than the original. "
-    "Unlike zeros, this really saves multiplications, so it can be faster.",
+    "How much of a matrix is needed? **Watch the dot cross the break-even line: above it, two thin layers are bigger.**",
+    "A matrix is a sum of rank-one pieces, largest first. Keeping the first few turns one layer into two thin ones; above "
+    "rank mn / (m + n) these are bigger than the original. Unlike zeros, this really saves multiplications, so it can be "
+    "faster.",
 )
-frame.workbench("low_rank", still, moving, foresee, has_split)
+frame.workbench("low_rank", hero, moving, foresee, deeper, has_split)

@@ -4,8 +4,7 @@ import streamlit as st
 
 from engine.figures import count
 from engine.types import SlimscopeError
-from pages.parts import cached, charts, frame, jobs, session
-from pages.parts.footer import footer
+from pages.parts import cached, charts, footer, frame, jobs, session
 from pages.parts.pictures import samples
 
 PAGE = {
@@ -21,15 +20,13 @@ MOST_HISTOGRAMS = 24
 
 frame.heading(
     "Overview",
-    "A trained net, and a recipe that compresses it. The recipe below already does two things: it removes most "
-    "weights, and it stores the rest in a few bits. "
-    "**Open Prune or Quantize to move its sliders, or hold the button to see the original.**"
-    if session.recipe() == session.STORY
-    else "What is in this net after the recipe, where its bytes are, and what it says of real samples.",
+    "What is in this model, and where are its bytes? **Open a page of the menu to try a technique on it.**",
+    "The recipe is what you build up: each page tries one technique, alone or in the recipe, and Keep puts it in. "
+    "Hold the button to see the original.",
 )
-subject, key = session.subject(), session.recipe().live.key
+subject, key = session.subject(), session.view().live.key
 frame.header(subject)
-reached = jobs.reached(subject, session.recipe().live)
+reached = jobs.reached(subject, session.view().live)
 if reached is None:
     st.stop()
 bundle, large = reached[0], cached.is_large(subject)
@@ -118,5 +115,5 @@ card = cached.card(session.model())
 if card:
     with st.expander("Model card"):
         st.json(card)
-footer(subject)
+footer.draw(footer.tabs("More"), subject)
 jobs.wake()

@@ -6,6 +6,7 @@ import streamlit as st
 from engine.figures import count
 from engine.recipe import technique
 from engine.tensor import precompute, ranking
+from engine.types import Report
 from pages.parts import charts, figures, frame, race, sensitivity, training
 from pages.parts.frame import Place
 from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
@@ -16,11 +17,12 @@ PAGE = {
     "icon": "content_cut",
     "about": "Set small weights to zero and watch accuracy hold, then fall.",
     "order": 10,
+    "technique": "prune_weights",
     "group": "Prune",
 }
 
 
-def still(look: Look, place: Place) -> None:
+def hero(look: Look, place: Place) -> None:
     st.subheader("Most weights are close to zero", anchor=False)
     st.plotly_chart(
         charts.histogram(look.weight, look.layer),
@@ -28,6 +30,9 @@ def still(look: Look, place: Place) -> None:
         config={"displayModeBar": False},
         alt=f"Histogram of the weights of {look.layer}; the band around zero is removed",
     )
+
+
+def deeper(look: Look, place: Place) -> None:
     st.subheader("Which ones go", anchor=False)
     place("map")
     st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
@@ -48,15 +53,17 @@ def still(look: Look, place: Place) -> None:
 
 
 def iterating() -> None:
-    """Pruned and trained in turns: what each round cost, and what training won back."""
-    report = training.section(
+    training.section(
         "prune_iteratively",
         "A little at a time",
         "Pruning and training in turns lets the net adapt before the next weights go: far more can go than at once. "
-        "Use it in place of the two steps above.",
+        "Use it in place of pruning and fine-tuning.",
+        rounds,
     )
-    if report is None:
-        return
+
+
+def rounds(report: Report) -> None:
+    """What the pruning of each round cost, and what training won back."""
     if "rounds" in report.tables:
         told = report.tables["rounds"].melt(["round", "sparsity"], var_name="when", value_name="accuracy")
         st.caption("The gap at each round is what its pruning cost, and its training won back.")
@@ -144,8 +151,9 @@ def moving(look: Look) -> Moving:
 
 frame.heading(
     "Prune",
-    "A trained net has many weights close to zero. Setting them to exactly zero hardly changes what it says, up to a point: "
-    "**move the sparsity slider towards 98 % and watch where accuracy falls.** The file shrinks because zeros are stored "
-    "in almost no space; the net does not get faster, because a zero is multiplied like any other number.",
+    "How many weights can go before the model forgets? **Move the slider towards 98 % and watch where accuracy falls.**",
+    "A trained model has many weights close to zero. Setting them to exactly zero hardly changes its answers, up to a "
+    "point. The file shrinks because zeros are stored in almost no space; the model does not get faster, because a zero "
+    "is multiplied like any other number.",
 )
-frame.workbench("prune_weights", still, moving, foresee)
+frame.workbench("prune_weights", hero, moving, foresee, deeper)

@@ -23,6 +23,7 @@ PAGE = {
     "icon": "stairs",
     "about": "Store each weight in a few bits.",
     "order": 60,
+    "technique": "quantize",
     "group": "Quantize",
 }
 
@@ -40,9 +41,9 @@ def reach(weight: Tensor) -> float:
     return float(weight.abs().max()) or 1.0
 
 
-def still(look: Look, place: Place) -> None:
+def hero(look: Look, place: Place) -> None:
     quiet = {"displayModeBar": False}
-    st.subheader("The levels that weights are rounded to", anchor=False)
+    st.subheader("Levels over the weights", anchor=False)
     st.plotly_chart(
         charts.histogram(look.weight, look.layer),
         key="levels",
@@ -50,6 +51,10 @@ def still(look: Look, place: Place) -> None:
         alt=f"Weights of {look.layer} with the levels of the grid",
     )
     place("levels")
+
+
+def deeper(look: Look, place: Place) -> None:
+    quiet = {"displayModeBar": False}
     stairs, rounding = st.columns(2, gap="medium")
     limit = 1.08 * reach(look.weight)
     with stairs:
@@ -294,8 +299,9 @@ def lecture() -> None:
 
 frame.heading(
     "Quantize",
-    "Each weight is rounded to one of a few evenly spaced levels, and only the number of the level is stored. "
-    "**Move the slider from 8 bits to 3 and watch the staircase get coarse**: accuracy holds for long, then breaks. The file "
-    "gets smaller; here the net does not get faster, because codes are turned back into 32-bit numbers before they are used.",
+    "How few bits can a weight be stored in? **Move the slider from 8 bits to 3 and watch the levels part.**",
+    "Each weight is rounded to one of a few evenly spaced levels, and only the number of the level is stored. Accuracy "
+    "holds for long, then breaks. The file gets smaller; here the model does not get faster, because codes are turned "
+    "back into 32-bit numbers before they are used.",
 )
-frame.workbench("quantize", still, moving, foresee)
+frame.workbench("quantize", hero, moving, foresee, deeper)

@@ -10,8 +10,19 @@ import torch
 from engine import papers
 from engine.papers import frankle, harness
 from engine.types import Figure
-from pages.parts import cached, charts, figures, frame, jobs, knobs, session, training
-from pages.parts.footer import footer
+from pages.parts import (
+    cached,
+    charts,
+    figures,
+    footer,
+    frame,
+    jobs,
+    keeping,
+    knobs,
+    session,
+    training,
+    visitor,
+)
 from pages.parts.pictures import kept_legend, of_tensor, side_by_side
 
 PAGE = {
@@ -19,6 +30,7 @@ PAGE = {
     "icon": "confirmation_number",
     "about": "Train what is left again from its first weights.",
     "order": 50,
+    "technique": "lottery_ticket",
     "group": "Prune",
 }
 
@@ -27,9 +39,9 @@ STORED = papers.get("lottery-ticket-mnist")
 
 frame.heading(
     "Tickets",
-    "Train a net, remove its smallest weights, and put the others back to where they **began**. What is left learns as "
-    "well as the whole net did, and sooner. **The same mask on other first weights does not**: so it was not the shape "
-    "alone. A ticket is drawn when the weights are.",
+    "Was the small model in the large one from the start? **The same mask on other first weights does not learn as well.**",
+    "Train a model, remove its smallest weights, and put the others back to where they began. What is left learns as "
+    "well as the whole did, and sooner. A ticket is drawn when the weights are.",
 )
 subject = session.subject()
 frame.header(subject)
@@ -151,8 +163,8 @@ def looked_at(inputs: pd.DataFrame) -> None:
 def own() -> None:
     """The visitor's own draw: rounds against both controls."""
     st.subheader("Draw your own", anchor=False)
-    if session.why_idle():
-        st.info(session.why_idle())
+    if visitor.why_idle():
+        st.info(visitor.why_idle())
         return
     left, right = st.columns([1, 2.6], gap="medium")
     with left:
@@ -160,12 +172,10 @@ def own() -> None:
     with right:
         if jobs.reached(subject, knobs.before(TECHNIQUE)) is None:
             return
-        if knobs.find(TECHNIQUE) is None:
-            st.info("Add the step to the recipe to train its tickets.", icon=":material/model_training:")
-            return
         if (reached := jobs.reached(subject, knobs.through(TECHNIQUE))) is None:
             return
         report = reached[1][-1]
+        keeping.draw(TECHNIQUE)
         against_density(report.tables["tickets"], "own")
         if "inputs" in report.tables:  # not in results of earlier versions
             looked_at(report.tables["inputs"])
@@ -176,4 +186,4 @@ def own() -> None:
 stored()
 own()
 if cached.original(subject).arch.runs:
-    footer(subject)
+    footer.draw(footer.tabs("More"), subject)

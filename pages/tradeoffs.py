@@ -6,8 +6,7 @@ import streamlit as st
 from engine.recipe import sweep, technique
 from engine.recipe.knobs import Choice, Slider
 from engine.types import Recipe
-from pages.parts import cached, charts, frame, jobs, session
-from pages.parts.footer import footer
+from pages.parts import cached, charts, footer, frame, jobs, session, visitor
 
 PAGE = {
     "title": "Trade-offs",
@@ -42,16 +41,17 @@ def words(row: dict[str, object], names: list[str]) -> str:
 
 frame.heading(
     "Trade-offs",
+    "Which settings are worth their bytes? **Pale points are beaten by another that is smaller and no less accurate.**",
     "One setting, many values: each point is a real compressed file and a measured accuracy with its interval. "
-    "**Pale points are beaten by another that is smaller and no less accurate.** Click a point to load its recipe.",
+    "Click a point to load its recipe.",
 )
 subject, recipe = session.subject(), session.recipe()
 frame.header(subject)
 left, right = st.columns([1, 2.6], gap="medium")
 with left:
     live = [(i, s) for i, s in enumerate(recipe, 1) if s.on]
-    if session.why_idle():
-        st.info(session.why_idle())
+    if visitor.why_idle():
+        st.info(visitor.why_idle())
         st.stop()
     if not live:
         st.info("The recipe is empty. Add a step on another page, or start with pruning.")
@@ -187,5 +187,5 @@ with right:
             hint.caption("PNG: the camera at the chart's upper right.")
 
         jobs.watch(job.id, drawn)
-footer(subject)
+footer.draw(footer.tabs("More"), subject)
 jobs.wake()

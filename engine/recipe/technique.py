@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
-from engine.recipe.knobs import Knob, SettingError, shown
+from engine.recipe.knobs import Knob, SettingError, Slider, shown
 from engine.tensor.ranking import Pool
 from engine.types import Bundle, Recipe, SlimscopeError, Step
 
@@ -90,6 +90,11 @@ class Technique:
     def needs_all_rows(self) -> bool:
         """Whether some rows of a weight do not become what they become among all rows."""
         return self.locality == "layer"
+
+    def main(self, settings: Mapping[str, Any]) -> str | None:
+        """The setting that a step is known by: its first slider that matters; None where it has none."""
+        sliders = (n for n, k in self.knobs.items() if isinstance(k, Slider) and k.matters(settings))
+        return next(sliders, None)
 
     def check(self, settings: Mapping[str, Any], bundle: Bundle | None = None) -> dict[str, Any]:
         """Complete settings in their own types. Raises SettingError."""

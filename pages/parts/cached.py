@@ -82,6 +82,36 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     return _from_job(subject, key) if is_whole else _at_once(subject, key)
 
 
+def untrained(subject: str, recipe: Recipe) -> tuple[int, ...]:
+    """The positions of live steps that must be trained before what follows them can be shown."""
+    found: list[int] = []
+    if is_bare_and_large(subject):
+        return ()  # nothing is trained on it
+    for place, step in enumerate(recipe):
+        if step.on and technique.get(step.technique).trains:
+            through = Recipe(tuple(s for i, s in enumerate(recipe.steps[: place + 1]) if i not in found))
+            try:
+                after(subject, through.live.key)
+            except Untrained:
+                found.append(place)
+            except SlimscopeError:
+                continue  # what is wrong with it is said where it is shown
+    return tuple(found)
+
+
+def fits(subject: str, recipe: Recipe) -> bool:
+    """Whether a recipe can be applied, trained or not; of a large model a job finds that out."""
+    if is_large(subject):
+        return True
+    try:
+        after(subject, recipe.live.key)
+    except (Untrained, Pending):
+        return True
+    except SlimscopeError:
+        return False
+    return True
+
+
 @st.cache_resource(max_entries=96, show_spinner=False)
 def _at_once(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
     live = Recipe.from_key(key).live

@@ -21,7 +21,7 @@ Chart = dict[str, Any]
 Rgb = NDArray[np.uint8]
 
 
-def chart(traces: list[Chart], x: str, y: str, height: int = 260, **layout: Any) -> Chart:
+def chart(traces: list[Chart], x: str, y: str, height: int = 250, **layout: Any) -> Chart:
     """A figure with titled axes and nothing else: no template, tight margins."""
     axis = {"automargin": True, "zeroline": False}
     return {

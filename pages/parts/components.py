@@ -54,7 +54,7 @@ def curve(message: dict[str, Any], key: str) -> bool:
 
 
 HOLD = """<button type="button" aria-pressed="false">Hold: original</button>"""
-HOLD_STYLE = """button { font: inherit; font-size: .85rem; padding: .42rem .7rem; white-space: nowrap; cursor: pointer;
+HOLD_STYLE = """button { font: inherit; font-size: .85rem; padding: .3rem .6rem; white-space: nowrap; cursor: pointer;
  color: var(--st-text-color); background: var(--st-background-color); touch-action: none; user-select: none;
  border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius); }
 button[aria-pressed=true] { background: var(--st-primary-color); color: var(--st-background-color); }"""

@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine.net import channels
 from engine.net.channels import Group
-from pages.parts import components, frame, knobs, pictures
+from pages.parts import components, knobs, pictures, strip
 from pages.parts.live import Look
 
 STEP = "prune_filters"
@@ -20,7 +20,7 @@ TURN = "coupled-turn"  # clicks that the server has heard of: an answer to an ol
 @st.fragment
 def explorer(look: Look, group: Group) -> None:
     """All slices that one filter has, in this layer and elsewhere."""
-    frame.redraw()
+    strip.redraw()
     key = f"filter-{look.layer}"
     st.subheader("What must go with one filter", anchor=False)
     st.caption(
@@ -68,9 +68,7 @@ def _clicked(layer: str, key: str) -> None:
 
 
 def _cut(group: str, key: str) -> None:
-    """The filter that is picked by now goes, or comes back; where there is no step yet, it goes alone."""
-    if knobs.find(STEP) is None:
-        knobs.change(STEP, removed=0.0)
+    """The filter that is picked by now goes, or comes back."""
     knobs.pick(STEP, "by_hand", group, st.session_state[key])
 
 

@@ -18,7 +18,7 @@ from engine.jobs import curves
 from engine.jobs.job import Job
 from engine.recipe import curve, technique
 from engine.types import Bundle, Recipe, SlimscopeError
-from pages.parts import cached, components, curve_chart, figures, jobs, knobs, panel, session
+from pages.parts import cached, components, curve_chart, figures, jobs, knobs, panel, session, spoken, visitor
 
 TITLE = "Accuracy and size along a setting"
 FIRST = "The first points are being worked out ..."
@@ -53,7 +53,7 @@ class View:
     @property
     def is_in_view(self) -> bool:
         """Whether the tiles are about the same recipe: then they have measured it."""
-        return self.recipe.key == technique.complete(session.recipe().live).key
+        return self.recipe.key == technique.complete(session.view().live).key
 
     @property
     def size(self) -> float | None:
@@ -87,7 +87,7 @@ class View:
         """The setting with a value, as people read it: Sparsity 90 %."""
         knob = technique.get(self.name).knobs[self.of.setting]
         label = knob.label or self.of.setting.replace("_", " ").capitalize()
-        return f"{label} {panel.written(knob, value)}"
+        return f"{label} {spoken.written(knob, value)}"
 
     def place(self, size: float, accuracy: float) -> tuple[float, float]:
         """A point on the chart; one that is outside of what it shows is at its edge."""
@@ -139,12 +139,12 @@ def _draw(view: View) -> None:
     st.plotly_chart(figure, key="size-curve", config={"displayModeBar": False}, alt=alt)
     asked = components.curve({**message(view, more), "alt": alt, "left": left}, "size-curve-now")
     if asked and left and job is None:
-        jobs.ensure(session.owner(), "curve", TITLE, view.subject, view.recipe.key, **view.more)
+        jobs.ensure(visitor.owner(), "curve", TITLE, view.subject, view.recipe.key, **view.more)
 
 
 def _job(view: View) -> Job | None:
     """The job that works this curve out from this place of the slider; None where one may be asked for."""
-    job = jobs.about(session.owner(), "curve", view.subject, view.recipe.key, **view.more)
+    job = jobs.about(visitor.owner(), "curve", view.subject, view.recipe.key, **view.more)
     if job is None or job.state in ("replaced", "interrupted") or (view.of.trains and job.state == "done"):
         return None
     return job

@@ -1,9 +1,9 @@
-"""The settings of a panel, between the browser that edits them and the server that knows the recipe. Pure values."""
+"""What a visitor has in hand: settings between browser and server, steps that are tried, the recipe. Pure values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.recipe import technique
@@ -77,13 +77,54 @@ def insert(recipe: Recipe, step: Step) -> Recipe:
     return Recipe((*recipe.steps[:place], step, *recipe.steps[place:]))
 
 
-def edited(recipe: Recipe, name: str, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with settings in its step of this technique, which is switched on, or added where there is none.
+@dataclass(frozen=True)
+class Trial:
+    """A step that a page tries and that nobody has kept yet: alone against the original, or `inside` the recipe.
 
-    Raises SettingError for a setting that is not allowed.
+    `place` is the recipe's step that it stands for; None: the last of its technique, or a new one.
     """
-    place = find(recipe, name)
+
+    step: Step
+    inside: bool = False
+    place: int | None = None
+
+
+def placed(recipe: Recipe, trial: Trial) -> tuple[Recipe, int]:
+    """The recipe with a trial's step at its place, and the place.
+
+    >>> recipe = Recipe((technique.step("quantize"),))
+    >>> whole, place = placed(recipe, Trial(technique.step("prune_weights")))
+    >>> [step.technique for step in whole], place
+    (['prune_weights', 'quantize'], 0)
+    """
+    step, place = trial.step, trial.place
+    if place is None or place >= len(recipe) or recipe.steps[place].technique != step.technique:
+        place = find(recipe, step.technique)
     if place is None:
-        return insert(recipe, technique.step(name, **settings))
-    step = Step(name, technique.get(name).check({**recipe.steps[place].settings, **settings}))
-    return Recipe((*recipe.steps[:place], step, *recipe.steps[place + 1 :]))
+        whole = insert(recipe, step)
+        place = find(whole, step.technique)
+        assert place is not None
+        return whole, place
+    return Recipe((*recipe.steps[:place], step, *recipe.steps[place + 1 :])), place
+
+
+def seen(recipe: Recipe, trial: Trial) -> tuple[Recipe, int]:
+    """What a trial looks at, and where its step stands in it: the step alone, or the recipe with it."""
+    return placed(recipe, trial) if trial.inside else (Recipe((trial.step,)), 0)
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that can be taken back: the model in view, the recipe kept for each model, and what pages try on them."""
+
+    model: str
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    trials: Mapping[tuple[str, str], Trial] = field(default_factory=dict)  # (model, technique)
+
+    def keep(self, recipe: Recipe) -> Work:
+        """With this recipe for the model in view."""
+        return replace(self, recipes={**self.recipes, self.model: recipe})
+
+    def attempt(self, trial: Trial) -> Work:
+        """With this trial of its technique on the model in view."""
+        return replace(self, trials={**self.trials, (self.model, trial.step.technique): trial})

@@ -14,7 +14,7 @@ from engine.jobs.manager import Manager
 from engine.net import zoo
 from engine.recipe import migrate, technique
 from engine.types import Bundle, Recipe, Report, SlimscopeError
-from pages.parts import cached, charts, session
+from pages.parts import cached, charts, session, visitor
 
 WHOLE = "The model as this page shows it"
 ICONS = {
@@ -37,9 +37,9 @@ def manager() -> Manager:
 
 def submit(kind: str, title: str, **payload: object) -> None:
     """Queue work on the model in view; what is wrong with it is said on the page."""
-    whole = {"model": session.model(), "data": session.scaling(), **payload}
+    whole = {"model": session.model(), "data": visitor.scaling(), **payload}
     try:
-        manager().submit(session.owner(), kind, whole, title)
+        manager().submit(visitor.owner(), kind, whole, title)
     except SlimscopeError as error:
         st.session_state["problem"] = str(error)
 
@@ -68,7 +68,7 @@ def ensure(owner: str, kind: str, title: str, subject: str, key: str, **more: ob
 
 def listed() -> list[Job]:
     """The visitor's jobs that the page speaks of, newest first: what was replaced or nobody asked for is not."""
-    known = manager().list(session.owner())
+    known = manager().list(visitor.owner())
     return [job for job in known if job.state != "replaced" and not job.unasked]
 
 
@@ -80,8 +80,8 @@ def wake() -> None:
 
 def latest(kind: str, **payload: object) -> Job | None:
     """The visitor's newest job of this kind on the model in view whose payload holds these values."""
-    wanted = {"model": session.model(), "data": session.scaling(), **payload}
-    return newest(session.owner(), kind, wanted)
+    wanted = {"model": session.model(), "data": visitor.scaling(), **payload}
+    return newest(visitor.owner(), kind, wanted)
 
 
 def about(owner: str, kind: str, subject: str, key: str, **more: object) -> Job | None:
@@ -136,7 +136,7 @@ def _button(name: str, icon: str, act: Callable[[str, str], object], job: Job, p
 
 def _asked(act: Callable[[str, str], object], job_id: str) -> None:
     with suppress(SlimscopeError):  # it ended while the button was on its way
-        act(session.owner(), job_id)
+        act(visitor.owner(), job_id)
 
 
 def _duration(seconds: float) -> str:
@@ -212,7 +212,7 @@ def run_card(recipe: Recipe) -> None:
             st.button(
                 f"Run ({words})",
                 type="primary",
-                key="run",
+                key=f"run-{step.technique}",
                 on_click=submit,
                 args=("apply", title),
                 kwargs={"recipe": recipe.key},
@@ -223,7 +223,7 @@ def run_card(recipe: Recipe) -> None:
 
 def whole_card(subject: str, recipe: Recipe) -> None:
     """A large model is compressed by a job: its progress, until the page can be drawn with it."""
-    job = ensure(session.owner(), "write", WHOLE, subject, recipe.key)
+    job = ensure(visitor.owner(), "write", WHOLE, subject, recipe.key)
     title = technique.get(recipe.steps[-1].technique).title if recipe.steps else "This"
     with st.container(border=True):
         st.markdown(f"**{title} works on the whole model**, which is large: that goes on in the background.")
@@ -233,11 +233,11 @@ def whole_card(subject: str, recipe: Recipe) -> None:
 
 def watch(job_id: str, draw: Callable[[Job], None], place: str = "page") -> None:
     """Keep a job's progress and what `draw` makes of it alive; when it is over, the whole page is drawn again."""
-    is_open = manager().get(session.owner(), job_id).open
+    is_open = manager().get(visitor.owner(), job_id).open
 
     @st.fragment(run_every=1.0 if is_open else None)
     def alive() -> None:
-        job = manager().get(session.owner(), job_id)
+        job = manager().get(visitor.owner(), job_id)
         if is_open != job.open:
             st.rerun()
         progress(job, place)

@@ -24,7 +24,7 @@ from engine.net import zoo
 from engine.recipe import migrate, technique
 from engine.tensor.index import Index
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step, weight_layers
-from pages.parts import cached, tiles
+from pages.parts import cached, spoken, tiles
 from pages.parts.charts import Picture
 from pages.parts.figures import caption
 
@@ -176,29 +176,32 @@ def _in_part(subject: str, layer: str, base: Bundle, after: Bundle) -> list[str]
     return [f"{words} The squared error of all rows is that of these, give or take {margin:.2g} % (95 %)."]
 
 
-def answer(subject: str, whole: Recipe, at: int, layer: str, in_recipe: bool) -> dict[str, Any]:
+def answer(subject: str, whole: Recipe, at: int, layer: str) -> dict[str, Any]:
     """Marks, pieces of HTML and quick tiles for step `at` of a recipe; the names of the tiles that follow.
 
     Where more steps come after this one, they are not waited for: all tiles follow.
     """
-    applied = whole if in_recipe else Recipe(whole.steps[:at] + whole.steps[at + 1 :])
-    key = applied.live.key
+    key = whole.live.key
 
     def work() -> dict[str, Any]:
         shown = look(subject, whole, at, layer)
         moving = PAGES[shown.step.technique](shown)
-        is_last = shown.step.on and in_recipe and not Recipe(whole.steps[at + 1 :]).live
+        is_last = shown.step.on and not Recipe(whole.steps[at + 1 :]).live
         quick = tiles.quick(subject, key)[0] if is_last else []
         known = {tile.name: tile.html() for tile in quick if not tile.pending}
         return {
             "key": key,
             "marks": dict(moving.marks),
-            "html": {**moving.html, "notes": "".join(map(caption, shown.report.notes))},
+            "html": {
+                **moving.html,
+                "state": spoken.state(whole),
+                "notes": "".join(map(caption, shown.report.notes)),
+            },
             "tiles": known,
             "pending": [name for name in tiles.NAMES if name not in known],
         }
 
-    found = cached.answer(f"{subject} {whole.key} {at} {layer} {in_recipe}", work)
+    found = cached.answer(f"{subject} {whole.key} {at} {layer}", work)
     assert found is not None
     return found
 
@@ -232,7 +235,7 @@ def _specs(about: dict[str, Any] | None) -> list[str]:
 def asked(owner: str, body: bytes) -> dict[str, Any]:
     """The answer to a question from the browser; raises SlimscopeError where it asks for what is not its own.
 
-    A question is about a step (`recipe`, `at`, `layer`, `in_recipe`), or asks for a `tile` that must be
+    A question is about a step (`recipe`, `at`, `layer`), or asks for a `tile` that must be
     measured, of the recipe with the key `measured`.
     """
     try:
@@ -259,4 +262,4 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
         raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")
     if layer not in weight_layers(cached.base(subject, Recipe(whole.steps[:at]))):
         raise SlimscopeError(f"layer {layer[:60]!r} is not in this net")
-    return answer(subject, whole, at, layer, bool(question.get("in_recipe")))
+    return answer(subject, whole, at, layer)

@@ -25,6 +25,7 @@ class Entry:
     about: str
     order: int
     group: str
+    technique: str = ""  # that the page is about; none where it shows the recipe as it is
     has_file: bool = True
 
 
@@ -34,7 +35,7 @@ def entries() -> list[Entry]:
     named = {entry.name for entry in files}
     without = [known for known in technique.REGISTRY.values() if known.page not in named]
     plain = [
-        Entry(t.name, t.title, "extension", t.about, BETWEEN + i, GROUPS.get(t.family, "More"), False)
+        Entry(t.name, t.title, "extension", t.about, BETWEEN + i, GROUPS.get(t.family, "More"), t.name, False)
         for i, t in enumerate(without)
     ]
     return sorted((*files, *plain), key=lambda entry: entry.order)

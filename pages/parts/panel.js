@@ -71,7 +71,7 @@ ${control.stops ? `<input type="range" id="${id}" min="0" max="${control.stops.l
   },
   choice(control, id) {
     const names = Object.keys(control.options), head = `<div class="head"><span id="${id}-label">${safe(control.title)}</span>${helped(control, id)}</div>`
-    if (names.length > 4)
+    if (names.length * (7 * Math.max(...names.map(name => name.length)) + 16) > 172) // they would not fit side by side
       return `${head}<select aria-labelledby="${id}-label">${names.map(n => `<option>${safe(n)}</option>`).join("")}</select>`
     return `${head}<div class="segments" role="radiogroup" aria-labelledby="${id}-label">${names.map(n =>
       `<label title="${safe(control.options[n])}"><input type="radio" name="${id}" value="${safe(n)}"><span>${safe(n)}</span></label>`).join("")}</div>`
@@ -125,6 +125,8 @@ function fill(panel) {
     else if (control.kind === "layers") for (const box of at.querySelectorAll("input")) box.checked = value.includes(box.value)
     else for (const field of at.querySelectorAll("input")) put(field, field.dataset.layer in value ? written(control, value[field.dataset.layer]) : "")
   }
+  for (const at of panel.root.querySelectorAll(".main")) at.classList.remove("main")
+  panel.root.querySelector(".control.slider:not([hidden])")?.classList.add("main") // as wide as the pictures
   for (const fold of panel.root.querySelectorAll("details"))
     fold.hidden = [...fold.querySelectorAll(".control")].every(control => control.hidden)
 }

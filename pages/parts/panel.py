@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from engine.recipe import technique
 from engine.recipe.knobs import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
 from engine.types import Bundle, Step, weight_layers
-from pages.parts import components, draft, session
+from pages.parts import components, session, spoken
 
 MOST_STOPS = 500  # a slider with more is a number field
 
 
 def draw(name: str, bundle: Bundle) -> None:
     """All controls of a technique, set to the recipe's step."""
-    step = draft.current(session.recipe(), name)
+    step = session.trial(name).step
     components.panel(message(name, step, bundle), session.panel_key(name))
 
 
@@ -41,27 +40,11 @@ def message(name: str, step: Step, bundle: Bundle) -> dict[str, Any]:
         "settings": dict(now.settings),
         "defaults": dict(known.defaults),
         "presets": {
-            title: {"settings": dict(some), "words": said(known, some)}
+            title: {"settings": dict(some), "words": spoken.said(known, some)}
             for title, some in known.presets.items()
         },
         "groups": groups,
     }
-
-
-def said(known: technique.Technique, settings: Mapping[str, Any]) -> str:
-    """Settings in words: "sparsity 90 %, score random"."""
-    return ", ".join(
-        f"{name.replace('_', ' ')} {written(known.knobs[name], value)}" for name, value in settings.items()
-    )
-
-
-def written(knob: Knob, value: Any) -> str:
-    """A value as people read it: in per cent where its knob says so."""
-    if isinstance(knob, Slider) and isinstance(value, int | float):
-        return f"{100 * value:.4g} %" if knob.percent else f"{value:g}"
-    if isinstance(value, dict):
-        return f"for {len(value)} layers"
-    return "/".join(value) if isinstance(value, list) else str(value)
 
 
 def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> dict[str, Any]:
@@ -121,7 +104,7 @@ def _range(owner: str, name: str, knob: Slider, bundle: Bundle) -> dict[str, Any
 
 def sliders(name: str, bundle: Bundle) -> dict[str, list[Any]]:
     """The sliders that can be seen: setting -> the values at its stops."""
-    step = draft.current(session.recipe(), name)
+    step = session.trial(name).step
     return {
         setting: stops
         for setting, knob in technique.get(name).knobs.items()

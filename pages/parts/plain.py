@@ -12,8 +12,7 @@ from torch import Tensor
 
 from engine.figures import count
 from engine.recipe import technique
-from pages.parts import charts, figures, frame, jobs, session, training
-from pages.parts.footer import footer
+from pages.parts import charts, figures, footer, frame, jobs, session, training
 from pages.parts.frame import Place
 from pages.parts.live import Look, Moving
 from pages.parts.pictures import legend, of_tensor
@@ -25,18 +24,18 @@ COLOURS = ("#f2f2f2", charts.ORIGINAL, charts.KEPT, "#08306b")  # nothing, befor
 def draw(name: str) -> None:
     """Lay out the page of a technique, whatever it is."""
     known = technique.get(name)
-    frame.heading(known.title, f"{known.about} ({known.reference})")
+    frame.heading(known.title, known.about, known.reference)
     if not known.trains:
-        frame.workbench(name, still, moving, lambda look, setting, stops: None)
+        frame.workbench(name, hero, moving, lambda look, setting, stops: None, deeper)
         return
     subject = session.subject()
     frame.header(subject)
-    training.section(name, "Train", "The step trains when you press Run; its figures follow.")
-    footer(subject)
+    training.side_by_side(name)
+    footer.draw(footer.tabs(), subject)
     jobs.wake()
 
 
-def still(look: Look, place: Place) -> None:
+def hero(look: Look, place: Place) -> None:
     st.subheader("Weights before and after", anchor=False)
     st.plotly_chart(
         charts.histogram(look.weight, look.layer),
@@ -46,6 +45,9 @@ def still(look: Look, place: Place) -> None:
     )
     place("after")
     st.html(legend((COLOURS[1], "before"), (COLOURS[2], "after"), (COLOURS[3], "both")))
+
+
+def deeper(look: Look, place: Place) -> None:
     st.subheader("What the step reports", anchor=False)
     place("figures")
     st.subheader("Layer by layer", anchor=False)

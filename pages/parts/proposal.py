@@ -17,7 +17,7 @@ from engine.file import recognise
 from engine.file.recognise import Proposal
 from engine.jobs import keys
 from engine.types import SlimscopeError
-from pages.parts import cached, session
+from pages.parts import cached, session, visitor
 
 NAMES = {"mnist": "MNIST, handwritten digits", "cifar10": "CIFAR-10, small photos"}
 OWN = "own"
@@ -25,14 +25,14 @@ OWN = "own"
 
 def ask() -> None:
     """The question, above every page, until it is answered; after it a warning where the answer looks wrong."""
-    if session.model() not in session.files():
+    if session.model() not in visitor.files():
         return
     if session.model().startswith("user-"):
         return
     found = cached.proposal(session.model())
-    if found is None or session.is_declined():
+    if found is None or visitor.is_declined():
         return
-    if session.scaling():
+    if visitor.scaling():
         _warn()
         return
     with st.container(border=True, key="proposal"):
@@ -48,22 +48,22 @@ def about() -> None:
             "training need a known one."
         )
         return
-    if session.scaling():
-        inputs = "" if found.is_own else f", and its inputs were {_spoken(session.scaling())}"
+    if visitor.scaling():
+        inputs = "" if found.is_own else f", and its inputs were {_spoken(visitor.scaling())}"
         st.info(f"You said: this is {found.title}{inputs}.")
-    elif session.is_declined():
+    elif visitor.is_declined():
         st.info(f"You said: weights only, and not {found.title}. Nothing is measured that runs a net.")
     else:
         st.info(f"May be {found.title}: say so at the top of the page, and it is measured.")
         return
-    st.button("Ask me again", icon=":material/undo:", key="ask-again", on_click=session.ask_again)
+    st.button("Ask me again", icon=":material/undo:", key="ask-again", on_click=visitor.ask_again)
 
 
 # ---------------------------------------------------------------- the question
 
 
 def _question(found: Proposal) -> None:
-    title = str(session.files()[session.model()]["title"])
+    title = str(visitor.files()[session.model()]["title"])
     st.markdown(f"#### Is this file {found.title}?")
     fits = "names and shapes" if found.is_exact else "shapes, under other names,"
     st.markdown(
@@ -75,7 +75,7 @@ def _question(found: Proposal) -> None:
     if not found.is_exact:
         with st.expander(f"Which of the {len(found.names)} tensors is taken for which"):
             st.html(_mapping(found))
-    suggested = _readable(session.suggested(), found)
+    suggested = _readable(visitor.suggested(), found)
     if suggested:
         st.caption(f"The link that you opened measures it with inputs {_spoken(suggested)}.")
     if _ways(found, suggested):
@@ -92,7 +92,7 @@ def _ways(found: Proposal, suggested: str) -> bool:
             key="proposal-yes",
             type="secondary" if is_open else "primary",
             icon=":material/check:",
-            on_click=session.confirm,
+            on_click=visitor.confirm,
             args=(found.data,),
         )
         if suggested not in ("", found.data):
@@ -100,7 +100,7 @@ def _ways(found: Proposal, suggested: str) -> bool:
                 "Yes, with the link's input scaling",
                 key="proposal-link",
                 icon=":material/link:",
-                on_click=session.confirm,
+                on_click=visitor.confirm,
                 args=(suggested,),
             )
         if not found.is_own:
@@ -110,7 +110,7 @@ def _ways(found: Proposal, suggested: str) -> bool:
                 icon=":material/tune:",
                 on_click=lambda: state.update({key: not is_open}),
             )
-        st.button("No: weights only", key="proposal-no", icon=":material/block:", on_click=session.decline)
+        st.button("No: weights only", key="proposal-no", icon=":material/block:", on_click=visitor.decline)
     return is_open
 
 
@@ -166,7 +166,7 @@ def _other(found: Proposal) -> None:
         key="proposal-scaled",
         type="primary",
         icon=":material/check:",
-        on_click=session.confirm,
+        on_click=visitor.confirm,
         args=(picked,),
     )
 
@@ -242,7 +242,7 @@ def _warn() -> None:
             origin = cached.accuracy(subject, "[]", cached.sample_size(subject))[0]
         except SlimscopeError as error:
             return st.warning(f"{error}.", icon=":material/warning:")
-    held = keys.read_data(session.scaling())
+    held = keys.read_data(visitor.scaling())
     said = measure.near_chance(origin, len(held.classes)) if held else ""
     if said:
         st.warning(

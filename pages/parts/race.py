@@ -11,7 +11,8 @@ from engine.jobs.job import Job
 from engine.recipe import technique
 from engine.tensor import masks
 from engine.types import Recipe, SlimscopeError, Step
-from pages.parts import cached, charts, jobs, knobs, session
+from pages.parts import cached, charts, jobs, knobs, session, visitor
+from pages.parts.fold import fold
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 DONE = "All are trained or in training"
@@ -19,14 +20,17 @@ CHANCE = "chance"  # the control: random weights are removed
 
 
 def section() -> None:
-    """Who takes part, a button that starts them all, and their curves in one chart."""
-    st.subheader("Recovery race", anchor=False)
+    """A fold: who takes part, a button that starts them all, and their curves in one chart."""
+    fold("Recovery race", "race", _inside)
+
+
+def _inside() -> None:
     st.caption(
         "Several prunings are fine-tuned alike, from the values that each has left. What matters is not how far "
         "accuracy falls, but how much of it comes back, and whether the right weights went: chance is the control."
     )
-    if session.why_idle():
-        st.caption(session.why_idle())
+    if visitor.why_idle():
+        st.caption(visitor.why_idle())
         return
     shares = st.pills(
         "Sparsities in the race",
@@ -79,7 +83,7 @@ def _follow(known: dict[str, Job], runners: dict[str, Recipe]) -> None:
 
     @st.fragment(run_every=1.0 if is_open else None)
     def alive() -> None:
-        now = {name: jobs.manager().get(session.owner(), job.id) for name, job in known.items()}
+        now = {name: jobs.manager().get(visitor.owner(), job.id) for name, job in known.items()}
         if is_open != any(job.open for job in now.values()):
             st.rerun()
         rows = [curve(job, runners[name]).assign(run=name) for name, job in now.items()]

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from engine.recipe import sweep, technique
-from pages.parts import charts, jobs, knobs, panel, session
+from pages.parts import charts, jobs, knobs, spoken, visitor
+from pages.parts.fold import fold
 
 BEARABLE = (0.005, 0.01, 0.02, 0.05)  # of accuracy
 
 
 def section(name: str, setting: str, values: list[float], unit: str, layers: list[str] | None = None) -> None:
-    """Button, progress and curves of a sensitivity scan, on validation samples; what it is good for.
+    """A fold with a sensitivity scan on validation samples, and what it is good for.
 
     `values` stand from gentle to harsh; `layers` are those that are scanned, all unless told.
     """
-    st.subheader("Which layers are sensitive?", anchor=False)
-    if session.why_idle():
-        st.caption(session.why_idle())
+    inside = partial(_inside, name, setting, values, unit, layers)
+    fold("Which layers are sensitive?", "sensitivity", inside)
+
+
+def _inside(name: str, setting: str, values: list[float], unit: str, layers: list[str] | None) -> None:
+    if visitor.why_idle():
+        st.caption(visitor.why_idle())
         return
     payload = {
         "recipe": knobs.before(name).key,
@@ -107,5 +113,5 @@ def allocation(name: str, setting: str, rows: Sequence[Mapping[str, Any]], own: 
         icon=":material/tune:",
         help="Sets each layer's own value, under Layer by layer; the slider is for layers without one.",
     )
-    words = [f"{layer} {panel.written(knob, value)}" for layer, value in own.items()]
+    words = [f"{layer} {spoken.written(knob, value)}" for layer, value in own.items()]
     st.caption(", ".join([*words, *(f"{layer} left out" for layer in wanted["leave_out"])]))

@@ -9,7 +9,7 @@ from engine.file import intake
 from engine.jobs import models
 from engine.net import zoo
 from engine.types import Arch, SlimscopeError
-from pages.parts import cached, figures, jobs, proposal, session
+from pages.parts import cached, figures, jobs, proposal, session, visitor
 
 MOVED_ON = "This link is about code that this server was not started with, or that was edited since."
 
@@ -25,19 +25,16 @@ def draw() -> None:
 
 
 def _picker() -> None:
-    files = session.files()
-    names = [*zoo.trained(), *files]
+    names = [*zoo.trained(), *visitor.files()]
+    titles = {name: visitor.title(name) for name in (*names, session.model())}
     st.session_state["pick"] = session.model()
-    missing = session.is_missing()
-
-    def title(name: str) -> str:
-        return zoo.entry(name).title if name in zoo.ENTRIES else str(files.get(name, {}).get("title", name))
+    missing = visitor.is_missing()
 
     st.selectbox(
         "Model",
         [*names, session.model()] if missing else names,
         key="pick",
-        format_func=title,
+        format_func=titles.get,
         on_change=lambda: session.choose_model(st.session_state["pick"]),
         help="A trained net of the zoo, or your own weights.",
     )
@@ -67,7 +64,7 @@ def _upload() -> None:
             try:
                 bundle, notes = intake.read(given.getvalue(), given.name)
                 name = models.put_model(bundle)
-                session.add_file(name, bundle, given.name, tuple(notes))
+                visitor.add_file(name, bundle, given.name, tuple(notes))
                 session.open_file(name)
                 state["refused"] = None
             except SlimscopeError as error:
@@ -78,7 +75,7 @@ def _upload() -> None:
 
 
 def _about() -> None:
-    mine = session.files().get(session.model())
+    mine = visitor.files().get(session.model())
     if mine is None:
         if session.model() in zoo.trained():
             card = zoo.card(session.model())
@@ -91,7 +88,7 @@ def _about() -> None:
             _reload()
     else:
         proposal.about()
-    if session.is_removable():
+    if visitor.is_removable():
         st.button(
             "Remove this file",
             icon=":material/delete:",
@@ -106,7 +103,7 @@ def _reload() -> None:
 
     def read_again() -> None:
         try:
-            session.choose_model(cached.reload_user())
+            session.reload(cached.reload_user())
             st.session_state["not reloaded"] = ""
         except SlimscopeError as error:
             st.session_state["not reloaded"] = str(error)

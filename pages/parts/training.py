@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from engine.recipe import technique
 from engine.types import Report, SlimscopeError
-from pages.parts import cached, charts, figures, jobs, knobs, panel, session
+from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, visitor
+from pages.parts.fold import fold
 
 
 def controls(name: str) -> None:
-    """The technique's panel, and whether it is in the recipe."""
+    """The technique's panel."""
     panel.draw(name, cached.original(session.subject()))
-    knobs.membership(name)
 
 
 def outcome(name: str) -> Report | None:
     """Run button and live curves of an untrained step; curve, figures, notes and report of a trained one."""
-    if knobs.find(name) is None:
-        st.info("Add the step to the recipe to train it.", icon=":material/model_training:")
-        return None
     reached = jobs.reached(session.subject(), knobs.through(name))
     if reached is None:
         return None
     report = reached[1][-1]
+    keeping.draw(name)
     if "curve" in report.tables:
         _curve(name, report.tables["curve"])
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)
@@ -53,21 +54,31 @@ def _curve(name: str, curve: pd.DataFrame) -> None:
     )
 
 
-def section(name: str, title: str, lead: str) -> Report | None:
-    """Controls on the left, outcome on the right, under a heading of their own; the report, once trained.
+def section(name: str, title: str, lead: str, draw: Callable[[Report], object] = lambda report: None) -> None:
+    """A fold with controls on the left and the outcome on the right; `draw` adds what a trained one shows.
 
-    Where the technique cannot work on the net, its words stand there instead.
+    Where the technique cannot work on the model, its words stand there instead.
     """
-    st.subheader(title, anchor=False)
+    fold(title, name, partial(_inside, name, lead, draw))
+
+
+def _inside(name: str, lead: str, draw: Callable[[Report], object]) -> None:
     st.caption(lead)
-    if session.why_idle():
-        st.caption(session.why_idle())
-        return None
+    if visitor.why_idle():
+        st.caption(visitor.why_idle())
+        return
     try:
         technique.get(name).possible(cached.original(session.subject()))
     except SlimscopeError as error:
         st.info(str(error))
-        return None
+        return
+    report = side_by_side(name)
+    if report is not None:
+        draw(report)
+
+
+def side_by_side(name: str) -> Report | None:
+    """Controls on the left, the outcome on the right."""
     left, right = st.columns([1, 2], gap="medium")
     with left:
         controls(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from engine.types import Recipe, SlimscopeError
-from pages.parts import cached, figures, glossary, jobs, session
+from pages.parts import cached, figures, jobs, link, session, visitor
 
 
 def section(subject: str, key: str) -> None:
@@ -33,13 +33,11 @@ def section(subject: str, key: str) -> None:
             jobs.watch(job.id, lambda _: None)
     else:
         _take_away(subject, key)
-    with st.expander("Words"):
-        glossary.draw()
 
 
 def pending(subject: str, key: str, kind: str = "write") -> None:
     """What a job works out of a large model that runs: its progress, or how it ended."""
-    job = jobs.about(session.owner(), kind, subject, key)
+    job = jobs.about(visitor.owner(), kind, subject, key)
     st.caption("The whole model is worked out in the background: what is said of it here follows.")
     if job is not None:
         jobs.watch(job.id, lambda _: None, "footer")
@@ -61,5 +59,5 @@ def _take_away(subject: str, key: str) -> None:
         key="get-slim",
     )
     st.caption("Every byte is in it: header, scales, biases. `slimscope inspect` reads it.")
-    recipe = session.brief(session.recipe().live).key
+    recipe = link.brief(session.view().live).key
     st.code(f"slimscope compress FILE --recipe '{recipe}' --out net.slim", language="sh", wrap_lines=True)

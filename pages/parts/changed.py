@@ -1,0 +1,71 @@
+"""What changed: the test samples that get another answer, and who pays, class by class."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.figures import measure
+from engine.types import SlimscopeError
+from pages.parts import cached, figures, whole
+from pages.parts.pictures import samples
+
+SHOWN = 24  # flipped samples in the gallery
+
+
+def draw(subject: str, key: str) -> None:
+    """Which samples flipped, and who pays: the change per class."""
+    held = cached.images(subject)
+    assert held is not None
+    try:
+        found = cached.answers_so_far(subject, key)
+    except SlimscopeError as error:
+        return st.info(f"Nothing to compare: {error}.")
+    if found is None:
+        return whole.pending(subject, key, "accuracy")
+    sample, before, now = found
+    n, truth = len(sample), sample.labels
+    table = measure.flips(before, now, truth)
+    counts = table["kind"].value_counts()
+    lost, won, other = (int(counts.get(kind, 0)) for kind in ("lost", "won", "changed"))
+    st.markdown(
+        f"**{len(table):,} of {n:,} test samples get another answer**: {lost} were right and are wrong now, "
+        f"{won} were wrong and are right now, {other} changed from one wrong answer to another."
+    )
+    left, right = st.columns([1.2, 1], gap="medium")
+    names = cached.classes(subject)
+    with left:
+        if len(table):
+            rows = table.sort_values("kind", key=lambda k: k.map({"lost": 0, "won": 1, "changed": 2})).head(
+                SHOWN
+            )
+            st.html(
+                samples(
+                    sample,
+                    (
+                        (
+                            r.sample,
+                            f"{names[r.before]} > {names[r.after]}",
+                            f"{r.kind}; true: {names[r.label]}",
+                        )
+                        for r in rows.itertuples()
+                    ),
+                )
+            )
+            if len(table) > SHOWN:
+                st.caption(f"The first {SHOWN} of {len(table)}, lost ones first: answer before > answer now.")
+        else:
+            st.caption("No sample changed its answer.")
+    with right:
+        per = measure.per_class(before, now, truth, names)
+        st.html(
+            figures.table(
+                per.sort_values("change"),
+                {
+                    "class": figures.Column("class"),
+                    "n": figures.Column("n"),
+                    "before": figures.Column("before", "share"),
+                    "after": figures.Column("now", "share"),
+                    "change": figures.Column("change in points", "points"),
+                },
+            )
+        )

@@ -1,0 +1,63 @@
+"""Keep: what is tried goes into the recipe, with the whole recipe's figures before and after."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.types import Recipe, SlimscopeError
+from pages.parts import cached, figures, jobs, session, tiles, visitor
+
+
+def draw(name: str) -> None:
+    """The button, and what it does to the accuracy and the file of the whole recipe."""
+    now, new, subject = session.recipe(), session.kept(name), session.subject()
+    fresh = set(cached.untrained(subject, new)) - {i for i, step in enumerate(new) if step in now.steps}
+    if fresh:
+        return _to_train(new, max(fresh))
+    st.button(
+        "Kept" if new == now else "Keep",
+        key=f"keep-{name}",
+        on_click=session.keep,
+        args=(name,),
+        disabled=new == now,
+        type="primary",
+        icon=":material/check:" if new == now else ":material/add_task:",
+        help="Puts this step into your recipe. The recipe is what you build up, step by step, and what you take away at the end.",
+    )
+    if new != now:
+        st.html(
+            f'<p class="keeps">My recipe: {_said(subject, now)} &rarr; <b>{_said(subject, new)}</b></p>',
+            width="stretch",
+        )
+
+
+def _to_train(new: Recipe, place: int) -> None:
+    """What is tried is trained, and would have to be trained anew where the recipe has other steps before it."""
+    through = Recipe(new.steps[: place + 1]).live
+    job = jobs.latest("apply", recipe=through.key)
+    if job is not None and not job.over:
+        return st.caption(f"Being trained in your recipe: {job.progress:.0%}.")
+    step = new.steps[place]
+    st.button(
+        f"Train it in my recipe ({jobs.estimate(step.technique, dict(step.settings))})",
+        key="train-kept",
+        on_click=jobs.submit,
+        args=("apply", "In my recipe"),
+        kwargs={"recipe": through.key},
+        width="stretch",
+        help="Nothing untrained goes into a recipe: where other steps come before it, it is trained on them first.",
+    )
+
+
+def _said(subject: str, recipe: Recipe) -> str:
+    """Accuracy and bytes of a recipe, as far as they are known."""
+    gone = cached.untrained(subject, recipe)
+    key = Recipe(tuple(step for i, step in enumerate(recipe) if i not in gone)).live.key
+    if cached.is_bare_and_large(subject):
+        return "known when the file is written"
+    try:
+        known = tiles.measured(visitor.owner(), subject, key)
+    except SlimscopeError as error:
+        return figures.escaped(str(error))
+    said = [figures.text(tile.figure.value, tile.figure.unit) for tile in known if tile.figure is not None]
+    return ", ".join(said) or "not known yet"

@@ -1,0 +1,181 @@
+"""The state in view in words, alone or in the recipe; the recipe as a row of steps; keep, undo, reset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from engine.recipe import starts, technique
+from engine.types import Recipe, Step
+from pages.parts import glossary, jobs, keeping, session, spoken, visitor
+from pages.parts.components import hold
+
+ALONE, INSIDE = "alone", "in my recipe"
+
+
+def redraw() -> None:
+    """Draw the whole page where a control in this part of it asked for that."""
+    session.recipe()
+    if st.session_state.pop(session.REDRAW, False):
+        st.rerun()
+
+
+def switch() -> None:
+    """Whether the page's step is seen alone against the original, or at its place in the recipe."""
+    st.session_state["inside"] = INSIDE if session.is_inside() else ALONE
+    st.segmented_control(
+        "What the page shows",
+        (ALONE, INSIDE),
+        key="inside",
+        required=True,
+        on_change=lambda: session.show_inside(st.session_state["inside"] == INSIDE),
+        label_visibility="collapsed",
+        help="Alone: this step against the original. In my recipe: the same step at its place among those you kept.",
+        width="content",
+    )
+
+
+def shows() -> None:
+    """What all figures of the page describe, in one line; it follows the slider."""
+    model, steps = escape(visitor.title(session.model())), spoken.state(session.view())
+    st.html(
+        f'<p class="shows">Shown: <b>{model}</b><span data-live="state">{steps}</span></p>', width="stretch"
+    )
+
+
+def aside() -> None:
+    """Hold to compare, and what words mean."""
+    hold()
+    with st.popover("Glossary", key="glossary", on_change="rerun") as words:
+        if words.open:
+            glossary.draw()
+
+
+def draw(tried: str = "") -> None:
+    """The recipe as a row of steps, each with its own small menu; keep what is tried; undo, reset."""
+    recipe, stale = session.recipe(), session.stale()
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip"):
+        st.markdown("**My recipe**", width="content")
+        if not len(recipe):
+            st.caption("empty: the original", width="content")
+        for i, step in enumerate(recipe):
+            _chip(i, step, len(recipe), i in stale)
+        if stale:
+            _run(recipe, stale)
+        if tried:
+            keeping.draw(tried)
+        undoes = session.undoes()
+        st.button(
+            "",
+            on_click=_then_redraw,
+            args=(session.undo,),
+            disabled=not undoes,
+            key="undo",
+            icon=":material/undo:",
+            help=f"Undo: {undoes}" if undoes else "Undo: nothing to take back",
+        )
+        _reset(recipe)
+
+
+def _run(recipe: Recipe, stale: tuple[int, ...]) -> None:
+    """One button that trains what the recipe needs."""
+    through = Recipe(recipe.steps[: stale[-1] + 1]).live
+    job = jobs.latest("apply", recipe=through.key)
+    if job is not None and not job.over:
+        return st.caption(f"training {job.progress:.0%}", width="content")
+    first = recipe.steps[stale[0]]
+    st.button(
+        f"Train it again ({jobs.estimate(first.technique, dict(first.settings))})",
+        key="train-recipe",
+        type="primary",
+        on_click=jobs.submit,
+        args=("apply", "The recipe"),
+        kwargs={"recipe": through.key},
+        help="A step before it has changed. Until it is trained, all figures are those of the recipe without it.",
+    )
+
+
+def _reset(recipe: Recipe) -> None:
+    begin = starts.recipe(session.model())
+    with st.popover("Reset", key="reset"):
+        st.button(
+            "To the original",
+            on_click=_then_redraw,
+            args=(session.put, Recipe()),
+            disabled=not len(recipe),
+            key="reset-original",
+            help="An empty recipe",
+            width="stretch",
+        )
+        if len(begin):
+            st.button(
+                "To the start recipe",
+                on_click=_then_redraw,
+                args=(session.put, begin),
+                disabled=technique.complete(begin) == recipe,
+                key="reset-start",
+                help=", ".join(map(spoken.title, technique.complete(begin))),
+                width="stretch",
+            )
+
+
+def _chip(i: int, step: Step, count: int, stale: bool) -> None:
+    name = spoken.title(step)
+    menu = st.popover(
+        f"~~{name}~~" if not step.on or stale else name,
+        key=f"step-{i}",
+        help="It must be trained again: a step before it has changed" if stale else spoken.changed(step),
+        on_change="rerun",
+    )
+    if not menu.open:
+        return
+    with menu:
+        said = " (switched off)" if not step.on else " (not trained as it stands)" if stale else ""
+        st.markdown(f"**{i + 1}. {name}**{said}")
+        st.caption(spoken.changed(step))
+        if st.button(
+            "Open", icon=":material/open_in_full:", key=f"step-{i}-open", type="primary", width="stretch"
+        ):
+            st.switch_page(st.session_state["pages"][session.open_step(i)])
+        for icon, label, action, off in (
+            ("arrow_back", "Earlier", "up", i == 0),
+            ("arrow_forward", "Later", "down", i == count - 1),
+            (
+                "toggle_on" if step.on else "toggle_off",
+                "Switch off" if step.on else "Switch on",
+                "toggle",
+                False,
+            ),
+            ("delete", "Remove", "remove", False),
+        ):
+            st.button(
+                label,
+                icon=f":material/{icon}:",
+                key=f"step-{i}-{action}",
+                disabled=off,
+                on_click=_edit,
+                args=(i, action),
+                width="stretch",
+            )
+
+
+def _edit(i: int, action: str) -> None:
+    steps = list(session.recipe())
+    match action:
+        case "up":
+            steps[i - 1 : i + 1] = [steps[i], steps[i - 1]]
+        case "down":
+            steps[i : i + 2] = [steps[i + 1], steps[i]]
+        case "toggle":
+            steps[i] = Step(steps[i].technique, steps[i].settings, not steps[i].on)
+        case "remove":
+            del steps[i]
+    _then_redraw(session.put, Recipe(tuple(steps)))
+
+
+def _then_redraw(action: Callable[..., None], *args: Any) -> None:
+    st.session_state[session.REDRAW] = True
+    action(*args)
