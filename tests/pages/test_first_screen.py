@@ -25,6 +25,7 @@ PARTS = {
     "picture": ".st-key-workbench [data-testid=stColumn]:nth-child(1) .js-plotly-plot",
     "curve": ".st-key-workbench [data-testid=stColumn]:nth-child(2) .js-plotly-plot",
 }
+STREAMLITS_MENU = "[data-testid=stSidebarNav]"  # its groups of links are lists of no items
 BOXES = """parts => Object.fromEntries(Object.entries(parts).map(([name, selector]) => {
     const found = document.querySelector(selector)
     if (!found) return [name, null]

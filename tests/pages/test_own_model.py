@@ -75,7 +75,7 @@ def test_pages_open_on_it_with_a_measured_accuracy(example: str, page: str) -> N
     assert example == cached.parts(cached.subject(example, ""))[0]
 
 
-@pytest.mark.parametrize("page", ["overview", "prune", "quantize"])
+@pytest.mark.parametrize("page", ["overview", "prune"])
 def test_outputs_that_are_no_numbers_have_no_accuracy(example: str, page: str) -> None:
     user.name(f"{odd_models.__file__}:normed", f"{odd_models.__file__}:vectors")
     broken = '[["prune_weights",{"sparsity":0.9}]]'
