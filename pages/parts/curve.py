@@ -18,7 +18,7 @@ from engine.jobs import curves
 from engine.jobs.job import Job
 from engine.recipe import curve, technique
 from engine.types import Bundle, Recipe, SlimscopeError
-from pages.parts import cached, components, curve_chart, figures, jobs, knobs, panel, session, visitor
+from pages.parts import cached, components, curve_chart, figures, jobs, knobs, panel, session, spoken, visitor
 
 TITLE = "Accuracy and size along a setting"
 FIRST = "The first points are being worked out ..."
@@ -87,7 +87,7 @@ class View:
         """The setting with a value, as people read it: Sparsity 90 %."""
         knob = technique.get(self.name).knobs[self.of.setting]
         label = knob.label or self.of.setting.replace("_", " ").capitalize()
-        return f"{label} {panel.written(knob, value)}"
+        return f"{label} {spoken.written(knob, value)}"
 
     def place(self, size: float, accuracy: float) -> tuple[float, float]:
         """A point on the chart; one that is outside of what it shows is at its edge."""
