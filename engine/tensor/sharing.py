@@ -40,6 +40,8 @@ LAYER_COLUMNS = (
     "by_hand",
 )
 
+ENTRY_COLUMNS = ("layer", "entry", "value", "weights")
+
 
 def table_of(values: Tensor | Index, k: int, start: str, seed: int = 0) -> Tensor:
     """The shared values (at most k,) of what is not zero, rising; none where all is zero."""
@@ -103,6 +105,14 @@ def bits_of(weights: int, kept: int, entries: int) -> Bits:
     """
     index = codes.width(entries) if entries else 0
     return Bits(index, kept * index + FLOAT * entries + (weights if kept < weights else 0))
+
+
+def entries_in(layer: str, values: Tensor, table: Tensor, by_hand: Mapping[str, float]) -> pd.DataFrame:
+    """Each entry of a layer's table, where it is now, and how many of its weights have it: ENTRY_COLUMNS."""
+    kept = values[values != 0]
+    counts = torch.bincount(assign(kept, table), minlength=len(table)) if len(kept) else table
+    columns = (layer, range(len(table)), moved(table, by_hand).tolist(), counts.tolist())
+    return pd.DataFrame(dict(zip(ENTRY_COLUMNS, columns, strict=True)))
 
 
 def row_of(layer: str, values: Tensor, book: Book, by_hand: int) -> dict[str, Any]:

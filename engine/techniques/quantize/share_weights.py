@@ -39,7 +39,7 @@ ENTRIES = Slider(
     runs="instant",
     locality="ranked",
     ranked=Ranked(sharing.ranked_alone, sharing.ranked_table),
-    tables={"layers": sharing.LAYER_COLUMNS},
+    tables={"layers": sharing.LAYER_COLUMNS, "entries": sharing.ENTRY_COLUMNS},
     presets={"gentle": {"entries": 64}, "balanced": {"entries": 16}, "extreme": {"entries": 4}},
 )
 def share_weights(
@@ -119,6 +119,7 @@ def share_weights(
     shared = _common_table(values, common, entries, start, seed)
     params: dict[str, Param] = dict(bundle.params)
     rows, missing = [], []
+    places: list[pd.DataFrame] = []
     for label, weight in values.items():
         table = shared if label in common else sharing.given_of(asked, label)
         if table is None:
@@ -129,13 +130,15 @@ def share_weights(
             book = sharing.used(book)
         params[names[label]] = book
         rows.append(sharing.row_of(label, weight, book, len(hand)))
+        places.append(sharing.entries_in(label, weight, table, hand))
         missing += [f"{number} of {label}" for number in hand if int(number) >= len(table)]
     layers = pd.DataFrame(rows, columns=sharing.LAYER_COLUMNS)
     notes = [
         *reports.named("Left out:", leave_out),
         *reports.named("Set by hand, but not in the table:", missing),
     ]
-    return bundle.become(params), Report(_figures(layers), {"layers": layers}, tuple(notes))
+    found = {"layers": layers, "entries": pd.concat(places or [pd.DataFrame(columns=sharing.ENTRY_COLUMNS)])}
+    return bundle.become(params), Report(_figures(layers), found, tuple(notes))
 
 
 def _common_table(
