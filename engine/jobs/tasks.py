@@ -89,7 +89,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not end up among the messages
     torch.set_num_threads(1)
     with suppress(OSError):
-        os.nice(5)  # the pages come first
+        os.nice(10)  # the pages come first
     todo: queue.SimpleQueue[Work] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(todo,), daemon=True).start()
     answer: Mapping[str, Any] = {}

@@ -279,11 +279,18 @@ def panel() -> None:
         if ended or is_open != any(job.open for job in found):
             st.rerun()  # the page may show what was found
         at_work.update(job.id for job in found if job.open)
-        with st.expander(f"Jobs ({sum(job.open for job in found)} at work)", icon=":material/work_history:"):
-            for job in found[:8]:
-                if not job.over or job.state in ("interrupted", "cancelled"):
-                    progress(job, "sidebar")
-                else:
-                    st.caption(f"{ICONS[job.state]} {job.title}: {job.state}. {job.error}")
+        title = f"Jobs ({sum(job.open for job in found)} at work)"
+        shown = st.expander(title, icon=":material/work_history:", key="jobs", on_change="rerun")
+        if shown.open:  # what nobody sees would cost the browser a slider's move each second
+            with shown:
+                for job in found[:8]:
+                    _row(job)
 
     alive()
+
+
+def _row(job: Job) -> None:
+    if not job.over or job.state in ("interrupted", "cancelled"):
+        progress(job, "sidebar")
+    else:
+        st.caption(f"{ICONS[job.state]} {job.title}: {job.state}. {job.error}")
