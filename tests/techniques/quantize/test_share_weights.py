@@ -145,7 +145,7 @@ def test_an_entry_that_the_table_lacks_is_named() -> None:
 def pool_of(bundle: Bundle, index: type[Index]) -> Any:
     weights = dict(count.weights(bundle))
     if index is SortedIndex:
-        return lambda layers: SortedIndex.over([weights[x] for x in layers])
+        return lambda layers: SortedIndex(torch.cat([weights[x].flatten() for x in layers]))
     return lambda layers: HistogramIndex([weights[x] for x in layers])
 
 
