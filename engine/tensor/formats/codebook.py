@@ -120,3 +120,24 @@ class Entries(StraightThrough):
         rising, order = self.table.detach().double().sort(stable=True)
         middles = (rising[1:] + rising[:-1]) / 2
         return order[torch.bucketize(latent.detach().double(), middles)]
+
+
+class Centroids(StraightThrough):
+    """Each weight keeps its entry, whose gradient is the sum of its weights' (Han 2016, section 3.3).
+
+    The floats behind the codes neither count nor move. An entry that is exactly zero stays zero.
+    """
+
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self.table = nn.Parameter(book.table.clone())
+        self.register_buffer("learns", book.table != 0)
+        self.register_buffer("codes", book.codes.long())
+
+    def forward(self, latent: Tensor) -> Tensor:
+        entries = torch.where(self.get_buffer("learns"), self.table, self.table.detach())
+        codes = self.get_buffer("codes")
+        return entries.index_select(0, codes.flatten()).reshape(codes.shape)
+
+    def encode(self, latent: Tensor) -> Book:
+        return Book(self.get_buffer("codes").to(torch.int32).contiguous(), self.table.detach().clone())
