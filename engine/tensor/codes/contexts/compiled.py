@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -16,7 +16,7 @@ def compiled(function: Function) -> Function:
     The code is kept beside the source, else in the user's cache folder, else in memory alone.
     """
     try:
-        kept: Function = numba.njit(cache=True, nogil=True)(function)
+        kept = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # no folder of the two can be written
-        kept = numba.njit(nogil=True)(function)
-    return kept
+        kept = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast(Function, kept)

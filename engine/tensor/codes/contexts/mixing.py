@@ -7,16 +7,16 @@ A probability has 16 bits. Stretch is ln(p / (1 - p)) in steps of 1/256, from -1
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
-from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.tensor.codes.contexts.compiled import compiled
 
-Table = NDArray[np.int32]
-State = NDArray[np.int64]
-Tables = tuple[Table, Table, Table, Table]
+Table = NDArray[Any]  # whole numbers of 32 bits; what is read from it is widened
+State = NDArray[Any]  # of 64 bits
+Number = Any  # int in Python, 64 bits compiled
 
 ONE = 1 << 16  # probability 1
 FINE = 22  # bits of a counter's probability
@@ -24,11 +24,11 @@ STEPS = 256  # of the stretched domain, for one nat
 REACH = 12 * STEPS - 1
 SLOWEST = 255  # a counter's rate falls to 1 / (SLOWEST + 1.5)
 INPUTS = 8  # at most, mixed for one bit
+SPEEDS = np.array([6 + 1200 // (age + 40) for age in range(1200)], np.int64)  # of mixing weights, by age
 LOW, HIGH, CODE, PLACE, ENCODING = range(5)  # of the coder's state
 EXTRA = 4  # bytes that the decoder reads behind the end of its stream at most
 
 
-@cache
 def squash_table() -> Table:
     """Probability (16 bits) of each stretched value; decimal arithmetic rounds alike everywhere."""
     with localcontext() as context:
@@ -39,28 +39,32 @@ def squash_table() -> Table:
     return np.array(rounded, np.int32)
 
 
-@cache
+SQUASH = squash_table()
+
+
 def stretch_table() -> Table:
     """Stretched value of each 16-bit probability: the first whose squash reaches it."""
-    places = np.searchsorted(squash_table(), np.arange(ONE)) - REACH
+    places = np.searchsorted(SQUASH, np.arange(ONE)) - REACH
     return np.clip(places, -REACH, REACH).astype(np.int32)
 
 
-@cache
 def rate_table() -> Table:
     """What a counter seen n times moves towards a bit, in 1/65536: 1 / (n + 1.5)."""
     return (2 * ONE // (2 * np.arange(SLOWEST + 1) + 3)).astype(np.int32)
 
 
-@cache
 def trust_table() -> Table:
     """How much a counter seen n times is believed, in 1/256: (n + 0.3) / (n + 1.5) roughly."""
     seen = np.arange(SLOWEST + 1)
     return ((10 * seen + 2) * 256 // (10 * seen + 16)).astype(np.int32)
 
 
+# Compiled in as constants.
+STRETCH, RATE, TRUST = stretch_table(), rate_table(), trust_table()
+
+
 @compiled
-def code_bit(coder: State, stream: NDArray[np.uint8], bit: int, one: int) -> int:
+def code_bit(coder: State, stream: NDArray[np.uint8], bit: Number, one: Number) -> Number:
     """Write `bit`, or read one: `one` is the probability of a 1. A reader past the end sets PLACE to -1."""
     low, high = coder[LOW], coder[HIGH]
     middle = low + ((high - low) * one >> 16)
@@ -90,55 +94,54 @@ def code_bit(coder: State, stream: NDArray[np.uint8], bit: int, one: int) -> int
 def mixed_bit(
     coder: State,
     stream: NDArray[np.uint8],
-    bit: int,
+    bit: Number,
     contexts: State,
-    count: int,
     chance: Table,
     seen: Table,
-    weights: State,
-    first: int,
-    second: int,
-    tables: Tables,
-    inputs: State,
-) -> int:
-    """One bit under `count` contexts, mixed by two rows of `weights`; every part learns from it."""
-    stretch, squash, rate, trust = tables
-    one_sum = 0
-    two_sum = 0
-    for k in range(count):
+    weights: Table,
+    first: Number,
+    second: Number,
+    inputs: Table,
+) -> Number:
+    """One bit under INPUTS contexts, mixed by two rows of `weights`; every part learns from it."""
+    for k in range(INPUTS):
         place = contexts[k]
-        value = stretch[chance[place] >> (FINE - 16)] * trust[seen[place]] >> 8
-        inputs[k] = value
-        one_sum += value * weights[first, k]
-        two_sum += value * weights[second, k]
-    dot_one = min(max(one_sum >> 16, -REACH), REACH)
-    dot_two = min(max(two_sum >> 16, -REACH), REACH)
-    p_one, p_two = squash[dot_one + REACH], squash[dot_two + REACH]
-    bit = code_bit(coder, stream, bit, squash[((dot_one + dot_two) >> 1) + REACH])
-    learn(weights, first, inputs, count, (bit << 16) - p_one)
-    learn(weights, second, inputs, count, (bit << 16) - p_two)
-    for k in range(count):
+        inputs[k] = (STRETCH[chance[place] >> (FINE - 16)] * TRUST[seen[place]]) >> 8
+    one = mixed(inputs, weights, first)
+    two = mixed(inputs, weights, second)
+    bit = code_bit(coder, stream, bit, np.int64(SQUASH[((one + two) >> 1) + REACH]))
+    learn(weights, first, inputs, (bit << 16) - np.int64(SQUASH[one + REACH]))
+    learn(weights, second, inputs, (bit << 16) - np.int64(SQUASH[two + REACH]))
+    top = (bit << FINE) - bit
+    for k in range(INPUTS):
         place = contexts[k]
-        n = seen[place]
-        chance[place] += np.int32((((bit << FINE) - bit - chance[place]) * np.int64(rate[n])) >> 16)
-        if n < SLOWEST:
-            seen[place] = n + 1
+        n = np.int64(seen[place])
+        chance[place] += ((top - np.int64(chance[place])) * RATE[n]) >> 16
+        seen[place] = min(n + 1, SLOWEST)
     return bit
 
 
 @compiled
-def learn(weights: State, row: int, inputs: State, count: int, error: int) -> None:
-    """Move a row of mixing weights down the gradient of the bit's length; its last place counts its bits."""
-    age = weights[row, INPUTS]
-    speed = 6 + 1200 // (age + 40)
-    if age < 100000:
-        weights[row, INPUTS] = age + 1
-    for k in range(count):
-        weights[row, k] += (inputs[k] * error * speed + (1 << 17)) >> 18
+def mixed(inputs: Table, weights: Table, row: Number) -> Number:
+    """The weighted sum of stretched predictions, within REACH."""
+    total = np.int64(0)
+    for k in range(INPUTS):
+        total += np.int64(inputs[k]) * np.int64(weights[row, k])
+    return min(max(total >> 16, -REACH), REACH)
+
+
+@compiled
+def learn(weights: Table, row: Number, inputs: Table, error: Number) -> None:
+    """Move mixing weights down the gradient of the bit's length; the place behind them counts the bits."""
+    age = np.int64(weights[row, INPUTS])
+    weights[row, INPUTS] = min(age + 1, len(SPEEDS) - 1)
+    step = error * SPEEDS[age]
+    for k in range(INPUTS):
+        weights[row, k] += (np.int64(inputs[k]) * step + (1 << 17)) >> 18
 
 
 def last_bytes(coder: State) -> bytes:
-    """The fewest bytes that lie between the coder's ends, zeros behind them; a reader takes them for zeros."""
+    """The fewest bytes that lie between the coder's ends where zeros follow, as a reader supposes."""
     low, high = int(coder[LOW]), int(coder[HIGH])
     for count in range(4):
         kept = high >> (32 - 8 * count) << (32 - 8 * count)
