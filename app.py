@@ -40,7 +40,7 @@ for entry in entries:
     groups[entry.group].append(page)
     pages[entry.name] = page
 st.logo(HERE / "assets" / "logo.svg", size="large", icon_image=HERE / "assets" / "icon.png")
-st.session_state["pages"] = pages
+menu.remember(pages)
 chosen = st.navigation(groups, expanded=True)
 session.look_at(next(e.technique for e in entries if e.name == (chosen.url_path or entries[0].name)))
 sidebar.draw()

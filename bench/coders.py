@@ -68,7 +68,8 @@ def of_recipe(recipe: tuple[str, float, int]) -> list[dict[str, Any]]:
     others = {"Huffman": huffman(matrices), "xz -9e": xz(matrices), "DeepCABAC": deep_cabac(matrices)}
     others["mixed contexts, ideal length"] = IDEAL.get(recipe)
     return [
-        row | {"baseline": f"{name}: {f'{value:,} B' if value else 'not installed or not known'}"}
+        row
+        | {"baseline": f"{name}: {f'{value:,} B' if value else 'not installed or not known'}"}
         | ({"ratio": round(size / value, 3)} if value else {})
         for name, value in others.items()
     ]

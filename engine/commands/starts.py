@@ -18,7 +18,7 @@ from engine.types import Bundle, Recipe
 
 SPARSITIES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 BITS = (8, 6, 5, 4)
-TOLERATED = 0.0075  # of validation accuracy
+TOLERATED = 0.006  # of validation accuracy
 SAMPLES = 5000
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 OPEN = ("waiting", "running")
 STOPPED = ("paused", "cancelled", "replaced", "interrupted", "failed")  # and can be resumed
+UNASKED = ("curve",)  # kinds that nobody pressed a button for: they wait for all others, and give way to them
 STATES = (*OPEN, *STOPPED, "done")
 GONE = "the server stopped before it was done"
 AGAIN = "the server stopped, and it goes on by itself"  # said of an open job
@@ -42,6 +43,11 @@ class Job:
     def open(self) -> bool:
         """Whether it still waits or runs."""
         return self.state in OPEN
+
+    @property
+    def unasked(self) -> bool:
+        """Whether it waits for all other jobs."""
+        return self.kind in UNASKED
 
     @property
     def work(self) -> tuple[str, str, Mapping[str, Any]]:

@@ -63,11 +63,19 @@ def result_key(kind: str, *what: object) -> str:
 
     torch's build (`+cpu`, `+cu130`) is not in it: what was found on one machine serves another.
     """
-    release = torch.__version__.partition("+")[0]
-    text = json.dumps([kind, VERSION, release, *what], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+    return _digest(kind, VERSION, torch.__version__.partition("+")[0], *what)
+
+
+def _digest(*what: object) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def of_recipe(kind: str, model: Bundle, recipe: Recipe, data: Data | None, *more: object) -> str:
     """The key of what a recipe makes of a model, judged by this data."""
     return result_key(kind, model.origin.fingerprint, migrate.kept_as(recipe), data_key(data), *more)
+
+
+def stamp(kind: str, model: Bundle, recipe: Recipe, data: Data | None, *more: object) -> str:
+    """As `of_recipe`, for results that come with slimscope: they serve any version of torch."""
+    what = (model.origin.fingerprint, migrate.kept_as(recipe), data_key(data), *more)
+    return _digest(kind, VERSION, *what)

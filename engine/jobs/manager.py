@@ -196,25 +196,33 @@ class Manager:
     def _start_waiting(self) -> None:
         """Start what waits, oldest first, where a core is free and nobody is at the same work already.
 
-        A core that nothing waits for goes to a helper, until something does.
+        What nobody asked for comes last, and gives its core back where another job waits. A core that
+        nothing waits for goes to a helper, until something does.
         """
         at_work = [(job.kind, job.payload) for job in map(self._jobs.__getitem__, self._runs)]
-        for job in list(self._jobs.values()):
+        for job in sorted(self._jobs.values(), key=lambda job: job.unasked):
             if self._closed:
                 return
             if job.state == "waiting" and (job.kind, job.payload) not in at_work:
                 if self._busy():
                     for helper in list(self._helpers)[:1]:
                         self._release_helper(helper)
+                    if not (job.unasked or self._helpers):
+                        self._put_back()
                     return
                 at_work.append((job.kind, job.payload))
-                self._change(job.id, state="running")
+                self._change(job.id, state="running", series=())
                 self._start(self._runs, job.id, Run(self._lock, job.task, known=job.progress), self._follow)
         for job_id, run in self._runs.items():
             job = self._jobs[job_id]
             ready = len(job.series) >= HELP_FROM and job.progress < 1 and not run.wish
             if run.shared and ready and job_id not in self._helpers and not self._busy():
                 self._start(self._helpers, job_id, Run(self._lock, job.task), self._help)
+
+    def _put_back(self) -> None:
+        """Let one job that nobody pressed a button for wait again; what it has found is in the store."""
+        for job_id in [key for key in self._runs if self._jobs[key].unasked][:1]:
+            self._stop(job_id, self._runs[job_id].wish or "waiting")
 
     def _busy(self) -> bool:
         return self._closed or len(self._runs) + len(self._helpers) >= self.limit

@@ -22,6 +22,7 @@ SAMPLES = 1000  # validation samples that sweeps and scans look at unless told
 ACCURACY_HOW = "share right of n fixed, stratified validation samples; Wilson 95 % interval low..high"
 CHANGE_HOW = "accuracy minus that of the start on the same samples; Agresti-Min 95 % interval"
 BYTES_HOW = "bytes of the compressed file, written and counted, with header, scales and biases"
+HOW = {"accuracy": ACCURACY_HOW, "change": CHANGE_HOW, "bytes": BYTES_HOW}
 
 
 def _sample(data: Data, payload: Mapping[str, Any]) -> Samples:
@@ -50,7 +51,7 @@ def _row(recipe: Recipe, before: Tensor, now: Tensor, labels: Tensor) -> dict[st
 EMPTY = dict.fromkeys(("accuracy", "low", "high", "n", "change", "change_low", "change_high"))
 
 
-def _remembered(key: str, recipe: Recipe, compute: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+def remembered(key: str, recipe: Recipe, compute: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     """A row from the store, or computed and kept; a recipe that can't be followed gives its reason.
 
     None while another process computes it.
@@ -109,28 +110,45 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     model, sample = models.get_model(payload["model"], payload["data"]), _sample(source, payload)
     grid = [({}, Recipe()), *sweep.variations(whole, number, payload["vary"])]
     shared = technique.complete(Recipe(whole.steps[: number - 1]).live)
-    start = functools.cache(
-        lambda: recipes.make(model, shared, source, Progress(cancelled=progress.cancelled))[0]
-    )
-    before = functools.cache(lambda: testset.predicted(model, sample, Progress(cancelled=progress.cancelled)))
+    measure_point = measuring(model, shared, source, sample, progress)
 
     def attempt(i: int, part: Progress) -> dict[str, Any] | None:
         settings, recipe = grid[i]
-
-        def compute() -> dict[str, Any]:
-            bundle = recipes.make(start(), recipe.live, source, part)[0] if len(recipe) else model
-            now = testset.predicted(bundle, sample, part) if len(recipe) else before()
-            return {**_row(recipe.live, before(), now, sample.labels), "bytes": packfile.size(bundle).value}
-
-        # Another version of the file has other bytes; what was trained is kept under its own key.
-        key = keys.of_recipe("sweep", model, recipe.live, source, len(sample), packfile.VERSION)
-        row = _remembered(key, recipe, compute)
+        key = point_key(model, recipe, source, len(sample))
+        row = remembered(key, recipe, lambda: measure_point(recipe, part))
         if row is None:
             return None
         return {**settings, "bytes": None, **row, "recipe": recipe.key, "baseline": not len(recipe)}
 
     rows = _found(len(grid), attempt, progress, skip=True)
-    return {"rows": rows, "how": {"accuracy": ACCURACY_HOW, "change": CHANGE_HOW, "bytes": BYTES_HOW}}
+    return {"rows": rows, "how": HOW}
+
+
+def point_key(model: Bundle, recipe: Recipe, data: Data, n: int) -> str:
+    """The key of a recipe's size and accuracy on n validation samples.
+
+    Another version of the file has other bytes; what was trained is kept under its own key.
+    """
+    return keys.of_recipe("sweep", model, recipe.live, data, n, packfile.VERSION)
+
+
+def measuring(
+    model: Bundle, shared: Recipe, data: Data, sample: Samples, progress: Progress
+) -> Callable[[Recipe, Progress], dict[str, Any]]:
+    """What measures recipes that begin with the steps `shared`: real bytes and validation accuracy, as a row.
+
+    The shared steps are followed once, and the original is run once. What is missing is trained.
+    """
+    quiet = Progress(cancelled=progress.cancelled)
+    start = functools.cache(lambda: recipes.make(model, shared, data, quiet)[0])
+    before = functools.cache(lambda: testset.predicted(model, sample, quiet))
+
+    def point(recipe: Recipe, part: Progress) -> dict[str, Any]:
+        bundle = recipes.make(start(), recipe.live, data, part)[0] if len(recipe) else model
+        now = testset.predicted(bundle, sample, part) if len(recipe) else before()
+        return {**_row(recipe.live, before(), now, sample.labels), "bytes": packfile.size(bundle).value}
+
+    return point
 
 
 def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -160,7 +178,7 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
                 recipe, before.argmax(1), testset.predicted(bundle, sample, part, trace), sample.labels
             )
 
-        row = _remembered(keys.of_recipe("sensitivity", model, recipe, source, len(sample)), recipe, compute)
+        row = remembered(keys.of_recipe("sensitivity", model, recipe, source, len(sample)), recipe, compute)
         return None if row is None else {"layer": layer, "value": value, **row}
 
     rows = _found(len(todo), attempt, progress, skip=False)  # a curve is drawn from its first point on

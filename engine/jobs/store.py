@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ def get(key: str) -> Any | None:
     """The data kept under `key`, or None."""
     with connected() as connection:
         return connection.scalar(sql.select(RESULTS.c.value).where(RESULTS.c.key == key))
+
+
+def some(wanted: Iterable[str]) -> dict[str, Any]:
+    """What is kept of several keys, by key."""
+    chosen = sql.select(RESULTS.c.key, RESULTS.c.value).where(RESULTS.c.key.in_(list(wanted)))
+    with connected() as connection:
+        return {row.key: row.value for row in connection.execute(chosen)}
 
 
 def drop(key: str) -> None:

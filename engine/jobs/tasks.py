@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from engine.jobs import extras, recipes, scans, streaming, testset
+from engine.jobs import curves, extras, recipes, scans, streaming, testset
 from engine.types import Cancelled, Progress, SlimscopeError
 
 KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
@@ -29,6 +29,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
     "accuracy": testset.accuracy,
     "sensitivity": scans.sensitivity,
     "sweep": scans.sweeping,
+    "curve": curves.curve_job,
     "write": streaming.write,
     "latency": extras.time_forms,
     "ledger": extras.ledger,
@@ -88,7 +89,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not end up among the messages
     torch.set_num_threads(1)
     with suppress(OSError):
-        os.nice(5)  # the pages come first
+        os.nice(10)  # the pages come first
     todo: queue.SimpleQueue[Work] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(todo,), daemon=True).start()
     answer: Mapping[str, Any] = {}

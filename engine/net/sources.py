@@ -176,7 +176,7 @@ def adopt(net: nn.Module, task: Data | None = None) -> tuple[Bundle, dict[str, A
     """A net of this process as a bundle, what another process needs of it, and the digest of that."""
     with user.own_errors("the model can't be described"):
         digests = {CODE: identity.settings_of(net, by_file=False)}
-    found = _taken(net, digests, "the model")
+    found = _taken(net, digests, "the model", copied=True)
     params = {own: Dense(tensor) for own, tensor in found.state.items()}
     own = Bundle(Arch("user:given", (), found.config), params).fingerprint
     digest = hashlib.sha256(f"{own} {task and task.key}".encode()).hexdigest()[:16]
@@ -198,7 +198,7 @@ def _net(name: str) -> _Net:
 
 def _handed(name: str) -> _Net:
     found = user.held(name)
-    return _taken(found["model"], found["digests"], "the model")
+    return _taken(found["model"], found["digests"], "the model", copied=True)
 
 
 def _is_named(name: str) -> bool:
@@ -225,8 +225,11 @@ def _called(name: str) -> nn.Module:
     return net
 
 
-def _taken(net: nn.Module, digests: dict[str, str], name: str) -> _Net:
-    """The net with its numbers as 32-bit floats. Raises UserError for numbers that nobody can use."""
+def _taken(net: nn.Module, digests: dict[str, str], name: str, copied: bool = False) -> _Net:
+    """The net with its numbers as 32-bit floats, `copied` where its owner goes on with it.
+
+    Raises UserError for numbers that nobody can use.
+    """
     state, ties = {}, {other: first for first, *others in surgery.shared(net) for other in others}
     for own, tensor in net.state_dict().items():
         if not isinstance(tensor, Tensor) or nn.parameter.is_lazy(tensor):
@@ -234,7 +237,8 @@ def _taken(net: nn.Module, digests: dict[str, str], name: str) -> _Net:
         if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
             raise UserError(f"{name}: {own!r} is {tensor.dtype}: allowed are plain floating-point weights")
         if tensor.is_floating_point() and own not in ties:
-            state[own] = tensor.detach().cpu().to(torch.float32, copy=True).contiguous()
+            shared = copied or tensor.untyped_storage().nbytes() > tensor.nbytes
+            state[own] = tensor.detach().cpu().to(torch.float32, copy=shared).contiguous()
             if tensor.numel() == 0 or not bool(torch.isfinite(state[own]).all()):
                 raise UserError(f"{name}: {own!r} is empty, or holds NaN or infinity")
     if not any(tensor.dim() >= 2 for tensor in state.values()):

@@ -15,7 +15,7 @@ from engine.tensor.index import Floats, Moments, Wide, ends_of
 BINS = 1 << 16
 SIGN = 1 << 15
 FINITE = 0x7F80  # bins of one sign; above lie infinity and what is no number
-CHUNK = 1 << 20  # weights looked at together, 32 MB of float64 and places
+CHUNK = 1 << 18  # weights looked at together, 8 MB of float64 and places
 
 
 def gathered(tensors: Sequence[Tensor]) -> tuple[Moments, int, tuple[float, float]]:

@@ -27,7 +27,7 @@ def index_of(tensors: Tensor | Sequence[Tensor], exact: int = EXACT) -> Index:
     several = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if sum(t.numel() for t in several) > exact:
         return HistogramIndex(several)
-    return SortedIndex.over(several) if len(several) > 1 else SortedIndex(several[0])
+    return SortedIndex(several)
 
 
 class HistogramIndex(Index):

@@ -36,7 +36,9 @@ ASK_COST = 8192  # and asking at all as long as rounding this many
 
 
 class SortedIndex(Index):
-    """The sorted index of a tensor: every answer exact; float32 inside, or searchsorted would convert it all.
+    """The sorted index of a tensor, or of several together: every answer exact.
+
+    It is float32 inside, or searchsorted would convert it all.
 
     Raises SlimscopeError for values that are not finite, and where there are none.
 
@@ -45,22 +47,20 @@ class SortedIndex(Index):
     (2, 2.0)
     """
 
-    def __init__(self, values: Tensor) -> None:
-        self.size = values.numel()
+    def __init__(self, values: Tensor | Sequence[Tensor]) -> None:
+        parts = [values] if isinstance(values, Tensor) else values
+        self.size = sum(part.numel() for part in parts)
         padded = np.zeros((self.size // BLOCK + 1) * BLOCK, dtype=np.float32)
         self.values: Floats = padded[: self.size]
-        self.values[:] = values.detach().flatten().to(torch.float32).numpy()
+        starts = np.cumsum([part.numel() for part in parts])[:-1]
+        for place, part in zip(np.split(self.values, starts), parts, strict=True):  # no copy of all beside it
+            place[:] = part.detach().flatten().to(torch.float32).numpy()
         self.values.sort()
         self.least, self.largest = ends_of(self.values[:1], self.values[-1:])
         self._blocks = padded.reshape(-1, BLOCK)
         self._sums, self._squares = _before_blocks(self._blocks)
         for array in (padded, self.values, self._blocks, self._sums, self._squares):
             array.flags.writeable = False
-
-    @classmethod
-    def over(cls, tensors: Sequence[Tensor]) -> SortedIndex:
-        """One index of all tensors together: what a threshold over the whole model asks."""
-        return cls(torch.cat([t.detach().flatten() for t in tensors]))
 
     @property
     def nbytes(self) -> int:

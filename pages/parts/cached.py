@@ -18,7 +18,7 @@ from engine.data.sets import Data, Samples
 from engine.figures import count, measure, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile, recognise
-from engine.jobs import as_json, keys, layerwise, models, recipes, streaming, testset
+from engine.jobs import as_json, curves, keys, layerwise, models, recipes, streaming, testset
 from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
 from engine.tensor.histogram import HistogramIndex, index_of
@@ -85,6 +85,8 @@ def after(subject: str, key: str) -> tuple[Bundle, tuple[Report, ...]]:
 def untrained(subject: str, recipe: Recipe) -> tuple[int, ...]:
     """The positions of live steps that must be trained before what follows them can be shown."""
     found: list[int] = []
+    if is_bare_and_large(subject):
+        return ()  # nothing is trained on it
     for place, step in enumerate(recipe):
         if step.on and technique.get(step.technique).trains:
             through = Recipe(tuple(s for i, s in enumerate(recipe.steps[: place + 1]) if i not in found))
@@ -95,6 +97,19 @@ def untrained(subject: str, recipe: Recipe) -> tuple[int, ...]:
             except SlimscopeError:
                 continue  # what is wrong with it is said where it is shown
     return tuple(found)
+
+
+def fits(subject: str, recipe: Recipe) -> bool:
+    """Whether a recipe can be applied, trained or not; of a large model a job finds that out."""
+    if is_large(subject):
+        return True
+    try:
+        after(subject, recipe.live.key)
+    except (Untrained, Pending):
+        return True
+    except SlimscopeError:
+        return False
+    return True
 
 
 @st.cache_resource(max_entries=96, show_spinner=False)
@@ -188,6 +203,13 @@ def reload_user() -> str:
 def proposal(model: str) -> recognise.Proposal | None:
     """The net of the zoo that a visitor's file may be."""
     return recognise.propose(models.get_model(model))
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def course(subject: str, key: str, number: int, setting: str) -> curves.Course:
+    """The curve along a setting of step `number` of a recipe, whose key has the setting at its default."""
+    model, spec = parts(subject)
+    return curves.course(model, Recipe.from_key(key), spec, number, setting)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

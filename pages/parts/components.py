@@ -42,6 +42,17 @@ def panel(message: dict[str, Any], key: str) -> None:
     _component("panel", '<div class="panel"></div>', PANEL_STYLE)(data=message, key=key)
 
 
+CURVE_STYLE = """p { margin: 0; min-height: 2.9em; font-size: .85rem; line-height: 1.45; color: var(--st-text-color); }"""
+
+
+def curve(message: dict[str, Any], key: str) -> bool:
+    """The present point on a curve, and what it says in words; whether the browser asks for more points."""
+    said = _component("curve", "<p></p>", CURVE_STYLE)(
+        data={**message, "sent": next(SENT)}, key=key, on_again_change=lambda: None
+    )
+    return said.again is not None
+
+
 HOLD = """<button type="button" aria-pressed="false">Hold: original</button>"""
 HOLD_STYLE = """button { font: inherit; font-size: .85rem; padding: .3rem .6rem; white-space: nowrap; cursor: pointer;
  color: var(--st-text-color); background: var(--st-background-color); touch-action: none; user-select: none;

@@ -14,7 +14,7 @@ from typing import Any
 import streamlit as st
 
 from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
-from pages.parts import cached, footer, jobs, knobs, live, panel, session, strip, tiles, visitor
+from pages.parts import cached, curve, footer, jobs, knobs, live, panel, session, strip, tiles, visitor
 from pages.parts.components import settled, stage
 from pages.parts.live import Look
 
@@ -68,7 +68,8 @@ def workbench(
     labels = [] if base is None else [x for x, w in weight_layers(base).items() if not fits or fits(base, w)]
     if base is None or not labels:
         with above:
-            header(subject)
+            bar()
+        top.html(tiles.header(subject))
         if base is not None:
             middle.info(
                 "This model has no layer that this technique applies to."
@@ -113,6 +114,8 @@ def workbench(
     with at_controls:
         controls()
     slot.html(tiles.header(subject))
+    with beside:
+        curve.draw(subject, name, base)
     rest()
 
 

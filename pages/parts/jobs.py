@@ -66,9 +66,15 @@ def ensure(owner: str, kind: str, title: str, subject: str, key: str, **more: ob
     return found
 
 
+def listed() -> list[Job]:
+    """The visitor's jobs that the page speaks of, newest first: what was replaced or nobody asked for is not."""
+    known = manager().list(visitor.owner())
+    return [job for job in known if job.state != "replaced" and not job.unasked]
+
+
 def wake() -> None:
     """Draw the whole page where work was queued that the sidebar does not watch yet."""
-    if not st.session_state.get("watching") and any(job.open for job in manager().list(visitor.owner())):
+    if not st.session_state.get("watching") and any(job.open for job in listed()):
         st.rerun()
 
 
@@ -259,7 +265,7 @@ def estimate(name: str, settings: Mapping[str, Any]) -> str:
 
 def panel() -> None:
     """All of the visitor's jobs, newest first, in the sidebar."""
-    known = manager().list(visitor.owner())
+    known = listed()
     is_open = any(job.open for job in known)
     at_work = {job.id for job in known if job.open}
     st.session_state["watching"] = is_open
@@ -268,16 +274,23 @@ def panel() -> None:
 
     @st.fragment(run_every=1.0 if is_open else None)
     def alive() -> None:
-        found = manager().list(visitor.owner())
-        ended = any(job.over and job.state != "replaced" for job in found if job.id in at_work)
+        found = listed()
+        ended = any(job.over for job in found if job.id in at_work)
         if ended or is_open != any(job.open for job in found):
             st.rerun()  # the page may show what was found
         at_work.update(job.id for job in found if job.open)
-        with st.expander(f"Jobs ({sum(job.open for job in found)} at work)", icon=":material/work_history:"):
-            for job in [job for job in found if job.state != "replaced"][:8]:
-                if not job.over or job.state in ("interrupted", "cancelled"):
-                    progress(job, "sidebar")
-                else:
-                    st.caption(f"{ICONS[job.state]} {job.title}: {job.state}. {job.error}")
+        title = f"Jobs ({sum(job.open for job in found)} at work)"
+        shown = st.expander(title, icon=":material/work_history:", key="jobs", on_change="rerun")
+        if shown.open:  # what nobody sees would cost the browser a slider's move each second
+            with shown:
+                for job in found[:8]:
+                    _row(job)
 
     alive()
+
+
+def _row(job: Job) -> None:
+    if not job.over or job.state in ("interrupted", "cancelled"):
+        progress(job, "sidebar")
+    else:
+        st.caption(f"{ICONS[job.state]} {job.title}: {job.state}. {job.error}")

@@ -6,6 +6,9 @@ import ast
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import streamlit as st
 
 from engine.recipe import technique
 from engine.types import SlimscopeError
@@ -39,6 +42,16 @@ def entries() -> list[Entry]:
         for i, t in enumerate(without)
     ]
     return sorted((*files, *plain), key=lambda entry: entry.order)
+
+
+def remember(pages: dict[str, Any]) -> None:
+    """What Streamlit calls the pages, for whoever leads to one of them."""
+    st.session_state["pages"] = pages
+
+
+def go_to(name: str) -> None:
+    """Open a page."""
+    st.switch_page(st.session_state["pages"][name])
 
 
 @cache

@@ -145,6 +145,7 @@ function change(panel, changed) {
   edit(panel, changed)
   fill(panel)
   window.slimscopeStage?.moved?.(panel, changed, before)
+  document.dispatchEvent(new CustomEvent("slimscope-moved", { detail: panel }))
   clearTimeout(panel.timer)
   panel.timer = setTimeout(flush, panel.held ? HELD : PACE, panel)
 }
@@ -207,6 +208,7 @@ export default function (component) {
   const panels = (window.slimscopePanels ??= {}), panel = (panels[data.name] ??= { seq: 0, sent: 0, set: {} })
   const root = parentElement.querySelector(".panel")
   panel.send = edits => setStateValue("edits", edits)
+  panel.change = changed => change(panel, changed)
   if (!hear(panel, data)) return
   if (panel.root !== root) {
     Object.assign(panel, { root, drawn: null })

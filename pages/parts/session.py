@@ -148,14 +148,17 @@ def _page() -> Recipe:
 def view() -> Recipe:
     """The recipe that all tiles, pictures and files of the page in view describe: all of it is trained.
 
-    Where what is tried is not trained, it stands as it was when it last was.
+    Where what is tried is not trained, it stands as it was when it last was; where it does not fit the model,
+    it is left out.
     """
     whole, last = _page(), st.session_state.setdefault("last", {})
     gone = cached.untrained(subject(), whole)
     if focus():
         now = trial(focus())
         place, key = draft.seen(recipe(), now)[1], (model(), focus())
-        if place not in gone:
+        if not cached.fits(subject(), _without(Recipe(whole.steps[: place + 1]), gone)):
+            gone = (*gone, place)
+        elif place not in gone:
             last[key] = now.step
         elif key in last:
             whole = draft.seen(recipe(), replace(now, step=last[key]))[0]

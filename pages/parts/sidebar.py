@@ -26,6 +26,7 @@ def draw() -> None:
 
 def _picker() -> None:
     names = [*zoo.trained(), *visitor.files()]
+    titles = {name: visitor.title(name) for name in (*names, session.model())}
     st.session_state["pick"] = session.model()
     missing = visitor.is_missing()
 
@@ -33,7 +34,7 @@ def _picker() -> None:
         "Model",
         [*names, session.model()] if missing else names,
         key="pick",
-        format_func=visitor.title,
+        format_func=titles.get,
         on_change=lambda: session.choose_model(st.session_state["pick"]),
         help="A trained net of the zoo, or your own weights.",
     )

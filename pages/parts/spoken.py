@@ -41,7 +41,7 @@ def title(step: Step) -> str:
     """A step with the value of its main setting.
 
     >>> title(technique.step("prune_weights", sparsity=0.8))
-    'Prune 80 %'
+    'Prune weights 80 %'
     """
     known = technique.get(step.technique)
     setting = known.main(step.settings)

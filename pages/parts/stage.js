@@ -76,7 +76,8 @@ function draw(chart) {
         make("title", {}, point).textContent = text
       })
     } else if (mark.kind === "dot") {
-      make("circle", { cx: x(mark.x), cy: y(mark.y), r: 6, fill: colour, stroke: "var(--halo)", "stroke-width": 2 }, svg)
+      const look = mark.hollow ? { r: 5, fill: "none", stroke: colour } : { r: 6, fill: colour, stroke: "var(--halo)" }
+      make("circle", { cx: x(mark.x), cy: y(mark.y), "stroke-width": 2, ...look }, svg)
       if (mark.text) label(mark.text, x(mark.x) + 4, mark.below ? Math.min(size.h - 4, y(mark.y) + 22) : Math.max(14, y(mark.y) - 14), colour)
     }
   }
@@ -97,6 +98,12 @@ function morph(old, wanted) {
   for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name)
   const fresh = [...wanted.childNodes]
   for (const [i, child] of [...old.childNodes].entries()) morph(child, fresh[i])
+}
+
+// Marks that another script owns: over its chart at once, or as soon as the chart is there.
+stage.put = (chart, marks) => {
+  stage.marks[chart] = marks
+  if (!draw(chart)) paint([...stage.left, () => draw(chart)])
 }
 
 const parsed = html => {

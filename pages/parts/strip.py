@@ -10,7 +10,7 @@ import streamlit as st
 
 from engine.recipe import starts, technique
 from engine.types import Recipe, Step
-from pages.parts import glossary, jobs, keeping, session, spoken, visitor
+from pages.parts import glossary, jobs, keeping, menu, session, spoken, visitor
 from pages.parts.components import hold
 
 ALONE, INSIDE = "alone", "in my recipe"
@@ -124,22 +124,22 @@ def _reset(recipe: Recipe) -> None:
 
 def _chip(i: int, step: Step, count: int, stale: bool) -> None:
     name = spoken.title(step)
-    menu = st.popover(
+    chip = st.popover(
         f"~~{name}~~" if not step.on or stale else name,
         key=f"step-{i}",
         help="It must be trained again: a step before it has changed" if stale else spoken.changed(step),
         on_change="rerun",
     )
-    if not menu.open:
+    if not chip.open:
         return
-    with menu:
+    with chip:
         said = " (switched off)" if not step.on else " (not trained as it stands)" if stale else ""
         st.markdown(f"**{i + 1}. {name}**{said}")
         st.caption(spoken.changed(step))
         if st.button(
             "Open", icon=":material/open_in_full:", key=f"step-{i}-open", type="primary", width="stretch"
         ):
-            st.switch_page(st.session_state["pages"][session.open_step(i)])
+            menu.go_to(session.open_step(i))
         for icon, label, action, off in (
             ("arrow_back", "Earlier", "up", i == 0),
             ("arrow_forward", "Later", "down", i == count - 1),

@@ -36,11 +36,13 @@ def section(subject: str, key: str) -> None:
 
 
 def pending(subject: str, key: str, kind: str = "write") -> None:
-    """What a job works out of a large model that runs: its progress, or how it ended."""
+    """What a job works out of a large model that runs: where its progress is seen, or how it ended."""
     job = jobs.about(visitor.owner(), kind, subject, key)
-    st.caption("The whole model is worked out in the background: what is said of it here follows.")
-    if job is not None:
-        jobs.watch(job.id, lambda _: None, "footer")
+    st.caption(
+        "The whole model is worked out in the background (Jobs, in the sidebar): what is said of it here follows."
+    )
+    if job is not None and not job.open:
+        jobs.progress(job, "footer")
 
 
 def _take_away(subject: str, key: str) -> None:

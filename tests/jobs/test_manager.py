@@ -500,3 +500,34 @@ def test_the_number_of_workers_is_a_checked_setting(monkeypatch, text):
     monkeypatch.setenv("SLIMSCOPE_WORKERS", text)
     with pytest.raises(SlimscopeError, match=f"SLIMSCOPE_WORKERS is '{text}'"):
         process.limit()
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """A queue with one core, in which nobody asks for `count`."""
+    monkeypatch.setattr("engine.jobs.job.UNASKED", ("count",))
+    made = Manager(limit=1, worker=WORKER)
+    yield made
+    made.close()
+
+
+def test_what_nobody_asked_for_gives_its_core_to_whoever_waits_and_goes_on_after_it(narrow):
+    aside = narrow.submit("ann", "count", FOREVER, "a curve")
+    until(narrow, aside, lambda job: len(job.series) == 2)
+    asked = narrow.submit("ben", "meet", {"folder": "alone", "of": 1}, "asked for")
+    assert until(narrow, asked, over, owner="ben").state == "done"
+    again = until(narrow, aside, lambda job: job.state == "running" and len(job.series) == 2)
+    assert [row["i"] for row in again.series] == [0, 1]
+    narrow.cancel("ann", aside)
+    assert until(narrow, aside, over).state == "cancelled"
+
+
+def test_what_nobody_asked_for_waits_until_nothing_else_does(narrow):
+    running = narrow.submit("ann", "deaf", {}, "asked for")
+    until(narrow, running, talks)
+    aside = narrow.submit("ann", "count", {"rows": 1}, "a curve")
+    asked = narrow.submit("ben", "meet", {"folder": "second", "of": 1}, "asked for later")
+    narrow.cancel("ann", running)
+    until(narrow, asked, over, owner="ben")
+    assert until(narrow, aside, over).created < narrow.get("ben", asked).created
+    assert narrow.get("ann", aside).updated >= narrow.get("ben", asked).updated

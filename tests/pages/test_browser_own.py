@@ -76,7 +76,7 @@ def test_the_example_is_explored_from_its_first_figure_to_its_file(
 
     # Training: the narrower copy learns from it.
     tab.open("distill", model, '[["distill",{"epochs":1,"subset":500,"control":false}]]')
-    tab.key("run").locator("button").click()
+    tab.key("run-distill").locator("button").click()
     tab.page.locator(".st-key-learned-distill").wait_for(timeout=3 * PATIENCE)
     assert float(tab.drawn().tiles["parameters"]) < 0.5 * whole
     tab.assert_well()
@@ -91,7 +91,7 @@ def test_the_example_is_explored_from_its_first_figure_to_its_file(
 
     # What can be taken away: the file answers as the page says, the script is Python, and it was timed.
     tab.open("quantize", model, '[["prune_filters",{"removed":0.1}],["quantize",{"bits":6}]]')
-    tab.page.get_by_role("tab", name="Take it away").click()
+    tab.page.get_by_role("tab", name="Ship it").click()
     packed = downloaded(tab, "Packed file (.slim)", tmp_path)
     bundle = packfile.unpack(packed.read_bytes())
     assert bundle.arch.source == "user"
@@ -99,7 +99,6 @@ def test_the_example_is_explored_from_its_first_figure_to_its_file(
     assert float(tab.tiles["file size"]) == packed.stat().st_size
     script = downloaded(tab, "Script (.py)", tmp_path)
     compile(script.read_text(), str(script), "exec")
-    tab.page.get_by_role("tab", name="Is it faster here?").click()
     again = tab.key("measure-again").locator("button")
     ask = tab.key("measure").locator("button")
     tab.until(lambda: again.count() + ask.count() > 0)

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from hypothesis import strategies as st
 
 import engine.techniques  # noqa: F401
 from engine.recipe import technique
-from engine.recipe.knobs import SettingError
 from engine.types import Recipe
 from pages.parts import draft
-from pages.parts.draft import Draft
+from pages.parts.draft import Draft, Trial, Work
 
 HERE = Path(__file__).parent
 RUNS = 20_000  # interleavings
@@ -74,11 +74,11 @@ STEPS = st.lists(st.sampled_from(["prune_weights", "quantize", "low_rank", "fine
 
 
 @given(STEPS, st.integers(1, 16))
-def test_an_edited_recipe_has_the_settings_once_and_keeps_its_order(names: list[str], bits: int) -> None:
+def test_a_trial_in_the_recipe_stands_there_once_and_the_rest_keeps_its_order(
+    names: list[str], bits: int
+) -> None:
     before = technique.complete(Recipe(tuple(technique.step(name) for name in names)))
-    after = draft.edited(before, "quantize", {"bits": bits})
-    place = draft.find(after, "quantize")
-    assert place is not None
+    after, place = draft.placed(before, Trial(technique.step("quantize", bits=bits), True))
     assert after.steps[place].settings["bits"] == bits
     assert len(after) == len(before) + ("quantize" not in names)
     rest = [step for i, step in enumerate(after) if i != place]
@@ -86,9 +86,21 @@ def test_an_edited_recipe_has_the_settings_once_and_keeps_its_order(names: list[
     assert rest == [step for i, step in enumerate(before) if i != there]
 
 
-def test_a_value_that_is_not_allowed_is_refused() -> None:
-    with pytest.raises(SettingError, match="bits is 99"):
-        draft.edited(Recipe(), "quantize", {"bits": 99})
+def test_a_trial_is_seen_alone_or_at_the_place_that_it_stands_for() -> None:
+    step = technique.step("quantize", bits=3)
+    before = Recipe((technique.step("quantize", bits=8), technique.step("quantize", bits=6)))
+    assert draft.seen(before, Trial(step)) == (Recipe((step,)), 0)
+    assert draft.seen(before, Trial(step, True, 0)) == (Recipe((step, before.steps[1])), 0)
+    assert draft.seen(before, Trial(step, True)) == (Recipe((before.steps[0], step)), 1)
+    assert draft.seen(before, Trial(step, True, 9)) == (Recipe((before.steps[0], step)), 1)  # it is gone
+
+
+def test_what_is_kept_and_tried_belongs_to_its_model() -> None:
+    recipe, trial = Recipe((technique.step("quantize"),)), Trial(technique.step("prune_weights"))
+    work = Work("a").keep(recipe).attempt(trial)
+    other = replace(work, model="b")
+    assert (work.recipes.get("a"), work.trials.get(("a", "prune_weights"))) == (recipe, trial)
+    assert (other.recipes.get("b"), other.trials.get(("b", "prune_weights"))) == (None, None)
 
 
 # ---------------------------------------------------------------- both halves

@@ -207,7 +207,7 @@ def test_a_table_that_does_not_rise_is_refused() -> None:
 
 def test_an_index_over_several_layers_is_one_ranking() -> None:
     one, other = torch.tensor([[3.0, 1.0]]), torch.tensor([2.0, 0.5, 4.0])
-    assert SortedIndex.over([one, other]).threshold_for(0.6) == 2.0
+    assert SortedIndex([one, other]).threshold_for(0.6) == 2.0
 
 
 def test_the_input_is_not_touched_and_the_index_cannot_be() -> None:

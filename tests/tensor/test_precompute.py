@@ -27,7 +27,7 @@ STOPS = {
 @pytest.mark.parametrize("by", list(STOPS))
 @pytest.mark.parametrize("layer", list(WEIGHTS))
 def test_removals_are_the_rows_of_the_technique(by: str, allocation: str, layer: str) -> None:
-    ranked = SortedIndex.over([WEIGHTS[layer]] if allocation == "layer" else list(WEIGHTS.values()))
+    ranked = SortedIndex([WEIGHTS[layer]] if allocation == "layer" else list(WEIGHTS.values()))
     deviation = masks.quality_threshold(WEIGHTS[layer], 1.0)
     table = precompute.removals(SortedIndex(WEIGHTS[layer]), ranked, by, STOPS[by], deviation)
     for stop, row in zip(STOPS[by], table.itertuples(), strict=True):

@@ -1,0 +1,56 @@
+"""`slimscope curves`: the stored curves of accuracy against bytes, one file for each model of the zoo."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from engine.commands import Said
+from engine.jobs import curves
+from engine.net import zoo
+from engine.printing import bar
+from engine.recipe import technique
+from engine.types import SlimscopeError
+
+
+def add(verbs: Any) -> None:
+    command = verbs.add_parser(
+        "curves", help="measure the zoo's curves of accuracy against bytes, and keep them"
+    )
+    command.add_argument("models", metavar="MODEL", nargs="*", help="names in the zoo; all unless told")
+    text = "each that trains nothing and answers at once, unless told; may be given again"
+    command.add_argument("--technique", metavar="NAME", action="append", dest="techniques", help=text)
+    command.add_argument("--again", action="store_true", help="also those that are up to date")
+    text = "where the files are written; those of slimscope itself unless told"
+    command.add_argument("--out", metavar="FOLDER", type=Path, default=curves.FOLDER, help=text)
+    command.set_defaults(run=run)
+
+
+def run(given: Namespace) -> Said:
+    instant = [name for name, known in technique.REGISTRY.items() if known.runs == "instant"]
+    names, found = given.techniques or instant, {}
+    for name in names:
+        if technique.get(name).trains:
+            raise SlimscopeError(f"{name} trains: only what trains nothing has a curve that can be written")
+    for model in given.models or zoo.trained():
+        found[model] = sum([_written(model, name, given) for name in names])
+    told = [f"{model}: {count} new points, {given.out / model}.json" for model, count in found.items()]
+    return found, "\n".join(told)
+
+
+def _written(model: str, name: str, given: Namespace) -> int:
+    """How many points of a curve were measured; none where it has no slider, or is stored and up to date."""
+    of = curves.alone(model, zoo.entry(model).data, name)
+    stored = curves.stored_curves(model, given.out)
+    if of is None or (of.stamp in stored and not given.again):
+        return 0
+    with bar(f"{model}, {name}") as progress:
+        made = curves.made(of, progress)
+    if len(made["rows"]) < 2:  # nothing but the original: the technique does not apply to this model
+        return 0
+    others = [one for one in stored.values() if (one["technique"], one["setting"]) != (name, of.setting)]
+    given.out.mkdir(parents=True, exist_ok=True)
+    content = curves.file_text(model, [*others, made])
+    (given.out / f"{model}.json").write_text(content)
+    return len(made["rows"])
