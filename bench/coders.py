@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import engine.techniques  # noqa: F401
-from engine.net import sources, zoo
+from engine.net import zoo
 from engine.recipe import run, technique
 from engine.tensor import codes
 from engine.tensor.codes.context import CONTEXT
@@ -43,7 +43,7 @@ def weights(recipe: tuple[str, float, int]) -> Matrices:
     steps = [Step("prune_weights", {"sparsity": sparsity})] if sparsity else []
     bundle = zoo.load(name)
     for step in technique.complete(Recipe((*steps, Step("quantize", {"bits": bits})))):
-        bundle, _ = run.apply(bundle, step, sources.task(bundle.arch))
+        bundle, _ = run.apply(bundle, step, None)
     return [
         param.codes.numpy().reshape(-1, row_length(param.shape))
         for param in bundle.params.values()
