@@ -450,7 +450,7 @@ def test_a_scan_tells_what_each_layer_bears_and_a_button_sets_it(tab: Tab) -> No
     tab.until(lambda: "per_layer" in tab.recipe[0][1])
     tab.until(lambda: tab.drawn().tiles["sparsity"] != before["sparsity"])
     tab.until(lambda: give.is_disabled())
-    tab.key("undo").locator("button").click()
+    tab.key("undo").locator("button").first.click()
     tab.until(lambda: tab.recipe == json.loads(PRUNE))
 
 
@@ -491,7 +491,7 @@ def test_a_filter_taken_out_by_hand_goes_and_comes_back(tab: Tab) -> None:
     tab.drawn()
     tab.page.get_by_role("button", name="Put it back").click()
     tab.until(lambda: "by_hand" not in tab.recipe[0][1])
-    tab.key("undo").locator("button").click()
+    tab.key("undo").locator("button").first.click()
     tab.until(lambda: "by_hand" in tab.recipe[0][1])
     tab.until(lambda: tab.page.get_by_role("button", name="Put it back").count() == 1)
 
@@ -535,7 +535,7 @@ def test_undo_takes_back_a_move(tab: Tab) -> None:
     before = tab.open("prune", SMALL, PRUNE).tiles
     move(tab, "prune_weights-sparsity", 1)
     tab.until(lambda: tab.tiles != before)
-    tab.key("undo").locator("button").click()
+    tab.key("undo").locator("button").first.click()
     tab.until(lambda: tab.tiles == before)
     assert tab.recipe == json.loads(PRUNE)
 
@@ -584,11 +584,11 @@ def test_a_preset_and_a_choice_show_what_they_set(tab: Tab) -> None:
 def test_keep_right_after_a_move_keeps_what_the_slider_says(pause: int, tab: Tab) -> None:
     tab.open("prune", SMALL, '[["prune_weights",{"sparsity":0.98}]]')
     move(tab, "prune_weights-sparsity", 1)
-    tab.until(lambda: tab.key("keep-prune_weights").locator("button").is_enabled())
+    tab.until(lambda: tab.key("keep-prune_weights").locator("button").first.is_enabled())
     move(tab, "prune_weights-sparsity", 4)
     wanted = exact(tab, "prune_weights-sparsity")
     tab.page.wait_for_timeout(pause)
-    tab.key("keep-prune_weights").locator("button").click()
+    tab.key("keep-prune_weights").locator("button").first.click()
     tab.until(lambda: tab.kept == [["prune_weights", {"sparsity": wanted}]])
     tab.until(lambda: tab.page.evaluate(HEARD))
     assert tab.drawn().kept == tab.recipe == [["prune_weights", {"sparsity": wanted}]]

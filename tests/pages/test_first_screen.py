@@ -95,7 +95,9 @@ def test_no_page_scrolls_sideways(entry: menu.Entry, width: int, screen: Tab) ->
 def test_no_page_has_a_serious_barrier(entry: menu.Entry, scheme: str, screen: Tab) -> None:
     screen.page.emulate_media(color_scheme=scheme)
     screen.open(entry.name, MODEL)
-    menu_of_streamlit = {"exclude": [["[data-testid=stSidebarNav]"]]}  # its groups of links are no lists of items
+    menu_of_streamlit = {
+        "exclude": [["[data-testid=stSidebarNav]"]]
+    }  # its groups of links are no lists of items
     found = Axe().run(screen.page, context=menu_of_streamlit).response["violations"]
     serious = [
         (each["id"], node["target"], node.get("failureSummary", "")[:200])
