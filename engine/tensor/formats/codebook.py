@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
-from engine.tensor.formats.numbers import floats, integers, numbers, raw
+from engine.tensor.formats.numbers import floats, integers, numbers, raw, row_length
 from engine.tensor.formats.through import StraightThrough, through
 from engine.types import FormatError, Param, Section
 
@@ -70,7 +70,7 @@ class Book(Param):
             raise FormatError(f"a code of {name!r} is outside of its table of {len(self.table)} values")
 
     def sections(self) -> list[Section]:
-        coded = codes.encode(numbers(self.codes))
+        coded = codes.encode(numbers(self.codes), row_length(self.shape))
         return [("codes", *coded), ("table", "raw", raw(numbers(self.table)))]
 
     @classmethod
