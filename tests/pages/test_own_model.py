@@ -143,7 +143,7 @@ def test_uploaded_weights_that_fit_are_measured_as_its_own_once_confirmed(
     """Not a net of the zoo, and not the weights that the factory gives."""
     state = {name: 0.5 * t if name == "out.weight" else t for name, t in sources.load_user().state().items()}
     state["hidden.weight"] = state["hidden.weight"].roll(1, 0)
-    at = opened("prune", m=example, r="[]")
+    at = opened("overview", m=example, r="[]")
     at.file_uploader[0].set_value(("mine.safetensors", save(state), "application/octet-stream")).run()
     model = at.query_params["m"]
     assert model.startswith("file-")
