@@ -24,6 +24,7 @@ from engine.commands import (
     latency,
     reproduce,
     starts,
+    stored,
     sweep,
 )
 from engine.printing import json_text
@@ -55,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="slimscope", description="Compression of neural networks, explored.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (catalogue, compress, inspect, decode, reproduce, sweep, curves, latency, starts):
+    for command in (catalogue, compress, inspect, decode, reproduce, sweep, curves, latency, starts, stored):
         command.add(verbs)
     for listed in verbs.choices.values():
         listed.add_argument("--json", action="store_true", help="print JSON")
