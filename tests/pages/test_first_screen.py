@@ -107,3 +107,14 @@ def test_no_page_has_a_serious_barrier(entry: menu.Entry, scheme: str, screen: T
         for node in each["nodes"][:3]
     ]
     assert serious == []
+
+
+def test_a_phone_shows_the_slider_and_the_picture_together(screen: Tab) -> None:
+    screen.page.set_viewport_size({"width": 390, "height": 844})
+    screen.open("prune", MODEL)
+    found = boxes(screen)
+    assert max(found[name][3] for name in ("tiles", "controls", "picture")) <= 844
+    more = screen.page.locator(".unfold").first
+    assert not screen.control("prune_weights-allocation").is_visible()
+    more.click()
+    assert screen.control("prune_weights-allocation").is_visible()
