@@ -210,7 +210,7 @@ def _refused(value: Any, why: str) -> Row:
 
 
 def row_at(of: Course, value: Any, measure: Callable[[Recipe, Progress], Row], progress: Progress) -> Row:
-    """The point at a value, measured and kept, or as another process leaves it; `refused` says why there is none."""
+    """The point at a value, measured and kept, or as another process leaves it; `refused` says why."""
     recipe = of.at(value)
     return {**waited(of.key(value), recipe, lambda: measure(recipe, progress), progress), "value": value}
 
@@ -242,7 +242,7 @@ def stored_curves(model_id: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def stored_date(model_id: str, folder: Path | None = None) -> str:
-    """The day (YYYY-MM-DD) on which the stored points of a model were measured last; empty where there are none."""
+    """The day (YYYY-MM-DD) on which a model's stored points were measured last; empty without any."""
     curves_of = stored_curves(model_id, folder)
     return max((str(one.get("measured", "")) for one in curves_of.values()), default="")
 

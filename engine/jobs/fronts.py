@@ -1,7 +1,7 @@
 """Every technique by itself on one model: points of accuracy against bytes, on the same validation samples.
 
-The points are those of the techniques' curves (`engine.jobs.curves`): stored in assets, or kept since somebody
-measured them. What is missing is measured by a job, a few points for each technique.
+The points are those of the techniques' curves (`engine.jobs.curves`): stored in assets, or kept since
+somebody measured them. What is missing is measured by a job, a few points for each technique.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _next(of: Course, rows: Iterable[Row]) -> Any | None:
 
 
 def point_key(model_id: str, recipe: Recipe, spec: str) -> str:
-    """The key of a recipe's point in the store, on the samples that the curves of its model are measured on."""
+    """The key of a recipe's point in the store, on the samples that its model's curves are measured on."""
     model, data = models.get_model(model_id, spec), testset.needed(keys.read_data(spec))
     live = technique.complete(recipe.live)
     return scans.point_key(model, live, data, curves.sample_size(model, data))
@@ -85,7 +85,7 @@ def point(model_id: str, recipe: Recipe, spec: str) -> Row | None:
 
 
 def measured(model_id: str, recipe: Recipe, spec: str, progress: Progress) -> Row:
-    """As `point`, measured where that was not done. Raises SlimscopeError where a step must be trained first."""
+    """As `point`, measured where that was not done. Raises SlimscopeError where a step is not trained."""
     live = technique.complete(recipe.live)
     untrained = recipes.missing(model_id, live, spec)
     if untrained is not None:
