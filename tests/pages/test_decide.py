@@ -98,7 +98,7 @@ def test_a_loss_is_asked_for_first_and_the_smallest_file_is_recommended():
     assert f"**{points.label(best['recipe'])}**: {points.size(best)}" in visit.words
     others = [row for row in allowed if row["technique"] != best["technique"]]
     second = min(others, key=lambda row: row["bytes"])
-    assert f"The next best technique, {points.label(second['recipe'])}, is" in visit.words
+    assert f"The runner-up, {points.label(second['recipe'])}, is" in visit.words
     assert any(words.startswith("recommended") for words in marked(visit.at))
 
 
@@ -160,7 +160,7 @@ def test_pinned_points_are_compared_with_counts_of_their_own_model():
     zeros = sum(int((p.decode() == 0).sum()) for n, p in bundle.params.items() if n.endswith("weight"))
     share = zeros / sum(p.decode().numel() for n, p in bundle.params.items() if n.endswith("weight"))
     assert f"{100 * share:.2f} %" in table
-    assert "1" in {t["text"][0] for t in figure(visit.at)["data"] if t["mode"] == "markers+text"}
+    assert "pin 1" in {t["text"][0] for t in figure(visit.at)["data"] if t["mode"] == "markers+text"}
 
 
 def test_latency_and_classes_come_on_request():
@@ -192,9 +192,7 @@ def test_a_sixth_pin_takes_the_place_of_the_first_and_a_second_click_takes_a_pin
 
 def test_the_fold_of_one_step_offers_values_and_measures_on_the_same_samples(monkeypatch):
     queued: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        jobs, "submit", lambda kind, title, **more: queued.append({"kind": kind, **more})
-    )
+    monkeypatch.setattr(jobs, "submit", lambda kind, title, **more: queued.append({"kind": kind, **more}))
     visit = Visit("tradeoffs", m=SMALL, r='[["prune_weights",{"sparsity":0.8}]]')
     visit.at.session_state["fold-vary"] = True
     visit.run().click("run-sweep")

@@ -86,7 +86,7 @@ def question(budget: front.Budget) -> str:
 
 
 def answer(view: View, budget: front.Budget, advice: front.Advice | None) -> str:
-    """What is recommended, its figures, the reason, and how the next best technique compares."""
+    """What is recommended, its figures, the reason, and how the best of another technique compares."""
     if advice is None:
         if not view.rows:
             return "Nothing is measured yet."
@@ -97,7 +97,7 @@ def answer(view: View, budget: front.Budget, advice: front.Advice | None) -> str
     if advice.second is None:
         return f"{said} No other technique keeps to it."
     second = advice.second
-    return f"{said} The next best technique, {points.label(second['recipe'])}, {beside(second, best)}."
+    return f"{said} The runner-up, {points.label(second['recipe'])}, {beside(second, best)}."
 
 
 def beside(row: Row, best: Row) -> str:

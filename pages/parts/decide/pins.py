@@ -60,7 +60,7 @@ def draw(view: View, advice: front.Advice | None) -> list[str]:
         st.html(table(view, keys, is_timed))
     if not pinned(view):
         st.caption(
-            "Nothing is pinned: the original, your recipe, the recommended one and the next best are compared."
+            "Nothing is pinned: the original, your recipe, the recommended one and the runner-up are compared."
         )
     if by_class:
         classes(view, keys)
@@ -87,7 +87,7 @@ def table(view: View, keys: Sequence[str], is_timed: bool) -> str:
 
 def _row(view: View, key: str, is_timed: bool) -> str:
     row = view.of[key]
-    cells = [_size(view, row), points.accuracy(row), points.lost(row)]
+    cells = [_size(view, row), points.accuracy(row), points.lost(row) if row["technique"] else "reference"]
     counted = counts(view.subject, key)
     cells += [_said(counted.get(name)) for name in COUNTS]
     cells += [_latency(view.subject, key)] if is_timed else []

@@ -88,10 +88,10 @@ def alt(view: View) -> str:
 def beneath(view: View) -> str:
     """How the points were made, and what the plot does not show."""
     hidden = points.below(view)
-    more = f" {hidden} less accurate points lie below the plot: drag its axis to see them." if hidden else ""
+    more = f" {hidden} less accurate points lie below: drag the plot up." if hidden else ""
     return (
-        f"Each point is a real compressed file, and its accuracy on {view.n:,} validation samples with a 95 % "
-        f"interval. Pale: another point is as small and as accurate. Click a point to pin it.{more}"
+        f"Each point is a real file, and its accuracy on {view.n:,} validation samples with its 95 % interval. Pale: "
+        f"another point is as small and as accurate. A click pins a point.{more}"
     )
 
 
@@ -187,31 +187,24 @@ def hover(row: Row) -> str:
 
 
 def _marks(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> list[Chart]:
-    """Rings with words around the original, the recipe in hand, and the recommended and pinned points."""
-    found: dict[str, list[str]] = {}
+    """Rings with words around the original, the recipe in hand, the recommended and the pinned points."""
+    marks = points.marks(view, advice)
     for number, key in enumerate(pinned, 1):
-        found.setdefault(key, []).append(str(number))
-    for row, words in (
-        (view.original, "original"),
-        (view.here, "you are here"),
-        (advice and advice.best, "recommended"),
-    ):
-        if row is not None:
-            found.setdefault(row["recipe"], []).append(words)
-    return [_mark(view.of[key], ", ".join(words)) for key, words in found.items() if key in view.of]
+        words, place = marks.get(key, ("", "bottom right"))
+        marks[key] = (", ".join(filter(None, (f"pin {number}", words))), place)
+    return [_mark(view.of[key], *mark) for key, mark in marks.items() if key in view.of]
 
 
-def _mark(row: Row, words: str) -> dict[str, Any]:
+def _mark(row: Row, words: str, place: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers+text",
         "x": [row["bytes"]],
         "y": [row["accuracy"]],
         "text": [words],
-        "textposition": "bottom center",
+        "textposition": place,
         "hoverinfo": "skip",
         "showlegend": False,
-        "cliponaxis": False,
         "marker": {"size": 16, "symbol": "circle-open", "color": charts.CHANGED, "line": {"width": 2}},
     }
 

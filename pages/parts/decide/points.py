@@ -162,6 +162,23 @@ def lost(row: Row) -> str:
     )
 
 
+def marks(view: View, advice: front.Advice | None) -> dict[str, tuple[str, str]]:
+    """Recipe -> (what it is called on a plot, where that is written), for those that the page speaks of.
+
+    The original lies at the right edge, and the other two may lie close to each other.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for row, words, place in (
+        (view.here, "you are here", "top right"),
+        (view.original, "original", "top left"),
+        (advice and advice.best, "recommended", "bottom right"),
+    ):
+        if row is not None:
+            before = found.get(row["recipe"])
+            found[row["recipe"]] = (f"{before[0]}, {words}" if before else words, place)
+    return found
+
+
 def below(view: View) -> int:
     """How many points lie below what the chart shows at first."""
     floor = max((row["accuracy"] for row in view.rows), default=0.0) - curve.ZOOM

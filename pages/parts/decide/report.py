@@ -57,7 +57,6 @@ def page(
     heading = f"Compressing {title}"
     rows = [view.original, best, second, view.here, *(view.of[key] for key in compared)]
     keys = list(dict.fromkeys(row["recipe"] for row in rows if row))
-    marks = _marks(view, advice)
     how = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}.</li>" for name, text in scans.HOW.items())
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(heading)}, {view.measured}</title><style>{STYLE}</style></head><body>
@@ -65,22 +64,13 @@ def page(
 <h2>Question</h2><p>Which recipe keeps to {budgets.question(budget)}?</p>
 <h2>Recommended</h2><p class="answer">{_bold(budgets.answer(view, budget, advice))}</p>
 <h2>Figures</h2>{table(view, keys)}
-<h2>All recipes that were measured</h2>{svg.picture(view, marks)}
+<h2>All recipes that were measured</h2>{svg.picture(view, points.marks(view, advice))}
 <p>Pale: another recipe is as small and as accurate. Lines: 95 % intervals.</p>
 <h2>How this was measured</h2><ul>{how}<li><b>zero weights, parameters, MACs</b>: counted on the tensors; MACs are multiply-adds for one input.</li>
 <li>Validation samples choose; test samples only report.</li></ul>
 <h2>The same file again</h2><pre>{escape(command)}</pre>
 </body></html>
 """
-
-
-def _marks(view: View, advice: front.Advice) -> dict[str, str]:
-    marked = [(view.original, "original"), (view.here, "present recipe"), (advice.best, "recommended")]
-    found: dict[str, list[str]] = {}
-    for row, words in marked:
-        if row is not None:
-            found.setdefault(row["recipe"], []).append(words)
-    return {key: ", ".join(words) for key, words in found.items()}
 
 
 def _bold(text: str) -> str:

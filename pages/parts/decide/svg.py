@@ -16,15 +16,15 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 16, 16, 44  # room around the axes
 STEPS = (1, 2, 5)  # of ticks within a power of ten
 
 
-def picture(view: View, marks: Mapping[str, str]) -> str:
-    """Accuracy against bytes on a logarithmic axis; `marks` are words for recipes (keys) that get a ring."""
+def picture(view: View, marks: Mapping[str, tuple[str, str]]) -> str:
+    """Accuracy against bytes on a logarithmic axis; `marks` are rings, as of `points.marks`."""
     axes = Axes(*curve_chart.window(view.rows))
     shown = [row for row in view.rows if axes.holds(row)]
     colours = {name: colour for name, (colour, _) in looks(view).items()}
     dots = "".join(
         _dot(axes, row, colours[row["technique"]], row["recipe"] in view.on_front) for row in shown
     )
-    rings = "".join(_ring(axes, view.of[key], words) for key, words in marks.items() if key in view.of)
+    rings = "".join(_ring(axes, view.of[key], *mark) for key, mark in marks.items() if key in view.of)
     title = f"Validation accuracy against file size, {len(shown)} recipes"
     return (
         f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{title}" font-size="12" fill="currentColor">'
@@ -102,15 +102,15 @@ def _dot(axes: Axes, row: Row, colour: str, is_best: bool) -> str:
     )
 
 
-def _ring(axes: Axes, row: Row, words: str) -> str:
-    """A ring around a point with words above it; nothing where the point lies outside."""
+def _ring(axes: Axes, row: Row, words: str, place: str) -> str:
+    """A ring around a point with words beside it; nothing where the point lies outside."""
     if not axes.holds(row):
         return ""
     x, y = axes.x(row["bytes"]), axes.y(row["accuracy"])
-    side = "end" if x > WIDE / 2 else "start"
+    side, down = "end" if "left" in place else "start", 22 if "bottom" in place else -12
     return (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="none" stroke="#cc79a7" stroke-width="2"/>'
-        f'<text x="{x:.1f}" y="{y + 24:.1f}" text-anchor="{side}" font-weight="600">{escape(words)}</text>'
+        f'<text x="{x:.1f}" y="{y + down:.1f}" text-anchor="{side}" font-weight="600">{escape(words)}</text>'
     )
 
 
