@@ -213,9 +213,13 @@ def course(subject: str, key: str, number: int, setting: str) -> curves.Course:
     return curves.course(model, Recipe.from_key(key), spec, number, setting)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
 def fronts(subject: str) -> tuple[curves.Course, ...]:
     """The curve of each technique by itself."""
+    return _fronts(subject, tuple(technique.REGISTRY))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _fronts(subject: str, names: tuple[str, ...]) -> tuple[curves.Course, ...]:
     return every_front.courses(*parts(subject))
 
 

@@ -51,6 +51,7 @@ def ask(view: View) -> front.Budget:
         required=True,
         format_func=MODES.get,
         key="budget-kind",
+        help="What you can spare decides what is recommended: accuracy on validation samples, or bytes of the file",
         persist_state="session",
     )
     if kind == BYTES:

@@ -47,6 +47,7 @@ def draw(view: View, advice: front.Advice | None) -> list[str]:
         max_selections=MOST,
         placeholder=f"Pin up to {MOST}: click on the plot, or choose here",
         label_visibility="collapsed",
+        help="The recipes that are compared below",
     )
     keys = pinned(view) or spoken_of(view, advice)
     with st.container(horizontal=True):

@@ -162,14 +162,14 @@ def lost(row: Row) -> str:
     )
 
 
-def marks(view: View, advice: front.Advice | None) -> dict[str, tuple[str, str]]:
+def marks(view: View, advice: front.Advice | None, here: str = "you are here") -> dict[str, tuple[str, str]]:
     """Recipe -> (what it is called on a plot, where that is written), for those that the page speaks of.
 
     The original lies at the right edge, and the other two may lie close to each other.
     """
     found: dict[str, tuple[str, str]] = {}
     for row, words, place in (
-        (view.here, "you are here", "top right"),
+        (view.here, here, "top right"),
         (view.original, "original", "top left"),
         (advice and advice.best, "recommended", "bottom right"),
     ):

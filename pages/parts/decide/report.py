@@ -5,16 +5,16 @@ A file that stands by itself: nothing in it is loaded, and no script runs.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from html import escape
 
 import streamlit as st
 
+from engine.figures import measure
 from engine.jobs import scans
 from engine.recipe import front, migrate
-from engine.types import Basis
+from engine.types import Basis, SlimscopeError
 from pages.parts import cached, figures, ship, visitor
 from pages.parts.decide import budget as budgets
 from pages.parts.decide import pins, points, svg
@@ -61,10 +61,10 @@ def page(
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(heading)}, {view.measured}</title><style>{STYLE}</style></head><body>
 <h1>{escape(heading)}</h1><p class="date">Points measured until {view.measured} with slimscope, n = {view.n:,} validation samples</p>
-<h2>Question</h2><p>Which recipe keeps to {budgets.question(budget)}?</p>
+<h2>Question</h2><p>Which recipe is best with {budgets.question(budget)}?</p>
 <h2>Recommended</h2><p class="answer">{_bold(budgets.answer(view, budget, advice))}</p>
-<h2>Figures</h2>{table(view, keys)}
-<h2>All recipes that were measured</h2>{svg.picture(view, points.marks(view, advice))}
+<h2>Figures</h2>{table(view, keys, best["recipe"])}{tested(view.subject, best["recipe"])}
+<h2>All recipes that were measured</h2>{svg.picture(view, points.marks(view, advice, "present recipe"))}
 <p>Pale: another recipe is as small and as accurate. Lines: 95 % intervals.</p>
 <h2>How this was measured</h2><ul>{how}<li><b>zero weights, parameters, MACs</b>: counted on the tensors; MACs are multiply-adds for one input.</li>
 <li>Validation samples choose; test samples only report.</li></ul>
@@ -78,25 +78,40 @@ def _bold(text: str) -> str:
     return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
 
 
-def table(view: View, keys: Sequence[str]) -> str:
-    """A row for each recipe, a line for each figure with its basis."""
-    counted = [pins.counts(view.subject, key) for key in keys]
+def table(view: View, keys: Sequence[str], best: str) -> str:
+    """A row for each recipe, that of `best` in bold, a column for each figure with its basis."""
     titles = ["recipe", *(f"{name} ({basis})" for name, basis in BASES.items()), "n"]
     titles += [f"{name} ({Basis.COUNTED})" for name in pins.COUNTS.values()]
-    body = "".join(_row(view.of[key], found) for key, found in zip(keys, counted, strict=True))
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
+    body = "".join(_row(view, key, "b" if key == best else "span") for key in keys)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _row(row: points.Row, counted: dict[str, figures.Figure]) -> str:
-    cells = [points.label(row["recipe"]), points.size(row)]
-    cells += [
-        f"{100 * row['accuracy']:.2f} % ({100 * row['low']:.2f} to {100 * row['high']:.2f})",
-        points.lost(row),
-    ]
-    cells += [f"{row['n']:,}"]
-    values = [counted.get(name) for name in pins.COUNTS]
-    cells += [
-        "-" if one is None or math.isnan(one.value) else figures.text(one.value, one.unit) for one in values
-    ]
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+def _row(view: View, key: str, tag: str) -> str:
+    row, counted = view.of[key], pins.counts(view.subject, key)
+    spread = f"({100 * row['low']:.2f} to {100 * row['high']:.2f})"
+    cells = [points.label(key), points.size(row), f"{100 * row['accuracy']:.2f} % {spread}"]
+    cells += [points.lost(row) if row["technique"] else "reference", f"{row['n']:,}"]
+    for name in pins.COUNTS:
+        figure = counted.get(name)
+        cells.append("-" if figure is None else figures.text(figure.value, figure.unit))
+    return "<tr>" + "".join(f"<td><{tag}>{escape(cell)}</{tag}></td>" for cell in cells) + "</tr>"
+
+
+def tested(subject: str, key: str) -> str:
+    """Test accuracy of a recipe, which was not used to choose it; nothing where it can't be had at once."""
+    try:
+        answers = None if cached.is_large(subject) else cached.answers_so_far(subject, key)
+    except SlimscopeError:
+        return ""
+    if answers is None:
+        return ""
+    sample, before, now = answers
+    figure, change = (
+        measure.accuracy_of(now, sample.labels),
+        measure.paired_difference(before, now, sample.labels),
+    )
+    return (
+        f"<p>On {len(sample):,} test samples, which chose nothing: accuracy {figures.text(figure.value, 'share')} "
+        f"({figures.interval(figure)}), {figures.points(change, len(sample))} against the original (measured).</p>"
+    )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from pages.parts import curve_chart, figures
+from pages.parts import curve_chart
 from pages.parts.decide import points
 from pages.parts.decide.plot import PALE, looks
 from pages.parts.decide.points import Row, View
@@ -55,7 +55,7 @@ class Axes:
         right, bottom = WIDE - RIGHT, HIGH - BOTTOM
         grid = "".join(
             f'<path d="M{self.x(size):.1f} {TOP}V{bottom}" stroke="#8884"/>'
-            f'<text x="{self.x(size):.1f}" y="{bottom + 16}" text-anchor="middle">{figures.text(size, "B")}</text>'
+            f'<text x="{self.x(size):.1f}" y="{bottom + 16}" text-anchor="middle">{_bytes(size)}</text>'
             for size in ticks(*self.across)
         )
         grid += "".join(
@@ -69,6 +69,16 @@ class Axes:
             "validation accuracy (measured)</text>"
         )
         return grid + names
+
+
+def _bytes(size: float) -> str:
+    """Round bytes, without a decimal place.
+
+    >>> _bytes(50_000), _bytes(2e6), _bytes(500)
+    ('50 KB', '2 MB', '500 B')
+    """
+    unit, scale = next((u for u in (("MB", 1e6), ("KB", 1e3)) if size >= u[1]), ("B", 1))
+    return f"{size / scale:g} {unit}"
 
 
 def ticks(low: float, high: float) -> list[float]:
