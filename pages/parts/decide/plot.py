@@ -11,7 +11,7 @@ import streamlit as st
 
 from engine.jobs import curves, fronts
 from engine.recipe import front, technique
-from pages.parts import cached, charts, curve_chart, fold, jobs
+from pages.parts import cached, charts, curve_chart, fold, jobs, visitor
 from pages.parts.charts import Chart
 from pages.parts.decide import points
 from pages.parts.decide.points import Row, View
@@ -36,9 +36,28 @@ def draw(view: View, advice: front.Advice | None, pinned: Sequence[str], pin: Ca
         alt=alt(view),
     )
     st.caption(beneath(view))
-    here = points.measure_here(view)
-    if here is not None:
-        jobs.watch(here.id, lambda now: None, "here")
+    _here(view)
+
+
+def _here(view: View) -> None:
+    """Why the recipe in hand is not on the plot, until a job that nobody pressed a button for has measured it."""
+    if view.problem:
+        return st.caption(f"Your recipe is not on the plot: {view.problem.rstrip('.')}.")
+    asked = points.measure_here(view)
+    if asked is None:
+        return None
+    if asked.over:
+        return st.caption(f"Your recipe is not on the plot: {asked.error.rstrip('.') or asked.state}.")
+
+    @st.fragment(run_every=1.0)
+    def follow() -> None:
+        now = jobs.manager().get(visitor.owner(), asked.id)
+        if now.over:
+            st.rerun()
+        st.caption(f"Your recipe is being measured for this plot: {now.progress:.0%}.")
+
+    follow()
+    return None
 
 
 def _missing(view: View) -> None:
