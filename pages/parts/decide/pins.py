@@ -91,10 +91,10 @@ def _row(view: View, key: str, is_timed: bool) -> str:
     cells = [_size(view, row), points.accuracy(row), points.lost(row) if row["technique"] else "reference"]
     counted = counts(view.subject, key)
     cells += [_said(counted.get(name)) for name in COUNTS]
-    cells += [_latency(view.subject, key)] if is_timed else []
+    timed = f'<td class="text">{_latency(view.subject, key)}</td>' if is_timed else ""
     mark = ' class="here"' if key == view.key else ""
     name = f'<td class="text">{escape(points.label(key))}</td>'
-    return f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    return f"<tr{mark}>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}{timed}</tr>"
 
 
 def _size(view: View, row: Row) -> str:
@@ -121,6 +121,8 @@ def _said(figure: Figure | None) -> str:
 
 def _latency(subject: str, key: str) -> str:
     """The fastest form of the model, and how it compares with the original in the same runtime."""
+    if cached.is_large(subject):
+        return "in the tab Ship it"
     try:
         rows = [row for row in cached.latency(subject, key, 1) if row.time]
     except SlimscopeError:

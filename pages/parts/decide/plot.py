@@ -17,14 +17,15 @@ from pages.parts.decide import points
 from pages.parts.decide.points import Row, View
 
 HEIGHT = 400
-COLOURS = tuple(colour for colour in charts.SERIES if colour != charts.ORIGINAL)
+*COLOURS, MIXED = (colour for colour in charts.SERIES if colour != charts.ORIGINAL)
 PALE = 0.35
 ALL = "All techniques on one plot"
 
 
 def draw(view: View, advice: front.Advice | None, pinned: Sequence[str], pin: Callable[[str], None]) -> None:
     """The plot; a click pins a point. A button measures techniques of which nothing is known."""
-    _missing(view)
+    if view.is_empty:
+        _missing(view)
     if not view.rows:
         return
     st.plotly_chart(
@@ -37,6 +38,8 @@ def draw(view: View, advice: front.Advice | None, pinned: Sequence[str], pin: Ca
     )
     st.caption(beneath(view))
     _here(view)
+    if not view.is_empty:
+        _missing(view)
 
 
 def _here(view: View) -> None:
@@ -125,10 +128,12 @@ def chart(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> Cha
         rows = [row for row in view.rows if row["technique"] == name]
         best = [row for row in rows if row["recipe"] in view.on_front]
         pale = [row for row in rows if row["recipe"] not in view.on_front]
-        for some, opacity in ((best, 1.0), (pale, PALE)):
-            if some:
-                shown = opacity == 1.0 or not best
-                traces.append(_trace(view, some, name, colour, symbol, opacity, shown))
+        traces += [_named(name, colour, symbol)]
+        traces += [
+            _trace(view, some, name, colour, symbol, opacity)
+            for some, opacity in ((best, 1.0), (pale, PALE))
+            if some
+        ]
     traces += _marks(view, advice, pinned)
     return charts.chart(
         traces,
@@ -147,14 +152,15 @@ def chart(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> Cha
 
 
 def looks(view: View) -> dict[str, tuple[str, str]]:
-    """Technique -> its colour and symbol, for those that have points; the original's own is grey."""
-    names = [
-        name
-        for name in (*technique.REGISTRY, fronts.SEVERAL)
-        if any(r["technique"] == name for r in view.rows)
-    ]
-    styles = [(COLOURS[i % len(COLOURS)], charts.MARKERS[i % len(charts.MARKERS)]) for i in range(len(names))]
-    return {**dict(zip(names, styles, strict=True)), "": (charts.ORIGINAL, "diamond")}
+    """Technique -> its colour and symbol, for those that have points: the same on every model."""
+    there = {row["technique"] for row in view.rows}
+    names = sorted(technique.REGISTRY, key=lambda name: technique.get(name).trains)
+    styles = {
+        name: (COLOURS[i % len(COLOURS)], charts.MARKERS[i % len(charts.MARKERS)])
+        for i, name in enumerate(names)
+    }
+    styles |= {fronts.SEVERAL: (MIXED, "star"), "": (charts.ORIGINAL, "diamond")}
+    return {name: style for name, style in styles.items() if name in there}
 
 
 def _line(view: View) -> Chart:
@@ -171,16 +177,27 @@ def _line(view: View) -> Chart:
     }
 
 
-def _trace(
-    view: View, rows: list[Row], name: str, colour: str, symbol: str, opacity: float, is_listed: bool
-) -> Chart:
+def _named(name: str, colour: str, symbol: str) -> Chart:
+    """The legend's entry of a technique: a trace without points, as those of its points may all be pale."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": points.group(name),
+        "legendgroup": name,
+        "x": [None],
+        "y": [None],
+        "marker": {"size": 8, "color": colour, "symbol": symbol},
+    }
+
+
+def _trace(view: View, rows: list[Row], name: str, colour: str, symbol: str, opacity: float) -> Chart:
     number = {row["recipe"]: i for i, row in enumerate(view.rows)}
     return {
         "type": "scatter",
         "mode": "markers",
         "name": points.group(name),
         "legendgroup": name,
-        "showlegend": is_listed,
+        "showlegend": False,
         "opacity": opacity,
         "x": [row["bytes"] for row in rows],
         "y": [row["accuracy"] for row in rows],

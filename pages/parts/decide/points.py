@@ -85,7 +85,9 @@ def _here(subject: str, key: str, known: Iterable[str]) -> tuple[Row | None, str
         return None, ""
     try:
         row = fronts.point(model, Recipe.from_key(key), spec)
-        if row is None and not cached.is_large(subject) and _takes(subject) <= QUICK:
+        if row is None and cached.is_large(subject):
+            return None, "this model is large, and measuring it takes minutes"
+        if row is None and _takes(subject) <= QUICK:
             row = fronts.measured(model, Recipe.from_key(key), spec, Progress())
     except SlimscopeError as error:
         return None, str(error)
