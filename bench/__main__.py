@@ -23,6 +23,7 @@ GROUPS = (
     "large",
     "known",
     "forms",
+    "coders",
 )  # modules of this package with a `measure`
 
 

@@ -14,7 +14,19 @@ from typing import NoReturn
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.commands import app, catalogue, compress, curves, inspect, latency, reproduce, starts, sweep
+from engine.commands import (
+    app,
+    catalogue,
+    compress,
+    curves,
+    decode,
+    inspect,
+    latency,
+    reproduce,
+    starts,
+    stored,
+    sweep,
+)
 from engine.printing import json_text
 from engine.types import SlimscopeError
 
@@ -44,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="slimscope", description="Compression of neural networks, explored.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (catalogue, compress, inspect, reproduce, sweep, curves, latency, starts):
+    for command in (catalogue, compress, inspect, decode, reproduce, sweep, curves, latency, starts, stored):
         command.add(verbs)
     for listed in verbs.choices.values():
         listed.add_argument("--json", action="store_true", help="print JSON")

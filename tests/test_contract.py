@@ -13,7 +13,7 @@ from engine.data.sets import Data
 from engine.figures import measure
 from engine.file import packfile
 from engine.net import zoo
-from engine.recipe.knobs import Choice, Knob, PerLayer, Picks, SettingError, Slider
+from engine.recipe.knobs import Choice, Entries, Knob, PerLayer, Picks, SettingError, Slider
 from engine.recipe.run import apply
 from engine.recipe.technique import REGISTRY, Technique, complete
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
@@ -213,6 +213,10 @@ def forbidden() -> list[tuple[str, str, Any, str]]:
                 cases.append((name, key, {"fc1": [-1]}, "whole numbers"))
                 cases.append((name, key, {"fc1": [0.5]}, "whole numbers"))
                 cases.append((name, key, {"no such layer": [1]}, "fc1, fc2, fc3"))
+            elif isinstance(knob, Entries):
+                cases.append((name, key, {"fc1": {"256": 0.5}}, "from 0 to 255"))
+                cases.append((name, key, {"fc1": {"0": float("nan")}}, "from 0 to 255"))
+                cases.append((name, key, {"no such layer": {"0": 0.5}}, "fc1, fc2, fc3"))
     return cases
 
 

@@ -11,7 +11,7 @@ from engine.figures import count
 from engine.net import zoo
 from engine.printing import figure_table
 from engine.recipe import technique
-from engine.recipe.knobs import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
+from engine.recipe.knobs import Choice, Entries, Knob, Layers, PerLayer, Picks, Slider, Toggle
 from engine.recipe.technique import Technique
 from engine.types import Basis, Figure
 
@@ -92,4 +92,6 @@ def allowed(knob: Knob) -> str:
             return f"a table layer -> {allowed(knob.knob)}"
         case Picks():
             return "a table layer -> whole numbers from 0 on"
+        case Entries():
+            return f"a table layer -> {{whole number from 0 to {knob.most - 1}: number}}"
     return type(knob).__name__

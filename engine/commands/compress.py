@@ -49,8 +49,8 @@ def _writable(text: str) -> Path:
 
 
 def run(given: Namespace) -> Said:
-    recipe = options.recipe_of(given)
     model, original, notes = options.model_of(given, options.take_for(given))
+    recipe = options.recipe_of(given, original)
     data = options.data_of(model, given, original)
     bundle, said = _applied(original, recipe, data)
     is_taken = data is not None and original.arch.source == "zoo"

@@ -23,7 +23,8 @@ def add(verbs: Any) -> None:
 
 
 def run(given: Namespace) -> Said:
-    recipe, (_, original, _) = options.recipe_of(given), options.model_of(given)
+    _, original, _ = options.model_of(given)
+    recipe = options.recipe_of(given, original)
     after = recipes.run(original, recipe, sources.data(original.arch))[0]
     rows = [
         {field.name: getattr(row, field.name) for field in fields(row)}

@@ -9,7 +9,7 @@ from engine.data import user
 from engine.data.sets import Data
 from engine.file import intake, recognise
 from engine.net import sources, zoo
-from engine.recipe import migrate
+from engine.recipe import migrate, ready
 from engine.types import Bundle, Recipe, SlimscopeError
 
 CODE = "package.module:factory or folder/file.py:factory"
@@ -73,12 +73,15 @@ def _filled(path: str) -> tuple[Bundle, tuple[str, ...]]:
 def add_recipe(command: ArgumentParser) -> None:
     """`--recipe` or `--recipe-file`."""
     recipe = command.add_mutually_exclusive_group(required=True)
-    recipe.add_argument("--recipe", metavar="JSON", help='[["prune_weights", {"sparsity": 0.9}], ...]')
+    words = '[["prune_weights", {"sparsity": 0.9}], ...], or a name: ' + ", ".join(ready.RECIPES)
+    recipe.add_argument("--recipe", metavar="JSON", help=words)
     recipe.add_argument("--recipe-file", metavar="FILE", type=Path, help="the same, in a file")
 
 
-def recipe_of(given: Namespace) -> Recipe:
-    """The recipe that a command was given, complete."""
+def recipe_of(given: Namespace, bundle: Bundle) -> Recipe:
+    """The recipe that a command was given for a model, complete."""
+    if given.recipe is not None and given.recipe.strip().isidentifier():
+        return ready.recipe(given.recipe.strip(), bundle)
     text = given.recipe if given.recipe is not None else given.recipe_file.read_text()
     return migrate.read(text)
 

@@ -25,7 +25,8 @@ def add(verbs: Any) -> None:
 
 
 def run(given: Namespace) -> Said:
-    recipe, (_, bundle, _) = options.recipe_of(given), options.model_of(given)
+    _, bundle, _ = options.model_of(given)
+    recipe = options.recipe_of(given, bundle)
     try:
         vary = json.loads(given.vary)
     except json.JSONDecodeError as error:

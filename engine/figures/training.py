@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from engine.data.sets import Data, Samples
 from engine.figures import measure
 from engine.net import incremental
-from engine.net.train import Loss, Plan, Prune, Watch, fit, hard_labels, suited, zero_masks
+from engine.net.train import Loss, Part, Plan, Prune, Watch, fit, hard_labels, suited, zero_masks
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Figure, Progress
 
@@ -29,6 +29,7 @@ def tune(
     told: Progress | None = None,
     loss: Loss = hard_labels,
     masks: Mapping[str, Tensor] | None = None,
+    parts: Sequence[Part] = (),
     prune: Prune | None = None,
     watch: Watch | None = None,
     watch_every: int | None = None,
@@ -46,6 +47,7 @@ def tune(
         suited(plan, net, data.train, digits),
         loss=loss,
         masks=zero_masks(net) if masks is None else masks,
+        parts=parts,
         prune=prune,
         watch=watch or accuracy_on(data.validation),
         watch_every=watch_every,

@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.figures import count
 from engine.figures.measure import Z95
 from engine.recipe import technique
-from engine.recipe.knobs import Layers, PerLayer
+from engine.recipe.knobs import Entries, Layers, PerLayer
 from engine.tensor.formats import Dense
 from engine.tensor.histogram import index_of
 from engine.tensor.index import Index
@@ -104,7 +104,7 @@ def apply(bundle: Bundle, step: Step, labels: Sequence[str], pool: Pool) -> tupl
     for name, knob in known.knobs.items():
         if isinstance(knob, Layers):
             settings[name] = tuple(layer for layer in settings[name] if layer in mine)
-        elif isinstance(knob, PerLayer):
+        elif isinstance(knob, PerLayer | Entries):
             settings[name] = {layer: value for layer, value in settings[name].items() if layer in mine}
     after, report = known.function(bundle, None, **settings)
     return replace(after, lineage=bundle.lineage.then(step)), replace(report, step=step)

@@ -10,7 +10,7 @@ from typing import Any
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data.sets import Data
-from engine.jobs import as_json, keys, models, store
+from engine.jobs import as_json, keys, models, shipped, store
 from engine.recipe import migrate, run, technique
 from engine.types import Bundle, Cancelled, Progress, Recipe, Report, SlimscopeError, Step
 
@@ -48,7 +48,7 @@ def _kept(model: Bundle, recipe: Recipe, data: Data | None) -> tuple[Bundle, Rep
     saved = store.get(key)
     bundle = models.get_bundle(key) if saved else None
     if saved is None or bundle is None:
-        return None
+        return shipped.get(model, recipe, data)
     return Bundle(bundle.arch, bundle.params, model.origin, recipe), as_json.report_of(saved["report"])
 
 
@@ -109,7 +109,8 @@ def missing(model_id: str, recipe: Recipe, data: str) -> Missing | None:
     for number, step in enumerate(live, 1):
         start = Recipe(live.steps[:number])
         key = keys.of_recipe("apply", model, start, source)
-        if technique.get(step.technique).trains and not _is_kept(key):
+        is_there = _is_kept(key) or shipped.get(model, start, source) is not None
+        if technique.get(step.technique).trains and not is_there:
             return Missing(number, start)
     return None
 

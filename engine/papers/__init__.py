@@ -5,6 +5,8 @@ Adding one is a file here and a line below; `slimscope papers` shows how far eac
 
 from engine.papers.frankle import LOTTERY_TICKET
 from engine.papers.han import LENET_5, LENET_300_100
+from engine.papers.han_deep import LENET_5 as DEEP_LENET_5
+from engine.papers.han_deep import LENET_300_100 as DEEP_LENET_300_100
 from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
 from engine.papers.li import RESNET, VGG
@@ -12,7 +14,18 @@ from engine.papers.liu import SLIMMING
 from engine.types import SlimscopeError
 
 PAPERS: dict[str, Paper] = {
-    paper.name: paper for paper in (LENET_300_100, LOTTERY_TICKET, LENET_5, SLIMMING, CHANNELS, VGG, RESNET)
+    paper.name: paper
+    for paper in (
+        LENET_300_100,
+        LOTTERY_TICKET,
+        LENET_5,
+        DEEP_LENET_300_100,
+        DEEP_LENET_5,
+        SLIMMING,
+        CHANNELS,
+        VGG,
+        RESNET,
+    )
 }
 
 

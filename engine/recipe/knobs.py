@@ -197,6 +197,34 @@ class Picks(Knob):
         return {label: sorted(set(numbers)) for label, numbers in sorted(value.items()) if numbers}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entries(Knob):
+    """Values of numbered entries of layers' tables: layer -> {number from 0 to `most` - 1: value}.
+
+    >>> Entries(help="", most=4).check("by_hand", {"fc1": {2: 1, "0": 0.5}}, None)
+    {'fc1': {'0': 0.5, '2': 1.0}}
+    """
+
+    most: int
+
+    def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
+        if not isinstance(value, Mapping):
+            raise SettingError(f'{name} is {shown(value)}: allowed is a table {{"layer": {{number: value}}}}')
+        _known_layers(name, value, bundle)
+        checked = {label: self._entries(f"{name}[{label}]", own) for label, own in sorted(value.items())}
+        return {label: own for label, own in checked.items() if own}
+
+    def _entries(self, name: str, entries: Any) -> dict[str, float]:
+        numbers = {str(number) for number in range(self.most)}
+        if not isinstance(entries, Mapping) or not all(
+            str(n) in numbers and _is_number(v) and abs(v) < LARGEST_ENTRY for n, v in entries.items()
+        ):
+            allowed = f"a table {{whole number from 0 to {self.most - 1}: number}}"
+            raise SettingError(f"{name} is {shown(entries)}: allowed is {allowed}")
+        return {str(n): float(f"{v:.10g}") for n, v in sorted(entries.items(), key=lambda own: int(own[0]))}
+
+
+LARGEST_ENTRY = 1e12  # the largest that a packed file may hold
 MOST_PICKS = 1_000_000
 
 

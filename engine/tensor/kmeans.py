@@ -2,8 +2,8 @@
 
 The start is the best partition of 512 bins or more, found by dynamic programming; Lloyd's steps on
 the index then move its borders to single weights. With no more different values than bins the start is
-the optimum. The other start is linear (Han 2016), which takes no search: fit for a slider. Nothing here
-draws random numbers, and nothing knows of layers or masks.
+the optimum. The other starts are those of Han 2016 (arXiv 1510.00149, section 3.2) and take no search:
+fit for a slider. Nothing here knows of layers or masks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BINS = 8  # for each entry, in the dynamic programme,
 LEAST = 64  # and as many as for 64 where there are fewer
 STEPS = 100  # of Lloyd's
 STILL = 1e-4  # share of the values that may still change their entry when Lloyd's steps end
-STARTS = ("best", "linear")
+STARTS = ("best", "linear", "density", "random")
 WAYS = 8  # of how many bins one is searched first
 STRIDES = (512, 64, 8, 1)
 
@@ -34,7 +34,7 @@ STRIDES = (512, 64, 8, 1)
 class Clusters:
     """A table (k,) float32 that rises, how many values go to each entry (k,) int64, and the squared error.
 
-    `Book(assign(values, table), table)` is the parameter that it makes.
+    `engine.tensor.sharing.share` makes a parameter of the table.
     """
 
     table: Tensor
@@ -42,11 +42,14 @@ class Clusters:
     sse: float
 
 
-def kmeans(values: Tensor | Index, k: int, start: str = "best") -> Clusters:
+def kmeans(
+    values: Tensor | Index, k: int, start: str = "best", seed: int = 0, steps: int = STEPS
+) -> Clusters:
     """At most `k` shared values for a tensor of any shape, of nearly least squared error (Lloyd 1982).
 
-    `start` `linear` begins with `k` even steps between the extremes instead of a search: quicker, and
-    worse where few values lie far out. Fewer values come back where the tensor has fewer different ones,
+    The other starts are quicker than a search, and worse: `linear` begins with `k` even steps between the
+    extremes, `density` with even steps of the values' ranks, `random` with values drawn by `seed`. Lloyd's
+    method takes at most `steps` steps. Fewer values come back where the tensor has fewer different ones,
     or an entry has none nearest to it. The error is that of the float32 table, so
     where values lie a few units in the last place apart, the rounding of the means is in it.
     Deterministic. Raises SlimscopeError where k is not 1 to 256, the start is another, or a value is not
@@ -60,16 +63,33 @@ def kmeans(values: Tensor | Index, k: int, start: str = "best") -> Clusters:
     if start not in STARTS:
         raise SlimscopeError(f"start is {start!r}: allowed are {', '.join(STARTS)}")
     index = SortedIndex(values) if isinstance(values, Tensor) else values
-    begin = _linear(index, k) if start == "linear" else _start(index.bins(BINS * max(k, LEAST)), k)
-    table = torch.from_numpy(np.unique(_lloyd(index, *begin).astype(np.float32)))
+    table = torch.from_numpy(
+        np.unique(_lloyd(index, *_begin(index, k, start, seed), steps).astype(np.float32))
+    )
     table = table[torch.from_numpy(index.on_table(table).counts > 0)]
     answer = index.on_table(table)
     return Clusters(table, torch.from_numpy(answer.counts), answer.sse)
 
 
-def _linear(index: Index, k: int) -> tuple[Wide, Counts]:
-    """Even steps between the extremes, of which no value is known to be the nearest yet."""
-    table = np.unique(np.linspace(index.least, index.largest, k))
+def _begin(index: Index, k: int, start: str, seed: int) -> tuple[Wide, Counts]:
+    """A first table that rises, and how many values each entry is the mean of: none, but for `best`."""
+    match start:
+        case "linear":
+            table = np.linspace(index.least, index.largest, k)
+        case "density":
+            bins = index.bins(BINS * max(k, LEAST))
+            middles = np.cumsum(bins.counts) - bins.counts / 2
+            ranks = (np.arange(k) + 0.5) / k * len(index)
+            table = np.interp(ranks, middles, bins.sums / np.maximum(bins.counts, 1))
+        case "random":
+            bins = index.bins(BINS * max(k, LEAST))
+            held = np.flatnonzero(bins.counts)
+            share = bins.counts[held] / len(index)
+            drawn = np.random.default_rng(seed).choice(held, min(k, len(held)), False, share)
+            table = bins.sums[drawn] / bins.counts[drawn]
+        case _:
+            return _start(index.bins(BINS * max(k, LEAST)), k)
+    table = np.unique(table)
     return table, np.zeros(len(table), dtype=np.int64)
 
 
@@ -88,13 +108,13 @@ def assign(values: Tensor, table: Tensor) -> Tensor:
     return torch.bucketize(values.detach().to(torch.float32), cuts, out_int32=True, right=True)
 
 
-def _lloyd(index: Index, table: Wide, counts: Counts) -> Wide:
+def _lloyd(index: Index, table: Wide, counts: Counts, steps: int = STEPS) -> Wide:
     """Means of what is nearest to each entry, again and again, until hardly a value changes its entry.
 
     `counts` (k,) says how many values each entry of `table` (k,) is the mean of. An entry that none is
     nearest to stays where it is: it is still between its neighbours, and may get some later.
     """
-    for _ in range(STEPS):
+    for _ in range(steps):
         parts = index.split(cuts_between(table))
         moved = np.abs(np.cumsum(parts.counts - counts)).sum()
         if not moved:

@@ -479,6 +479,36 @@ def signed_map(weight: Tensor, reach: float, most: int = MOST_PIXELS) -> Picture
     return Picture(numbers.astype(np.uint8), SIGNED_COLOURS)
 
 
+CLUSTERS = 253  # colours; tables with more entries share some
+CLUSTER_COLOURS = np.concatenate(
+    [
+        [GAP, (255, 255, 255)],
+        *(
+            _ramp(low, high, 64)
+            for low, high in (
+                ("#2b0a5e", "#0a6aa8"),
+                ("#0a6aa8", "#12a594"),
+                ("#12a594", "#f0c52a"),
+                ("#f0c52a", "#b3261e"),
+            )
+        ),
+    ]
+)[: CLUSTERS + 2].astype(np.uint8)
+
+
+def cluster_colour(entry: int, entries: int) -> int:
+    """The colour number of an entry, evenly from the first colour to the last."""
+    return 2 + round(entry * (CLUSTERS - 1) / max(entries - 1, 1))
+
+
+def cluster_map(numbers: Tensor, entries: int, most: int = MOST_PIXELS) -> Picture:
+    """A colour for each entry (numbers 0..entries - 1); white where the number is -1; gaps in grey."""
+    picture = as_picture(numbers, most)
+    filled = np.nan_to_num(picture)
+    colours = np.where(filled < 0, 1, 2 + np.rint(filled * (CLUSTERS - 1) / max(entries - 1, 1)))
+    return Picture(np.where(np.isnan(picture), 0, colours).astype(np.uint8), CLUSTER_COLOURS)
+
+
 # ---------------------------------------------------------------- ranks
 
 

@@ -90,3 +90,8 @@ path.makes { stroke: var(--makes); }"""
 def coupled(message: dict[str, Any], key: str, on_pick: Callable[[], None]) -> None:
     """A layer's filters to click, and the slices that go with the one picked; its number is in the key's `picked`."""
     _component("coupled", COUPLED, COUPLED_STYLE)(data=message, key=key, on_picked_change=on_pick)
+
+
+def drag(message: dict[str, Any], key: str, on_drop: Callable[[], None]) -> None:
+    """Handles for the levels over a chart; what was dropped is in the key's `dropped`."""
+    _component("drag", "<span></span>")(data=message, key=key, height=1, on_dropped_change=on_drop)

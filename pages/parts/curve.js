@@ -32,7 +32,7 @@ function show() {
   if (!window.slimscopeStage?.put) return setTimeout(show, 50) // its script is still on the way
   const { data, words } = curve, now = shown(data, settingsNow())
   const dots = [...data.visited.map(([x, y]) => ({ kind: "dot", hollow: true, x, y, colour: "currentColor" }))]
-  if (now.x !== undefined) dots.push({ kind: "dot", x: now.x, y: now.y, text: now.label, colour: "currentColor" })
+  if (now.x !== undefined) dots.push({ kind: "dot", x: now.x, y: now.y, text: now.label, below: true, colour: "currentColor" })
   words.textContent = now.words
   window.slimscopeStage.put(CHART, now.words === data.other ? [] : dots)
   const chart = document.querySelector(`.st-key-${CHART}`)

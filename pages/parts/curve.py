@@ -18,7 +18,19 @@ from engine.jobs import curves
 from engine.jobs.job import Job
 from engine.recipe import curve, technique
 from engine.types import Bundle, Recipe, SlimscopeError
-from pages.parts import cached, components, curve_chart, figures, jobs, knobs, panel, session, spoken, visitor
+from pages.parts import (
+    cached,
+    components,
+    curve_chart,
+    figures,
+    jobs,
+    knobs,
+    panel,
+    session,
+    spoken,
+    tiles,
+    visitor,
+)
 
 TITLE = "Accuracy and size along a setting"
 FIRST = "The first points are being worked out ..."
@@ -65,14 +77,11 @@ class View:
 
     @property
     def tested(self) -> str:
-        """Test accuracy as the tiles have it, in words; nothing where they have none."""
-        key, n = self.recipe.key, cached.sample_size(self.subject)
-        with suppress(SlimscopeError):
-            whole = cached.full_accuracy(self.subject, key) if self.is_in_view else None
-            if whole is None and self.is_in_view and not cached.is_large(self.subject):
-                whole = cached.accuracy(self.subject, key, n)
-            return "" if whole is None else f"; test accuracy {figures.text(whole[0].value, 'share')}"
-        return ""
+        """Test accuracy as its tile has it, in words; nothing where that has none."""
+        if not self.is_in_view:
+            return ""
+        figure = tiles.accuracy(visitor.owner(), self.subject, self.recipe.key).figure
+        return "" if figure is None else f"; test accuracy {figures.text(figure.value, 'share')}"
 
     @cached_property
     def points(self) -> list[curves.Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.recipe import technique
-from engine.recipe.knobs import Choice, Knob, Layers, PerLayer, Picks, Slider, Toggle
+from engine.recipe.knobs import Choice, Entries, Knob, Layers, PerLayer, Picks, Slider, Toggle
 from engine.types import Bundle, Step, weight_layers
 from pages.parts import components, session, spoken
 
@@ -21,7 +21,8 @@ def draw(name: str, bundle: Bundle) -> None:
 def message(name: str, step: Step, bundle: Bundle) -> dict[str, Any]:
     """What the browser needs: who has been heard, the settings, and each control as it stands for this model."""
     known, now = technique.get(name), session.draft_of(name, step.settings)
-    shown = {n: k for n, k in known.knobs.items() if not isinstance(k, Picks)}  # picks are made in a picture
+    in_picture = Picks | Entries  # set where they are seen
+    shown = {n: k for n, k in known.knobs.items() if not isinstance(k, in_picture)}
     folded = {
         n: "Layer by layer" if isinstance(k, Layers | PerLayer) else "More" if k.rare else ""
         for n, k in shown.items()

@@ -371,6 +371,8 @@ async function lookAround() {
   }
 }
 
+stage.draw = draw // drag.js moves marks by itself
+
 if (!stage.watching) {
   new MutationObserver(restore).observe(document.documentElement, { subtree: true, childList: true })
   for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])

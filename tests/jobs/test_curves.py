@@ -222,3 +222,13 @@ def test_a_few_stored_points_are_what_is_measured_today(name):
 
 def test_a_curve_is_a_job_that_nobody_asked_for():
     assert set(UNASKED) <= set(tasks.KINDS)
+
+
+def test_a_model_that_can_not_be_measured_says_why_and_ends(monkeypatch):
+    def fails(*given):
+        raise SlimscopeError("outputs are not numbers")
+
+    monkeypatch.setattr(scans.testset, "predicted", fails)
+    answer = tasks.perform("curve", payload(shrinking(0.5)), Progress())
+    assert answer["refused"] == "outputs are not numbers"
+    assert curves.known(of(shrinking(0.5)), 0.5) == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from driving import report_edits
 from streamlit.testing.v1 import AppTest
-from test_pages import Visit
 
 from engine.data import sets
 from engine.figures import measure
@@ -20,6 +22,7 @@ from engine.types import Progress, Recipe
 from pages.parts import components, curve, curve_chart, jobs
 
 pytestmark = pytest.mark.usefixtures("framed")
+ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL, SMALL = "lenet-300-100", "mlp-32"
 
 
@@ -27,6 +30,21 @@ MODEL, SMALL = "lenet-300-100", "mlp-32"
 def no_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing measures the whole test set behind a test."""
     monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+
+
+def visit(page: str, **query: str) -> AppTest:
+    """A page of the real app, from the entry point."""
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.switch_page(f"pages/{page}.py")
+    return again(at)
+
+
+def again(at: AppTest) -> AppTest:
+    at.run()
+    assert [error.message for error in at.exception] == []
+    return at
 
 
 def figure(at: AppTest) -> dict[str, Any]:
@@ -58,25 +76,25 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_stored_points_are_there_at_first_paint_and_no_job_is_started(monkeypatch):
     queued = asked(monkeypatch)
-    visit = Visit("prune", m=MODEL, r="[]")
+    at = visit("prune", m=MODEL, r="[]")
     of = curves.alone(MODEL, "mnist", "prune_weights")
     stored = {(row["bytes"], row["accuracy"]) for row in curves.stored(of)}
-    traces = figure(visit.at)["data"]
+    traces = figure(at)["data"]
     drawn = {(x, y) for t in traces if t["mode"] == "markers" for x, y in zip(t["x"], t["y"], strict=True)}
     assert len(drawn) > 20
     assert drawn == stored
-    assert not told(visit.at)["left"]
+    assert not told(at)["left"]
     assert queued == []
 
 
 def test_the_present_point_is_the_real_file_with_both_accuracies_by_name():
-    visit = Visit("prune", m=MODEL, r='[["prune_weights",{"sparsity":0.9}]]')
+    at = visit("prune", m=MODEL, r='[["prune_weights",{"sparsity":0.9}]]')
     recipe = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.9}]]'))
     bundle, _ = run(zoo.load(MODEL), recipe, sets.load("mnist"))
     data = sets.load("mnist")
     validated, tested = (measure.accuracy(bundle, part).value for part in (data.validation, data.test))
-    words = told(visit.at)["now"]["words"]
-    assert told(visit.at)["now"]["x"] == packfile.size(bundle).value
+    words = told(at)["now"]["words"]
+    assert told(at)["now"]["x"] == packfile.size(bundle).value
     assert f"validation accuracy {100 * validated:.1f} %" in words
     assert "n = 5,000" in words
     assert f"test accuracy {100 * tested:.2f} %" in words
@@ -84,7 +102,7 @@ def test_the_present_point_is_the_real_file_with_both_accuracies_by_name():
 
 
 def test_every_stop_has_a_point_marked_as_estimated_where_it_was_not_measured():
-    message = told(Visit("prune", m=MODEL, r="[]").at)
+    message = told(visit("prune", m=MODEL, r="[]"))
     exact = {row["value"] for row in curves.stored(curves.alone(MODEL, "mnist", "prune_weights"))}
     assert len(message["places"]) == len(message["stops"])
     for stop, place in zip(message["stops"], message["places"], strict=True):
@@ -94,12 +112,13 @@ def test_every_stop_has_a_point_marked_as_estimated_where_it_was_not_measured():
 def test_a_recipe_without_stored_points_asks_for_them_with_the_slider_where_it_is(monkeypatch):
     queued = asked(monkeypatch)
     recipe = '[["prune_weights",{"sparsity":0.8}],["quantize",{"bits":4}]]'
-    visit = Visit("quantize", m=SMALL, r=recipe)
+    at = visit("quantize", m=SMALL, r=recipe)
     whole = technique.complete(Recipe.from_key(recipe)).key
     assert queued == [{"kind": "curve", "recipe": whole, "step": 2, "setting": "bits"}]
-    assert figure(visit.at)["layout"]["annotations"][0]["text"] == curve.FIRST
-    assert told(visit.at)["now"] is None
-    visit.edit("quantize", bits=5)
+    assert figure(at)["layout"]["annotations"][0]["text"] == curve.FIRST
+    assert told(at)["now"] is None
+    report_edits(at, "quantize", {"bits": 5})
+    again(at)
     assert json.loads(queued[-1]["recipe"])[1][1]["bits"] == 5
 
 
@@ -108,23 +127,23 @@ def test_points_that_a_job_has_found_are_drawn(monkeypatch):
     recipe = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.6,"allocation":"layer"}]]'))
     task = {"model": SMALL, "recipe": recipe.key, "data": "mnist", "step": 1, "setting": "sparsity"}
     curves.curve_job(task, Progress())
-    visit = Visit("prune", m=SMALL, r=recipe.key)
-    words = told(visit.at)["now"]["words"]
+    at = visit("prune", m=SMALL, r=recipe.key)
+    words = told(at)["now"]["words"]
     assert words.startswith("Sparsity 60 %: ")
-    assert not told(visit.at)["left"]
-    assert told(visit.at)["visited"] == [[told(visit.at)["now"]["x"], told(visit.at)["now"]["y"]]]
+    assert not told(at)["left"]
+    assert told(at)["visited"] == [[told(at)["now"]["x"], told(at)["now"]["y"]]]
 
 
 def test_weights_without_a_net_say_why_they_have_no_curve():
     name = models.put_model(zoo.load(SMALL))
-    visit = Visit("prune", m=SMALL, r="[]")
-    visit.at.session_state["files"] = {
+    at = visit("prune", m=SMALL, r="[]")
+    at.session_state["files"] = {
         name: {"title": "a file", "notes": [], "data": "", "arch": "weights", "declined": True}
     }
-    visit.at.session_state["model"] = name
-    visit.run()
-    assert "no curve of it" in visit.words
-    assert [p for p in visit.at.get("plotly_chart") if p.proto.id.endswith("-size-curve")] == []
+    at.session_state["work"] = dataclasses.replace(at.session_state["work"], model=name)
+    again(at)
+    assert "no curve of it" in "\n".join(caption.value for caption in at.caption)
+    assert [p for p in at.get("plotly_chart") if p.proto.id.endswith("-size-curve")] == []
 
 
 def test_the_window_holds_what_is_near_the_best_and_points_outside_are_at_its_edge():

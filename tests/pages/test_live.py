@@ -29,7 +29,7 @@ from pages.parts.live import Look, Moving
 MODEL = "mlp-32"
 SUBJECT = f"{MODEL}|{zoo.entry(MODEL).data}"
 STEP: list[Any] = ["prune_weights", {"sparsity": 0.75}]
-QUESTION = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1", "in_recipe": True}
+QUESTION = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1"}
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +73,6 @@ def test_later_steps_are_not_waited_for() -> None:
     answer = ask(recipe=[STEP, ["quantize", {"bits": 4}]])
     assert answer["tiles"] == {}
     assert len(answer["pending"]) == 4
-
-
-def test_a_preview_leaves_the_figures_of_the_recipe_alone() -> None:
-    assert ask(in_recipe=False)["key"] == "[]"
 
 
 def test_measured_figures_are_those_of_the_engine() -> None:

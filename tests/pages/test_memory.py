@@ -88,7 +88,7 @@ def main() -> None:
         for j in range(MOVES):
             sparsity = 0.999 * ((MOVES * i + j) * 0.6180339887498949 % 1)
             recipe = [["prune_weights", {"sparsity": sparsity}]]
-            answer = live.asked("", json.dumps({**question, "recipe": recipe, "in_recipe": True}).encode())
+            answer = live.asked("", json.dumps({**question, "recipe": recipe}).encode())
         if i % 10 == 9:
             for tile in answer["pending"]:
                 live.asked("ann", json.dumps({**question, "measured": answer["key"], "tile": tile}).encode())
@@ -96,7 +96,7 @@ def main() -> None:
             page.run()
             held.append(megabytes())
         assert not page.exception
-        assert page.session_state["model"] == model
+        assert page.session_state["work"].model == model
     print(json.dumps(held))
 
 

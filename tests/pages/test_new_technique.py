@@ -21,8 +21,8 @@ from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.knobs import Slider
 from engine.recipe.run import run
-from engine.types import Progress, SlimscopeError, Step
-from pages.parts import jobs, live, menu, panel
+from engine.types import Progress, Recipe, SlimscopeError, Step
+from pages.parts import jobs, live, menu, spoken
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL = "mlp-32"
@@ -51,7 +51,6 @@ def visit(page: str, recipe: str) -> AppTest:
     """The app at a link to a page."""
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     at.query_params["m"], at.query_params["r"] = MODEL, recipe
-    at.run()
     at._page_hash = calc_hash(page)  # switch_page knows pages with a file only
     return drawn(at)
 
@@ -88,17 +87,19 @@ def test_its_page_shows_controls_histograms_layers_and_tiles_and_follows_its_sli
     assert before.count('class="tile"') >= 5
     report_edits(at, "clip_weights", {"limit": 1.0})
     drawn(at)
-    assert at.session_state["recipe"].steps[0].settings["limit"] == 1.0
-    rows = run(zoo.load(MODEL), at.session_state["recipe"], None)[1][0].tables["layers"]
+    tried = at.session_state["work"].trials[MODEL, "clip_weights"].step
+    assert tried.settings["limit"] == 1.0
+    rows = run(zoo.load(MODEL), Recipe((tried,)), None)[1][0].tables["layers"]
     assert f"{rows['clipped'][0]:,}" in html(at)
     assert html(at) != before
 
 
-def test_a_link_to_a_page_without_the_step_shows_it_and_adds_it_at_its_stage() -> None:
+def test_what_is_tried_is_kept_at_its_stage_of_the_recipe() -> None:
     at = visit("clip_weights", '[["prune_weights",{"sparsity":0.5}],["quantize",{"bits":4}]]')
     report_edits(at, "clip_weights", {"limit": 2.5})
     drawn(at)
-    names = [step.technique for step in at.session_state["recipe"]]
+    at.button("keep-clip_weights").click().run()
+    names = [step.technique for step in at.session_state["work"].recipes[MODEL]]
     assert names == ["prune_weights", "clip_weights", "quantize"]
 
 
@@ -163,8 +164,8 @@ def test_a_step_without_any_setting_to_vary_is_said_to_have_none() -> None:
 
 
 def test_a_number_is_written_in_per_cent_only_where_that_is_declared() -> None:
-    assert panel.written(Slider(help="", low=1, high=64, unit="shared values"), 32) == "32"
-    assert panel.written(Slider(help="", low=0, high=1, unit="of all", percent=True), 0.25) == "25 %"
+    assert spoken.written(Slider(help="", low=1, high=64, unit="shared values"), 32) == "32"
+    assert spoken.written(Slider(help="", low=0, high=1, unit="of all", percent=True), 0.25) == "25 %"
 
 
 def test_a_page_file_that_says_nothing_of_itself_is_named(tmp_path: Path) -> None:

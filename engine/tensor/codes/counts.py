@@ -12,11 +12,15 @@ from engine.tensor.codes.bits import BLOCK, Ints, blocks
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """Symbols (n,) as places in their sorted alphabet (k,), with how often each occurs (k,)."""
+    """Symbols (n,) as places in their sorted alphabet (k,), with how often each occurs (k,).
+
+    They are rows of `columns` symbols each, one after the other.
+    """
 
     alphabet: Ints
     places: NDArray[np.integer]
     counts: Ints
+    columns: int = 1
 
     @property
     def span(self) -> int:
@@ -24,8 +28,8 @@ class Counted:
         return int(self.alphabet[-1] - self.alphabet[0]) + 1 if len(self.alphabet) else 0
 
 
-def counted(symbols: NDArray[np.integer]) -> Counted:
-    """Count a stream of integers.
+def counted(symbols: NDArray[np.integer], columns: int = 0) -> Counted:
+    """Count a stream of integers: rows of `columns` symbols, one row without.
 
     >>> counted(np.array([7, 7, -1])).counts.tolist()
     [1, 2]
@@ -33,11 +37,12 @@ def counted(symbols: NDArray[np.integer]) -> Counted:
     if len(symbols) == 0:
         nothing = np.zeros(0, np.int64)
         return Counted(nothing, nothing, nothing)
+    columns = columns or len(symbols)
     low, high = int(symbols.min()), int(symbols.max())
     if high - low > max(1 << 16, 2 * len(symbols)):
         stream = symbols.astype(np.int64, copy=False)
         alphabet, places, counts = np.unique(stream, return_inverse=True, return_counts=True)
-        return Counted(alphabet, places.reshape(-1), counts.astype(np.int64))
+        return Counted(alphabet, places.reshape(-1), counts.astype(np.int64), columns)
     counts = np.zeros(high - low + 1, np.int64)
     shifted = np.empty(len(symbols), np.min_scalar_type(high - low))
     parts = [*blocks(len(symbols), max(BLOCK, len(counts)))]
@@ -50,7 +55,7 @@ def counted(symbols: NDArray[np.integer]) -> Counted:
         order = np.cumsum(counts > 0) - 1
         for part in parts:
             shifted[part] = order[shifted[part]]
-    return Counted(used + low, shifted, counts[used])
+    return Counted(used + low, shifted, counts[used], columns)
 
 
 def entropy_bits(counts: NDArray[np.integer]) -> float:

@@ -6,11 +6,11 @@ To add a format, write its file and name its class here. Its `kind` is its id in
 from __future__ import annotations
 
 from engine.tensor.formats.affine import Grid
-from engine.tensor.formats.codebook import Book
+from engine.tensor.formats.codebook import Book, Centroids
 from engine.tensor.formats.dense import Dense
 from engine.types import FormatError, Param
 
-__all__ = ["FORMATS", "Book", "Dense", "Grid", "of_kind"]
+__all__ = ["FORMATS", "Book", "Centroids", "Dense", "Grid", "of_kind"]
 
 FORMATS: dict[str, type[Param]] = {format.kind: format for format in (Dense, Grid, Book)}
 

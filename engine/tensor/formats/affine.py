@@ -16,7 +16,7 @@ from engine.tensor import codes
 from engine.tensor.affine import code_range
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.dense import Dense
-from engine.tensor.formats.numbers import floats, integers, numbers, raw
+from engine.tensor.formats.numbers import floats, integers, numbers, raw, row_length
 from engine.tensor.formats.through import StraightThrough, through
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.types import FormatError, Param, Section
@@ -139,7 +139,7 @@ class Grid(Param):
         written = [
             (coding if name == "codes" else f"{name} {coding}", data)
             for name, stream in self.streams().items()
-            for coding, data in [codes.encode(stream)]
+            for coding, data in [codes.encode(stream, row_length(self.shape))]
         ]
         return min(written, key=lambda pair: len(pair[1]))
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
-from engine.tensor.formats.numbers import floats, integers, numbers, raw
+from engine.tensor.formats.numbers import floats, integers, numbers, raw, row_length
 from engine.tensor.formats.through import StraightThrough, through
 from engine.types import FormatError, Param, Section
 
@@ -70,7 +70,7 @@ class Book(Param):
             raise FormatError(f"a code of {name!r} is outside of its table of {len(self.table)} values")
 
     def sections(self) -> list[Section]:
-        coded = codes.encode(numbers(self.codes))
+        coded = codes.encode(numbers(self.codes), row_length(self.shape))
         return [("codes", *coded), ("table", "raw", raw(numbers(self.table)))]
 
     @classmethod
@@ -120,3 +120,24 @@ class Entries(StraightThrough):
         rising, order = self.table.detach().double().sort(stable=True)
         middles = (rising[1:] + rising[:-1]) / 2
         return order[torch.bucketize(latent.detach().double(), middles)]
+
+
+class Centroids(StraightThrough):
+    """Each weight keeps its entry, whose gradient is the sum of its weights' (Han 2016, section 3.3).
+
+    The floats behind the codes neither count nor move. An entry that is exactly zero stays zero.
+    """
+
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self.table = nn.Parameter(book.table.clone())
+        self.register_buffer("learns", book.table != 0)
+        self.register_buffer("codes", book.codes.long())
+
+    def forward(self, latent: Tensor) -> Tensor:
+        entries = torch.where(self.get_buffer("learns"), self.table, self.table.detach())
+        codes = self.get_buffer("codes")
+        return entries.index_select(0, codes.flatten()).reshape(codes.shape)
+
+    def encode(self, latent: Tensor) -> Book:
+        return Book(self.get_buffer("codes").to(torch.int32).contiguous(), self.table.detach().clone())

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, bitmask_bits
-from engine.tensor.formats.numbers import floats, numbers, raw
+from engine.tensor.formats.numbers import floats, numbers, raw, row_length
 from engine.tensor.formats.through import StraightThrough
 from engine.types import FormatError, Param, Section
 
@@ -62,7 +62,7 @@ class Dense(Param):
         values = numbers(self.values)
         if len(self.shape) > 1 and np.count_nonzero(values) < len(values):
             marks = zero_marks(values)
-            coding, positions = codes.encode(marks)
+            coding, positions = codes.encode(marks, row_length(self.shape))
             sparse: list[Section] = [
                 ("positions", coding, positions),
                 ("values", "raw", raw(values[marks == 1])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,3 +39,12 @@ def integers(values: codes.Ints) -> Tensor:
     if len(values) and not -(1 << 31) <= int(values.min()) <= int(values.max()) < 1 << 31:
         raise FormatError("a code in this .slim file does not fit into 32 bits")
     return torch.from_numpy(values.astype(np.int32))
+
+
+def row_length(shape: tuple[int, ...]) -> int:
+    """Numbers in a row of a weight (outputs, everything else).
+
+    >>> row_length((6, 3, 5, 5)), row_length((4,))
+    (75, 4)
+    """
+    return math.prod(shape[1:] or shape)

@@ -1,0 +1,50 @@
+"""Recipes that are known by a name: several steps together, with the settings of a paper.
+
+`deep_compression` (Han 2016, arXiv 1510.00149): prune, fine-tune, share weights, train the shared values;
+the packed file then codes them. Its settings are those of the paper's LeNets: 8 % of the weights stay;
+8 bits an index in convolutions and 5 in matrices, and 6 where there are no convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from engine.recipe import technique
+from engine.types import Bundle, Recipe, SlimscopeError, weight_layers
+
+
+def deep_compression(bundle: Bundle) -> Recipe:
+    """Prune -> fine-tune -> share weights -> train centroids.
+
+    >>> import engine.techniques
+    >>> from engine.net import zoo
+    >>> recipe = deep_compression(zoo.initial("lenet-5"))
+    >>> [step.technique for step in recipe]
+    ['prune_weights', 'finetune', 'share_weights', 'train_centroids']
+    >>> recipe.steps[2].settings["entries"], dict(recipe.steps[2].settings["per_layer"])
+    (32, {'conv1': 256, 'conv2': 256})
+    """
+    kernels = [x for x, name in weight_layers(bundle).items() if len(bundle.params[name].shape) > 2]
+    return Recipe(
+        (
+            technique.step("prune_weights", sparsity=0.92, allocation="layer"),
+            technique.step("finetune", epochs=10, learning_rate=0.03),
+            technique.step(
+                "share_weights",
+                entries=32 if kernels else 64,
+                start="linear",
+                per_layer=dict.fromkeys(kernels, 256),
+            ),
+            technique.step("train_centroids", epochs=3),
+        )
+    )
+
+
+RECIPES: Mapping[str, Callable[[Bundle], Recipe]] = {"deep_compression": deep_compression}
+
+
+def recipe(name: str, bundle: Bundle) -> Recipe:
+    """The recipe of this name for a model. Raises SlimscopeError for a stranger."""
+    if name not in RECIPES:
+        raise SlimscopeError(f"recipe {name!r} is not known: there are {', '.join(RECIPES)}, or JSON")
+    return RECIPES[name](bundle)

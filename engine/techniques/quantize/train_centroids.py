@@ -1,0 +1,150 @@
+"""Train centroids: move the few values that weights share by the summed gradients of those weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import pandas as pd
+from torch import nn
+
+from engine.data.sets import Data
+from engine.figures import measure, reports, training
+from engine.net import zoo
+from engine.net.train import Plan, stored, train_on
+from engine.recipe import settings
+from engine.recipe.knobs import Choice, Slider
+from engine.recipe.technique import Cost, technique
+from engine.tensor import sharing
+from engine.tensor.formats import Book, Centroids, Dense
+from engine.tensor.kmeans import MOST
+from engine.types import Bundle, Param, Progress, Report, weight_layers
+
+LAYER_COLUMNS = ("layer", "entries", "moved", "largest_move")
+WAYS: Mapping[str, Callable[[Book], nn.Module]] = {
+    "centroids": Centroids,
+    "weights": Book.straight_through,
+}
+
+
+@technique(
+    family="quantize",
+    title="Train centroids",
+    reference="Han et al. 2016, Deep Compression, arXiv 1510.00149, section 3.3",
+    page="share",
+    stage=720,
+    runs="trains",
+    cost=lambda chosen: Cost(chosen["epochs"]),
+    locality="model",
+    tables={
+        "curve": ("epoch", "loss", "train accuracy", "validation accuracy"),
+        "layers": LAYER_COLUMNS,
+    },
+    presets={
+        "gentle": {"epochs": 1, "learning_rate": 0.0003},
+        "balanced": {"epochs": 3, "learning_rate": 0.001},
+        "extreme": {"epochs": 10, "learning_rate": 0.003},
+    },
+)
+def train_centroids(
+    bundle: Bundle,
+    data: Data,
+    *,
+    epochs: Annotated[int, settings.epochs("How often the net sees all training images.")] = 3,
+    learning_rate: Annotated[
+        float,
+        settings.learning_rate("How far a step moves a value at the start; it falls to zero along a cosine."),
+    ] = 0.001,
+    optimizer: Annotated[
+        str,
+        Choice(
+            label="Step",
+            help="How a gradient becomes a step.",
+            options={
+                "adam": "about the rate itself, however many weights a value has",
+                "sgd": "the rate times the summed gradient: a value of many weights moves far, so the rate "
+                "must be small",
+            },
+        ),
+    ] = "adam",
+    moves: Annotated[
+        str,
+        Choice(
+            label="What moves",
+            help="Whether a weight may change the value that it has.",
+            options={
+                "centroids": "the shared values alone: each weight keeps its own (Han 2016)",
+                "weights": "weights move as well, and take the nearest value (straight-through gradients)",
+            },
+        ),
+    ] = "centroids",
+    entries: Annotated[
+        int,
+        Slider(
+            low=2,
+            high=MOST,
+            scale="log",
+            whole=True,
+            unit="entries",
+            label="Entries",
+            help="Of the tables where no layer shares weights yet: all of them do first, by k-means.",
+            rare=True,
+        ),
+    ] = 16,
+    seed: settings.OrderSeed = 0,
+    progress: Progress,
+) -> tuple[Bundle, Report]:
+    """Train the values that weights share; the result is stored as it was trained: tables and indices.
+
+    A value's gradient is the sum of its weights' gradients. Exact zeros stay zero. Biases and normalisation
+    train along; layers that share no weights stay as they are. Batch 128, a cosine schedule; images are
+    moved by a few pixels, and photos mirrored. Raises Cancelled through `progress`.
+    """
+    books = _books(bundle, entries)
+    start = bundle.become({**bundle.params, **books})
+    net = zoo.fork(start)
+    weights = set(weight_layers(start).values())
+    for name, parameter in net.named_parameters():
+        stays = name in weights or start.arch.ties.get(name) in weights
+        parameter.requires_grad_(not stays or (moves == "weights" and name in books))
+    part = train_on(net, books, ties=start.arch.ties, way=WAYS[moves])
+    first = {"epoch": 0.0, "validation accuracy": measure.accuracy(start, data.validation).value}
+    plan = Plan(epochs, learning_rate, optimizer, schedule="cosine", weight_decay=0.0, seed=seed)
+    series = training.tune(net, data, plan, progress, parts=(part,))
+    after = _after(start, net, stored(net, part))
+    figures = list(training.change(bundle, after, data.validation))
+    curve = pd.DataFrame([first, *series], columns=list(series[0])).astype({"epoch": int})
+    notes = [reports.trained_on(data)]
+    if not any(isinstance(param, Book) for param in bundle.params.values()):
+        notes.append(f"No layer shared weights: all of them got tables of up to {entries} entries first.")
+    return after, Report(tuple(figures), {"curve": curve, "layers": _layers(start, after)}, tuple(notes))
+
+
+def _books(bundle: Bundle, entries: int) -> dict[str, Book]:
+    """The codebooks of a net; where it has none, those of all its layers."""
+    found = {name: param for name, param in bundle.params.items() if isinstance(param, Book)}
+    if found:
+        return found
+    values = {name: bundle.params[name].decode() for name in weight_layers(bundle).values()}
+    return {name: sharing.share(w, sharing.table_of(w, entries, "best")) for name, w in values.items()}
+
+
+def _after(start: Bundle, net: nn.Module, trained: Mapping[str, Param]) -> Bundle:
+    weights, state = set(weight_layers(start).values()), net.state_dict()
+    others = {
+        name: Dense(state[name].detach().clone().contiguous())
+        for name in start.params
+        if name not in weights and name not in trained
+    }
+    return start.become({**start.params, **others, **trained})
+
+
+def _layers(start: Bundle, after: Bundle) -> pd.DataFrame:
+    """How far the entries of each table went."""
+    rows = []
+    for layer, name in weight_layers(start).items():
+        old, new = start.params[name], after.params[name]
+        if isinstance(old, Book) and isinstance(new, Book):
+            away = (new.table - old.table).abs()
+            rows.append((layer, len(away), float(away.mean()), float(away.max())))
+    return pd.DataFrame(rows, columns=LAYER_COLUMNS)

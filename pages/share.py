@@ -1,0 +1,210 @@
+"""Share weights: how few different values does a layer need?"""
+
+from math import log2
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+import torch
+
+from engine.tensor import sharing
+from engine.tensor.formats import Book
+from engine.tensor.grids import decibels
+from engine.tensor.index import Index
+from engine.tensor.kmeans import kmeans
+from engine.types import weight_layers
+from pages.parts import cached, charts, drag, figures, frame, training
+from pages.parts.figures import caption
+from pages.parts.frame import Place
+from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.pictures import legend, of_tensor
+
+PAGE = {
+    "title": "Share weights",
+    "icon": "palette",
+    "about": "Let weights share a few values, found by k-means.",
+    "order": 65,
+    "technique": "share_weights",
+    "group": "Quantize",
+}
+
+FEW_STEPS = 3  # of Lloyd's, for what is shown while the slider moves
+CURVE = (2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def hero(look: Look, place: Place) -> None:
+    st.subheader("A few values for all weights", anchor=False)
+    st.plotly_chart(
+        charts.histogram(look.weight, look.layer),
+        key="values",
+        config={"displayModeBar": False},
+        alt=f"Weights of {look.layer} with the values that they share",
+    )
+    drag.handles(look, "values")
+    place("values")
+
+
+def deeper(look: Look, place: Place) -> None:
+    picture, curve = st.columns(2, gap="medium")
+    with picture:
+        st.subheader("Who shares with whom", anchor=False)
+        place("clusters")
+    with curve:
+        st.subheader("Error against entries", anchor=False)
+        empty = charts.plane(
+            "bits of an index (2 to their power: entries)", "signal to noise, dB", (0.7, 8.3)
+        )
+        empty["layout"]["yaxis"] |= {"range": [0, max([20.0, *curve_of(look)["ys"]]) + 5]}
+        quiet = {"displayModeBar": False}
+        st.plotly_chart(empty, key="curve", config=quiet, alt="Signal to noise ratio at 2 to 256 entries")
+        place("curve")
+        if isinstance(book_of(look), Book) and len(entries_of(look)):
+            drag.fields(look, entries_of(look))
+    st.subheader("Layer by layer", anchor=False)
+    place("layers")
+    training.section(
+        "train_centroids",
+        "Train the shared values",
+        "Each value moves by the summed gradients of its weights: a few epochs win back most of what sharing lost, "
+        "and the file stays as small.",
+    )
+
+
+def book_of(look: Look) -> Any:
+    return look.after.params[weight_layers(look.after)[look.layer]]
+
+
+def entries_of(look: Look) -> pd.DataFrame:
+    """The entries of the chosen layer's table: columns entry, value, weights."""
+    table = look.report.tables.get("entries")
+    if table is not None:
+        return table[table["layer"] == look.layer]
+    return sharing.entries_in(look.layer, look.weight, book_of(look).table[masked(look) :], {})
+
+
+def masked(look: Look) -> int:
+    """1 where the first entry of the layer's codebook is that of its zeros."""
+    return int(look.row["shared"] < look.row["weights"] and not book_of(look).table[0])
+
+
+def marks_of(values: list[float], weights: list[int], hand: list[int]) -> Marks:
+    """A line for each value, and a stick as high as its weights."""
+    colour = {"colour": charts.CHANGED}
+    levels = {"kind": "levels", "at": values, "entries": True, "hand": hand, **colour}
+    return {"values": [levels, {"kind": "sticks", "at": values, "heights": weights, **colour}]}
+
+
+def kept_of(look: Look) -> Index:
+    """The weights that compete for a table, without zeros."""
+    common = sharing.together(look.step.settings, look.labels)
+    return sharing.without_zeros(look.index(tuple(common) if look.layer in common else (look.layer,)))
+
+
+def curve_of(look: Look) -> dict[str, Any]:
+    """Signal to noise at 2 to 256 entries: of the layer with a table of its own."""
+
+    def work() -> dict[str, Any]:
+        index = sharing.without_zeros(look.index((look.layer,)))
+        signal = float(index.split(np.zeros(0, np.float32)).squares[0])
+        noise = [decibels(signal, kmeans(index, k).sse) for k in CURVE] if len(index) else []
+        points = [(log2(k), db) for k, db in zip(CURVE, noise, strict=False) if np.isfinite(db)]
+        texts = [f"{2**bits:.0f} entries: {db:.1f} dB" for bits, db in points]
+        return {"xs": [x for x, _ in points], "ys": [y for _, y in points], "texts": texts}
+
+    path = cached.answer(f"shared {look.subject} {look.key} {look.layer}", work)
+    assert path is not None
+    return path
+
+
+def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
+    """The values at each number of entries, after a few steps of k-means from a quick start."""
+    settings = look.step.settings
+    own = (*settings["leave_out"], *settings["per_layer"], *settings["tables"], *settings["by_hand"])
+    if setting != "entries" or look.layer in own:
+        return None
+    index = kept_of(look)
+    if not len(index):
+        return None
+    found = [kmeans(index, k, "density", steps=FEW_STEPS) for k in stops]
+    return Ahead([marks_of(each.table.tolist(), each.counts.tolist(), []) for each in found])
+
+
+def moving(look: Look) -> Moving:
+    book = book_of(look)
+    if not isinstance(book, Book) or not look.row:
+        empty = dict.fromkeys(("values", "clusters", "curve"), "")
+        return Moving(
+            {"values": [], "curve": []}, {**empty, "layers": figures.left_out(look.layer) + layers(look)}
+        )
+    entries, noise = entries_of(look), look.row["sqnr_db"]
+    hand = sharing.hand_of(look.step.settings, look.layer, sharing.together(look.step.settings, look.labels))
+    marks = marks_of(entries["value"].tolist(), entries["weights"].tolist(), [int(n) for n in hand])
+    curve: list[dict[str, Any]] = [{"kind": "path", **curve_of(look), "colour": charts.KEPT}]
+    if np.isfinite(noise) and look.row["entries"]:
+        text = f"{look.row['entries']} entries: {noise:.1f} dB"
+        here = {"kind": "dot", "x": log2(look.row["entries"]), "y": noise, "text": text, "below": True}
+        curve.append({**here, "colour": charts.CHANGED})
+    return Moving(
+        {**marks, "curve": curve},
+        {
+            "values": caption(said_of(look, entries)),
+            "clusters": clusters(look, book),
+            "curve": caption("One bit more doubles the entries and brings about 6 dB: half the error."),
+            "layers": layers(look),
+        },
+    )
+
+
+def said_of(look: Look, entries: pd.DataFrame) -> str:
+    """What the lines and sticks are, and what they cost."""
+    row = look.row
+    zeros = row["weights"] - row["shared"]
+    return (
+        f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} bits a weight, and 32 a value. "
+        "Sticks: how many weights have each value, to scale with the tallest."
+        + (f" {zeros:,} zeros take no entry." if zeros else "")
+        + (" Drag a handle at the foot of the chart: its weights go with it." if len(entries) else "")
+    )
+
+
+def clusters(look: Look, book: Book) -> str:
+    """The matrix with a colour for each value."""
+    zero = masked(look)
+    table = book.table[zero:]
+    order = table.argsort().argsort()  # one that was moved by hand may have passed its neighbours
+    ranks = torch.cat([torch.full((zero,), -1), order]).float()
+    picture = charts.cluster_map(ranks[book.codes.long()], len(table))
+    drawn = of_tensor(picture, f"{look.layer}, painted by value", tall=300)
+    ends = [0, len(table) // 2, len(table) - 1] if len(table) > 2 else range(len(table))
+    rising = table.sort().values.tolist()
+    colours = charts.CLUSTER_COLOURS[[charts.cluster_colour(i, len(table)) for i in ends]]
+    words = [(f"rgb({r},{g},{b})", f"{rising[i]:.3g}") for i, (r, g, b) in zip(ends, colours, strict=True)]
+    return drawn + legend(*words, *([("#ffffff", "zero")] if zero else []))
+
+
+def layers(look: Look) -> str:
+    """What sharing did to each layer."""
+    return figures.table(
+        look.report.tables["layers"],
+        {
+            "layer": figures.Column("layer"),
+            "weights": figures.Column("weights"),
+            "shared": figures.Column("not zero"),
+            "entries": figures.Column("entries"),
+            "bits_per_weight": figures.Column("with table and mask", "bits"),
+            "sqnr_db": figures.Column("signal to noise", "dB"),
+            "by_hand": figures.Column("by hand"),
+        },
+        look.layer,
+    )
+
+
+frame.heading(
+    "Share weights",
+    "How few different values does a layer need? **Move the slider from 256 entries to 4, then drag a value.**",
+    "Each weight takes the nearest of a few shared values, which k-means puts where the weights are; only the number of "
+    "the value is stored, and once per layer the table. Exact zeros take no entry. The file gets smaller; the model does "
+    "not get faster here, because numbers are looked up before they are used.",
+)
+frame.workbench("share_weights", hero, moving, foresee, deeper)

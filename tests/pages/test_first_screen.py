@@ -1,0 +1,120 @@
+"""The first screen of every technique's page, in real Chromium: what is on it, and who can use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import Server
+from test_browser import MODEL, Tab, menu, move, visitor
+
+import engine.techniques  # noqa: F401  (fills the registry)
+from engine.recipe import technique
+
+pytestmark = pytest.mark.browser
+
+ENTRIES = menu.of_files()
+BENCHES = [e for e in ENTRIES if e.technique and not technique.get(e.technique).trains]
+PARTS = {
+    "title": ".st-key-title",
+    "recipe": ".st-key-strip",
+    "tiles": ".st-key-tiles",
+    "controls": ".st-key-workbench [class*=st-key-panel-]",
+    "picture": ".st-key-workbench [data-testid=stColumn]:nth-child(1) .js-plotly-plot",
+    "curve": ".st-key-workbench [data-testid=stColumn]:nth-child(2) .js-plotly-plot",
+}
+STREAMLITS_MENU = "[data-testid=stSidebarNav]"  # its groups of links are lists of no items
+BOXES = """parts => Object.fromEntries(Object.entries(parts).map(([name, selector]) => {
+    const found = document.querySelector(selector)
+    if (!found) return [name, null]
+    const box = found.getBoundingClientRect()
+    return [name, [box.left, box.top, box.right, box.bottom].map(Math.round)]
+}))"""
+SIDEWAYS = """() => {
+    const main = document.querySelector('[data-testid=stMain]')
+    return main.scrollWidth - main.clientWidth
+}"""
+
+
+@pytest.fixture
+def screen(browser: Any, server: Server) -> Iterator[Tab]:
+    one = visitor(browser, server.url)
+    one.page.set_viewport_size({"width": 1280, "height": 800})
+    yield one
+    one.assert_well()
+    one.page.context.close()
+
+
+def boxes(tab: Tab) -> dict[str, list[int]]:
+    return tab.page.evaluate(BOXES, PARTS)
+
+
+@pytest.mark.parametrize("entry", BENCHES, ids=lambda entry: entry.name)
+def test_the_first_screen_holds_the_recipe_the_controls_the_picture_and_the_curve(
+    entry: menu.Entry, screen: Tab
+) -> None:
+    screen.open(entry.name, MODEL)
+    screen.page.wait_for_selector(PARTS["curve"])
+    found = boxes(screen)
+    assert [name for name, box in found.items() if box is None] == []
+    assert {name: box for name, box in found.items() if box[3] > 800 or box[1] < 0} == {}
+    over = [
+        (one, other)
+        for i, (one, a) in enumerate(found.items())
+        for other, b in list(found.items())[i + 1 :]
+        if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
+    ]
+    assert over == []
+
+
+@pytest.mark.parametrize("entry", BENCHES, ids=lambda entry: entry.name)
+def test_nothing_moves_while_the_slider_does(entry: menu.Entry, screen: Tab) -> None:
+    screen.open(entry.name, MODEL)
+    screen.page.wait_for_selector(PARTS["curve"])
+    screen.page.wait_for_timeout(1000)  # fonts and charts have found their size
+    before = boxes(screen)
+    main = screen.page.locator(".st-key-workbench .control.main").first.get_attribute("data-control")
+    for _ in range(4):
+        move(screen, main, 1)
+        assert boxes(screen) == before
+        screen.page.wait_for_timeout(150)
+    assert boxes(screen.drawn()) == before
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 800, 390])
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_no_page_scrolls_sideways(entry: menu.Entry, width: int, screen: Tab) -> None:
+    screen.page.set_viewport_size({"width": width, "height": 800})
+    screen.open(entry.name, MODEL)
+    assert screen.page.evaluate(SIDEWAYS) <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_no_page_has_a_serious_barrier(entry: menu.Entry, scheme: str, screen: Tab) -> None:
+    screen.page.emulate_media(color_scheme=scheme)
+    screen.open(entry.name, MODEL)
+    menu_of_streamlit = {
+        "exclude": [["[data-testid=stSidebarNav]"]]
+    }  # its groups of links are no lists of items
+    found = Axe().run(screen.page, context=menu_of_streamlit).response["violations"]
+    serious = [
+        (each["id"], node["target"], node.get("failureSummary", "")[:200])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"][:3]
+    ]
+    assert serious == []
+
+
+def test_a_phone_shows_the_slider_and_the_picture_together(screen: Tab) -> None:
+    screen.page.set_viewport_size({"width": 390, "height": 844})
+    screen.open("prune", MODEL)
+    found = boxes(screen)
+    assert max(found[name][3] for name in ("tiles", "controls", "picture")) <= 844
+    more = screen.page.locator(".unfold").first
+    assert not screen.control("prune_weights-allocation").is_visible()
+    more.click()
+    assert screen.control("prune_weights-allocation").is_visible()
