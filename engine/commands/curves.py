@@ -53,4 +53,5 @@ def _written(model: str, name: str, given: Namespace) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     content = curves.file_text(model, [*others, made])
     (given.out / f"{model}.json").write_text(content)
+    (given.out / curves.DATES).write_text(curves.dates_text(model, given.out))
     return len(made["rows"])

@@ -25,6 +25,7 @@ from engine.types import Bundle, Cancelled, Progress, Recipe, SlimscopeError, St
 
 VERSION = 1  # of the stored files
 FOLDER = ASSETS / "results" / "curves"
+DATES = "measured.tsv"  # in the folder: model and day
 MOST_POINTS, FEW_POINTS = 24, 7  # of a curve, and of a large model's
 WORK = 1e11  # units of work (`kinds.work`) that a point may take: a few seconds
 SIZES = (500, 1000, 2000, 5000)  # validation samples
@@ -243,8 +244,20 @@ def stored_curves(model_id: str, folder: Path | None = None) -> dict[str, Any]:
 
 def stored_date(model_id: str, folder: Path | None = None) -> str:
     """The day (YYYY-MM-DD) on which a model's stored points were measured last; empty without any."""
-    curves_of = stored_curves(model_id, folder)
-    return max((str(one.get("measured", "")) for one in curves_of.values()), default="")
+    return _dates(folder or FOLDER).get(model_id, "")
+
+
+def _dates(folder: Path) -> dict[str, str]:
+    path = folder / DATES
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return dict(line.split("\t") for line in lines)
+
+
+def dates_text(model_id: str, folder: Path) -> str:
+    """The file of days with today for a model, one model a line."""
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    dates = {**_dates(folder), model_id: today}
+    return "".join(f"{name}\t{day}\n" for name, day in sorted(dates.items()))
 
 
 def stored(of: Course) -> list[Row]:
@@ -277,8 +290,7 @@ def made(of: Course, progress: Progress) -> dict[str, Any]:
     rows = list(_worked_out(of, [], now, point, progress))
     points = [row for row in rows if row["accuracy"] is not None]
     about = {"technique": of.step.technique, "settings": dict(of.step.settings), "setting": of.setting}
-    when = time.strftime("%Y-%m-%d", time.gmtime())
-    return {**about, "measured": when, "n": of.n, "stamp": of.stamp, "rows": sorted(points, key=_order)}
+    return {**about, "n": of.n, "stamp": of.stamp, "rows": sorted(points, key=_order)}
 
 
 def _order(row: Row) -> tuple[bool, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from engine.data import sets
@@ -99,3 +101,13 @@ def test_the_day_of_the_newest_result_is_told_and_none_without_any():
     store.put("a-key-of-today", 1)
     assert store.newest(["a-key-of-today", "no-such-key"]) == store.newest(["a-key-of-today"]) != ""
     assert store.newest(["no-such-key"]) == ""
+
+
+def test_every_stored_curve_has_its_day_and_a_new_one_is_written_beside_the_others(tmp_path):
+    models = {path.stem for path in curves.FOLDER.glob("*.json")}
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", curves.stored_date(model)) for model in models)
+    assert curves.stored_date("no-such-model") == ""
+    (tmp_path / curves.DATES).write_text("a\t2020-01-02\nb\t2020-01-03\n")
+    (tmp_path / curves.DATES).write_text(curves.dates_text("b", tmp_path))
+    assert curves.stored_date("a", tmp_path) == "2020-01-02"
+    assert curves.stored_date("b", tmp_path) > "2020-01-03"
