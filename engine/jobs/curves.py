@@ -25,7 +25,6 @@ from engine.types import Bundle, Cancelled, Progress, Recipe, SlimscopeError, St
 
 VERSION = 1  # of the stored files
 FOLDER = ASSETS / "results" / "curves"
-DATES = "measured.tsv"  # in the folder: model and day
 MOST_POINTS, FEW_POINTS = 24, 7  # of a curve, and of a large model's
 WORK = 1e11  # units of work (`kinds.work`) that a point may take: a few seconds
 SIZES = (500, 1000, 2000, 5000)  # validation samples
@@ -240,24 +239,6 @@ def stored_curves(model_id: str, folder: Path | None = None) -> dict[str, Any]:
         return {}
     found = _read(path, path.stat().st_mtime_ns)
     return {one["stamp"]: one for one in found["curves"]} if found["version"] == VERSION else {}
-
-
-def stored_date(model_id: str, folder: Path | None = None) -> str:
-    """The day (YYYY-MM-DD) on which a model's stored points were measured last; empty without any."""
-    return _dates(folder or FOLDER).get(model_id, "")
-
-
-def _dates(folder: Path) -> dict[str, str]:
-    path = folder / DATES
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return dict(line.split("\t") for line in lines)
-
-
-def dates_text(model_id: str, folder: Path) -> str:
-    """The file of days with today for a model, one model a line."""
-    today = time.strftime("%Y-%m-%d", time.gmtime())
-    dates = {**_dates(folder), model_id: today}
-    return "".join(f"{name}\t{day}\n" for name, day in sorted(dates.items()))
 
 
 def stored(of: Course) -> list[Row]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.jobs import curves, keys, models, recipes, scans, store, testset
+from engine.jobs import curves, dates, keys, models, recipes, scans, store, testset
 from engine.jobs.curves import Course, Row
 from engine.recipe import curve, migrate, technique
 from engine.types import Progress, Recipe, SlimscopeError
@@ -132,5 +132,5 @@ def _measure(of: Course, progress: Progress) -> str:
 
 def measured_on(model_id: str, of: Sequence[Course]) -> str:
     """The date (YYYY-MM-DD) of the newest point; that of the stored file where all points are stored."""
-    dates = [curves.stored_date(model_id), store.newest(key for each in of for key in each.keys.values())]
-    return max(dates)
+    days = [dates.stored(model_id), store.newest(key for each in of for key in each.keys.values())]
+    return max(days)

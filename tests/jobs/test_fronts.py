@@ -9,7 +9,7 @@ import pytest
 from engine.data import sets
 from engine.figures import measure
 from engine.file import packfile
-from engine.jobs import curves, fronts, scans, store, tasks
+from engine.jobs import curves, dates, fronts, scans, store, tasks
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.run import run
@@ -83,7 +83,7 @@ def test_a_model_without_stored_points_is_measured_a_few_for_each_technique(monk
     rows = [row for row in fronts.points(of) if row["technique"] == "quantize"]
     assert len(rows) == 3
     assert not any(row["stored"] for row in rows)
-    assert fronts.measured_on(SMALL, of) >= curves.stored_date(SMALL)
+    assert fronts.measured_on(SMALL, of) >= dates.stored(SMALL)
     monkeypatch.setattr(scans, "measuring", lambda *given: pytest.fail("measured twice"))
     tasks.perform("front", payload, Progress())
 
@@ -105,9 +105,9 @@ def test_the_day_of_the_newest_result_is_told_and_none_without_any():
 
 def test_every_stored_curve_has_its_day_and_a_new_one_is_written_beside_the_others(tmp_path):
     models = {path.stem for path in curves.FOLDER.glob("*.json")}
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", curves.stored_date(model)) for model in models)
-    assert curves.stored_date("no-such-model") == ""
-    (tmp_path / curves.DATES).write_text("a\t2020-01-02\nb\t2020-01-03\n")
-    (tmp_path / curves.DATES).write_text(curves.dates_text("b", tmp_path))
-    assert curves.stored_date("a", tmp_path) == "2020-01-02"
-    assert curves.stored_date("b", tmp_path) > "2020-01-03"
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", dates.stored(model)) for model in models)
+    assert dates.stored("no-such-model") == ""
+    (tmp_path / dates.NAME).write_text("a\t2020-01-02\nb\t2020-01-03\n")
+    dates.note("b", tmp_path)
+    assert dates.stored("a", tmp_path) == "2020-01-02"
+    assert dates.stored("b", tmp_path) > "2020-01-03"

@@ -15,7 +15,7 @@ from test_pages import Visit
 from engine import cli
 from engine.data import sets
 from engine.file import packfile
-from engine.jobs import curves, fronts
+from engine.jobs import curves, dates, fronts
 from engine.jobs.job import Job
 from engine.net import zoo
 from engine.recipe import front, technique
@@ -239,7 +239,7 @@ def test_the_report_stands_by_itself_and_holds_the_figures():
     text = report.page(view, asked, advice, [], "LeNet-300-100", command)
     assert len(text.encode()) < 500_000
     assert not re.search(r"https?:|<script|src=|@import|url\(", text)
-    assert f"<title>Compressing LeNet-300-100, {curves.stored_date(MODEL)}</title>" in text
+    assert f"<title>Compressing LeNet-300-100, {dates.stored(MODEL)}</title>" in text
     for row in (advice.best, advice.second, view.original):
         assert points.size(row) in text
         assert f"{100 * row['accuracy']:.2f} % ({100 * row['low']:.2f} to {100 * row['high']:.2f})" in text
