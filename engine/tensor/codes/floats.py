@@ -109,11 +109,11 @@ def decode(data: bytes, count: int) -> NDArray[np.float32]:
         if count and not 0 <= int(tops.min()) <= int(tops.max()) < 1 << (9 + int(depth)):
             raise CodeError("the first bits of a float are too many")
         return _joined(tops, rest, int(depth), int(zeros)).view(np.float32)
-    tops, alike = _read(coded, count, int(form))
+    firsts, alike = _read(coded, count, int(form))
     if depth:
         raise CodeError("a short stream of floats has no coded mantissa")
     bits = np.full(count, int.from_bytes(data[offset:start], "little"), np.uint32)
-    bits[alike == 0] = _joined(tops[: count - int(alike.sum())], rest, 0, int(zeros))
+    bits[alike == 0] = _joined(firsts[: count - int(alike.sum())], rest, 0, int(zeros))
     return bits.view(np.float32)
 
 
