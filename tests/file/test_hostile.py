@@ -173,7 +173,7 @@ def mutate(header: dict[str, Any], chance: random.Random) -> None:
         case 3 if type(parent[last]) is int:
             parent[last] += chance.choice((-1, 1, 8))
         case _:
-            parent[last] = chance.choice(ODD)
+            parent[last] = copy.deepcopy(chance.choice(ODD))
 
 
 @pytest.mark.parametrize(
