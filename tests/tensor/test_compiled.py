@@ -21,7 +21,7 @@ def double(number):
 @pytest.fixture
 def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the package's folder nor the user's cache folder can be written."""
-    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching._UserProvidedCacheLocator])
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
     monkeypatch.delenv("SLIMSCOPE_HOME", raising=False)
 
 
