@@ -16,7 +16,7 @@ from engine.file.packfile import PackError
 from engine.tensor import codes, formats
 from engine.tensor.codes.coder import Option
 from engine.tensor.codes.counts import Counted
-from engine.tensor.formats import FORMATS, Book, Dense, Grid, Levels
+from engine.tensor.formats import FORMATS, Book, Dense, Grid, Levels, Rows
 from engine.tensor.formats.numbers import floats, numbers, raw
 from engine.tensor.granularity import Granularity, per_axis, per_block, per_group
 from engine.types import Arch, Bundle, FormatError, Param, Section
@@ -35,6 +35,12 @@ EACH: dict[str, Param] = {
     "levels": Levels.of(VALUES, "nf4", per_axis(0)),
     "levels in blocks": Levels.of(VALUES, "mxfp4", per_block(2, 2)),
     "levels without scales": Levels.of(VALUES, "fp16"),
+    "rows": Rows(
+        torch.tensor([[1, -2, 0, 1], [3, 2, -3, -4], [7, 7, -8, 0]], dtype=torch.int32),
+        torch.tensor([2, 3, 4], dtype=torch.int32),
+        torch.tensor([0.5, 1.0, 2.0]),
+        torch.tensor([0.25, 0.0, -1.0]),
+    ),
     "book": Book(CODES.abs(), torch.tensor([3.0, -1.0, 0.5, 0.25, 7.0])),
 }
 KEPT = torch.tensor([[True, False, True, True], [False, True, True, False], [True, True, False, True]])
