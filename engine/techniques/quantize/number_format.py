@@ -14,11 +14,10 @@ from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
 from engine.tensor.formats import Levels
-from engine.tensor.granularity import TENSOR, Granularity, named, per_group
-from engine.tensor.number_systems import BLOCK, EXPONENT, SYSTEMS, UNSCALED
+from engine.tensor.number_lines import FREE, tiles_of
+from engine.tensor.number_systems import UNSCALED
 from engine.types import Bundle, Param, Report, weight_layers
 
-FREE = ("fp8_e4m3", "fp8_e5m2", "logarithmic", "nf4", "int4", "power_of_two")  # scales where one likes
 LAYER_COLUMNS = (*rounding.COLUMNS[:2], "bits", "scales", "saturated", *rounding.COLUMNS[2:])
 
 
@@ -27,6 +26,7 @@ LAYER_COLUMNS = (*rounding.COLUMNS[:2], "bits", "scales", "saturated", *rounding
     title="Number format",
     reference="Micikevicius 2022, FP8 Formats, arXiv 2209.05433; Dettmers 2023, QLoRA, arXiv 2305.14314; "
     "Rouhani 2023, Microscaling Data Formats, arXiv 2310.10537",
+    page="formats",
     stage=702,
     runs="instant",
     locality="layer",
@@ -104,13 +104,6 @@ def number_format(
     layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
     notes = tuple(reports.named("Left out:", leave_out))
     return bundle.become(params), Report(rounding.figures(layers), {"layers": layers}, notes)
-
-
-def tiles_of(number: str, granularity: str, group: int) -> Granularity:
-    """What shares a scale: formats with blocks have them of one size."""
-    if number in FREE:
-        return named(granularity, group)
-    return per_group(BLOCK) if SYSTEMS[number].scaling == EXPONENT else TENSOR
 
 
 def _row(layer: str, values: Tensor, levels: Levels) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.file import packfile
 from engine.net import zoo
 from engine.recipe import run
-from engine.techniques.quantize.number_format import FREE, tiles_of
 from engine.tensor.formats import Levels
+from engine.tensor.number_lines import FREE, tiles_of
 from engine.tensor.number_systems import SYSTEMS
 from engine.types import Bundle, Report, Step, weight_layers
 
