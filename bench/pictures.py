@@ -1,4 +1,4 @@
-"""`make pictures`: every page, light and dark, at 1280 and 800 pixels, into build/pictures."""
+"""`make pictures`: every page, light and dark, at 1440, 1280, 800 and 390 pixels, into build/pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with serving("pages/parts/serve.py") as address, chromium() as browser:
         for scheme in ("light", "dark"):
-            for width in (1280, 800):
+            for width in (1440, 1280, 800, 390):
                 for name in PAGES:
                     page = open_page(
                         browser, f"{address}/{'' if name == 'overview' else name}", width, scheme

@@ -23,6 +23,7 @@ from pages.parts import (
     training,
     visitor,
 )
+from pages.parts.fold import fold
 from pages.parts.pictures import kept_legend, of_tensor, side_by_side
 
 PAGE = {
@@ -183,7 +184,11 @@ def own() -> None:
         st.html("".join(map(figures.caption, report.notes)))
 
 
-stored()
-own()
+if session.model() == "lenet-300-100":
+    stored()
+    own()
+else:
+    own()
+    fold("What five seeds found, on LeNet-300-100", "stored", stored)
 if cached.original(subject).arch.runs:
     footer.draw(footer.tabs("More"), subject)

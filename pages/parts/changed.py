@@ -57,6 +57,8 @@ def draw(subject: str, key: str) -> None:
             st.caption("No sample changed its answer.")
     with right:
         per = measure.per_class(before, now, truth, names)
+        ends = zip(per["after low"], per["after high"], strict=True)
+        per["interval"] = [f"{100 * low:.1f} to {100 * high:.1f} %" for low, high in ends]
         st.html(
             figures.table(
                 per.sort_values("change"),
@@ -65,6 +67,7 @@ def draw(subject: str, key: str) -> None:
                     "n": figures.Column("n"),
                     "before": figures.Column("before", "share"),
                     "after": figures.Column("now", "share"),
+                    "interval": figures.Column("95 % interval"),
                     "change": figures.Column("change in points", "points"),
                 },
             )

@@ -62,7 +62,7 @@ def workbench(
     """
     live.PAGES[name] = moving
     subject = session.subject()
-    above, top, middle = st.container(), st.container(key="tiles"), st.container(key="workbench")
+    above, top, middle = st.container(key="above"), st.container(key="tiles"), st.container(key="workbench")
     reached = jobs.reached(subject, knobs.before(name), middle)
     base = None if reached is None else reached[0]
     labels = [] if base is None else [x for x, w in weight_layers(base).items() if not fits or fits(base, w)]

@@ -204,13 +204,11 @@ def run_card(recipe: Recipe) -> None:
     title = technique.get(step.technique).title
     job = latest("apply", recipe=recipe.key)
     with st.container(border=True):
-        st.markdown(
-            f"**Step {len(recipe)}, {title}, has to be trained** before the figures behind it can be shown."
-        )
+        st.markdown(f"**{title} has to be trained** with these settings before its figures can be shown.")
         if job is None or job.over:
             words = estimate(step.technique, dict(step.settings))
             st.button(
-                f"Run ({words})",
+                f"Train ({words})",
                 type="primary",
                 key=f"run-{step.technique}",
                 on_click=submit,

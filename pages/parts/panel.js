@@ -100,7 +100,8 @@ function build(panel, root) {
   root.innerHTML = `${buttons.length ? `<div class="presets">${buttons.join("")}</div>` : ""}` + groups.map(({ title, controls }) => {
     const inside = controls.map(control => drawn(panel, control)).join("")
     return title ? `<details data-fold="${safe(title)}-${name}"><summary>${safe(title)}</summary>${inside}</details>` : inside
-  }).join("")
+  }).join("") + '<button type="button" class="unfold" aria-expanded="false">More settings</button>'
+  root.classList.add("folded") // on a phone, where the slider and the picture come first
 }
 
 const controlsOf = panel => panel.data.groups.flatMap(group => group.controls)
@@ -198,6 +199,8 @@ function listen(panel, root) {
     if (at) change(panel, { [at.dataset.setting]: panel.data.defaults[at.dataset.setting] })
   })
   root.addEventListener("click", event => {
+    const unfold = event.target.closest?.(".unfold")
+    if (unfold) unfold.setAttribute("aria-expanded", String(!root.classList.toggle("folded")))
     const preset = event.target.closest?.("[data-preset]")
     if (preset) change(panel, { ...panel.data.defaults, ...panel.data.presets[preset.dataset.preset].settings })
   })

@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: other threads start with it
 
 import gc
+import re
 import sys
 import threading
 import uuid
@@ -26,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 import streamlit as st
 import torch
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -38,6 +40,7 @@ from engine.types import SlimscopeError
 COOKIE = "slimscope"
 LONGEST = 1_000_000  # bytes of a question
 YEAR = 365 * 24 * 3600
+PAGE = re.compile(r"/\w*")  # the path of a page
 at_work = 0  # questions to /live that are being answered
 
 
@@ -58,6 +61,37 @@ class Visitor:
             await send(message)
 
         await self.app(scope, receive, with_cookie)
+
+
+class Base:
+    """Tells Streamlit's own page where its server is: else it looks below the page's path first, and misses."""
+
+    SCRIPT = b"<head><script>window.__streamlit={BACKEND_BASE_URL:new URL('.',location.href).href}</script>"
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asks = scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", "")
+        if not asks or not PAGE.fullmatch(scope["path"]):
+            return await self.app(scope, receive, send)
+        plain = [
+            pair for pair in scope["headers"] if pair[0] != b"accept-encoding"
+        ]  # not compressed: it is read
+        parts: list[Message] = []
+
+        async def with_script(message: Message) -> None:
+            parts.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                start, *bodies = parts
+                whole = b"".join(part.get("body", b"") for part in bodies).replace(b"<head>", self.SCRIPT, 1)
+                headers = MutableHeaders(raw=list(start["headers"]))
+                if "content-length" in headers:
+                    headers["content-length"] = str(len(whole))
+                await send({**start, "headers": headers.raw})
+                await send({"type": "http.response.body", "body": whole})
+
+        await self.app({**scope, "headers": plain}, receive, with_script)
 
 
 @asynccontextmanager
@@ -161,7 +195,7 @@ async def ask_ahead(request: Request) -> Response:
 app = st.App(
     ROOT / "app.py",
     lifespan=lifespan,
-    middleware=[Middleware(Visitor)],
+    middleware=[Middleware(Visitor), Middleware(Base)],
     routes=[
         Route("/ready", ready),
         Route("/live", ask, methods=["POST"]),

@@ -151,19 +151,35 @@ def view() -> Recipe:
     Where what is tried is not trained, it stands as it was when it last was; where it does not fit the model,
     it is left out.
     """
-    whole, last = _page(), st.session_state.setdefault("last", {})
+    whole = _page()
     gone = cached.untrained(subject(), whole)
     if focus():
         now = trial(focus())
-        place, key = draft.seen(recipe(), now)[1], (model(), focus())
+        place = draft.seen(recipe(), now)[1]
         if not cached.fits(subject(), _without(Recipe(whole.steps[: place + 1]), gone)):
             gone = (*gone, place)
         elif place not in gone:
-            last[key] = now.step
-        elif key in last:
-            whole = draft.seen(recipe(), replace(now, step=last[key]))[0]
+            note_trained(focus(), now.step)
+        else:
+            whole = draft.seen(recipe(), replace(now, step=last_trained(focus())))[0]
             gone = cached.untrained(subject(), whole)
     return _without(whole, gone)
+
+
+def note_trained(name: str, step: Step) -> None:
+    """Remember with which settings a technique was trained last on the model in view."""
+    st.session_state.setdefault("last", {})[model(), name] = step
+
+
+def last_trained(name: str) -> Step:
+    """The settings with which a technique was seen trained last; its defaults, whose result may be stored."""
+    step: Step = st.session_state.get("last", {}).get((model(), name), technique.step(name))
+    return step
+
+
+def is_as_before() -> bool:
+    """Whether the page shows what was trained before, as what is tried now is not trained yet."""
+    return bool(focus()) and technique.get(focus()).trains and trial(focus()).step not in view().steps
 
 
 def stale() -> tuple[int, ...]:

@@ -41,9 +41,9 @@ def switch() -> None:
 def shows() -> None:
     """What all figures of the page describe, in one line; it follows the slider."""
     model, steps = escape(visitor.title(session.model())), spoken.state(session.view())
-    st.html(
-        f'<p class="shows">Shown: <b>{model}</b><span data-live="state">{steps}</span></p>', width="stretch"
-    )
+    before = " (your settings are not trained yet)" if session.is_as_before() else ""
+    words = f'Shown: <b>{model}</b><span data-live="state">{steps}</span>{before}'
+    st.html(f'<p class="shows">{words}</p>', width="stretch")
 
 
 def aside() -> None:

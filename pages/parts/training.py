@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import pandas as pd
@@ -10,7 +11,7 @@ import streamlit as st
 
 from engine.recipe import technique
 from engine.types import Report, SlimscopeError
-from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, visitor
+from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, spoken, visitor
 from pages.parts.fold import fold
 
 
@@ -23,9 +24,23 @@ def outcome(name: str) -> Report | None:
     """Run button and live curves of an untrained step; curve, figures, notes and report of a trained one."""
     reached = jobs.reached(session.subject(), knobs.through(name))
     if reached is None:
-        return None
-    report = reached[1][-1]
+        return _before(name)
+    session.note_trained(name, knobs.current(name))
     keeping.draw(name)
+    return _report(name, reached[1][-1])
+
+
+def _before(name: str) -> Report | None:
+    """What was trained before, with other settings, marked as that: it stays until the new settings are trained."""
+    step = session.last_trained(name)
+    with suppress(SlimscopeError):
+        report = cached.after(session.subject(), knobs.before(name).then(step).key)[1][-1]
+        st.caption(f"**As of before**, with {spoken.changed(step)}:")
+        return _report(name, report)
+    return None
+
+
+def _report(name: str, report: Report) -> Report:
     if "curve" in report.tables:
         _curve(name, report.tables["curve"])
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)

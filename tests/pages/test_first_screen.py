@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -52,58 +53,66 @@ def boxes(tab: Tab) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("entry", BENCHES, ids=lambda entry: entry.name)
-def test_the_first_screen_holds_the_recipe_the_controls_the_picture_and_the_curve(
+def test_the_first_screen_holds_all_parts_and_nothing_moves_while_the_slider_does(
     entry: menu.Entry, screen: Tab
 ) -> None:
     screen.open(entry.name, MODEL)
     screen.page.wait_for_selector(PARTS["curve"])
+    screen.page.wait_for_timeout(1000)  # fonts and charts have found their size
     found = boxes(screen)
     assert [name for name, box in found.items() if box is None] == []
     assert {name: box for name, box in found.items() if box[3] > 800 or box[1] < 0} == {}
-    over = [
-        (one, other)
-        for i, (one, a) in enumerate(found.items())
-        for other, b in list(found.items())[i + 1 :]
-        if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
-    ]
-    assert over == []
-
-
-@pytest.mark.parametrize("entry", BENCHES, ids=lambda entry: entry.name)
-def test_nothing_moves_while_the_slider_does(entry: menu.Entry, screen: Tab) -> None:
-    screen.open(entry.name, MODEL)
-    screen.page.wait_for_selector(PARTS["curve"])
-    screen.page.wait_for_timeout(1000)  # fonts and charts have found their size
-    before = boxes(screen)
+    assert overlapping(found) == []
     main = screen.page.locator(".st-key-workbench .control.main").first.get_attribute("data-control")
     for _ in range(4):
         move(screen, main, 1)
-        assert boxes(screen) == before
+        assert boxes(screen) == found
         screen.page.wait_for_timeout(150)
-    assert boxes(screen.drawn()) == before
+    assert boxes(screen.drawn()) == found
 
 
-@pytest.mark.parametrize("width", [1440, 1280, 800, 390])
+def overlapping(found: dict[str, list[int]]) -> list[tuple[str, str]]:
+    """Which of these boxes lie over another."""
+    return [
+        (one, other)
+        for (one, a), (other, b) in combinations(found.items(), 2)
+        if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
+    ]
+
+
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_no_page_scrolls_sideways(entry: menu.Entry, width: int, screen: Tab) -> None:
-    screen.page.set_viewport_size({"width": width, "height": 800})
+def test_a_page_scrolls_in_one_direction_only_and_has_no_serious_barrier(
+    entry: menu.Entry, screen: Tab
+) -> None:
     screen.open(entry.name, MODEL)
-    assert screen.page.evaluate(SIDEWAYS) <= 0
+    for scheme in ("light", "dark"):
+        screen.page.emulate_media(color_scheme=scheme)
+        screen.page.wait_for_timeout(500)  # the theme follows
+        assert barriers(screen) == []
+    for width in (1440, 1280, 800, 390):
+        screen.page.set_viewport_size({"width": width, "height": 800})
+        screen.page.wait_for_timeout(500)  # charts follow the width
+        assert screen.page.evaluate(SIDEWAYS) <= 0, width
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_no_page_has_a_serious_barrier(entry: menu.Entry, scheme: str, screen: Tab) -> None:
-    screen.page.emulate_media(color_scheme=scheme)
-    screen.open(entry.name, MODEL)
-    menu_of_streamlit = {
-        "exclude": [["[data-testid=stSidebarNav]"]]
-    }  # its groups of links are no lists of items
-    found = Axe().run(screen.page, context=menu_of_streamlit).response["violations"]
-    serious = [
-        (each["id"], node["target"], node.get("failureSummary", "")[:200])
+def barriers(screen: Tab) -> list[tuple[str, str, str]]:
+    """What axe-core finds serious, and where."""
+    found = Axe().run(screen.page, context={"exclude": [[STREAMLITS_MENU]]}).response["violations"]
+    return [
+        (each["id"], str(node["target"]), node.get("failureSummary", "")[:200])
         for each in found
         if each["impact"] in ("serious", "critical")
         for node in each["nodes"][:3]
     ]
-    assert serious == []
+
+
+def test_a_phone_shows_the_slider_and_the_picture_together(screen: Tab) -> None:
+    screen.page.set_viewport_size({"width": 390, "height": 844})
+    screen.open("prune", MODEL)
+    screen.page.wait_for_selector(PARTS["picture"])
+    found = boxes(screen)
+    assert max(found[name][3] for name in ("tiles", "controls", "picture")) <= 844
+    more = screen.page.locator(".unfold").first
+    assert not screen.control("prune_weights-allocation").is_visible()
+    more.click()
+    assert screen.control("prune_weights-allocation").is_visible()
