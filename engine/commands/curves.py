@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.commands import Said
-from engine.jobs import curves
+from engine.jobs import curves, dates
 from engine.net import zoo
 from engine.printing import bar
 from engine.recipe import technique
@@ -53,4 +53,5 @@ def _written(model: str, name: str, given: Namespace) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     content = curves.file_text(model, [*others, made])
     (given.out / f"{model}.json").write_text(content)
+    dates.note(model, given.out)
     return len(made["rows"])

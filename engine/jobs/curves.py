@@ -62,8 +62,7 @@ class Course:
     @cached_property
     def n(self) -> int:
         """How many validation samples a point is measured on: all, or as many as take a few seconds."""
-        affordable = [n for n in SIZES if n <= WORK / kinds.work(self.model)]
-        return min(max(affordable, default=SIZES[0]), len(self.data.validation))
+        return sample_size(self.model, self.data)
 
     @cached_property
     def trains(self) -> bool:
@@ -106,6 +105,12 @@ class Course:
     def keys(self) -> dict[Any, str]:
         """The keys of all points that it may have; that of None is the original's."""
         return {value: self.key(value) for value in (None, *self.values)}
+
+
+def sample_size(model: Bundle, data: Data) -> int:
+    """How many validation samples of the data a model's points are measured on."""
+    affordable = [n for n in SIZES if n <= WORK / kinds.work(model)]
+    return min(max(affordable, default=SIZES[0]), len(data.validation))
 
 
 def course(model_id: str, recipe: Recipe, spec: str, number: int, setting: str) -> Course:
@@ -173,7 +178,7 @@ def curve_job(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     of = course(payload["model"], recipe, payload["data"], payload["step"], payload["setting"])
     now = recipe.steps[of.number - 1].settings[of.setting]
     rows, measure = known(of, now), measuring(of, progress)
-    for row in _worked_out(of, rows, now, lambda value, part: _point(of, value, measure, part), progress):
+    for row in _worked_out(of, rows, now, lambda value, part: row_at(of, value, measure, part), progress):
         progress(min(len(rows) / (of.most + 1), 1.0), {"bytes": row["bytes"], "accuracy": row["accuracy"]})
     refused = next((row["refused"] for row in rows if row["refused"]), "")
     return {"points": len(rows), "refused": refused, "how": scans.HOW}
@@ -204,14 +209,18 @@ def _refused(value: Any, why: str) -> Row:
     return {"recipe": "", **scans.EMPTY, "bytes": None, "value": value, "refused": why}
 
 
-def _point(of: Course, value: Any, measure: Callable[[Recipe, Progress], Row], progress: Progress) -> Row:
+def row_at(of: Course, value: Any, measure: Callable[[Recipe, Progress], Row], progress: Progress) -> Row:
+    """The point at a value, measured and kept, or as another process leaves it; `refused` says why."""
     recipe = of.at(value)
-    while True:
-        row = scans.remembered(of.key(value), recipe, lambda: measure(recipe, progress))
-        if row is not None:
-            return {"bytes": None, **row, "value": value}
-        progress(0.0)  # another process is at it; raises Cancelled
+    return {**waited(of.key(value), recipe, lambda: measure(recipe, progress), progress), "value": value}
+
+
+def waited(key: str, recipe: Recipe, compute: Callable[[], Row], progress: Progress) -> Row:
+    """As `scans.remembered`, but what another process is at is waited for."""
+    while (row := scans.remembered(key, recipe, compute)) is None:
+        progress(0.0)  # raises Cancelled
         time.sleep(0.02)
+    return {"bytes": None, **row}
 
 
 # ---------------------------------------------------------------- stored in assets

@@ -10,7 +10,10 @@ from typing import Any
 
 OPEN = ("waiting", "running")
 STOPPED = ("paused", "cancelled", "replaced", "interrupted", "failed")  # and can be resumed
-UNASKED = ("curve",)  # kinds that nobody pressed a button for: they wait for all others, and give way to them
+UNASKED = (
+    "curve",
+    "point",
+)  # kinds that nobody pressed a button for: they wait for all others, and give way to them
 STATES = (*OPEN, *STOPPED, "done")
 GONE = "the server stopped before it was done"
 AGAIN = "the server stopped, and it goes on by itself"  # said of an open job

@@ -41,6 +41,14 @@ def some(wanted: Iterable[str]) -> dict[str, Any]:
         return {row.key: row.value for row in connection.execute(chosen)}
 
 
+def newest(wanted: Iterable[str]) -> str:
+    """The day (YYYY-MM-DD, UTC) on which the newest of several keys was kept; empty where none is."""
+    latest = sql.select(sql.func.max(RESULTS.c.created)).where(RESULTS.c.key.in_(list(wanted)))
+    with connected() as connection:
+        created = connection.scalar(latest)
+    return "" if created is None else time.strftime("%Y-%m-%d", time.gmtime(created))
+
+
 def drop(key: str) -> None:
     """Forget what is kept under `key`."""
     with connected() as connection:

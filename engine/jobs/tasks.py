@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from engine.jobs import curves, extras, recipes, scans, streaming, testset
+from engine.jobs import curves, extras, fronts, recipes, scans, streaming, testset
 from engine.types import Cancelled, Progress, SlimscopeError
 
 KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
@@ -30,6 +30,8 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
     "sensitivity": scans.sensitivity,
     "sweep": scans.sweeping,
     "curve": curves.curve_job,
+    "front": fronts.front_job,
+    "point": fronts.point_job,
     "write": streaming.write,
     "latency": extras.time_forms,
     "ledger": extras.ledger,

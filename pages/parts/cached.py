@@ -19,6 +19,7 @@ from engine.figures import count, measure, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile, recognise
 from engine.jobs import as_json, curves, keys, layerwise, models, recipes, streaming, testset
+from engine.jobs import fronts as every_front
 from engine.net import incremental, kinds, sources, zoo
 from engine.recipe import run, technique
 from engine.tensor.histogram import HistogramIndex, index_of
@@ -212,6 +213,16 @@ def course(subject: str, key: str, number: int, setting: str) -> curves.Course:
     return curves.course(model, Recipe.from_key(key), spec, number, setting)
 
 
+def fronts(subject: str) -> tuple[curves.Course, ...]:
+    """The curve of each technique by itself."""
+    return _fronts(subject, tuple(technique.REGISTRY))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _fronts(subject: str, names: tuple[str, ...]) -> tuple[curves.Course, ...]:
+    return every_front.courses(*parts(subject))
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
 def is_large(subject: str) -> bool:
     """Whether pages look at one layer at a time (`engine.jobs.layerwise`)."""
@@ -320,6 +331,12 @@ def counted(subject: str, key: str) -> dict[str, Figure]:
 def _counted(subject: str, key: str) -> dict[str, Figure]:
     bundle = after(subject, key)[0]
     return {f.name: f for f in (count.sparsity(bundle), count.parameters(bundle), count.nonzeros(bundle))}
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def macs(subject: str, key: str) -> Figure:
+    """Multiply-adds for one input. Raises SlimscopeError where they can't be counted."""
+    return count.macs(after(subject, key)[0])
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -15,7 +15,7 @@ from engine.types import SlimscopeError
 
 FOLDER = Path(__file__).resolve().parent.parent
 GROUPS = {"prune": "Prune", "quantize": "Quantize", "low rank": "Factor", "train": "Distill"}  # of families
-BETWEEN = 500  # the order of pages without a file: after those with one, before Trade-offs
+BETWEEN = 500  # the order of pages without a file: after those with one, before Decide
 
 
 @dataclass(frozen=True)

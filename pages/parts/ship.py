@@ -13,6 +13,7 @@ from engine.file import packfile, recognise
 from engine.jobs import as_json
 from engine.net import zoo
 from engine.recipe import script
+from engine.types import Recipe
 from pages.parts import cached, figures, jobs, link, session, visitor, whole
 
 
@@ -48,12 +49,7 @@ def _named(model: str, take_for: str) -> str:
 def take_away(subject: str, key: str) -> None:
     """The packed file, dense weights, and a script that gives the same result."""
     bundle = cached.after(subject, key)[0]
-    name, held = cached.parts(subject)[0], cached.images(subject)
-    scale = (held.test.mean, held.test.std) if held and "@" in visitor.scaling() else ((), ())
-    arch = cached.original(subject).arch
-    take_for = ""
-    if held and name.startswith("file-"):
-        take_for = arch.name if arch.source == "zoo" else recognise.OWN
+    name, scale, take_for = _origin(subject)
     steps = session.view().live  # a download is served outside of any session
     packed, dense, text = st.columns(3)
     packed.download_button(
@@ -92,15 +88,26 @@ def take_away(subject: str, key: str) -> None:
     )
     text.caption("Python that makes the same file again.")
     st.markdown("**The same from the command line**:")
-    recipe = link.brief(steps).key
-    source = _named(name, take_for)
+    st.code(command(subject, steps), language="sh", wrap_lines=True)
+
+
+def command(subject: str, steps: Recipe) -> str:
+    """The command that makes the packed file of a recipe."""
+    name, scale, take_for = _origin(subject)
     told = f" --take-for {take_for}" if take_for not in ("", recognise.OWN) else ""
     told += "".join(f" --{word}={_listed(n)}" for word, n in zip(("mean", "std"), scale, strict=True) if n)
-    st.code(
-        f"slimscope compress {source}{told} --recipe '{recipe}' --out {name}.slim",
-        language="sh",
-        wrap_lines=True,
-    )
+    recipe = link.brief(steps).key
+    return f"slimscope compress {_named(name, take_for)}{told} --recipe '{recipe}' --out {name}.slim"
+
+
+def _origin(subject: str) -> tuple[str, tuple[tuple[float, ...], tuple[float, ...]], str]:
+    """The model's name, its own mean and deviation of inputs, and what its file is taken for."""
+    name, held = cached.parts(subject)[0], cached.images(subject)
+    scale = (held.test.mean, held.test.std) if held and "@" in visitor.scaling() else ((), ())
+    arch = cached.original(subject).arch
+    if not (held and name.startswith("file-")):
+        return name, scale, ""
+    return name, scale, arch.name if arch.source == "zoo" else recognise.OWN
 
 
 def _listed(numbers: tuple[float, ...]) -> str:

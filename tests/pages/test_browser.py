@@ -653,6 +653,8 @@ def test_a_damaged_link_is_said_and_the_page_lives_on(tab: Tab) -> None:
 
 
 def sweep(tab: Tab, count: int) -> None:
+    if not tab.key("run-sweep").count():
+        tab.open_fold("vary")
     box = tab.key("count-prune_weights-sparsity").locator("input")
     box.fill(str(count))
     box.press("Enter")
@@ -680,6 +682,8 @@ def test_a_sweep_runs_to_its_end_and_only_its_owner_sees_it(tab: Tab, browser: A
     assert len(lines) == 1 + 1 + 3, "a head, the original and three recipes"
     assert "accuracy" in lines[0]
     other = visitor(browser, tab.url).open("tradeoffs", SMALL, PRUNE)
+    other.open_fold("vary")
+    other.key("run-sweep").wait_for()
     assert "Nothing has been swept yet" in other.page.inner_text("[data-testid=stMain]")
     other.assert_well()
     other.page.context.close()

@@ -74,7 +74,8 @@ def test_a_job_at_work_is_seen_and_stopped_by_its_owner_only(browser: Any, serve
     sweep(anna, 40)
     anna.until(lambda: "at work)" in sidebar(anna))
     berta.page.goto(anna.page.url)
-    berta.drawn()
+    berta.drawn().open_fold("vary")
+    berta.key("run-sweep").wait_for()
     cancel = "button:has-text('Cancel')"
     assert berta.page.locator(f"[data-testid=stMain] {cancel}").count() == 0
     assert "Nothing has been swept yet" in berta.page.inner_text("[data-testid=stMain]")

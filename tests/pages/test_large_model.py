@@ -119,7 +119,8 @@ def test_a_moved_slider_ends_in_measured_tiles(named: str) -> None:
         "parameters": count.parameters(whole).value,
     }
     assert count.sparsity(whole).value == pytest.approx(0.6, abs=1e-6)
-    run(at.button("keep-prune_weights").click())
+    at.button("keep-prune_weights").click()
+    run(at)
     run(at.switch_page("pages/overview.py"))
     assert "Being measured" not in words(at)
 

@@ -61,6 +61,13 @@ def drawn(at: AppTest) -> AppTest:
     return at
 
 
+def vary(recipe: str) -> AppTest:
+    """Decide, with the fold open that varies one step."""
+    at = visit("tradeoffs", recipe)
+    at.session_state["fold-vary"] = True
+    return drawn(at)
+
+
 def html(at: AppTest) -> str:
     return "\n".join(part.proto.body for part in at.html)
 
@@ -97,7 +104,7 @@ def test_what_is_tried_is_kept_at_its_stage_of_the_recipe() -> None:
 
 
 def test_trade_offs_offers_its_settings_and_a_sweep_measures_them() -> None:
-    at = visit("tradeoffs", KEY)
+    at = vary(KEY)
     assert at.multiselect(key="vary-clip_weights").value == ["limit"]
     payload = {
         "model": MODEL,
@@ -113,7 +120,7 @@ def test_trade_offs_offers_its_settings_and_a_sweep_measures_them() -> None:
 
 
 def test_trade_offs_opens_with_a_step_whose_first_slider_does_not_matter() -> None:
-    at = visit("tradeoffs", '[["prune_weights",{"by":"threshold"}]]')
+    at = vary('[["prune_weights",{"by":"threshold"}]]')
     assert at.multiselect(key="vary-prune_weights").value == ["threshold"]
 
 
@@ -148,8 +155,8 @@ def test_a_step_without_any_setting_to_vary_is_said_to_have_none() -> None:
         return known.function(bundle, data)
 
     try:
-        at = visit("tradeoffs", '[["plain_step",{}]]')
-        assert "Plain has no setting to vary" in at.info[0].value
+        at = vary('[["plain_step",{}]]')
+        assert "Plain has no setting to vary" in "".join(info.value for info in at.info)
         assert "Weights of fc1 before and after the step" in html(visit("plain_step", '[["plain_step",{}]]'))
     finally:
         del technique.REGISTRY["plain_step"]

@@ -236,6 +236,8 @@ def test_every_page_has_its_header_and_the_recipe_in_every_state(page: str, stat
 
 def test_an_empty_sweep_page_offers_to_start() -> None:
     visit = Visit("tradeoffs", m=MODEL, r="[]")
+    visit.at.session_state["fold-vary"] = True
+    visit.run()
     button = next(b for b in visit.at.button if b.label == "Start with pruning")
     button.click()
     visit.run()

@@ -1,0 +1,1 @@
+"""Parts of the page Decide: which recipe is worth its bytes?"""
