@@ -25,6 +25,7 @@ from engine.commands import (
     reproduce,
     starts,
     stored,
+    story,
     sweep,
 )
 from engine.printing import json_text
@@ -56,7 +57,19 @@ def main(words: Sequence[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="slimscope", description="Compression of neural networks, explored.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (catalogue, compress, inspect, decode, reproduce, sweep, curves, latency, starts, stored):
+    for command in (
+        catalogue,
+        compress,
+        inspect,
+        decode,
+        reproduce,
+        sweep,
+        curves,
+        latency,
+        starts,
+        stored,
+        story,
+    ):
         command.add(verbs)
     for listed in verbs.choices.values():
         listed.add_argument("--json", action="store_true", help="print JSON")
