@@ -15,6 +15,10 @@ from engine.techniques.distill import finetune as finetune
 from engine.techniques.prune import prune_iteratively as prune_iteratively
 from engine.techniques.prune import lottery_ticket as lottery_ticket
 from engine.techniques.quantize import quantize as quantize
+from engine.techniques.quantize import number_format as number_format
+from engine.techniques.quantize import ternarize as ternarize
+from engine.techniques.quantize import binarize as binarize
+from engine.techniques.quantize import aciq as aciq
 from engine.techniques.quantize import share_weights as share_weights
 from engine.techniques.quantize import train_centroids as train_centroids
 from engine.techniques.factor import low_rank as low_rank

@@ -33,7 +33,7 @@ class Param(ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The parts as they are stored, by name: integers for codes and zero points, else float32."""
+        """The parts as they are stored, by name: integers for codes, zero points and bits, else float32."""
 
     def settings(self) -> list[Any]:
         """What must be known beside the shape to read it back, as JSON-ready data."""

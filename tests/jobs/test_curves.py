@@ -195,8 +195,10 @@ def test_the_model_that_greets_a_visitor_has_its_curves():
     names = [
         name for name, known in technique.REGISTRY.items() if known.runs == "instant" and name != "shrink"
     ]
-    for name in names:
-        assert curves.stored(curves.alone("lenet-300-100", DATA, name)), name
+    along_a_slider = {name: curves.alone("lenet-300-100", DATA, name) for name in names}
+    assert "quantize" in along_a_slider
+    for name, course in along_a_slider.items():
+        assert course is None or curves.stored(course), name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -87,6 +87,10 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "prune_weights",
         "finetune",
         "quantize",
+        "number_format",
+        "ternarize",
+        "binarize",
+        "aciq",
         "share_weights",
         "train_centroids",
     ]

@@ -141,7 +141,7 @@ def _put(
 def _check(name: str, param: Param) -> None:
     """Refuse what `unpack` would not take back."""
     for part, tensor in param.tensors().items():
-        wanted = torch.int32 if part in ("codes", "zero") else torch.float32
+        wanted = torch.int32 if part in ("codes", "zero", "bits") else torch.float32
         if tensor.dtype != wanted:
             raise PackError(f"{part} of {name!r} are {tensor.dtype}: a file holds {wanted}")
     try:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from engine.tensor.formats.affine import Grid
 from engine.tensor.formats.codebook import Book, Centroids
 from engine.tensor.formats.dense import Dense
+from engine.tensor.formats.levels import Levels
+from engine.tensor.formats.rows import Rows
 from engine.types import FormatError, Param
 
-__all__ = ["FORMATS", "Book", "Centroids", "Dense", "Grid", "of_kind"]
+__all__ = ["FORMATS", "Book", "Centroids", "Dense", "Grid", "Levels", "Rows", "of_kind"]
 
-FORMATS: dict[str, type[Param]] = {format.kind: format for format in (Dense, Grid, Book)}
+FORMATS: dict[str, type[Param]] = {format.kind: format for format in (Dense, Grid, Book, Levels, Rows)}
 
 
 def of_kind(kind: object) -> type[Param]:

@@ -1,0 +1,53 @@
+"""What rounding cost a layer, whatever the format: errors counted on it, and bits a weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from engine.tensor.grids import decibels, sum_of_squares
+from engine.types import Basis, Figure, Param
+
+COLUMNS = ("layer", "weights", "bits_per_weight", "sqnr_db", "mse", "max_error", "levels_used")
+
+
+def row(layer: str, values: Tensor, param: Param, codes: Tensor) -> dict[str, Any]:
+    """One row of a report's `layers`: columns COLUMNS. `codes` are those of `param`."""
+    original = values.detach()
+    difference = param.decode() - original
+    noise = sum_of_squares(difference)
+    return {
+        "layer": layer,
+        "weights": original.numel(),
+        "bits_per_weight": param.fixed_bits() / original.numel(),
+        "sqnr_db": decibels(sum_of_squares(original), noise),
+        "mse": noise / original.numel(),
+        "max_error": float(difference.abs().max()),
+        "levels_used": len(torch.unique(codes)),
+    }
+
+
+def figures(layers: pd.DataFrame) -> tuple[Figure, Figure]:
+    """Bits a weight and mean squared error over the layers of a step: columns COLUMNS."""
+    weights = layers["weights"]
+    total = max(int(weights.sum()), 1)
+    return (
+        Figure(
+            "bits per weight",
+            float((layers["bits_per_weight"] * weights).sum()) / total,
+            "bits",
+            Basis.MODELLED,
+            "codes at fixed width (2 bits for the three symbols of pruned signs), with their scales and zero "
+            "points, over the weights of this step's layers",
+        ),
+        Figure(
+            "mean squared error",
+            float((layers["mse"] * weights).sum()) / total,
+            "squared weight",
+            Basis.COUNTED,
+            "mean of (w - rounded w)^2 over the weights of this step's layers, against its input",
+        ),
+    )
