@@ -59,7 +59,7 @@ def _codes(
     zero: Tensor,
     bits: int,
     symmetric: bool,
-    random: torch.Generator | None,
+    random: torch.Generator | None = None,
 ) -> Tensor:
     """Codes int32, in the shape of the values."""
     if symmetric and bits == 1:
