@@ -79,13 +79,13 @@ def entropy_bound(bundle: Bundle) -> Figure:
     """What the best order-0 coder of the .slim file's symbol streams takes at least (Shannon 1948).
 
     For each tensor the stream with the smallest entropy among those that the file may hold;
-    floats are taken as 32 bits that cannot be shortened. The file itself may be smaller: its context coder
-    also learns from a weight's row, column and neighbours, and its floats are coded too.
+    floats are taken as 32 bits. The file itself may be smaller: its context coder also learns from a
+    weight's row, column and neighbours, and signs, exponents and first bits of floats are coded too.
     """
     how = (
         "sum of -log2 of each symbol's own frequency in its stream (codes, zero points, positions or gaps) "
         "+ 32 bits a scale, table value and float; left out: names, shapes, frequency tables; the file may "
-        "take less, as its coder also looks at rows, columns and neighbours"
+        "take less, as its coders also look at rows, columns and neighbours and shorten floats"
     )
     bits = sum(param.entropy_bits() for param in bundle.params.values())
     return Figure("order-0 entropy", bits / 8, "B", Basis.MODELLED, f"{how}; {REST}")

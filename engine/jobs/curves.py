@@ -82,7 +82,7 @@ class Course:
     @property
     def stamp(self) -> str:
         """What determines the numbers of the curve: a stored one with another stamp is out of date."""
-        what = (self.setting, self.n, packfile.VERSION)
+        what = (self.setting, self.n, packfile.BYTES)
         return keys.stamp("curve", self.model, self.recipe.live, self.data, *what)
 
     def at(self, value: Any) -> Recipe:

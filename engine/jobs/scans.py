@@ -127,9 +127,9 @@ def sweeping(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 def point_key(model: Bundle, recipe: Recipe, data: Data, n: int) -> str:
     """The key of a recipe's size and accuracy on n validation samples.
 
-    Another version of the file has other bytes; what was trained is kept under its own key.
+    Other coders make other bytes; what was trained is kept under its own key.
     """
-    return keys.of_recipe("sweep", model, recipe.live, data, n, packfile.VERSION)
+    return keys.of_recipe("sweep", model, recipe.live, data, n, packfile.BYTES)
 
 
 def measuring(

@@ -34,7 +34,6 @@ from engine.types import (
     weight_layers,
 )
 
-VERSION = 1  # raised when equal recipes would give other bytes than before
 LOOK_AGAIN = 0.05  # seconds between two looks at work that another process is at
 SETTLE = 1.0  # seconds before the work begins
 SIZE_HOW = "bytes of the .slim file on disk, header included; read back and equal bit for bit"
@@ -152,7 +151,9 @@ def made(model_id: str, recipe: Recipe, data: str) -> tuple[Bundle, tuple[Report
 
 def _key(model_id: str, recipe: Recipe, data: str) -> str:
     known = " known" if data else ""  # compressed in memory, by the names of the model that it is taken for
-    digest = hashlib.sha256(f"{VERSION} {model_id} {migrate.kept_as(recipe)}{known}".encode()).hexdigest()
+    digest = hashlib.sha256(
+        f"{packfile.BYTES} {model_id} {migrate.kept_as(recipe)}{known}".encode()
+    ).hexdigest()
     return f"whole-{digest[:40]}"
 
 

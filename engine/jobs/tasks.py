@@ -22,6 +22,7 @@ from typing import IO, Any
 import torch
 
 from engine.jobs import curves, extras, fronts, recipes, scans, streaming, testset
+from engine.tensor import codes
 from engine.types import Cancelled, Progress, SlimscopeError
 
 KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
@@ -92,6 +93,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with suppress(OSError):
         os.nice(10)  # the pages come first
+    threading.Thread(target=codes.warm_up, daemon=True).start()  # a job that writes no file need not wait
     todo: queue.SimpleQueue[Work] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(todo,), daemon=True).start()
     answer: Mapping[str, Any] = {}

@@ -106,8 +106,10 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     from engine.figures import measure
     from engine.jobs import home
     from engine.net import zoo
+    from engine.tensor import codes
     from pages.parts import jobs
 
+    codes.warm_up()
     bundle = zoo.load("lenet-300-100")
     measure.predictions(bundle, sets.load("mnist").test.take(slice(0, 500)))
     if problem := home.problem():

@@ -493,7 +493,7 @@ class TestPage:
         at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
         at.query_params["m"], at.query_params["r"] = model, recipe
         at.switch_page("pages/prune.py").run()
-        at.session_state["footer"] = "Is it faster here?"
+        at.session_state["footer"] = "Ship it"
         at.session_state["latency-batch"] = batch
         at.run()
         assert not at.exception

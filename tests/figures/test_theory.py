@@ -139,7 +139,7 @@ def test_a_net_without_zeros_or_grids_is_not_made_larger_by_codebooks() -> None:
     for name in ("codebook + indices", "packed bits + scales", "Huffman", "order-0 entropy"):
         assert rows[name].value == 10_000
     assert rows["bitmask + values"].value == 10_000 + 313
-    assert rows["file size"].value > 10_000
+    assert 2500 * 23 / 8 < rows["file size"].value < 10_000  # exponents are few, mantissas are noise
 
 
 def test_negative_zeros_are_zeros_that_keep_their_sign() -> None:
@@ -147,7 +147,7 @@ def test_negative_zeros_are_zeros_that_keep_their_sign() -> None:
     weight[:, :90] *= 0.0
     net = Bundle(Arch("bare"), {"w": Dense(weight)})
     bound, size = theory.entropy_bound(net).value, packfile.size(net).value
-    assert 4000 < size < bound < 4000 + 2500  # which columns are zero is told by the rows above
+    assert 1000 * 23 / 8 < size < bound < 4000 + 2500  # which columns are zero is told by the rows above
 
 
 # ---------------------------------------------------------------- laws
@@ -228,6 +228,7 @@ def test_the_file_of_a_real_net_comes_within_three_percent_of_its_bound() -> Non
         {n: rounded(t) if t.dim() == 2 else bundle.params[n] for n, t in bundle.state().items()}
     )
     rows = by_name(theory.ledger(net))
-    assert rows["order-0 entropy"].value <= rows["file size"].value <= 1.03 * rows["order-0 entropy"].value
+    bound = rows["order-0 entropy"].value
+    assert bound - 4 * 820 / 4 <= rows["file size"].value <= 1.03 * bound  # 820 scales and biases, shortened
     assert rows["file size"].value < rows["packed bits + scales"].value + 1000
     assert rows["dense file of the original"].value / rows["file size"].value > 6

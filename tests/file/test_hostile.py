@@ -24,7 +24,8 @@ from safetensors.torch import save as save_safetensors
 import engine.techniques  # noqa: F401  (fills the registry: names of techniques are checked)
 from engine.file import checks, packfile
 from engine.file.intake import IntakeError, read
-from engine.file.packfile.head import FIELDS
+from engine.file.packfile.head import FIELDS, squeezed
+from engine.file.packfile.words import WORDS
 from engine.net import sources, zoo
 from engine.recipe.technique import step
 from engine.tensor import grids
@@ -66,22 +67,33 @@ def bare() -> Bundle:
 
 
 TINY, BARE = packfile.pack(tiny()), packfile.pack(bare())
-FIRST = [(Path(__file__).parent / "version1" / f"{name}.slim").read_bytes() for name in ("edited", "tied")]
+FIRST = [
+    (Path(__file__).parent / version / f"{name}.slim").read_bytes()
+    for version in ("version1", "version2")
+    for name in ("edited", "tied")
+]
+
+
+def after_words(packed: bytes) -> bytes:
+    """The header of a file of version 3, without its checksum."""
+    return zlib.decompressobj(-zlib.MAX_WBITS, WORDS).decompress(packed[:-4])
 
 
 def apart(packed: bytes) -> tuple[int, dict[str, Any], bytes]:
     """(checksum, header, sections) of a file."""
     *_, checksum, length = packfile.PREFIX.unpack(packed[: packfile.PREFIX.size])
     body = packfile.PREFIX.size + length
-    fields = json.loads(zlib.decompress(packed[packfile.PREFIX.size : body]))
+    plain = zlib.decompress if packed[4] < 3 else after_words
+    fields = json.loads(plain(packed[packfile.PREFIX.size : body]))
     header = dict(zip(FIELDS, fields, strict=True)) if isinstance(fields, list) else fields
     return checksum, header, packed[body:]
 
 
 def joined(checksum: int, header: dict[str, Any], body: bytes, version: int = packfile.VERSION) -> bytes:
     fields = header if version == 1 else list(header.values())
-    squeezed = zlib.compress(json.dumps(fields).encode())
-    return packfile.PREFIX.pack(b"SLIM", version, checksum, len(squeezed)) + squeezed + body
+    text = json.dumps(fields).encode()
+    packed = zlib.compress(text) if version < 3 else squeezed(text)
+    return packfile.PREFIX.pack(b"SLIM", version, checksum, len(packed)) + packed + body
 
 
 def changed(packed: bytes, change: Change) -> bytes:
@@ -161,7 +173,7 @@ def mutate(header: dict[str, Any], chance: random.Random) -> None:
         case 3 if type(parent[last]) is int:
             parent[last] += chance.choice((-1, 1, 8))
         case _:
-            parent[last] = chance.choice(ODD)
+            parent[last] = copy.deepcopy(chance.choice(ODD))
 
 
 @pytest.mark.parametrize(
@@ -408,8 +420,8 @@ def test_archives_that_swell() -> None:
 
 
 def header_of_zeros(length: int) -> bytes:
-    squeezed = zlib.compress(b"[" * length)
-    return packfile.PREFIX.pack(b"SLIM", packfile.VERSION, 0, len(squeezed)) + squeezed
+    packed = squeezed(b"[" * length)
+    return packfile.PREFIX.pack(b"SLIM", packfile.VERSION, 0, len(packed)) + packed
 
 
 @pytest.mark.parametrize("length", [100_000, 1 << 23, 1 << 26])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import weakref
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ from test_packfile import BUNDLES
 
 from engine.file import packfile
 from engine.file.packfile import PackError, pack, read, unpack, verify, write, writing
+from engine.file.packfile.head import squeezed
 from engine.tensor.formats import Book, Dense, Grid
 from engine.types import Arch, Bundle, Param, Recipe, Step
 
@@ -212,7 +212,7 @@ def announcing(*shapes: list[int]) -> bytes:
     names, tensors = [f"w{i}" for i in range(len(shapes))], [[0, shape] for shape in shapes]
     coded = [["packed", "raw"], tensors, [[0, 1]] * len(shapes), [5, 0] * len(shapes)]
     header = [["bare", []], [], names, ["dense"], *coded]
-    packed = zlib.compress(json.dumps(header).encode())
+    packed = squeezed(json.dumps(header).encode())
     zeros = b"\0\2\0\1" + b"\0"  # an alphabet of the one symbol 0 takes no bits
     return packfile.PREFIX.pack(b"SLIM", packfile.VERSION, 0, len(packed)) + packed + zeros * len(shapes)
 

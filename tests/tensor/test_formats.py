@@ -17,7 +17,7 @@ from engine.tensor import codes, formats
 from engine.tensor.codes.coder import Option
 from engine.tensor.codes.counts import Counted
 from engine.tensor.formats import FORMATS, Book, Dense, Grid, Levels, Rows
-from engine.tensor.formats.numbers import floats, numbers, raw
+from engine.tensor.formats.numbers import numbers, raw, read_floats
 from engine.tensor.granularity import Granularity, per_axis, per_block, per_group
 from engine.types import Arch, Bundle, FormatError, Param, Section
 
@@ -267,4 +267,4 @@ def test_an_unknown_format_is_named(kind: object) -> None:
 
 def test_bytes_that_are_too_few_are_refused() -> None:
     with pytest.raises(FormatError, match="3 32-bit numbers take 12 bytes, not 8"):
-        floats(bytes(8), 3)
+        read_floats("raw", bytes(8), 3)

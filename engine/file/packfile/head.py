@@ -12,18 +12,22 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from engine.file import checks
+from engine.file.packfile.words import WORDS
 from engine.recipe import migrate
 from engine.tensor.codes import CODERS
 from engine.tensor.formats import FORMATS, of_kind
-from engine.tensor.formats.numbers import RAW, numbers
+from engine.tensor.formats.numbers import FLOATS, RAW, numbers
 from engine.types import Arch, FormatError, Param, Recipe, SlimscopeError
 
 MAGIC = b"SLIM"
-VERSION = 2
+VERSION = 3
+# Raised when the same bundle would be another number of bytes: stored sizes are out of date then.
+BYTES = 3
 PREFIX = struct.Struct("<4sBII")  # magic, version, CRC-32, bytes of the packed header
 LARGEST_HEADER = 1 << 24  # bytes of JSON
 LARGEST_NET = 1 << 30  # numbers in all tensors together
 AT_ONCE = 1 << 27  # numbers in memory together, unless the reader allows more: 512 MiB as 32-bit floats
+CHECK = struct.Struct("<I")  # CRC-32 behind the header
 # The header is a list of lists. `formats` and `coders` are the names of those in this file; `tensors` holds
 # [place in formats, shape, what the format needs] and `streams` places in coders, for each tensor.
 FIELDS = ("arch", "recipe", "names", "formats", "coders", "tensors", "streams", "lengths")
@@ -102,8 +106,15 @@ def head_bytes(
     streams = [[coders.index(coding) for coding in each] for each in codings]
     recipe = json.loads(lineage.key)
     header = [arch.data, recipe, list(tensors), formats, coders, described, streams, lengths]
-    packed = zlib.compress(json.dumps(header, separators=(",", ":"), allow_nan=False).encode(), 9)
+    packed = squeezed(json.dumps(header, separators=(",", ":"), allow_nan=False).encode())
     return PREFIX.pack(MAGIC, VERSION, checksum, len(packed)) + packed
+
+
+def squeezed(plain: bytes) -> bytes:
+    """A header as it stands in a file: deflated after `WORDS`, with a CRC-32 of its own behind it."""
+    stream = zlib.compressobj(9, wbits=-zlib.MAX_WBITS, memLevel=9, zdict=WORDS)
+    packed = stream.compress(plain) + stream.flush()
+    return packed + CHECK.pack(zlib.crc32(packed))
 
 
 # ---------------------------------------------------------------- read
@@ -134,15 +145,27 @@ def read_head(file: BinaryIO, size: int) -> Head:
         if version not in READERS:
             raise PackError(f"this .slim file has version {version}: this program reads 1 to {VERSION}")
         body = PREFIX.size + length
-        header = READERS[version](_plain(file.read(min(length, size))))
+        plain = _plain if version < 3 else _plain_after_words
+        header = READERS[version](plain(file.read(min(length, size))))
         _check_header(header, size - body)
         tensors = list(zip(header["names"], header["tensors"], header["codings"], strict=True))
         recipe = migrate.current(Recipe.from_key(json.dumps(header["recipe"])))
         return Head(Arch.from_data(header["arch"]), recipe, tensors, header["lengths"], body, checksum)
 
 
+def _plain_after_words(packed: bytes) -> Any:
+    """Of version 3, as `squeezed` makes it."""
+    cut = len(packed) - CHECK.size
+    if cut < 0 or CHECK.pack(zlib.crc32(packed[:cut])) != packed[cut:]:
+        raise PackError("the header of this .slim file is damaged: its checksum differs")
+    return _inflated(zlib.decompressobj(-zlib.MAX_WBITS, WORDS), packed[:cut])
+
+
 def _plain(packed: bytes) -> Any:
-    stream = zlib.decompressobj()
+    return _inflated(zlib.decompressobj(), packed)
+
+
+def _inflated(stream: Any, packed: bytes) -> Any:
     try:
         plain = stream.decompress(packed, LARGEST_HEADER)
     except zlib.error as error:
@@ -181,13 +204,13 @@ def _version_2(header: Any) -> dict[str, list[Any]]:
     _check_known("format", found["formats"], FORMATS)
     # A word before the coder's name says which stream of its format it codes.
     last = [coding.rpartition(" ")[2] if isinstance(coding, str) else coding for coding in found["coders"]]
-    _check_known("coder", last, (RAW, *CODERS))
+    _check_known("coder", last, (*FLOATS, *CODERS))
     found["tensors"] = [[_named(found["formats"], kind), *rest] for kind, *rest in found["tensors"]]
     found["codings"] = [[_named(found["coders"], place) for place in each] for each in found["streams"]]
     return found
 
 
-READERS = {1: _version_1, 2: _version_2}
+READERS = {1: _version_1, 2: _version_2, 3: _version_2}
 
 
 def _fields(names: Sequence[str], values: Sequence[Any]) -> dict[str, list[Any]]:

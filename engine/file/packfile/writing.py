@@ -135,7 +135,7 @@ def _put(
         rows += [(name, part, coding, len(data)) for part, coding, data in listed]
     known = arch if isinstance(arch, Arch) else arch()
     head = head_bytes(known, lineage, tensors, codings, [length for *_, length in rows], checksum)
-    return head, [("", "header", "zlib", len(head)), *rows]
+    return head, [("", "header", "deflate", len(head)), *rows]
 
 
 def _check(name: str, param: Param) -> None:

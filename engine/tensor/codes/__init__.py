@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.tensor.codes import context, floats
 from engine.tensor.codes.bits import CodeError, Ints, pack_bits, read_varints, unpack_bits, varints, width
 from engine.tensor.codes.coder import Coder, shortest
 from engine.tensor.codes.context import CONTEXT
@@ -35,6 +36,7 @@ __all__ = [
     "read_varints",
     "unpack_bits",
     "varints",
+    "warm_up",
     "width",
 ]
 
@@ -59,6 +61,13 @@ def decode(coder: str, data: bytes, count: int) -> Ints:
     if coder not in CODERS:
         raise CodeError(f"coder {ascii(coder)[:40]} is unknown; there are {', '.join(CODERS)}")
     return CODERS[coder].decode(data, count)
+
+
+def warm_up() -> None:
+    """Compile the loops of the coders, or read them from where they are kept: seconds, or a moment."""
+    symbols = np.arange(2 * context.FEWEST) % 3
+    CONTEXT.decode(CONTEXT.options(counted(symbols, context.FEWEST))[0][2](), len(symbols))
+    floats.decode(floats.encode(np.arange(9, dtype=np.float32)), 9)
 
 
 def ideal_bits(symbols: NDArray[np.integer]) -> float:

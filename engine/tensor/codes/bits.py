@@ -33,6 +33,8 @@ def pack_bits(values: NDArray[np.integer], bits: int) -> bytes:
     wide = _container(bits)
 
     def packed(block: NDArray[np.integer]) -> bytes:
+        if bits == 8 * wide.itemsize:
+            return block.astype(wide).tobytes()
         planes = np.unpackbits(block.astype(wide).view(np.uint8)).reshape(len(block), -1)
         return np.packbits(planes[:, -bits:]).tobytes()
 
@@ -47,6 +49,8 @@ def unpack_bits(data: bytes, bits: int, count: int) -> Ints:
     if bits == 0 or count == 0:
         return np.zeros(count, np.int64)
     wide, raw = _container(bits), np.frombuffer(data, np.uint8)
+    if bits == 8 * wide.itemsize:
+        return raw.view(wide).astype(np.int64)
     values = np.empty(count, np.int64)
     for part in blocks(count):
         length = len(values[part])

@@ -16,7 +16,7 @@ from engine.tensor import codes
 from engine.tensor.affine import code_range
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.dense import Dense
-from engine.tensor.formats.numbers import floats, integers, numbers, raw, row_length
+from engine.tensor.formats.numbers import FLOATS, integers, numbers, read_floats, row_length, write_floats
 from engine.tensor.formats.through import StraightThrough, through
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.types import FormatError, Param, Section
@@ -131,7 +131,7 @@ class Grid(Param):
         zeros = codes.encode(numbers(self.zero))
         return [
             ("codes", coding, data),
-            ("scales", "raw", raw(numbers(self.scale))),
+            write_floats("scales", numbers(self.scale)),
             ("zero points", *zeros),
         ]
 
@@ -152,7 +152,7 @@ class Grid(Param):
         cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
     ) -> Grid:
         match settings, codings:
-            case [bits, said], [coding, "raw", zeros]:
+            case [bits, said], [coding, floats, zeros] if floats in FLOATS:
                 granularity = Granularity.from_data(said)
             case _:
                 raise cls.unknown(name, codings)
@@ -162,7 +162,7 @@ class Grid(Param):
             )
         scales = _count(repr(name), shape, granularity)
         stream = next(cuts)
-        scale = floats(next(cuts), scales)
+        scale = read_floats(floats, next(cuts), scales)
         if bool((scale <= 0).any()):
             raise FormatError(f"a scale of {name!r} is {float(scale.min()):g}: allowed are numbers above 0")
         zero = integers(codes.decode(zeros, next(cuts), scales))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
-from engine.tensor.formats.numbers import floats, integers, numbers, raw, row_length
+from engine.tensor.formats.numbers import FLOATS, integers, numbers, read_floats, row_length, write_floats
 from engine.tensor.formats.through import StraightThrough, through
 from engine.types import FormatError, Param, Section
 
@@ -71,7 +71,7 @@ class Book(Param):
 
     def sections(self) -> list[Section]:
         coded = codes.encode(numbers(self.codes), row_length(self.shape))
-        return [("codes", *coded), ("table", "raw", raw(numbers(self.table)))]
+        return [("codes", *coded), write_floats("table", numbers(self.table))]
 
     @classmethod
     def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
@@ -82,9 +82,9 @@ class Book(Param):
         cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
     ) -> Book:
         match settings, codings:
-            case [length], [coding, "raw"]:
+            case [length], [coding, floats] if floats in FLOATS:
                 flat = codes.decode(coding, next(cuts), math.prod(shape))
-                book = cls(integers(flat).reshape(shape), floats(next(cuts), length))
+                book = cls(integers(flat).reshape(shape), read_floats(floats, next(cuts), length))
                 book.check(name)
                 return book
         raise cls.unknown(name, codings)

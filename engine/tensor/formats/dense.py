@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, bitmask_bits
-from engine.tensor.formats.numbers import floats, numbers, raw, row_length
+from engine.tensor.formats.numbers import FLOATS, numbers, read_floats, row_length, write_floats
 from engine.tensor.formats.through import StraightThrough
 from engine.types import FormatError, Param, Section
 
@@ -65,11 +65,11 @@ class Dense(Param):
             coding, positions = codes.encode(marks, row_length(self.shape))
             sparse: list[Section] = [
                 ("positions", coding, positions),
-                ("values", "raw", raw(values[marks == 1])),
+                write_floats("values", values[marks == 1]),
             ]
-            if sum(len(data) for *_, data in sparse) < values.nbytes:
-                return sparse
-        return [("values", "raw", raw(values))]
+            whole = write_floats("values", values)
+            return min(sparse, [whole], key=lambda listed: sum(len(data) for *_, data in listed))
+        return [write_floats("values", values)]
 
     @classmethod
     def from_sections(
@@ -77,11 +77,11 @@ class Dense(Param):
     ) -> Dense:
         count = int(np.prod(shape, dtype=object))
         match settings, codings:
-            case [], ["raw"]:
-                return cls(floats(next(cuts), count).reshape(shape))
-            case [], [coding, "raw"]:
+            case [], [coding] if coding in FLOATS:
+                return cls(read_floats(coding, next(cuts), count).reshape(shape))
+            case [], [coding, values] if values in FLOATS:
                 marks = codes.decode(coding, next(cuts), count)
-                return cls(_survivors(marks, next(cuts)).reshape(shape))
+                return cls(_survivors(marks, values, next(cuts)).reshape(shape))
         raise cls.unknown(name, codings)
 
 
@@ -97,11 +97,11 @@ def zero_marks(values: NDArray[Any]) -> NDArray[np.uint8]:
     return marks
 
 
-def _survivors(marks: codes.Ints, data: bytes) -> Tensor:
+def _survivors(marks: codes.Ints, coding: str, data: bytes) -> Tensor:
     if len(marks) and not 0 <= int(marks.min()) <= int(marks.max()) <= 2:
         raise FormatError("a position in this .slim file is neither zero nor a number")
     values = np.where(marks == 2, np.float32(-0.0), np.float32(0.0))
-    values[marks == 1] = floats(data, int((marks == 1).sum())).numpy()
+    values[marks == 1] = read_floats(coding, data, int((marks == 1).sum())).numpy()
     return torch.from_numpy(values)
 
 

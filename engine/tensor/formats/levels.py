@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.dense import Dense
-from engine.tensor.formats.numbers import floats, integers, numbers, raw, row_length
+from engine.tensor.formats.numbers import FLOATS, integers, numbers, read_floats, row_length, write_floats
 from engine.tensor.formats.through import StraightThrough, through
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.tensor.number_systems import (
@@ -135,7 +135,7 @@ class Levels(Param):
     def sections(self) -> list[Section]:
         coded: list[Section] = [("codes", *codes.encode(numbers(self.codes), row_length(self.shape)))]
         if self.system.scaling == FLOAT_SCALE:
-            return [*coded, ("scales", "raw", raw(numbers(self.scale)))]
+            return [*coded, write_floats("scales", numbers(self.scale))]
         if self._shares_exponents:
             return [*coded, ("exponents", *codes.encode(_exponents(self.scale)))]
         return coded
@@ -156,8 +156,8 @@ class Levels(Param):
         match system.scaling, codings[1:]:
             case "none", [] if granularity == TENSOR:
                 scale = torch.ones(1)
-            case "float", ["raw"]:
-                scale = floats(next(cuts), scales)
+            case "float", [coding] if coding in FLOATS:
+                scale = read_floats(coding, next(cuts), scales)
             case "exponent", [coding]:
                 exponents = integers(codes.decode(coding, next(cuts), scales))
                 _check_exponents(name, exponents)

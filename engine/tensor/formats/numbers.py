@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.tensor import codes
-from engine.types import FormatError
+from engine.tensor.codes import floats as float_coder
+from engine.types import FormatError, Section
 
-RAW = "raw"  # the coder of floats: 4 bytes each, little-endian
+RAW = "raw"  # floats of 4 bytes each, little-endian
+FLOATS = (RAW, float_coder.NAME)  # the coders of floats
 
 
 def numbers(tensor: Tensor) -> NDArray[Any]:
@@ -27,8 +29,16 @@ def raw(values: NDArray[Any]) -> memoryview:
     return values.view(np.uint8).data
 
 
-def floats(data: bytes, count: int) -> Tensor:
-    """`count` 32-bit floats. Raises FormatError where the bytes are not as many."""
+def write_floats(part: str, values: NDArray[Any]) -> Section:
+    """The section of 32-bit floats (n,): coded where that is shorter than 4 bytes each."""
+    coded = float_coder.encode(values)
+    return (part, float_coder.NAME, coded) if len(coded) < values.nbytes else (part, RAW, raw(values))
+
+
+def read_floats(coding: str, data: bytes, count: int) -> Tensor:
+    """`count` 32-bit floats. Raises FormatError where the bytes are not as many, CodeError where damaged."""
+    if coding == float_coder.NAME:
+        return torch.from_numpy(float_coder.decode(data, count))
     if len(data) != 4 * count:
         raise FormatError(f"{count} 32-bit numbers take {4 * count} bytes, not {len(data)}")
     return torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32))

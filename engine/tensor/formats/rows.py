@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
-from engine.tensor.formats.numbers import floats, integers, numbers, raw, row_length
+from engine.tensor.formats.numbers import FLOATS, integers, numbers, read_floats, row_length, write_floats
 from engine.types import FormatError, Param, Section
 
 NARROWEST, WIDEST = 2, 16  # bits of a code
@@ -110,10 +110,10 @@ class Rows(Param):
         columns = row_length(self.shape)
         written: list[Section] = [
             ("bits", *codes.encode(numbers(self.bits))),
-            ("scales", "raw", raw(numbers(self.scale))),
+            write_floats("scales", numbers(self.scale)),
         ]
         if self._moved:
-            written.append(("offsets", "raw", raw(numbers(self.offset))))
+            written.append(write_floats("offsets", numbers(self.offset)))
         streams = ((width, codes.encode(numbers(part), columns)) for width, part in self._by_width())
         return [*written, *((f"codes of {width} bits", *coded) for width, coded in streams)]
 
@@ -128,17 +128,18 @@ class Rows(Param):
     def from_sections(
         cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
     ) -> Rows:
-        match settings, codings:
-            case [False], [first, "raw", *streams] if shape:
-                moved = False
-            case [True], [first, "raw", "raw", *streams] if shape:
-                moved = True
+        match settings:
+            case [bool(moved)] if shape and len(codings) > 1 + moved:
+                first, *coded = codings[: 2 + moved]
+                streams = codings[2 + moved :]
             case _:
                 raise cls.unknown(name, codings)
+        if any(coding not in FLOATS for coding in coded):
+            raise cls.unknown(name, codings)
         rows = shape[0]
         bits = integers(codes.decode(first, next(cuts), rows))
-        scale = floats(next(cuts), rows)
-        offset = floats(next(cuts), rows) if moved else torch.zeros(rows)
+        scale = read_floats(coded[0], next(cuts), rows)
+        offset = read_floats(coded[1], next(cuts), rows) if moved else torch.zeros(rows)
         if rows and not NARROWEST <= int(bits.min()) <= int(bits.max()) <= WIDEST:
             raise FormatError(
                 f"rows of {name!r} have {int(bits.min())} to {int(bits.max())} bits: allowed are "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -13,10 +15,30 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(function: Function) -> Function:
     """The function as machine code; it may use whole numbers and arrays of them only.
 
-    The code is kept beside the source, else in the user's cache folder, else in memory alone.
+    The code is kept beside the source, else in the user's cache folder, else in slimscope's own folder,
+    else in memory alone.
     """
+    for make in (_kept, _kept_at_home):
+        try:
+            return cast(Function, make(function))
+        except RuntimeError:  # no such folder can be written
+            continue
+    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def _kept(function: Function) -> Any:
+    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+
+
+def _kept_at_home(function: Function) -> Any:
+    """Raises RuntimeError where $SLIMSCOPE_HOME is not told, or can't be written."""
+    home, settings = os.environ.get("SLIMSCOPE_HOME"), cast(Any, numba.config)
+    if not home:
+        raise RuntimeError("no folder of its own")
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(Path(home) / "compiled")
     try:
-        kept = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder of the two can be written
-        kept = numba.njit(nogil=True, error_model="numpy")(function)
-    return cast(Function, kept)
+        return _kept(function)
+    except OSError as error:
+        raise RuntimeError(str(error)) from None
+    finally:
+        settings.CACHE_DIR = before
