@@ -150,7 +150,6 @@ def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
     """Levels, stairs and the point on the curve at each bit width."""
     settings = look.step.settings
     own = look.layer in (*settings["leave_out"], *settings["per_layer"])
-    own = own or settings["rounding_to"] != "nearest"
     if setting != "bits" or own or look.weight.numel() > MOST_AHEAD:
         return None
     rounded, masked = symmetric(look), bool((look.weight == 0).any())

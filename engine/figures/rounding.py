@@ -40,8 +40,7 @@ def figures(layers: pd.DataFrame) -> tuple[Figure, Figure]:
             float((layers["bits_per_weight"] * weights).sum()) / total,
             "bits",
             Basis.MODELLED,
-            "codes at fixed width (2 bits for the three symbols of pruned signs), with their scales and zero "
-            "points, over the weights of this step's layers",
+            "codes at fixed width and the scales that belong to them, over the weights of this step's layers",
         ),
         Figure(
             "mean squared error",

@@ -362,31 +362,3 @@ def test_the_corner_of_a_kernel_is_that_of_its_matrix() -> None:
     assert torch.equal(original, values.view(8, 18)[:5, :5])
     assert torch.allclose(codes * grid.scale[:5, None], back)
     assert grids.corner(values[:2], grids.quantize(values[:2], 4))[0].shape == (2, 5)
-
-
-# ---------------------------------------------------------------- rounding by chance
-
-
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_stochastic_rounding_is_right_on_average(symmetric: bool) -> None:
-    """Within 4 deviations of a mean of n draws; a draw between two levels deviates by at most half a step."""
-    ends, n = torch.tensor([-1.0, 1.0]), 40_000
-    for value in (0.05, 0.3, -0.71):
-        random = torch.Generator().manual_seed(1)
-        grid = grids.quantize(torch.cat([ends, torch.full((n,), value)]), 4, symmetric, random=random)
-        step, drawn = float(grid.scale), grid.decode()[2:].double()
-        up = value / step - math.floor(value / step)
-        deviation = step * math.sqrt(up * (1 - up) / n)
-        assert abs(float(drawn.mean()) - value) < 4 * deviation
-        assert len(drawn.unique()) == 2
-        assert float((drawn - value).abs().max()) < step
-
-
-def test_stochastic_rounding_leaves_zeros_and_is_fixed_by_its_seed() -> None:
-    values = torch.randn(50, 50, generator=torch.Generator().manual_seed(0)).relu()
-    first, again, other = (
-        grids.quantize(values, 3, random=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)
-    )
-    assert torch.equal(first.codes, again.codes)
-    assert not torch.equal(first.codes, other.codes)
-    assert not first.decode()[values == 0].any()

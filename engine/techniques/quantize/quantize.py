@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.data.sets import Data
-from engine.figures import reports, rounding
+from engine.figures import reports
 from engine.net.taps import CALIBRATION, SKETCH, inputs_seen
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
@@ -21,7 +20,7 @@ from engine.tensor import grids
 from engine.tensor.affine import code_range
 from engine.tensor.formats import Dense, Grid
 from engine.tensor.granularity import TENSOR, named
-from engine.types import Arch, Bundle, Param, Report, SlimscopeError, weight_layers
+from engine.types import Arch, Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
 BITS = Slider(
     low=1,
@@ -154,22 +153,6 @@ def quantize(
         settings.per_layer(BITS, "Own bits", "Layers whose weights have a bit width of their own."),
     ] = settings.NONE,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
-    rounding_to: Annotated[
-        str,
-        Choice(
-            label="Rounding",
-            help="Which of its two neighbouring levels a weight goes to.",
-            options={
-                "nearest": "the nearer one: the least error",
-                "stochastic": "by chance, the likelier the nearer: more error, but none on average",
-            },
-            rare=True,
-            added=True,
-        ),
-    ] = "nearest",
-    seed: Annotated[
-        int, settings.seed("Fixes the draws.", when=(("rounding_to", ("stochastic",)),), added=True)
-    ] = 0,
 ) -> tuple[Bundle, Report]:
     """Round weights to an even grid of 2^bits values and store the codes with their scales.
 
@@ -183,8 +166,7 @@ def quantize(
     for label, name in names.items():
         values = bundle.params[name].decode()
         width = per_layer.get(label, bits)
-        random = draws(seed, label) if rounding_to == "stochastic" else None
-        grid = grids.quantize(values, width, symmetric, named(granularity, group), range, percentile, random)
+        grid = grids.quantize(values, width, symmetric, named(granularity, group), range, percentile)
         params[name] = grid
         rows.append(_row(label, values, grid, symmetric))
     layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
@@ -198,12 +180,7 @@ def quantize(
         notes += _activation_notes(tables["activations"], plan, names)
         floats = [name for name in modules if name not in seen]
         notes = (*notes, *reports.named("What enters these layers stays 32-bit floats:", floats))
-    return after, Report(rounding.figures(layers), tables, notes)
-
-
-def draws(seed: int, label: str) -> torch.Generator:
-    """Random numbers for a layer, whichever other layers there are."""
-    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {label}".encode()))  # 32 bits count
+    return after, Report(_figures(layers), tables, notes)
 
 
 def _row(label: str, values: Tensor, grid: Grid, symmetric: bool) -> dict[str, Any]:
@@ -224,6 +201,30 @@ def _row(label: str, values: Tensor, grid: Grid, symmetric: bool) -> dict[str, A
         "range_low": float(((bottom - grid.zero) * grid.scale).min()),
         "range_high": float(((top - grid.zero) * grid.scale).max()),
     }
+
+
+def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
+    weights = layers["weights"]
+    total = max(int(weights.sum()), 1)
+    mean_bits = float((layers["bits_per_weight"] * weights).sum()) / total
+    mse = float((layers["mse"] * weights).sum()) / total
+    return (
+        Figure(
+            "bits per weight",
+            mean_bits,
+            "bits",
+            Basis.MODELLED,
+            "code width (2 bits for the three symbols of pruned signs) + 32 bits per scale + a code per zero "
+            "point, over the weights of this step's layers",
+        ),
+        Figure(
+            "mean squared error",
+            mse,
+            "squared weight",
+            Basis.COUNTED,
+            "mean of (w - rounded w)^2 over the weights of this step's layers, against its input",
+        ),
+    )
 
 
 def _notes(layers: pd.DataFrame, symmetric: bool, leave_out: Sequence[str]) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ def quantize(
     granularity: Granularity = TENSOR,
     range: str = "minmax",
     percentile: float = 99.9,
-    random: torch.Generator | None = None,
 ) -> Grid:
     """Round `values` (any shape, float32) to a grid of `bits` bits (Jacob 2018; Krishnamoorthi 2018).
 
@@ -33,8 +32,6 @@ def quantize(
     share is cut at either end), `mse` takes the clip of least squared error out of 1 %, 2 %, ...
     100 % of the extremes. One symmetric bit is sign(w) times the mean magnitude of the non-zero
     weights, which is the scale of least squared error (Rastegari 2016); it has no range to choose.
-    With `random`, a value goes up or down by chance, so that it is right on average (Gupta 2015,
-    arXiv 1502.02551); zeros, levels, and values beyond the ends do not.
     Raises SlimscopeError for an unknown range, or a granularity that does not fit the shape.
 
     >>> quantize(torch.tensor([-1.0, 0.0, 0.5]), 2).codes.tolist()
@@ -48,42 +45,25 @@ def quantize(
     zero = torch.zeros(len(scale), dtype=torch.int32)
     for numbers, tiles in granularity.cut(values):
         scale[numbers], zero[numbers] = affine_of(tiles, bits, symmetric, range, percentile)
-    codes = _codes(granularity, values, scale, zero, bits, symmetric, random)
+    codes = _codes(granularity, values, scale, zero, bits, symmetric)
     return Grid(codes, scale, zero, bits, granularity)
 
 
 def _codes(
-    granularity: Granularity,
-    values: Tensor,
-    scale: Tensor,
-    zero: Tensor,
-    bits: int,
-    symmetric: bool,
-    random: torch.Generator | None = None,
+    granularity: Granularity, values: Tensor, scale: Tensor, zero: Tensor, bits: int, symmetric: bool
 ) -> Tensor:
     """Codes int32, in the shape of the values."""
     if symmetric and bits == 1:
         return torch.sign(values).to(torch.int32)
     bottom, top = code_range(bits, symmetric)
-    free = free_codes(granularity, values, scale, zero, random).clamp_(bottom, top).to(torch.int32)
+    free = free_codes(granularity, values, scale, zero).clamp_(bottom, top).to(torch.int32)
     return granularity.back(free, values.shape)
 
 
-def free_codes(
-    granularity: Granularity,
-    values: Tensor,
-    scale: Tensor,
-    zero: Tensor,
-    random: torch.Generator | None = None,
-) -> Tensor:
-    """Codes before they are clipped, as floats: (rows, columns); up or down by chance with `random`."""
+def free_codes(granularity: Granularity, values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """Codes before they are clipped, as floats: (rows, columns)."""
     step, shift = (granularity.spread(each, values.shape) for each in (scale, zero))
-    steps = granularity.matrix(values) / step
-    if random is None:
-        return steps.round_().add_(shift)
-    below = steps.floor()
-    goes_up = torch.rand(steps.shape, generator=random) < steps - below
-    return below.add_(goes_up).add_(shift)
+    return (granularity.matrix(values) / step).round_().add_(shift)
 
 
 def affine_of(

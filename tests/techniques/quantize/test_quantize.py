@@ -15,7 +15,6 @@ from engine.figures import count, measure
 from engine.file import packfile
 from engine.net import sources, zoo
 from engine.net.surgery import InputQuantizer
-from engine.recipe import migrate
 from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply, run
 from engine.recipe.technique import step
@@ -227,16 +226,3 @@ def test_layers_that_take_no_floats_of_their_own_are_left_and_named(
     again = compress.decode_elsewhere(path, (), ())
     assert again["fingerprint"] == after.fingerprint
     assert again["answers"] == measure.predictions(after, task.test).tolist()
-
-
-def test_rounding_by_chance_is_a_setting_whose_default_changes_no_key() -> None:
-    before = net()
-    plain, _ = apply(before, step("quantize", bits=4), None)
-    drawn, again, other = (
-        apply(before, step("quantize", bits=4, rounding_to="stochastic", seed=seed), None)[0]
-        for seed in (1, 1, 2)
-    )
-    assert drawn.fingerprint == again.fingerprint
-    assert len({plain.fingerprint, drawn.fingerprint, other.fingerprint}) == 3
-    assert "rounding_to" not in migrate.kept_as(Recipe((step("quantize", bits=4),)))
-    assert "rounding_to" in migrate.kept_as(Recipe((step("quantize", rounding_to="stochastic"),)))
