@@ -80,8 +80,12 @@ def softmax_at(place: int, temperature: float) -> None:
 
 def trained_student() -> Bundle | None:
     """The student that this recipe trained, or the plain one of the zoo."""
-    with suppress(cached.Untrained):
-        return cached.after(subject, knobs.through("distill").key)[0]
+    for step in (
+        knobs.current("distill"),
+        session.last_trained("distill"),
+    ):  # as tiles do: of before, till trained
+        with suppress(cached.Untrained):
+            return cached.after(subject, knobs.before("distill").then(step).key)[0]
     return zoo.load(learner_arch.name) if learner_arch.name in zoo.trained() else None
 
 

@@ -125,6 +125,17 @@ class Work:
         """With this recipe for the model in view."""
         return replace(self, recipes={**self.recipes, self.model: recipe})
 
+    def moved(self, order: list[int]) -> Work:
+        """With the trials on the model in view at the places that their steps have in a new order; without those
+        of steps that are not in it."""
+        kept = {}
+        for key, trial in self.trials.items():
+            if key[0] != self.model or trial.place is None:
+                kept[key] = trial
+            elif trial.place in order:
+                kept[key] = replace(trial, place=order.index(trial.place))
+        return replace(self, trials=kept)
+
     def attempt(self, trial: Trial) -> Work:
         """With this trial of its technique on the model in view."""
         return replace(self, trials={**self.trials, (self.model, trial.step.technique): trial})

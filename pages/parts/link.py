@@ -10,6 +10,7 @@ from engine.types import Recipe, SlimscopeError, Step
 from pages.parts.draft import Trial
 
 LONGEST = 65_536  # bytes of recipe text that a link may unfold to
+DIGITS = 3  # of a place in a recipe
 PLAIN = 400  # longer recipes are compressed
 
 
@@ -66,5 +67,6 @@ def read_trial(text: str, place: str | None, name: str) -> Trial | None:
         return None
     if len(steps) != 1 or steps[0].technique != name:
         return None
-    at = int(place) if place is not None and place.isascii() and place.isdecimal() else None
+    is_number = place is not None and place.isascii() and place.isdecimal() and len(place) <= DIGITS
+    at = int(place) if place is not None and is_number else None
     return Trial(Step(name, steps[0].settings), place is not None, at)

@@ -179,7 +179,9 @@ def last_trained(name: str) -> Step:
 
 def is_as_before() -> bool:
     """Whether the page shows what was trained before, as what is tried now is not trained yet."""
-    return bool(focus()) and technique.get(focus()).trains and trial(focus()).step not in view().steps
+    now = trial(focus()).step if focus() else None
+    is_default = now is None or now == technique.step(focus())
+    return not is_default and technique.get(focus()).trains and now not in view().steps
 
 
 def stale() -> tuple[int, ...]:
@@ -299,6 +301,12 @@ def put(new: Recipe) -> None:
     new = technique.complete(new)
     if new != recipe():
         _change(_work().keep(new), "the recipe")
+
+
+def rearrange(order: list[int]) -> None:
+    """Give the recipe's steps another order, or leave some out; what pages try stays with the step it stands for."""
+    new = technique.complete(Recipe(tuple(recipe().steps[i] for i in order)))
+    _change(_work().moved(order).keep(new), "the recipe")
 
 
 def load_clicked(key: str) -> None:

@@ -176,8 +176,6 @@ function restore(list) {
 
 // Marks and a small picture for this stop of the slider, at once; "≈" until the server has answered.
 function foresee(ahead, stop) {
-  stage.pending = [...document.querySelectorAll(".st-key-tiles [data-tile]")].map(found => found.dataset.tile)
-  stage.pending.forEach(tile)
   if (!ahead || stop < 0) return
   for (const [set, shares] of Object.entries(ahead.shares?.[stop] || {}))
     shares.forEach((share, i) => {
@@ -267,6 +265,8 @@ stage.moved = (panel, changed) => {
   stage.ask = { ...ask, recipe }
   stage.server = stage.key = null // what is shown is of no place on the slider any more
   stage.ahead = control?.ahead
+  stage.pending = [...document.querySelectorAll(".st-key-tiles [data-tile]")].map(found => found.dataset.tile)
+  stage.pending.forEach(tile)
   foresee(stage.ahead, stop)
   inquire()
 }

@@ -164,16 +164,18 @@ def _chip(i: int, step: Step, count: int, stale: bool) -> None:
 
 def _edit(i: int, action: str) -> None:
     steps = list(session.recipe())
+    order = list(range(len(steps)))
     match action:
         case "up":
-            steps[i - 1 : i + 1] = [steps[i], steps[i - 1]]
+            order[i - 1 : i + 1] = [i, i - 1]
         case "down":
-            steps[i : i + 2] = [steps[i + 1], steps[i]]
+            order[i : i + 2] = [i + 1, i]
+        case "remove":
+            del order[i]
         case "toggle":
             steps[i] = Step(steps[i].technique, steps[i].settings, not steps[i].on)
-        case "remove":
-            del steps[i]
-    _then_redraw(session.put, Recipe(tuple(steps)))
+            return _then_redraw(session.put, Recipe(tuple(steps)))
+    _then_redraw(session.rearrange, order)
 
 
 def _then_redraw(action: Callable[..., None], *args: Any) -> None:

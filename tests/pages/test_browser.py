@@ -13,6 +13,7 @@ import pytest
 from conftest import Server
 from safetensors.torch import save_file
 
+import engine.techniques  # noqa: F401  (fills the registry)
 from engine.net import zoo
 from pages.parts import menu
 
@@ -120,7 +121,7 @@ def test_a_deep_link_opens_its_page_on_a_server_that_nobody_has_visited(
     one = visitor(browser, cold_server.url).open(page)
     title = one.page.locator("h2").first.inner_text()
     assert title == next(entry.title for entry in menu.of_files() if entry.name == page)
-    assert one.page.locator("[data-testid=stSidebarNavLink]").count() == len(PAGES)
+    assert one.page.locator("[data-testid=stSidebarNavLink]").count() == len(menu.entries())
     assert one.key("pick").count() == 1
     assert float(one.tiles["accuracy"]) > 0.9
     one.assert_well()
@@ -131,9 +132,10 @@ def test_a_deep_link_opens_its_page_on_a_server_that_nobody_has_visited(
 def test_every_page_is_reached_from_the_menu(tab: Tab) -> None:
     tab.open("overview", SMALL, '[["prune_weights",{"sparsity":0.7}]]')
     link = tab.kept
-    for number, page in enumerate(PAGES):
-        tab.page.locator("[data-testid=stSidebarNavLink]").nth(number).click()
-        tab.until(lambda page=page: urlsplit(tab.page.url).path == f"/{'' if page == 'overview' else page}")
+    for entry in menu.entries():
+        tab.page.get_by_role("link", name=entry.title, exact=True).click()
+        path = f"/{'' if entry.name == 'overview' else entry.name}"
+        tab.until(lambda path=path: urlsplit(tab.page.url).path == path)
         tab.page.wait_for_selector(STILL, state="attached")
         assert tab.drawn().kept == link
         tab.assert_well()

@@ -103,6 +103,20 @@ def test_what_is_kept_and_tried_belongs_to_its_model() -> None:
     assert (other.recipes.get("b"), other.trials.get(("b", "prune_weights"))) == (None, None)
 
 
+def test_a_trial_stays_with_its_step_when_the_recipe_is_rearranged() -> None:
+    first, second = (
+        technique.step("prune_weights", sparsity=0.5),
+        technique.step("prune_weights", sparsity=0.9),
+    )
+    work = Work("a").keep(Recipe((first, second))).attempt(Trial(first, True, 0))
+    key = ("a", "prune_weights")
+    assert work.moved([1, 0]).trials[key] == Trial(first, True, 1)
+    assert work.moved([0]).trials[key] == Trial(first, True, 0)
+    assert key not in work.moved([1]).trials
+    other = replace(work, model="b")
+    assert other.moved([]).trials == work.trials
+
+
 # ---------------------------------------------------------------- both halves
 
 BROWSER = """
