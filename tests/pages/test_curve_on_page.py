@@ -111,7 +111,7 @@ def test_every_stop_has_a_point_marked_as_estimated_where_it_was_not_measured():
 
 def test_a_recipe_without_stored_points_asks_for_them_with_the_slider_where_it_is(monkeypatch):
     queued = asked(monkeypatch)
-    recipe = '[["prune_weights",{"sparsity":0.8}],["quantize",{"bits":4}]]'
+    recipe = '[["prune_weights",{"sparsity":0.813}],["quantize",{"bits":4}]]'
     at = visit("quantize", m=SMALL, r=recipe)
     whole = technique.complete(Recipe.from_key(recipe)).key
     assert queued == [{"kind": "curve", "recipe": whole, "step": 2, "setting": "bits"}]
