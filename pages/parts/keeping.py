@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import streamlit as st
 
 from engine.types import Recipe, SlimscopeError
@@ -58,6 +60,6 @@ def _said(subject: str, recipe: Recipe) -> str:
     try:
         known = tiles.measured(visitor.owner(), subject, key)
     except SlimscopeError as error:
-        return figures.escaped(str(error))
+        return escape(str(error))
     said = [figures.text(tile.figure.value, tile.figure.unit) for tile in known if tile.figure is not None]
     return ", ".join(said) or "not known yet"
