@@ -49,7 +49,7 @@ function wait() {
 }
 
 function ask() {
-  if (!curve.words.isConnected) return
+  if (!curve.words.isConnected || window.slimscopeStage.leaving()) return
   const busy = window.slimscopeStage.down || window.slimscopeStage.asking || Object.keys(panel()?.set ?? {}).length
   if (busy) return wait()
   curve.again(curve.data.sent)

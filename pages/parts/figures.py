@@ -96,13 +96,17 @@ def said(figure: Figure) -> str:
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure in the header; `was` is the original's value, shown while the compare button is held."""
+    """One figure in the header; `was` is the original's value, shown while the compare button is held.
+
+    `samples` says how many samples it was measured on.
+    """
 
     name: str
     figure: Figure | None
     note: str = ""
     was: Figure | None = None
     pending: bool = False
+    samples: str = ""
 
     def html(self) -> str:
         if self.figure is None:
@@ -114,7 +118,8 @@ class Tile:
         value = (
             f"{100 * self.figure.value:+.2f} points" if change else text(self.figure.value, self.figure.unit)
         )
-        note = "working it out ..." if self.pending else escape(self.note)
+        words = ", ".join(filter(None, (self.note, self.samples)))
+        note = "working it out ..." if self.pending else escape(words)
         return (
             f'<div class="tile{" pending" if self.pending else ""}" data-tile="{escape(self.name)}" data-figure="{escape(self.figure.name)}"'
             f' data-value="{self.figure.value!r}" aria-busy="{str(self.pending).lower()}">'

@@ -21,14 +21,14 @@ def draw(name: str) -> None:
         key=f"keep-{name}",
         on_click=session.keep,
         args=(name,),
-        disabled=new == now,
-        type="primary",
+        type="secondary" if new == now else "primary",
         icon=":material/check:" if new == now else ":material/add_task:",
         help="Puts this step into your recipe. The recipe is what you build up, step by step, and what you take away at the end.",
     )
     if new != now:
         st.html(
-            f'<p class="keeps">My recipe: {_said(subject, now)} &rarr; <b>{_said(subject, new)}</b></p>',
+            f'<p class="keeps" data-of="{escape(session.view().live.key)}">'
+            f"My recipe: {_said(subject, now)} &rarr; <b>{_said(subject, new)}</b></p>",
             width="stretch",
         )
 
@@ -61,5 +61,16 @@ def _said(subject: str, recipe: Recipe) -> str:
         known = tiles.measured(visitor.owner(), subject, key)
     except SlimscopeError as error:
         return escape(str(error))
-    said = [figures.text(tile.figure.value, tile.figure.unit) for tile in known if tile.figure is not None]
-    return ", ".join(said) or "not known yet"
+    return ", ".join(_with_interval(tile) for tile in known if tile.figure is not None) or "not known yet"
+
+
+def _with_interval(tile: figures.Tile) -> str:
+    """
+    >>> from engine.types import Basis, Figure
+    >>> half = Figure("accuracy", 0.5, "share", Basis.MEASURED, "5 of 10 right", (0.25, 0.75))
+    >>> _with_interval(figures.Tile("Accuracy", half, samples="n = 10"))
+    '50.00 % (25.00 % to 75.00 %, n = 10)'
+    """
+    assert tile.figure is not None
+    about = ", ".join(filter(None, (figures.interval(tile.figure), tile.samples)))
+    return figures.text(tile.figure.value, tile.figure.unit) + (f" ({about})" if about else "")

@@ -60,13 +60,15 @@ def written_trial(trial: Trial) -> tuple[str, str | None]:
 
 
 def read_trial(text: str, place: str | None, name: str) -> Trial | None:
-    """The trial of a technique that a link brings; None where it brings one of another, or none that can be read."""
-    try:
-        steps = read(text).steps
-    except SlimscopeError:
-        return None
+    """The trial of a technique that a link brings; None where it brings one of another.
+
+    Raises SlimscopeError for a step that can't be read, and for a place that is neither "new" nor a number.
+    """
+    steps = read(text).steps
     if len(steps) != 1 or steps[0].technique != name:
         return None
     is_number = place is not None and place.isascii() and place.isdecimal() and len(place) <= DIGITS
+    if place not in (None, "new") and not is_number:
+        raise SlimscopeError(f"the place {place[:20]!r} of the step is neither a number nor 'new'")
     at = int(place) if place is not None and is_number else None
     return Trial(Step(name, steps[0].settings), place is not None, at)

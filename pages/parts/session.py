@@ -61,7 +61,7 @@ def look_at(name: str) -> None:
     state = st.session_state
     state["focus"], said = name, state.pop("told", None)
     if said is not None and name:
-        found = link.read_trial(said["t"], said["a"], name) if said["t"] else None
+        found = _read_trial(said, name)
         place = draft.find(recipe(), name)
         if (
             found is None and place is not None
@@ -70,6 +70,14 @@ def look_at(name: str) -> None:
         if found is not None:
             state["work"] = state["work"].attempt(found)
     _write()
+
+
+def _read_trial(said: Mapping[str, str | None], name: str) -> Trial | None:
+    try:
+        return link.read_trial(said["t"], said["a"], name) if said["t"] else None
+    except SlimscopeError as error:
+        st.session_state["problem"] = f"What this link tries could not be read: {error}"
+        return None
 
 
 def has_begun() -> bool:

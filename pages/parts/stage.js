@@ -133,6 +133,12 @@ function tile(name) {
   return true
 }
 
+// What Keep would do is said by the server's own run, after the tiles: until then it is marked as of before.
+const dim = () => document.querySelectorAll(".keeps").forEach(line => {
+  line.classList.toggle("pending", line.dataset.of !== stage.key)
+  line.setAttribute("aria-busy", line.dataset.of !== stage.key)
+})
+
 // What is not in the page yet (Streamlit may draw it after this) is tried again for a while.
 function paint(jobs) {
   stage.left = jobs.filter(job => !job())
@@ -163,7 +169,9 @@ function show(message) {
 const repaint = () => paint(Object.keys(stage.marks).filter(plotOf).map(chart => () => draw(chart)))
 
 function restore(list) {
-  if (stage.server !== null || !stage.ask?.recipe) return
+  if (!stage.ask?.recipe) return
+  dim()
+  if (stage.server !== null) return
   for (const { addedNodes } of list)
     for (const node of addedNodes)
       for (const found of node.querySelectorAll ? [node, ...node.querySelectorAll("[data-live], [data-tile]")] : []) {
@@ -267,6 +275,7 @@ stage.moved = (panel, changed) => {
   stage.ahead = control?.ahead
   stage.pending = [...document.querySelectorAll(".st-key-tiles [data-tile]")].map(found => found.dataset.tile)
   stage.pending.forEach(tile)
+  dim()
   foresee(stage.ahead, stop)
   inquire()
 }
@@ -347,7 +356,7 @@ async function finish() {
   }
   stage.measuring = false
   if (!isHere()) return soon()
-  if (stage.drawn !== stage.key && stage.settled !== stage.key && stage.server === stage.key) {
+  if (stage.drawn !== stage.key && stage.settled !== stage.key && stage.server === stage.key && !stage.leaving()) {
     stage.settled = stage.key
     stage.settle?.()
   }
@@ -371,12 +380,24 @@ async function lookAround() {
   }
 }
 
+// From the click on another page until its address is here, Streamlit takes what a component says for a wish to be on
+// the old page: the click would be lost, and pieces of that page would come into an empty one. So nobody speaks then.
+stage.leaving = () => (stage.from === location.pathname) || Boolean(stage.from = null)
+
+function leave(event) {
+  const link = event.target.closest?.("a[data-testid=stSidebarNavLink], a[data-testid^=stPageLink]")
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || link.pathname === location.pathname) return
+  stage.from = location.pathname
+}
+
 stage.draw = draw // drag.js moves marks by itself
 
 if (!stage.watching) {
   new MutationObserver(restore).observe(document.documentElement, { subtree: true, childList: true })
   for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])
     document.addEventListener(event, () => { stage.down = down; if (!down) soon() }, true)
+  document.addEventListener("click", leave, true)
+  window.addEventListener("popstate", () => { stage.from = null })
 }
 stage.watching = true
 

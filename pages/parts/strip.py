@@ -14,11 +14,14 @@ from pages.parts import glossary, jobs, keeping, menu, session, spoken, visitor
 from pages.parts.components import hold
 
 ALONE, INSIDE = "alone", "in my recipe"
+GO = "go to page"
 
 
 def redraw() -> None:
     """Draw the whole page where a control in this part of it asked for that."""
     session.recipe()
+    if page := st.session_state.pop(GO, ""):
+        menu.go_to(page)
     if st.session_state.pop(session.REDRAW, False):
         st.rerun()
 
@@ -136,10 +139,15 @@ def _chip(i: int, step: Step, count: int, stale: bool) -> None:
         said = " (switched off)" if not step.on else " (not trained as it stands)" if stale else ""
         st.markdown(f"**{i + 1}. {name}**{said}")
         st.caption(spoken.changed(step))
-        if st.button(
-            "Open", icon=":material/open_in_full:", key=f"step-{i}-open", type="primary", width="stretch"
-        ):
-            menu.go_to(session.open_step(i))
+        st.button(
+            "Open",
+            icon=":material/open_in_full:",
+            key=f"step-{i}-open",
+            type="primary",
+            on_click=_open,
+            args=(i,),
+            width="stretch",
+        )
         for icon, label, action, off in (
             ("arrow_back", "Earlier", "up", i == 0),
             ("arrow_forward", "Later", "down", i == count - 1),
@@ -160,6 +168,12 @@ def _chip(i: int, step: Step, count: int, stale: bool) -> None:
                 args=(i, action),
                 width="stretch",
             )
+
+
+def _open(i: int) -> None:
+    """Edit a step on its page, which the next run goes to: a callback can't."""
+    st.session_state[f"step-{i}"] = False
+    st.session_state[GO] = session.open_step(i)
 
 
 def _edit(i: int, action: str) -> None:

@@ -162,4 +162,4 @@ def _accuracy(owner: str, subject: str, key: str) -> Tile:
                 now, base = measure.carried(origin, change), origin
     note = figures.interval(now) if key == "[]" else figures.points(change, n)
     basis = f"on {n:,} samples{more}" if more else f"n = {n:,}"
-    return Tile("Accuracy", now, f"{note}, {basis}", base)
+    return Tile("Accuracy", now, note, base, samples=basis)

@@ -369,11 +369,13 @@ def test_keep_puts_what_is_tried_into_the_recipe_with_the_figures_of_the_whole()
     assert visit.recipe.key == STORY
     wanted = Recipe((technique.step("low_rank", energy=0.8), *visit.recipe))
     before, after = (truth(MODEL, key)["file size"] for key in (STORY, wanted.key))
-    said = re.search(r'class="keeps">(.*?)</p>', visit.html)
-    assert said is not None
-    assert all(f"{size / 1000:.1f} KB" in said[1] for size in (before, after))
+    said = re.search(r'class="keeps" data-of="([^"]*)">(.*?)</p>', visit.html)
+    assert said is not None and unescape(said[1]) == visit.view.live.key
+    assert all(f"{size / 1000:.1f} KB" in said[2] for size in (before, after))
+    assert len(re.findall(r"% \([\d.]+ % to [\d.]+ %, (?:n =|on) [\d,]+", said[2])) == 2
     assert visit.click("keep-low_rank").recipe == wanted
-    assert visit.at.button(key="keep-low_rank").disabled
+    assert visit.at.button(key="keep-low_rank").label == "Kept"
+    assert visit.click("keep-low_rank").recipe == wanted
     assert visit.click("undo").recipe.key == STORY
 
 
@@ -559,6 +561,16 @@ def test_a_damaged_recipe_is_said_on_every_page() -> None:
     for page in PAGES:
         assert "The recipe in this link could not be read" in visit.open(page).words
         assert visit.link["m"] == SMALL
+
+
+@pytest.mark.parametrize(
+    ("tried", "place"),
+    [("z123", "new"), ('[["quantize",{"bits":99}]]', "new"), ('[["quantize",{"bits":3}]]', "-1")],
+)
+def test_what_a_link_tries_and_that_makes_no_sense_is_said(tried: str, place: str) -> None:
+    visit = Visit("quantize", m=MODEL, r="[]", t=tried, a=place)
+    assert "What this link tries could not be read" in visit.words
+    assert settings(visit.view, "quantize")["bits"] == technique.get("quantize").defaults["bits"]
 
 
 def test_what_was_wrong_with_a_link_is_not_said_for_ever() -> None:
