@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.types import weight_layers
-from pages.parts import encoding, footer, frame, jobs, session
+from pages.parts import encoding, footer, frame, jobs, order_lab, session
 
 PAGE = {
     "title": "Encode",
@@ -56,5 +56,7 @@ st.subheader("The same layer: raw, pruned, quantized, shared", anchor=False)
 st.html(encoding.states(subject, key, layer))
 st.subheader("Distances instead of places (Deep Compression)", anchor=False)
 st.html(encoding.distances(subject, key, layer))
+st.subheader("Order lab: the same steps in every order", anchor=False)
+order_lab.draw(subject)
 footer.draw(footer.tabs("More"), subject)
 jobs.wake()

@@ -63,3 +63,15 @@ def test_a_raw_layer_shows_exponents_and_no_distances() -> None:
     assert "sign and exponent of each float" in visit.html
     assert "distances would cost more than they save" in visit.html
     assert "0.14 bit a weight" in visit.html
+
+
+def test_every_order_is_run_when_it_is_asked_for() -> None:
+    visit = Visit("encode", m=MODEL, r="[]")
+    assert "after step 1" not in visit.html
+    visit.at.multiselect(key="orders").set_value(["prune 90 %", "round to 5 bits"])
+    visit.at.toggle(key="run-orders").set_value(True)
+    visit.run()
+    size = int(packfile.size(cached.after(cached.subject(MODEL, "mnist"), PRUNED)[0]).value)
+    assert "prune 90 % → round to 5 bits" in visit.html
+    assert "round to 5 bits → prune 90 %" in visit.html
+    assert f"{size:,} B, " in visit.html
