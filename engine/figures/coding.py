@@ -82,8 +82,13 @@ def _sizes(stream: Stream) -> dict[str, int]:
     return {name: size for name in ORDER if (size := found[name]) is not None}
 
 
-OURS = {"fixed length": "packed", "range coder": "entropy", "adaptive contexts": "context"}
-ORDER = ("fixed length", "gzip", "xz", "Huffman", "range coder", "adaptive contexts")
+OURS = {
+    "fixed length": "packed",
+    "distances, Huffman": "relative",
+    "range coder": "entropy",
+    "adaptive contexts": "context",
+}
+ORDER = ("fixed length", "gzip", "xz", "Huffman", "distances, Huffman", "range coder", "adaptive contexts")
 
 
 def map_floor(zeros: float) -> tuple[float, float]:

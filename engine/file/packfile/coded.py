@@ -13,6 +13,7 @@ from collections.abc import Hashable
 from engine.file.packfile.head import description
 from engine.file.packfile.reading import check_decoded
 from engine.memory import MEMORY
+from engine.tensor.codes import chosen
 from engine.tensor.formats.numbers import numbers
 from engine.types import Param, Section
 
@@ -53,4 +54,4 @@ def _key(param: Param) -> Hashable:
     digest = hashlib.blake2b(digest_size=20)
     for tensor in param.tensors().values():
         digest.update(numbers(tensor).data)
-    return str(description(param)), digest.hexdigest()
+    return chosen(), str(description(param)), digest.hexdigest()
