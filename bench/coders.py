@@ -1,4 +1,4 @@
-"""Bytes of five recipes' integer weights under our coders, Huffman, xz and, where installed, zstd and DeepCABAC."""
+"""Bytes of five recipes' integer weights under our coders, Huffman, xz; zstd and DeepCABAC if installed."""
 
 from __future__ import annotations
 
