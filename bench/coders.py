@@ -1,4 +1,4 @@
-"""Bytes of five recipes' integer weights under our coders, Huffman, xz and, where installed, DeepCABAC."""
+"""Bytes of five recipes' integer weights under our coders, Huffman, xz; zstd and DeepCABAC if installed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,12 @@ def of_recipe(recipe: tuple[str, float, int]) -> list[dict[str, Any]]:
     row |= {"bits per weight": round(8 * size / count, 4)}
     row |= {"encode MB/s": round(4e-6 * count / (between - start), 1)}
     row |= {"decode MB/s": round(4e-6 * count / (end - between), 1)}
-    others = {"Huffman": huffman(matrices), "xz -9e": xz(matrices), "DeepCABAC": deep_cabac(matrices)}
+    others = {"Huffman": huffman(matrices), "xz -9e": xz(matrices)}
+    others |= {
+        "relative index": relative(matrices),
+        "zstd -19": zstd(matrices),
+        "DeepCABAC": deep_cabac(matrices),
+    }
     others["mixed contexts, ideal length"] = IDEAL.get(recipe)
     return [
         row
@@ -86,6 +91,22 @@ def xz(matrices: Matrices) -> int:
         len(lzma.compress(matrix.astype(np.int8).tobytes(), preset=9 | lzma.PRESET_EXTREME))
         for matrix in matrices
     )
+
+
+def relative(matrices: Matrices) -> int:
+    """Deep Compression's own coding: distances with fillers, and values, in Huffman's code."""
+    with codes.only("relative"):
+        return sum(len(codes.encode(matrix.reshape(-1), matrix.shape[1])[1]) for matrix in matrices)
+
+
+def zstd(matrices: Matrices) -> int | None:
+    """None where zstandard is not installed."""
+    try:
+        import zstandard
+    except ImportError:
+        return None
+    squeezer = zstandard.ZstdCompressor(level=19)
+    return sum(len(squeezer.compress(matrix.astype(np.int8).tobytes())) for matrix in matrices)
 
 
 def deep_cabac(matrices: Matrices) -> int | None:

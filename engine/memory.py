@@ -119,7 +119,7 @@ def remembered(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def size_of(value: Any) -> int:
-    """Bytes of the tensors, arrays and tables in a value, each storage once.
+    """Bytes of the tensors, arrays, byte strings and tables in a value, each storage once.
 
     >>> import torch
     >>> size_of({"a": torch.zeros(10), "b": [torch.zeros(2, 2)]})
@@ -140,6 +140,8 @@ def _weigh(value: Any, sizes: dict[int, int], seen: set[int]) -> None:
             sizes[storage._cdata] = 0 if value.is_meta else storage.nbytes()
         case np.ndarray():
             sizes[id(value)] = value.nbytes
+        case bytes():
+            sizes[id(value)] = len(value)
         case pd.DataFrame():
             sizes[id(value)] = int(value.memory_usage(deep=False).sum())
         case Mapping():

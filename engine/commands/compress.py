@@ -24,6 +24,7 @@ from engine.net import zoo
 from engine.printing import bar, figure_table, noted
 from engine.recipe import run as recipes
 from engine.recipe import technique
+from engine.tensor import codes
 from engine.types import Basis, Bundle, Figure, Recipe, SlimscopeError
 
 
@@ -33,6 +34,12 @@ def add(verbs: Any) -> None:
     options.add_recipe(command)
     command.add_argument(
         "--out", metavar="FILE", type=_writable, required=True, help="the .slim file to write"
+    )
+    command.add_argument(
+        "--coder",
+        choices=list(codes.CODERS),
+        default="",
+        help="write whole numbers with this coder, for comparison; by default each stream takes the shortest",
     )
     options.add_scaling(command)
     command.set_defaults(run=run)
@@ -55,7 +62,8 @@ def run(given: Namespace) -> Said:
     bundle, said = _applied(original, recipe, data)
     is_taken = data is not None and original.arch.source == "zoo"
     with _kept_if_good(given.out) as path:
-        path.write_bytes(packfile.pack(bundle))
+        with codes.only(given.coder):
+            path.write_bytes(packfile.pack(bundle))
         decoded = decode_elsewhere(path, given.mean, given.std, original.arch.name if is_taken else "")
         if decoded["fingerprint"] != bundle.fingerprint:
             raise SlimscopeError("the file does not decode to the net that was packed: please report this")

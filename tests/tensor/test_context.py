@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.tensor import codes
 from engine.tensor.codes import context, varints
 from engine.tensor.codes.alphabet import by_span, table
-from engine.tensor.codes.contexts import mixing, model
+from engine.tensor.codes.contexts import history, mixing, model
 from engine.tensor.codes.contexts.mixing import ONE, REACH, SQUASH, STRETCH
 from engine.tensor.codes.counts import counted
 
@@ -70,12 +70,12 @@ def in_python(monkeypatch: pytest.MonkeyPatch, lengths: list[float]) -> None:
     """The inner loops as Python; each coded bit adds what it should take to `lengths`, in floating point."""
     plain = mixing.code_bit.py_func  # type: ignore[attr-defined]
 
-    def recorded(coder: np.ndarray, stream: np.ndarray, bit: int, one: int) -> int:
-        found = plain(coder, stream, bit, one)
+    def recorded(mixer: mixing.Mixer, bit: int, one: int) -> int:
+        found = plain(mixer, bit, one)
         lengths.append(-math.log2(one / ONE if found else 1 - one / ONE))
         return found  # type: ignore[no-any-return]
 
-    for module in (mixing, model):
+    for module in (history, mixing, model):
         for name, value in list(vars(module).items()):
             if hasattr(value, "py_func"):
                 monkeypatch.setattr(module, name, recorded if name == "code_bit" else value.py_func)

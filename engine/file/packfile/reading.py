@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +23,7 @@ from engine.file.packfile.head import (
     read_head,
 )
 from engine.tensor.formats import of_kind
-from engine.types import Arch, Bundle, Param, Recipe, SlimscopeError
+from engine.types import Arch, Bundle, Param, Recipe, Section, SlimscopeError
 
 BUFFER = 1 << 16  # bytes that are read at a time, where sections are shorter
 
@@ -94,6 +94,36 @@ def verify(path: Path, arch: Arch, lineage: Recipe, params: Iterable[tuple[str, 
             _expect(lost is None, str(lost))
         _expect(next(told, None) is None, "the names of the tensors")
         next(stored, None)  # the checksum
+
+
+def verify_coded(path: Path, bundle: Bundle, proven: Mapping[str, list[Section]]) -> None:
+    """As `verify`, where the sections of each tensor were decoded and compared before.
+
+    The file must hold those bytes, so that they need not be decoded again.
+    """
+    with path.open("rb", BUFFER) as file:
+        head, checksum = read_head(file, path.stat().st_size), 0
+        _expect(head.arch.data == bundle.arch.data, "the architecture")
+        _expect(head.lineage == bundle.lineage, "the recipe")
+        _expect([name for name, *_ in head.tensors] == list(bundle.params), "the names of the tensors")
+        for (name, about, codings), param in zip(head.tensors, bundle.params.values(), strict=True):
+            listed = proven[name]
+            _expect(about == description(param), f"kind or shape of {name}")
+            _expect(codings == [coding for _, coding, _ in listed], f"the coders of {name}")
+            for part, _, data in listed:
+                _expect(file.read(len(data)) == data, f"{part} of {name}")
+            checksum = add_checksum(param, checksum)
+        _expect(checksum == head.checksum and not file.read(1), "the checksum or the length")
+
+
+def check_decoded(name: str, param: Param, listed: list[Section]) -> None:
+    """Decode the sections of a tensor. Raises PackError where they do not give it back, bit for bit."""
+    kind, shape, *settings = description(param)
+    with damage():
+        codings, cuts = [coding for _, coding, _ in listed], (bytes(data) for *_, data in listed)
+        back = of_kind(kind).from_sections(name, shape, settings, codings, cuts)
+    lost = _different_part(name, param, back)
+    _expect(lost is None, str(lost))
 
 
 def _expect(holds: bool, what: str) -> None:

@@ -7,6 +7,10 @@ name it in CODERS.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +21,7 @@ from engine.tensor.codes.context import CONTEXT
 from engine.tensor.codes.counts import Counted, counted, entropy_bits, gaps, huffman_lengths
 from engine.tensor.codes.entropy import ENTROPY
 from engine.tensor.codes.packed import PACKED
+from engine.tensor.codes.relative_index import RELATIVE
 from engine.tensor.codes.sparse import SPARSE, rare_symbols
 
 __all__ = [
@@ -25,6 +30,7 @@ __all__ = [
     "Coder",
     "Counted",
     "Ints",
+    "chosen",
     "counted",
     "decode",
     "encode",
@@ -32,6 +38,7 @@ __all__ = [
     "gaps",
     "huffman_lengths",
     "ideal_bits",
+    "only",
     "pack_bits",
     "read_varints",
     "unpack_bits",
@@ -40,7 +47,8 @@ __all__ = [
     "width",
 ]
 
-CODERS: dict[str, Coder] = {coder.name: coder for coder in (PACKED, ENTROPY, SPARSE, CONTEXT)}
+CODERS: dict[str, Coder] = {coder.name: coder for coder in (PACKED, ENTROPY, SPARSE, CONTEXT, RELATIVE)}
+_chosen: ContextVar[str] = ContextVar("coder", default="")
 
 
 def encode(symbols: NDArray[np.integer], columns: int = 0) -> tuple[str, bytes]:
@@ -53,7 +61,31 @@ def encode(symbols: NDArray[np.integer], columns: int = 0) -> tuple[str, bytes]:
     ('packed', [7, 7, 7, 9])
     """
     view = counted(symbols, columns)
-    return shortest([option for coder in CODERS.values() for option in coder.options(view)])
+    asked = CODERS[chosen()].options(view) if chosen() else []
+    offered = (coder for coder in CODERS.values() if coder.is_offered)
+    return shortest(asked or [option for coder in offered for option in coder.options(view)])
+
+
+def chosen() -> str:
+    """The coder that `only` asks for, empty where the shortest is taken."""
+    return _chosen.get()
+
+
+@contextmanager
+def only(coder: str) -> Iterator[None]:
+    """Write with one coder, wherever it can write a stream: for comparisons. Empty: with the shortest.
+
+    >>> with only("relative"):
+    ...     encode(np.array([0, 0, 0, 0, 5, 0, 5, 0]))[0]
+    'relative'
+    """
+    if coder and coder not in CODERS:
+        raise CodeError(f"coder {ascii(coder)[:40]} is unknown; there are {', '.join(CODERS)}")
+    before = _chosen.set(coder)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
 
 
 def decode(coder: str, data: bytes, count: int) -> Ints:

@@ -16,12 +16,14 @@ class Coder:
     """One way to write whole numbers as bytes; its name is its id in packed files, for good.
 
     `options` are the ways in which it would write a stream, none where it does not suit; `decode` gives
-    `count` symbols, (count,) int64, and raises CodeError for damaged bytes.
+    `count` symbols, (count,) int64, and raises CodeError for damaged bytes. One that is not offered writes
+    only where it is asked for by name.
     """
 
     name: str
     options: Callable[[Counted], list[Option]]
     decode: Callable[[bytes, int], Ints]
+    is_offered: bool = True
 
 
 def shortest(options: Sequence[Option]) -> tuple[str, bytes]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from engine.tensor.codes.alphabet import by_span, by_steps, from_steps, read_table, table
 from engine.tensor.codes.bits import CodeError, Ints, read_varints, varints, width
 from engine.tensor.codes.coder import Coder, Option
-from engine.tensor.codes.contexts import model
-from engine.tensor.codes.contexts.mixing import PLACE, last_bytes
+from engine.tensor.codes.contexts import model, places
+from engine.tensor.codes.contexts.mixing import MARGIN, PLACE, begin, last_bytes
 from engine.tensor.codes.counts import Counted, entropy_bits
 
 FEWEST, MOST = 64, 1 << 26  # symbols of a stream
@@ -66,9 +66,9 @@ def _distances(view: Counted, spanned: bool) -> tuple[int, NDArray[np.int32]]:
 
 def _coded(values: NDArray[np.int32], settings: list[int], room: int) -> bytes:
     rows = -(-len(values) // settings[0])
-    coder, start = np.zeros(5, np.int64), model.starts(rows, settings[0])
-    stream = np.empty(room + 8 * model.MARGIN, np.uint8)
-    model.begin(coder, stream, 1)
+    coder, start = np.zeros(5, np.int64), places.starts(rows, settings[0])
+    stream = np.empty(room + 8 * MARGIN, np.uint8)
+    begin(coder, stream, 1)
     if model.run(values, np.array(settings), start, coder, stream) < len(values):
         return _coded(values, settings, 2 * len(stream))
     return stream[: coder[PLACE]].tobytes() + last_bytes(coder)
@@ -110,9 +110,9 @@ def decode(data: bytes, count: int) -> Ints:
 
 def _read(data: bytes, count: int, settings: list[int]) -> Ints:
     rows = -(-count // settings[0])
-    coder, start, values = np.zeros(5, np.int64), model.starts(rows, settings[0]), np.zeros(count, np.int32)
+    coder, start, values = np.zeros(5, np.int64), places.starts(rows, settings[0]), np.zeros(count, np.int32)
     stream = np.frombuffer(data, np.uint8).copy()
-    model.begin(coder, stream, 0)
+    begin(coder, stream, 0)
     done = model.run(values, np.array(settings), start, coder, stream)
     # The reader is four bytes ahead; the end of a stream is as its writer would have made it.
     end = int(coder[PLACE]) - 4

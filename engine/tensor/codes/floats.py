@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from engine.tensor.codes.bits import CodeError, blocks, pack_bits, read_varints, unpack_bits, varints
 from engine.tensor.codes.coder import shortest
 from engine.tensor.codes.contexts import patterns
-from engine.tensor.codes.contexts.mixing import PLACE, last_bytes
-from engine.tensor.codes.contexts.model import MARGIN, begin
+from engine.tensor.codes.contexts.mixing import MARGIN, PLACE, begin, last_bytes
 from engine.tensor.codes.counts import counted
 from engine.tensor.codes.entropy import ENTROPY
 from engine.tensor.codes.packed import PACKED
@@ -37,6 +36,13 @@ def encode(values: NDArray[np.floating]) -> bytes:
     """
     bits = np.ascontiguousarray(values, "<f4").view(np.uint32)
     return _encode_long(bits) if len(bits) >= LONG else _encode_short(bits)
+
+
+def least(values: NDArray[np.floating]) -> int:
+    """Bytes that `encode` takes at least: the bits that it writes as they stand."""
+    bits = np.ascontiguousarray(values, "<f4").view(np.uint32)
+    plain = MANTISSA - _last_zeros(bits) - DEPTH
+    return len(bits) * max(plain, 0) // 8 if len(bits) >= LONG else 0
 
 
 def _encode_long(bits: Patterns) -> bytes:

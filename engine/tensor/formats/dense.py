@@ -13,7 +13,14 @@ from torch import Tensor
 
 from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, bitmask_bits
-from engine.tensor.formats.numbers import FLOATS, numbers, read_floats, row_length, write_floats
+from engine.tensor.formats.numbers import (
+    FLOATS,
+    least_of_floats,
+    numbers,
+    read_floats,
+    row_length,
+    write_floats,
+)
 from engine.tensor.formats.through import StraightThrough
 from engine.types import FormatError, Param, Section
 
@@ -67,8 +74,7 @@ class Dense(Param):
                 ("positions", coding, positions),
                 write_floats("values", values[marks == 1]),
             ]
-            whole = write_floats("values", values)
-            return min(sparse, [whole], key=lambda listed: sum(len(data) for *_, data in listed))
+            return _shorter(sparse, values)
         return [write_floats("values", values)]
 
     @classmethod
@@ -83,6 +89,15 @@ class Dense(Param):
                 marks = codes.decode(coding, next(cuts), count)
                 return cls(_survivors(marks, values, next(cuts)).reshape(shape))
         raise cls.unknown(name, codings)
+
+
+def _shorter(sparse: list[Section], values: NDArray[Any]) -> list[Section]:
+    """The sections, or all values as floats where that is shorter; tried only where it can be."""
+    length = sum(len(data) for *_, data in sparse)
+    if least_of_floats(values) >= length:
+        return sparse
+    whole = write_floats("values", values)
+    return sparse if length <= len(whole[-1]) else [whole]
 
 
 def zero_marks(values: NDArray[Any]) -> NDArray[np.uint8]:

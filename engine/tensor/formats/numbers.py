@@ -35,6 +35,11 @@ def write_floats(part: str, values: NDArray[Any]) -> Section:
     return (part, float_coder.NAME, coded) if len(coded) < values.nbytes else (part, RAW, raw(values))
 
 
+def least_of_floats(values: NDArray[Any]) -> int:
+    """Bytes of `write_floats` at least."""
+    return min(float_coder.least(values), values.nbytes)
+
+
 def read_floats(coding: str, data: bytes, count: int) -> Tensor:
     """`count` 32-bit floats. Raises FormatError where the bytes are not as many, CodeError where damaged."""
     if coding == float_coder.NAME:

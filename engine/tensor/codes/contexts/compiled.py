@@ -26,6 +26,11 @@ def compiled(function: Function) -> Function:
     return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
 
 
+def inlined(function: Function) -> Function:
+    """As `compiled`, put into each place that calls it: a call would pass every array in seven parts."""
+    return cast(Function, numba.njit(forceinline=True, nogil=True, error_model="numpy")(function))
+
+
 def _kept(function: Function) -> Any:
     return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
 

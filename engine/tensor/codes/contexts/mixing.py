@@ -7,25 +7,29 @@ A probability has 16 bits. Stretch is ln(p / (1 - p)) in steps of 1/256, from -1
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import compiled
+from engine.tensor.codes.contexts.compiled import compiled, inlined
 
 Table = NDArray[Any]  # whole numbers of 32 bits; what is read from it is widened
 State = NDArray[Any]  # of 64 bits
 Number = Any  # int in Python, 64 bits compiled
+Eight = tuple[Number, Number, Number, Number, Number, Number, Number, Number]
 
 ONE = 1 << 16  # probability 1
 FINE = 22  # bits of a counter's probability
 STEPS = 256  # of the stretched domain, for one nat
 REACH = 12 * STEPS - 1
 SLOWEST = 255  # a counter's rate falls to 1 / (SLOWEST + 1.5)
+LEARNED = 200  # what a lone counter counts to
+AGE = 8  # low bits of a counter: how often it was seen, up to SLOWEST
 INPUTS = 8  # at most, mixed for one bit
-SPEEDS = np.array([6 + 1200 // (age + 40) for age in range(1200)], np.int64)  # of mixing weights, by age
+SPEEDS = np.array([6 + 1200 // (age + 40) for age in range(1200)], np.int32)  # of mixing weights, by age
 LOW, HIGH, CODE, PLACE, ENCODING = range(5)  # of the coder's state
+MARGIN = 512  # bytes that one symbol cannot fill
 EXTRA = 4  # bytes that the decoder reads behind the end of its stream at most
 
 
@@ -59,13 +63,49 @@ def trust_table() -> Table:
     return ((10 * seen + 2) * 256 // (10 * seen + 16)).astype(np.int32)
 
 
-# Compiled in as constants.
-STRETCH, RATE, TRUST = stretch_table(), rate_table(), trust_table()
+# Compiled in as constants, narrow ones: they share the processor's first cache with the counters.
+STRETCH, RATE, TRUST = stretch_table().astype(np.int16), rate_table(), trust_table().astype(np.int16)
+CHANCE = SQUASH.astype(np.uint16)
 
 
-@compiled
-def code_bit(coder: State, stream: NDArray[np.uint8], bit: Number, one: Number) -> Number:
+class Mixer(NamedTuple):
+    """All that learns, and where its bits go.
+
+    `state` is the range coder's; `counters` (n,) hold a probability of FINE bits above AGE bits of how often
+    each was seen; `weights` (sets, INPUTS + 1) mix, and count their bits behind.
+    """
+
+    state: State
+    stream: NDArray[np.uint8]
+    counters: Table
+    weights: Table
+
+
+@inlined
+def fresh_counters(count: Number) -> Table:
+    """So many counters at one half, never seen."""
+    return np.full(count, 1 << (FINE - 1 + AGE), np.int32)
+
+
+@inlined
+def fresh_weights(sets: Number) -> Table:
+    """Mixing weights before the first bit: all inputs alike."""
+    weights = np.full((sets, INPUTS + 1), 20000, np.int32)
+    weights[:, INPUTS] = 0
+    return weights
+
+
+@inlined
+def is_stuck(mixer: Mixer) -> Number:
+    """Whether a reader is past the end, or a writer could not write another symbol."""
+    place = mixer.state[PLACE]
+    return place < 0 or (mixer.state[ENCODING] == 1 and place + MARGIN > len(mixer.stream))
+
+
+@inlined
+def code_bit(mixer: Mixer, bit: Number, one: Number) -> Number:
     """Write `bit`, or read one: `one` is the probability of a 1. A reader past the end sets PLACE to -1."""
+    coder, stream = mixer.state, mixer.stream
     low, high = coder[LOW], coder[HIGH]
     middle = low + ((high - low) * one >> 16)
     if coder[ENCODING] == 0:
@@ -90,54 +130,90 @@ def code_bit(coder: State, stream: NDArray[np.uint8], bit: Number, one: Number) 
     return bit
 
 
-@compiled
-def mixed_bit(
-    coder: State,
-    stream: NDArray[np.uint8],
-    bit: Number,
-    contexts: State,
-    chance: Table,
-    seen: Table,
-    weights: Table,
-    first: Number,
-    second: Number,
-    inputs: Table,
-) -> Number:
+@inlined
+def mixed_bit(mixer: Mixer, bit: Number, contexts: Eight, first: Number, second: Number) -> Number:
     """One bit under INPUTS contexts, mixed by two rows of `weights`; every part learns from it."""
+    counters, weights = mixer.counters, mixer.weights
+    inputs = (
+        predicted(counters[contexts[0]]),
+        predicted(counters[contexts[1]]),
+        predicted(counters[contexts[2]]),
+        predicted(counters[contexts[3]]),
+        predicted(counters[contexts[4]]),
+        predicted(counters[contexts[5]]),
+        predicted(counters[contexts[6]]),
+        predicted(counters[contexts[7]]),
+    )
+    one = mixed(inputs, weights[np.uint32(first)])
+    two = mixed(inputs, weights[np.uint32(second)])
+    bit = code_bit(mixer, bit, squashed((one + two) >> 1))
+    learn(weights[np.uint32(first)], inputs, (bit << 16) - squashed(one))
+    learn(weights[np.uint32(second)], inputs, (bit << 16) - squashed(two))
     for k in range(INPUTS):
-        place = contexts[k]
-        inputs[k] = (STRETCH[chance[place] >> (FINE - 16)] * TRUST[seen[place]]) >> 8
-    one = mixed(inputs, weights, first)
-    two = mixed(inputs, weights, second)
-    bit = code_bit(coder, stream, bit, np.int64(SQUASH[((one + two) >> 1) + REACH]))
-    learn(weights, first, inputs, (bit << 16) - np.int64(SQUASH[one + REACH]))
-    learn(weights, second, inputs, (bit << 16) - np.int64(SQUASH[two + REACH]))
-    top = (bit << FINE) - bit
-    for k in range(INPUTS):
-        place = contexts[k]
-        n = np.int64(seen[place])
-        chance[place] += ((top - np.int64(chance[place])) * RATE[n]) >> 16
-        seen[place] = min(n + 1, SLOWEST)
+        counters[contexts[k]] = moved(counters[contexts[k]], bit)
     return bit
 
 
 @compiled
-def mixed(inputs: Table, weights: Table, row: Number) -> Number:
-    """The weighted sum of stretched predictions, within REACH."""
-    total = np.int64(0)
-    for k in range(INPUTS):
-        total += np.int64(inputs[k]) * np.int64(weights[row, k])
-    return min(max(total >> 16, -REACH), REACH)
+def squashed(stretched: Number) -> Number:
+    return np.int64(CHANCE[np.uint32(stretched + REACH)])
 
 
 @compiled
-def learn(weights: Table, row: Number, inputs: Table, error: Number) -> None:
-    """Move mixing weights down the gradient of the bit's length; the place behind them counts the bits."""
-    age = np.int64(weights[row, INPUTS])
-    weights[row, INPUTS] = min(age + 1, len(SPEEDS) - 1)
-    step = error * SPEEDS[age]
+def predicted(counter: Number) -> Number:
+    """A counter's stretched probability, as far as it is believed."""
+    stretched = STRETCH[np.uint32(counter) >> np.uint32(FINE - 16 + AGE)]
+    return np.int64((np.int32(stretched) * np.int32(TRUST[np.uint32(counter) & np.uint32(SLOWEST)])) >> 8)
+
+
+@compiled
+def moved(counter: Number, bit: Number) -> Number:
+    """A counter after a bit: the more it has seen, the less it moves."""
+    seen, chance = np.int64(counter) & SLOWEST, np.int64(counter) >> AGE
+    chance += (((bit << FINE) - bit - chance) * np.int64(RATE[np.uint32(seen)])) >> 16
+    return (chance << AGE) | min(seen + 1, SLOWEST)
+
+
+@inlined
+def mixed(inputs: Eight, weights: Table) -> Number:
+    """The weighted sum of stretched predictions, within REACH."""
+    total = np.int64(0)
     for k in range(INPUTS):
-        weights[row, k] += (np.int64(inputs[k]) * step + (1 << 17)) >> 18
+        total += inputs[k] * np.int64(weights[k])
+    return min(max(total >> 16, -REACH), REACH)
+
+
+@inlined
+def learn(weights: Table, inputs: Eight, error: Number) -> None:
+    """Move mixing weights down the gradient of the bit's length; the place behind them counts the bits."""
+    age = np.int64(weights[INPUTS])
+    weights[INPUTS] = min(age + 1, len(SPEEDS) - 1)
+    step = error * np.int64(SPEEDS[np.uint32(age)])
+    for k in range(INPUTS):
+        weights[k] += (inputs[k] * step + (1 << 17)) >> 18
+
+
+@inlined
+def adaptive_bit(mixer: Mixer, bit: Number, place: Number) -> Number:
+    """One bit under one counter."""
+    counters = mixer.counters
+    chance, seen = np.int64(counters[place]) >> AGE, np.int64(counters[place]) & SLOWEST
+    bit = code_bit(mixer, bit, min(max(chance >> (FINE - 16), 32), ONE - 32))
+    chance += ((bit << FINE) - bit - chance) * 2 // (2 * seen + 3)
+    counters[place] = (chance << AGE) | min(seen + 1, LEARNED)
+    return bit
+
+
+@compiled
+def begin(coder: State, stream: NDArray[np.uint8], encoding: Number) -> None:
+    """The coder's first state; a reader takes its first four bytes."""
+    coder[:] = 0
+    coder[HIGH], coder[ENCODING] = 0xFFFFFFFF, encoding
+    if encoding == 0:
+        for k in range(4):
+            byte = np.int64(stream[k]) if k < len(stream) else 0
+            coder[CODE] = (coder[CODE] << 8) | byte
+        coder[PLACE] = 4
 
 
 def last_bytes(coder: State) -> bytes:

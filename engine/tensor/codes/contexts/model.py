@@ -6,310 +6,255 @@ up to UNARY and then in groups of bits. Contexts see what was coded before only,
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import compiled
+from engine.tensor.codes.contexts.compiled import compiled, inlined
+from engine.tensor.codes.contexts.history import (
+    LARGEST,
+    Around,
+    Columns,
+    empty_columns,
+    log_step,
+    look_around,
+    look_at_columns,
+    sign_at,
+)
 from engine.tensor.codes.contexts.mixing import (
-    CODE,
-    ENCODING,
-    EXTRA,
-    FINE,
-    HIGH,
-    INPUTS,
     ONE,
-    PLACE,
-    STRETCH,
+    Eight,
+    Mixer,
     Number,
     State,
     Table,
+    adaptive_bit,
     code_bit,
+    fresh_counters,
+    fresh_weights,
+    is_stuck,
     mixed_bit,
 )
+from engine.tensor.codes.contexts.places import (
+    GROUPS,
+    HASHED,
+    LOW_BITS,
+    MAG_ABOVE,
+    MAG_ANY,
+    MAG_BOTH,
+    MAG_COLUMN,
+    MAG_DENSITY,
+    MAG_NEAR,
+    MAG_ROW,
+    MAG_SET,
+    NEAR_SET,
+    REST,
+    ROW_SET,
+    SETS,
+    SIG_ABOVE,
+    SIG_ANY,
+    SIG_COLUMN,
+    SIG_DENSITY,
+    SIG_NEAR,
+    SIG_ROW,
+    SIG_ROW_NEAR,
+    SIG_SET,
+    SIG_SMOOTH,
+    SIGN_ABOVE,
+    SIGN_ANY,
+    SIGN_COLUMN,
+    SIGN_NEAR,
+    SIGN_ROW,
+    SIGN_SET,
+    UNARY,
+)
 
-UNARY = 14  # magnitudes above are coded in groups of bits
-GROUPS = 20  # of them at most: a distance has no more bits
-HASHED = 1 << 16  # rows and columns with counters of their own; later ones share them
-MARGIN = 512  # bytes that one symbol cannot fill
-# Where the counters of each context start: `size` places each.
-SIG_COLUMN, SIG_ROW, SIG_DENSITY, SIG_ROW_NEAR, SIG_ABOVE, SIG_SMOOTH, SIG_NEAR, SIG_ANY = range(8)
-SIGN_COLUMN, SIGN_NEAR, SIGN_ABOVE, SIGN_ROW, SIGN_ANY = range(8, 13)
-MAG_DENSITY, MAG_ROW, MAG_NEAR, MAG_COLUMN, MAG_ABOVE, MAG_BOTH, MAG_ANY = range(13, 20)
-REST, LOW_BITS = 20, 21
-SIG_SET, ROW_SET, SIGN_SET, MAG_SET, NEAR_SET = 0, 16, 32, 36, 52  # rows of mixing weights
-SETS = 68
-
-
-def starts(rows: int, columns: int) -> State:
-    """Where each context's counters start, and how many there are in all."""
-    few_rows, few_columns = min(rows, HASHED), min(columns, HASHED)
-    sizes = [few_columns, few_rows, 24 * 16, 4 * 3 * 4 * 3 * 3, 24 * 12, 24 * 16, 24 * 16, 1]
-    sizes += [few_columns, 81, 27, few_rows, 1]
-    sizes += [
-        24 * 16,
-        few_rows * 4,
-        16 * 16,
-        few_columns * 4,
-        4 * 4 * 16,
-        16 * 16 * 4,
-        16,
-        GROUPS * (GROUPS + 1),
-        4 * 64,
-    ]
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-
-@compiled
-def level(p: Number) -> Number:
-    """A probability in 24 steps of a quarter nat."""
-    return min(max((STRETCH[min(max(p, 1), ONE - 1)] + 1280) >> 6, 0), 23)
+EVEN = 9  # how full a row is, before it says so
 
 
-@compiled
-def log_step(number: Number) -> Number:
-    """Half doublings: 0 for 0, 1 for 1, 3 for 2, 4 for 3, 5 for 4, up to 15."""
-    if number <= 0:
-        return 0
-    bits = 0
-    while number >> (bits + 1) > 0 and bits < 8:
-        bits += 1
-    half = (number >> (bits - 1)) & 1 if bits > 0 else 0
-    return min(1 + 2 * bits + half, 15)
+class Matrix(NamedTuple):
+    """Symbols (n,) and the sizes of those that were coded; rows of `columns`, images of `period` columns;
+    magnitudes have `shift` low bits apart.
+    """
+
+    values: Table
+    sizes: NDArray[np.uint8]
+    columns: Number
+    period: Number
+    shift: Number
 
 
 @compiled
-def size_of(value: Number, shift: Number) -> Number:
-    """A symbol's magnitude without its low bits, counted from 1; 0 for the background."""
-    return ((abs(value) - 1) >> shift) + 1
-
-
-@compiled
-def side(value: Number) -> Number:
-    return 1 if value > 0 else (2 if value < 0 else 0)
-
-
-@compiled
-def look_at_columns(
-    row: Number, period: Number, prior: Number, counted: State, shares: State, alone: State, smooth: State
-) -> None:
-    """Each column's share of non-zeros so far (16 bits), its level, and that with its neighbours'."""
-    columns = len(counted)
-    for j in range(columns):
-        shares[j] = min(((counted[j] << 16) + 2 * prior) // (row + 2), ONE - 1)
-        alone[j] = level(shares[j])
-        total = 2 * counted[j]
-        parts = 2
-        for step in (1, period):
-            if j >= step:
-                total += counted[j - step]
-                parts += 1
-            if j + step < columns:
-                total += counted[j + step]
-                parts += 1
-        smooth[j] = level(((total << 16) + 2 * prior) // (parts * row + 2))
-
-
-@compiled
-def run(
-    values: Table,
-    settings: State,
-    start: State,
-    coder: State,
-    stream: NDArray[np.uint8],
-) -> Number:
+def run(values: Table, settings: State, start: State, coder: State, stream: NDArray[np.uint8]) -> Number:
     """Code all values (n,), rows of `columns` one after the other; the number that was coded."""
     columns, period, prior, shift = settings[0], settings[1], settings[2] << 8, settings[3]
-    chance = np.full(start[-1], 1 << (FINE - 1), np.int32)
-    seen = np.zeros(start[-1], np.int32)
-    weights = np.full((SETS, INPUTS + 1), 20000, np.int32)
-    weights[:, INPUTS] = 0
-    inputs = np.zeros(INPUTS, np.int32)
-    contexts = np.zeros(INPUTS, np.int64)
-    counted = np.zeros(columns, np.int64)
-    sizes = np.zeros(columns, np.int64)
-    shares = np.zeros(columns, np.int64)
-    alone = np.zeros(columns, np.int64)
-    smooth = np.zeros(columns, np.int64)
-    hashed = HASHED - 1
-    n = len(values)
-    row = -1
-    j = columns
-    found = expected = row_size = row_level = 0
-    for i in range(n):
-        if j == columns:
-            j = 0
-            row += 1
-            look_at_columns(row, period, prior, counted, shares, alone, smooth)
-            found = expected = row_size = 0
-            row_level = 9
-            row_set = SIG_SET + min(log_step(row), 15)
-        elif j & 3 == 0:
-            row_level = log_step(((found + 1) << 20) // (expected + ONE))
-        left = np.int64(values[i - 1]) if j >= 1 else 0
-        left2 = np.int64(values[i - 2]) if j >= 2 else 0
-        up = np.int64(values[i - period]) if j >= period else 0
-        corner = np.int64(values[i - period + 1]) if j >= period else 0
-        corner2 = np.int64(values[i - period - 1]) if j >= period + 1 else 0
-        above = np.int64(values[i - columns]) if row >= 1 else 0
-        above2 = np.int64(values[i - 2 * columns]) if row >= 2 else 0
-        near_left, near_left2, near_up = size_of(left, shift), size_of(left2, shift), size_of(up, shift)
-        near_corner, near_corner2 = size_of(corner, shift), size_of(corner2, shift)
-        near_above, near_above2 = size_of(above, shift), size_of(above2, shift)
-        near_level = log_step(2 * near_left + 2 * near_up + near_left2 + near_corner + near_corner2)
-        density, dense_near = alone[j], smooth[j]
-        contexts[0] = start[SIG_COLUMN] + (j & hashed)
-        contexts[1] = start[SIG_ROW] + (row & hashed)
-        contexts[2] = start[SIG_DENSITY] + density * 16 + row_level
-        around = (min(near_left, 3) * 3 + min(near_left2, 2)) * 4 + min(near_up, 3)
-        around = (around * 3 + min(near_corner, 2)) * 3 + min(near_corner2, 2)
-        contexts[3] = start[SIG_ROW_NEAR] + around
-        contexts[4] = start[SIG_ABOVE] + (density * 4 + min(near_above, 3)) * 3 + min(near_above2, 2)
-        contexts[5] = start[SIG_SMOOTH] + dense_near * 16 + row_level
-        contexts[6] = start[SIG_NEAR] + dense_near * 16 + near_level
-        contexts[7] = start[SIG_ANY]
-        value = np.int64(values[i])
-        bit = mixed_bit(
-            coder,
-            stream,
-            1 if value != 0 else 0,
-            contexts,
-            chance,
-            seen,
-            weights,
-            row_set,
-            ROW_SET + near_level,
-            inputs,
-        )
-        expected += shares[j]
-        if bit == 1:
-            contexts[0] = start[SIGN_COLUMN] + (j & hashed)
-            contexts[1] = start[SIGN_NEAR] + (side(left) * 3 + side(up)) * 9
-            contexts[1] += side(corner) * 3 + side(corner2)
-            contexts[2] = start[SIGN_ABOVE] + (side(above) * 3 + side(above2)) * 3 + side(left)
-            contexts[3] = start[SIGN_ROW] + (row & hashed)
-            contexts[4:] = start[SIGN_ANY]
-            negative = mixed_bit(
-                coder,
-                stream,
-                1 if value < 0 else 0,
-                contexts,
-                chance,
-                seen,
-                weights,
-                SIGN_SET,
-                SIGN_SET + 1 + side(left),
-                inputs,
-            )
-            column_mean = log_step(4 * sizes[j] // (counted[j] + 1)) if counted[j] else 0
-            row_mean = log_step(4 * row_size // (found + 1)) if found else 0
-            wanted = size_of(value, shift)
-            below = (abs(value) - 1) & ((1 << shift) - 1)
-            size = 1
-            while size <= UNARY:
-                u, short = size, min(size, 4) - 1
-                contexts[0] = start[MAG_DENSITY] + dense_near * 16 + u
-                contexts[1] = start[MAG_ROW] + (row & hashed) * 4 + short
-                contexts[2] = start[MAG_NEAR] + near_level * 16 + u
-                contexts[3] = start[MAG_COLUMN] + (j & hashed) * 4 + short
-                contexts[4] = start[MAG_ABOVE] + (min(near_above, 3) * 4 + min(near_left, 3)) * 16 + u
-                contexts[5] = start[MAG_BOTH] + (column_mean * 16 + row_mean) * 4 + short
-                contexts[6:] = start[MAG_ANY] + u
-                more = mixed_bit(
-                    coder,
-                    stream,
-                    1 if wanted > size else 0,
-                    contexts,
-                    chance,
-                    seen,
-                    weights,
-                    MAG_SET + u,
-                    NEAR_SET + near_level,
-                    inputs,
-                )
-                if more == 0:
-                    break
-                size += 1
-            if size > UNARY:
-                size += coded_rest(coder, stream, wanted - size, start, chance, seen)
-            low = coded_low(coder, stream, below, shift, start[LOW_BITS] + 64 * min(size, 3), chance, seen)
-            whole = ((size - 1) << shift) + low + 1
-            values[i] = -whole if negative == 1 else whole
+    mixer = Mixer(coder, stream, fresh_counters(start[-1]), fresh_weights(SETS))
+    matrix = Matrix(values, np.zeros(len(values), np.uint8), columns, period, shift)
+    history = empty_columns(columns)
+    for row in range(-(-len(values) // columns)):
+        look_at_columns(row, period, prior, history)
+        length = min(columns, len(values) - row * columns)
+        done = code_row(mixer, matrix, history, start, row, length)
+        if done < length:
+            return row * columns + done
+    return len(values)
+
+
+@inlined
+def code_row(
+    mixer: Mixer, matrix: Matrix, history: Columns, start: State, row: Number, length: Number
+) -> Number:
+    """Code `length` symbols of a row; how many were coded."""
+    found = expected = row_size = 0
+    fullness, row_set = EVEN, SIG_SET + log_step(row)
+    for j in range(length):
+        i = row * matrix.columns + j
+        if j > 0 and j & 3 == 0:
+            fullness = log_step(((found + 1) << 20) // (expected + ONE))
+        near = look_around(matrix.sizes, i, j, row, matrix.columns, matrix.period)
+        contexts = significance(start, history, near, row, j, fullness)
+        there = 1 if matrix.values[i] != 0 else 0
+        expected += history.shares[j]
+        if mixed_bit(mixer, there, contexts, row_set, ROW_SET + near.level) == 1:
+            mean = log_step(4 * row_size // (found + 1))
+            size = code_value(mixer, matrix, history, start, near, row, j, mean)
             found += 1
             row_size += size
-            counted[j] += 1
-            sizes[j] += size
-        if coder[PLACE] < 0 or (coder[ENCODING] == 1 and coder[PLACE] + MARGIN > len(stream)):
-            return i
-        j += 1
-    return n
+        if is_stuck(mixer):
+            return j
+    return length
 
 
-@compiled
-def coded_rest(
-    coder: State, stream: NDArray[np.uint8], rest: Number, start: State, chance: Table, seen: Table
+@inlined
+def significance(
+    start: State, history: Columns, near: Around, row: Number, j: Number, fullness: Number
+) -> Eight:
+    """Contexts of whether a symbol differs from the background."""
+    alone, smooth = np.int64(history.alone[j]), np.int64(history.smooth[j])
+    row_near = (min(near.left, 3) * 3 + min(near.left2, 2)) * 4 + min(near.up, 3)
+    row_near = (row_near * 3 + min(near.corner, 2)) * 3 + min(near.corner2, 2)
+    above = (alone * 4 + min(near.above, 3)) * 3 + min(near.above2, 2)
+    return (
+        np.uint32(start[SIG_COLUMN] + (j & (HASHED - 1))),
+        np.uint32(start[SIG_ROW] + (row & (HASHED - 1))),
+        np.uint32(start[SIG_DENSITY] + alone * 16 + fullness),
+        np.uint32(start[SIG_ROW_NEAR] + row_near),
+        np.uint32(start[SIG_ABOVE] + above),
+        np.uint32(start[SIG_SMOOTH] + smooth * 16 + fullness),
+        np.uint32(start[SIG_NEAR] + smooth * 16 + near.level),
+        np.uint32(start[SIG_ANY]),
+    )
+
+
+@inlined
+def code_value(
+    mixer: Mixer,
+    matrix: Matrix,
+    history: Columns,
+    start: State,
+    near: Around,
+    row: Number,
+    j: Number,
+    row_mean: Number,
 ) -> Number:
-    """A magnitude less UNARY + 1, from 0: how many bits it and one have, then those bits from the top."""
-    number = rest + 1
-    bits = 0
-    while bits < GROUPS - 1:
-        more = adaptive_bit(
-            coder, stream, 1 if number >> (bits + 1) > 0 else 0, start[REST] + bits, chance, seen
+    """Sign and magnitude of a symbol that differs from the background, in column j; its size."""
+    i, shift = row * matrix.columns + j, matrix.shift
+    value = np.int64(matrix.values[i])
+    negative = code_sign(mixer, matrix, start, row, j, 1 if value < 0 else 0)
+    wanted, below = ((abs(value) - 1) >> shift) + 1, (abs(value) - 1) & ((1 << shift) - 1)
+    column_mean = log_step(4 * history.sizes[j] // (history.counted[j] + 1))
+    size = code_size(mixer, start, near, row, j, history.smooth[j], column_mean * 16 + row_mean, wanted)
+    low = code_low(mixer, below, shift, start[LOW_BITS] + 64 * min(size, 3))
+    whole = ((size - 1) << shift) + low + 1
+    matrix.values[i] = -whole if negative == 1 else whole
+    matrix.sizes[i] = min(size, LARGEST)
+    history.counted[j] += 1
+    history.sizes[j] += size
+    return size
+
+
+@inlined
+def code_sign(mixer: Mixer, matrix: Matrix, start: State, row: Number, j: Number, negative: Number) -> Number:
+    """Whether a symbol is below the background: the signs of seven neighbours say something."""
+    values, columns, period, i = matrix.values, matrix.columns, matrix.period, row * matrix.columns + j
+    left, up = sign_at(values, i - 1, j >= 1), sign_at(values, i - period, j >= period)
+    corner = sign_at(values, i - period + 1, j >= period)
+    corner2 = sign_at(values, i - period - 1, j >= period + 1)
+    above, above2 = sign_at(values, i - columns, row >= 1), sign_at(values, i - 2 * columns, row >= 2)
+    contexts = (
+        np.uint32(start[SIGN_COLUMN] + (j & (HASHED - 1))),
+        np.uint32(start[SIGN_NEAR] + (left * 3 + up) * 9 + corner * 3 + corner2),
+        np.uint32(start[SIGN_ABOVE] + (above * 3 + above2) * 3 + left),
+        np.uint32(start[SIGN_ROW] + (row & (HASHED - 1))),
+        np.uint32(start[SIGN_ANY]),
+        np.uint32(start[SIGN_ANY]),
+        np.uint32(start[SIGN_ANY]),
+        np.uint32(start[SIGN_ANY]),
+    )
+    return mixed_bit(mixer, negative, contexts, SIGN_SET, SIGN_SET + 1 + left)
+
+
+@inlined
+def code_size(
+    mixer: Mixer,
+    start: State,
+    near: Around,
+    row: Number,
+    j: Number,
+    smooth: Number,
+    means: Number,
+    wanted: Number,
+) -> Number:
+    """A magnitude without its low bits, from 1: is it larger than 1, than 2, and so on."""
+    size = 1
+    while size <= UNARY:
+        short = min(size, 4) - 1
+        contexts = (
+            np.uint32(start[MAG_DENSITY] + np.int64(smooth) * 16 + size),
+            np.uint32(start[MAG_ROW] + (row & (HASHED - 1)) * 4 + short),
+            np.uint32(start[MAG_NEAR] + near.level * 16 + size),
+            np.uint32(start[MAG_COLUMN] + (j & (HASHED - 1)) * 4 + short),
+            np.uint32(start[MAG_ABOVE] + (min(near.above, 3) * 4 + min(near.left, 3)) * 16 + size),
+            np.uint32(start[MAG_BOTH] + means * 4 + short),
+            np.uint32(start[MAG_ANY] + size),
+            np.uint32(start[MAG_ANY] + size),
         )
-        if more == 0:
+        if mixed_bit(mixer, 1 if wanted > size else 0, contexts, MAG_SET + size, NEAR_SET + near.level) == 0:
+            return size
+        size += 1
+    return size + code_rest(mixer, wanted - size, start)
+
+
+@inlined
+def code_rest(mixer: Mixer, rest: Number, start: State) -> Number:
+    """A magnitude less UNARY + 1, from 0: how many bits it and one have, then those bits from the top."""
+    number, bits = rest + 1, 0
+    while bits < GROUPS - 1:
+        if adaptive_bit(mixer, 1 if number >> (bits + 1) > 0 else 0, start[REST] + bits) == 0:
             break
         bits += 1
     found = 1
     for k in range(bits):
         place = start[REST] + GROUPS * (1 + bits) + k
-        found = 2 * found + adaptive_bit(coder, stream, (number >> (bits - 1 - k)) & 1, place, chance, seen)
+        found = 2 * found + adaptive_bit(mixer, (number >> (bits - 1 - k)) & 1, place)
     return found - 1
 
 
-@compiled
-def coded_low(
-    coder: State,
-    stream: NDArray[np.uint8],
-    low: Number,
-    shift: Number,
-    place: Number,
-    chance: Table,
-    seen: Table,
-) -> Number:
+@inlined
+def code_low(mixer: Mixer, low: Number, shift: Number, place: Number) -> Number:
     """The `shift` low bits of a magnitude: five under counters that know those before, the rest without."""
     found = 0
     for k in range(shift):
         bit = (low >> (shift - 1 - k)) & 1
-        if k < 5:
-            bit = adaptive_bit(coder, stream, bit, place + (1 << k) + found, chance, seen)
-        else:
-            bit = code_bit(coder, stream, bit, ONE >> 1)
-        found = 2 * found + bit
+        known = k < 5
+        coded = (
+            adaptive_bit(mixer, bit, place + (1 << k) + found) if known else code_bit(mixer, bit, ONE >> 1)
+        )
+        found = 2 * found + coded
     return found
 
 
-@compiled
-def adaptive_bit(
-    coder: State, stream: NDArray[np.uint8], bit: Number, place: Number, chance: Table, seen: Table
-) -> Number:
-    """One bit under one counter."""
-    bit = code_bit(coder, stream, bit, min(max(chance[place] >> (FINE - 16), 32), ONE - 32))
-    n = np.int64(seen[place])
-    chance[place] += ((bit << FINE) - bit - np.int64(chance[place])) * 2 // (2 * n + 3)
-    if n < 200:
-        seen[place] = n + 1
-    return bit
-
-
-@compiled
-def begin(coder: State, stream: NDArray[np.uint8], encoding: Number) -> None:
-    """The coder's first state; a reader takes its first four bytes."""
-    coder[:] = 0
-    coder[HIGH], coder[ENCODING] = 0xFFFFFFFF, encoding
-    if encoding == 0:
-        for k in range(4):
-            byte = np.int64(stream[k]) if k < len(stream) else 0
-            coder[CODE] = (coder[CODE] << 8) | byte
-        coder[PLACE] = 4
-
-
-__all__ = ["EXTRA", "MARGIN", "begin", "run", "starts"]
+@inlined
+def code_low_bit(mixer: Mixer, bit: Number, k: Number, place: Number) -> Number:
+    return adaptive_bit(mixer, bit, place) if k < 5 else code_bit(mixer, bit, ONE >> 1)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import compiled
-from engine.tensor.codes.contexts.mixing import ENCODING, FINE, PLACE, Number, State, Table
-from engine.tensor.codes.contexts.model import MARGIN, adaptive_bit
+from engine.tensor.codes.contexts.compiled import compiled, inlined
+from engine.tensor.codes.contexts.mixing import (
+    Mixer,
+    Number,
+    State,
+    Table,
+    adaptive_bit,
+    fresh_counters,
+    is_stuck,
+)
 
 SAME, SIGN, EXPONENT = 0, 2, 4  # where the counters of each start
 PLACES = EXPONENT + 256
@@ -21,30 +28,26 @@ def run(
 
     With `repeats`, `alike` says which are the repeated one: only the others have a place in `tops`.
     """
-    chance = np.full(PLACES, 1 << (FINE - 1), np.int32)
-    seen = np.zeros(PLACES, np.int32)
+    mixer = Mixer(coder, stream, fresh_counters(PLACES), np.zeros((0, 0), np.int32))
     before = sign = k = 0
     for i in range(len(alike)):
         if repeats == 1:
-            before = adaptive_bit(coder, stream, np.int64(alike[i]), SAME + before, chance, seen)
+            before = adaptive_bit(mixer, np.int64(alike[i]), SAME + before)
             alike[i] = before
         if before == 0:
             top = np.int64(tops[k])
-            sign = adaptive_bit(coder, stream, top >> 8, SIGN + sign, chance, seen)
-            tops[k] = (sign << 8) | coded_exponent(coder, stream, top & 255, chance, seen)
+            sign = adaptive_bit(mixer, top >> 8, SIGN + sign)
+            tops[k] = (sign << 8) | coded_exponent(mixer, top & 255)
             k += 1
-        if coder[PLACE] < 0 or (coder[ENCODING] == 1 and coder[PLACE] + MARGIN > len(stream)):
+        if is_stuck(mixer):
             return i
     return len(alike)
 
 
-@compiled
-def coded_exponent(
-    coder: State, stream: NDArray[np.uint8], exponent: Number, chance: Table, seen: Table
-) -> Number:
+@inlined
+def coded_exponent(mixer: Mixer, exponent: Number) -> Number:
     """Eight bits from the top, each under a counter that knows those before."""
     node = 1
     for k in range(8):
-        bit = (exponent >> (7 - k)) & 1
-        node = 2 * node + adaptive_bit(coder, stream, bit, EXPONENT + node, chance, seen)
+        node = 2 * node + adaptive_bit(mixer, (exponent >> (7 - k)) & 1, EXPONENT + node)
     return node - 256
