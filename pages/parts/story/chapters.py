@@ -143,7 +143,7 @@ def tune(facts: Facts, guess: float | None) -> Chapter:
         pictures.recovery(told.along_until(story.TUNED), after, original, guess),
         "Test accuracy falls with the share of zeros; an arrow shows what training wins back",
         f"Going through the training images {epochs} more times, called fine-tuning, brings {percent(before)} back to "
-        f"**{percent(after)}**; the original has {percent(original)}. The weights that are left take over.",
+        f"**{percent(after)}**; the original has {percent(original)}.",
         "The zeros must be held at zero while it trains, or the file grows back. And who has only the file, without "
         "the training images, can't do it.",
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.figures import count
 from engine.jobs import story
+from engine.net import zoo
 from engine.types import Bundle
 from pages.parts import cached
 from pages.parts.story.told import Told
@@ -51,3 +52,11 @@ def find(subject: str) -> Facts | None:
     model = cached.parts(subject)[0]
     stored = story.stored(model) if model.replace("-", "").isalnum() else None
     return None if stored is None else Facts(Told(stored, int(cached.dense_bytes(subject).value)), subject)
+
+
+def warm_up() -> None:
+    """Work out what the chapters show beyond the stored numbers, before someone comes to them."""
+    found = find(cached.subject(MODEL, zoo.entry(MODEL).data))
+    if found is not None:
+        found.threshold()
+        found.neuron()

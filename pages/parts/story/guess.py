@@ -39,10 +39,10 @@ def beside(guess: float, asked: Asked) -> str:
 
     >>> answer = {"value": 0.7685, "low": 0.7601, "high": 0.7767, "n": 10_000}
     >>> beside(0.9, Asked("", 0, 0.5, answer))
-    'You guessed **90 %**. It is **76.85 %** (76.01 to 77.67, n = 10,000 test images): 13.2 points too high.'
+    'You guessed **90 %**. It is **76.85 %** (76.01 to 77.67, n = 10,000): 13.2 points too high.'
     """
     off = guess - asked.answer["value"]
     words = f"{abs(100 * off):.1f} points too {'high' if off > 0 else 'low'}"
     said = "right to the digit" if abs(off) < NEAR else words
-    found = f"**{percent(asked.answer)}** ({interval(asked.answer)} test images)"
+    found = f"**{percent(asked.answer)}** ({interval(asked.answer)})"
     return f"You guessed **{100 * guess:.4g} %**. It is {found}: {said}."

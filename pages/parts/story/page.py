@@ -10,15 +10,14 @@ import streamlit as st
 
 from pages.parts import components, menu, session, strip, visitor
 from pages.parts.frame import problem
-from pages.parts.story import chapters, facts, guess, place, waterfall
+from pages.parts.story import chapters, facts, guess, pictures, place, waterfall
 from pages.parts.story.chapters import Asked, Chapter
 from pages.parts.story.facts import Facts
 from pages.parts.story.place import CHAPTERS, Place
 from pages.parts.story.told import SHOWN
 
 HERE = Path(__file__).parent
-HIGH, HIGHER = 270, 430  # of a picture: on the page, presented
-LETTERS, LARGE = 13, 18  # in it
+LETTERS, LARGE = 13, 20  # pixels, in a picture on the page and presented
 KEYS, HEARD = "story-keys", "story-heard"
 
 
@@ -56,19 +55,22 @@ def _story(found: Facts) -> None:
     told = chapters.tell(here.chapter, found, here.guesses.get(here.chapter))
     _head(found, here)
     st.subheader(told.question, anchor=False)
-    picture, bytes_ = st.columns([1.1, 1], gap="medium")
+    picture, files = st.columns([1.1, 1], gap="medium")
     with picture:
-        _picture(told, here)
-    with bytes_, st.container(key="waterfall"):
+        with st.container(key="story-picture"):
+            _picture(told, here)
+        with st.container(key="story-words"):
+            if here.asks:
+                guess.draw(here.chapter, asked[here.chapter])
+            else:
+                _seen(told, here, asked)
+        _foot(here, asked)
+    with files:
         seen = [step for step, chapter in SHOWN.items() if here.has_told(chapter)]
         now = [step for step, chapter in SHOWN.items() if chapter == here.chapter]
         st.html(waterfall.html(found.told.bars(chapters.STEPS), seen, now))
-    with st.container(key="story-words"):
-        if here.asks:
-            guess.draw(here.chapter, asked[here.chapter])
-        else:
-            _words(told, here, asked)
-    _foot(here, asked)
+        if not here.asks:
+            st.markdown(f":material/warning: **Trap:** {told.trap}")
     step = f"Chapter {here.number} of {len(CHAPTERS)}, {chapters.TITLES[here.chapter]}. {told.question}"
     _listen(here, f"{step} {'' if here.asks else told.see}".strip())
 
@@ -104,19 +106,20 @@ def _picture(told: Chapter, here: Place) -> None:
     if isinstance(told.picture, str):
         st.html(told.picture)
         return
-    layout = told.picture["layout"]
-    layout["height"] = HIGHER if here.presented else HIGH
-    layout["font"] = {"size": LARGE if here.presented else LETTERS}
-    st.plotly_chart(told.picture, key=f"story-{here.chapter}", config={"displayModeBar": False}, alt=told.alt)
+    st.plotly_chart(
+        pictures.fitted(told.picture, LARGE if here.presented else LETTERS),
+        key=f"story-{here.chapter}",
+        height="stretch",
+        config={"displayModeBar": False},
+        alt=told.alt,
+    )
 
 
-def _words(told: Chapter, here: Place, asked: Mapping[str, Asked]) -> None:
-    """The guess beside the answer, what is to be seen, and the trap."""
+def _seen(told: Chapter, here: Place, asked: Mapping[str, Asked]) -> None:
+    """The guess beside the answer, and what is to be seen."""
     if here.chapter in here.guesses:
         st.markdown(guess.beside(here.guesses[here.chapter], asked[here.chapter]))
-    see, trap = st.columns([1.1, 1], gap="medium")
-    see.markdown(told.see)
-    trap.markdown(f":material/warning: **Trap:** {told.trap}")
+    st.markdown(told.see)
 
 
 def _foot(here: Place, asked: Mapping[str, Asked]) -> None:

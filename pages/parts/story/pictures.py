@@ -14,7 +14,19 @@ from pages.parts.charts import Chart
 from pages.parts.story.told import Row
 
 GUESS = {"size": 13, "symbol": "x", "color": charts.CHANGED}
+WON = "#009e73"  # what training wins back
 ROOM = 0.02  # of accuracy above and below the lowest and the highest
+
+
+def fitted(figure: Chart, size: int) -> Chart:
+    """The figure as high as its place, all letters of this size (pixels): ticks, titles of axes, notes."""
+    layout, font = figure["layout"], {"size": size}
+    layout.pop("height", None)
+    for axis in ("xaxis", "yaxis"):
+        layout[axis] |= {"tickfont": font, "title": {**layout[axis]["title"], "font": font}}
+    for note in layout.get("annotations", ()):
+        note.setdefault("font", font)
+    return figure
 
 
 def weights(values: Tensor, threshold: float | None = None, words: str = "") -> Chart:
@@ -44,12 +56,11 @@ def _note(x: float, y: float, text: str, **more: Any) -> dict[str, Any]:
     return {"x": x, "y": y, "text": text, "showarrow": False, **more}
 
 
-def _line(rows: Sequence[Row], name: str, colour: str, **more: Any) -> Chart:
+def _line(rows: Sequence[Row], colour: str, **more: Any) -> Chart:
     """Accuracies with their intervals over the share of zeros."""
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": name,
         "x": [row["sparsity"] for row in rows],
         "y": [row["value"] for row in rows],
         "error_y": {
@@ -71,15 +82,25 @@ def _line(rows: Sequence[Row], name: str, colour: str, **more: Any) -> Chart:
 def _guess(sparsity: float, guess: float) -> Chart:
     return {
         "type": "scatter",
-        "mode": "markers+text",
+        "mode": "markers",
         "x": [sparsity],
         "y": [guess],
-        "text": [f"your guess: {100 * guess:.4g} %  "],
-        "textposition": "middle left",
         "marker": GUESS,
         "hoverinfo": "skip",
         "showlegend": False,
     }
+
+
+def _answers(x: float, measured: Row, guess: float, room: float) -> list[dict[str, Any]]:
+    """The guess and what was measured in words, right of their points and never over each other."""
+    value = measured["value"]
+    apart = max(abs(value - guess), room) - abs(value - guess)
+    up = apart / 2 if value >= guess else -apart / 2
+    beside = {"xanchor": "left", "xshift": 10}
+    return [
+        _note(x, value + up, f"<b>it is {figures.text(value, 'share')}</b>", **beside),
+        _note(x, guess - up, f"guess {100 * guess:.4g} %", **beside),
+    ]
 
 
 def _plot(traces: list[Chart], across: tuple[float, float], up: tuple[float, float]) -> Chart:
@@ -94,55 +115,49 @@ def _plot(traces: list[Chart], across: tuple[float, float], up: tuple[float, flo
 
 def cliff(rows: Sequence[Row], guess: float | None) -> Chart:
     """Accuracy against the share of zeros; the last point is seen beside the guess only."""
-    last = rows[-1]["sparsity"]
-    if guess is not None:
-        shown = [_line(rows, "measured", charts.KEPT), _guess(last, guess)]
-        return _plot(shown, (-0.03, 1.0), (0, 1.03))
-    figure = _plot([_line(rows[:-1], "measured", charts.KEPT)], (-0.03, 1.0), (0, 1.03))
-    figure["layout"]["shapes"] = [charts.upright(last, charts.CHANGED)]
-    figure["layout"]["annotations"] = [_note(last, 0.5, "?", font={"size": 28}, xanchor="right", xshift=-8)]
+    last = rows[-1]
+    if guess is None:
+        figure = _plot([_line(rows[:-1], charts.KEPT)], (-0.03, 1.45), (0, 1.03))
+        figure["layout"]["shapes"] = [charts.upright(last["sparsity"], charts.CHANGED)]
+        notes = [_note(last["sparsity"], 0.5, "?", font={"size": 28}, xanchor="left", xshift=8)]
+    else:
+        shown = [_line(rows, charts.KEPT), _guess(last["sparsity"], guess)]
+        figure = _plot(shown, (-0.03, 1.45), (0, 1.03))
+        notes = _answers(last["sparsity"], last, guess, 0.1)
+    figure["layout"]["annotations"] = notes
+    figure["layout"]["xaxis"]["tickvals"] = [0, 0.2, 0.4, 0.6, 0.8, 1]
     return figure
 
 
 def recovery(rows: Sequence[Row], tuned: Row, original: Row, guess: float | None) -> Chart:
     """The fall of accuracy up to the pruned model (the last of the rows), and where training brings it back to."""
-    pruned = rows[-1]
-    at, lowest = pruned["sparsity"], min(pruned["value"], 1.0 if guess is None else guess)
-    ends = [rows[0]["sparsity"], at + 0.22]
-    level = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [rows[0]["sparsity"] - 0.05, ends[1]],
-        "y": [original["value"]] * 2,
-        "line": {"color": charts.ORIGINAL, "width": 1.5, "dash": "dash"},
-        "hovertemplate": "the original: %{y:.2%}<extra></extra>",
-        "showlegend": False,
-    }
-    traces = [level, _line(rows, "pruned", charts.KEPT)]
-    if guess is not None:
-        back = {**tuned, "sparsity": at}
-        traces += [_line([back], "fine-tuned", "#009e73", mode="markers"), _guess(at, guess)]
-    figure = _plot(traces, (ends[0] - 0.05, ends[1]), (lowest - ROOM, 1 + ROOM / 4))
-    figure["layout"]["xaxis"]["tickvals"] = [row["sparsity"] for row in rows]
-    notes = [_note(ends[0] - 0.04, original["value"], "the original", xanchor="left", yanchor="bottom")]
-    if guess is not None:
-        words = f" fine-tuned: {figures.text(tuned['value'], 'share')}"
-        notes += [
-            _arrow(at, pruned["value"], tuned["value"]),
-            _note(at, tuned["value"], words, xanchor="left", yanchor="top", xshift=6),
-        ]
+    first, pruned = rows[0]["sparsity"], rows[-1]
+    at, lowest = pruned["sparsity"], min(pruned["low"], 1.0 if guess is None else guess)
+    across, up = (first - 0.08, at + 0.3), (lowest - ROOM, 1 + ROOM / 2)
+    line = _line(rows, charts.KEPT)
+    if guess is None:
+        figure = _plot([line], across, up)
+        middle = (pruned["value"] + original["value"]) / 2
+        notes = [_note(at, middle, "?", font={"size": 28}, xanchor="left", xshift=8)]
     else:
-        notes += [
-            _note(
-                at,
-                (pruned["value"] + original["value"]) / 2,
-                "?",
-                font={"size": 28},
-                xanchor="left",
-                xshift=8,
-            )
+        back = _line([{**tuned, "sparsity": at}], WON, mode="markers")
+        figure = _plot([line, back, _guess(at, guess)], across, up)
+        notes = [
+            _arrow(at, pruned["value"], tuned["value"]),
+            *_answers(at, tuned, guess, 0.09 * (up[1] - up[0])),
         ]
+    notes += [_note(across[0], original["value"], "the original", xanchor="left", yanchor="bottom", xshift=4)]
+    level = {
+        "type": "line",
+        "x0": 0,
+        "x1": 1,
+        "xref": "paper",
+        "y0": original["value"],
+        "y1": original["value"],
+    }
+    figure["layout"]["shapes"] = [{**level, "line": {"color": charts.ORIGINAL, "width": 1.5, "dash": "dash"}}]
     figure["layout"]["annotations"] = notes
+    figure["layout"]["xaxis"]["tickvals"] = [row["sparsity"] for row in rows]
     return figure
 
 
@@ -155,7 +170,7 @@ def _arrow(x: float, low: float, high: float) -> dict[str, Any]:
         "showarrow": True,
         "arrowhead": 2,
         "arrowwidth": 2,
-        "arrowcolor": "#009e73",
+        "arrowcolor": WON,
         "standoff": 6,
     }
 
