@@ -38,9 +38,9 @@ def draw(subject: str) -> bool:
 def _elsewhere() -> None:
     """Which model the story is told on, in one line."""
     title = visitor.title(facts.MODEL)
-    with st.container(horizontal=True, vertical_alignment="center", key="title"):
+    with st.container(horizontal=True, vertical_alignment="center", key="story-head"):
         st.header("Start", anchor=False, width="content")
-        st.markdown(f"A guided story is told on {title}; the model in view follows below.", width="content")
+        st.markdown(f"A guided story is told on {title}; the model in view follows below.", width="stretch")
         st.button(f"Open {title}", key="story-model", on_click=session.choose_model, args=(facts.MODEL,))
     problem()
 
