@@ -24,6 +24,7 @@ def fitted(figure: Chart, size: int) -> Chart:
     layout.pop("height", None)
     for axis in ("xaxis", "yaxis"):
         layout[axis] |= {"tickfont": font, "title": {**layout[axis]["title"], "font": font}}
+    layout["xaxis"]["tickangle"] = 0
     for note in layout.get("annotations", ()):
         note.setdefault("font", font)
     return figure
@@ -91,14 +92,14 @@ def _guess(sparsity: float, guess: float) -> Chart:
     }
 
 
-def _answers(x: float, measured: Row, guess: float, room: float) -> list[dict[str, Any]]:
+def _answers(x: float, measured: Row, guess: float, room: float, **more: Any) -> list[dict[str, Any]]:
     """The guess and what was measured in words, right of their points and never over each other."""
     value = measured["value"]
     apart = max(abs(value - guess), room) - abs(value - guess)
     up = apart / 2 if value >= guess else -apart / 2
     beside = {"xanchor": "left", "xshift": 10}
     return [
-        _note(x, value + up, f"<b>it is {figures.text(value, 'share')}</b>", **beside),
+        _note(x, value + up, f"<b>it is {figures.text(value, 'share')}</b>", **beside, **more),
         _note(x, guess - up, f"guess {100 * guess:.4g} %", **beside),
     ]
 
@@ -144,7 +145,7 @@ def recovery(rows: Sequence[Row], tuned: Row, original: Row, guess: float | None
         figure = _plot([line, back, _guess(at, guess)], across, up)
         notes = [
             _arrow(at, pruned["value"], tuned["value"]),
-            *_answers(at, tuned, guess, 0.09 * (up[1] - up[0])),
+            *_answers(at, tuned, guess, 0.13 * (up[1] - up[0]), yanchor="top"),
         ]
     notes += [_note(across[0], original["value"], "the original", xanchor="left", yanchor="bottom", xshift=4)]
     level = {
