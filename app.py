@@ -42,7 +42,8 @@ for entry in entries:
 st.logo(HERE / "assets" / "logo.svg", size="large", icon_image=HERE / "assets" / "icon.png")
 menu.remember(pages)
 chosen = st.navigation(groups, expanded=True)
-session.look_at(next(e.technique for e in entries if e.name == (chosen.url_path or entries[0].name)))
+here = next(entry for entry in entries if entry.name == (chosen.url_path or entries[0].name))
+session.look_at(here.technique, tells=here == entries[0])
 sidebar.draw()
 if visitor.is_missing():
     is_file = session.model().startswith("file-")

@@ -1,4 +1,4 @@
-"""Overview: what is in this net, and where are its bytes?"""
+"""Start: a guided story of one model made small, and below it what is in the model in view."""
 
 import streamlit as st
 
@@ -6,11 +6,12 @@ from engine.figures import count
 from engine.types import SlimscopeError
 from pages.parts import cached, charts, footer, frame, jobs, session
 from pages.parts.pictures import samples
+from pages.parts.story import page as story
 
 PAGE = {
-    "title": "Overview",
-    "icon": "layers",
-    "about": "What is in this net, and where its bytes are.",
+    "title": "Start",
+    "icon": "flag",
+    "about": "A guided story: one model made many times smaller. Below: what is in the model in view.",
     "order": 0,
     "group": "Start",
 }
@@ -18,13 +19,16 @@ PAGE = {
 MOST_DRAWN = 120  # histograms: thousands would hold the browser up
 MOST_HISTOGRAMS = 24
 
+subject, key = session.subject(), session.view().live.key
+if not story.draw(subject):
+    st.stop()
 frame.heading(
     "Overview",
     "What is in this model, and where are its bytes? **Open a page of the menu to try a technique on it.**",
     "The recipe is what you build up: each page tries one technique, alone or in the recipe, and Keep puts it in. "
     "Hold the button to see the original.",
+    is_second=True,
 )
-subject, key = session.subject(), session.view().live.key
 frame.header(subject)
 reached = jobs.reached(subject, session.view().live)
 if reached is None:

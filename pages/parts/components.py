@@ -16,7 +16,7 @@ SENT = count()  # a message like the last one would not be delivered, though the
 def _component(name: str, html: str, css: str = "") -> Any:
     # Registered again in each run: cheap, and right after the server was restarted under an open page.
     script = (HERE / f"{name}.js").read_text()
-    return st.components.v2.component(f"slimscope_{name}", html=html, js=script, css=css)
+    return st.components.v2.component(f"slimscope_{name.replace('/', '_')}", html=html, js=script, css=css)
 
 
 def stage(message: dict[str, Any], key: str) -> None:
@@ -90,6 +90,14 @@ path.makes { stroke: var(--makes); }"""
 def coupled(message: dict[str, Any], key: str, on_pick: Callable[[], None]) -> None:
     """A layer's filters to click, and the slices that go with the one picked; its number is in the key's `picked`."""
     _component("coupled", COUPLED, COUPLED_STYLE)(data=message, key=key, on_picked_change=on_pick)
+
+
+STORY = """<p role="status" aria-live="polite"></p>"""
+
+
+def story_keys(message: dict[str, Any], key: str) -> None:
+    """Keys that tell the story, in the key's `pressed`; and where it is, for screen readers."""
+    _component("story/keys", STORY)(data=message, key=key, height=1, on_pressed_change=lambda: None)
 
 
 def drag(message: dict[str, Any], key: str, on_drop: Callable[[], None]) -> None:

@@ -34,8 +34,11 @@ class Drawing:
         st.html(f'<div data-live="{name}">{self.places.get(name, "")}</div>')
 
 
-def heading(title: str, question: str, lead: str) -> None:
-    """The page's title, the switch of what it shows, what that is, the question in one line, and more of it as help."""
+def heading(title: str, question: str, lead: str, is_second: bool = False) -> None:
+    """The page's title, the switch of what it shows, what that is, the question in one line, and more of it as help.
+
+    A second heading does not say again what is wrong with the link.
+    """
     with st.container(horizontal=True, vertical_alignment="center", key="title"):
         st.header(title, anchor=False, width="content")
         if session.focus():
@@ -43,6 +46,12 @@ def heading(title: str, question: str, lead: str) -> None:
         strip.shows()
         strip.aside()
     st.markdown(question, help=lead)
+    if not is_second:
+        problem()
+
+
+def problem() -> None:
+    """What is wrong with the link, if anything."""
     if session.problem():
         st.warning(session.problem(), icon=":material/error:")
 

@@ -108,6 +108,7 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     from engine.net import zoo
     from engine.tensor import codes
     from pages.parts import jobs
+    from pages.parts.story import facts
 
     codes.warm_up()
     bundle = zoo.load("lenet-300-100")
@@ -117,6 +118,7 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     else:
         _open_given()
         jobs.manager()  # what a server before this one was at goes on
+        threading.Thread(target=facts.warm_up, daemon=True).start()
     gc.collect()
     gc.freeze()
     yield

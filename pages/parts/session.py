@@ -20,11 +20,15 @@ from engine.recipe.knobs import Slider, Toggle
 from engine.types import Recipe, SlimscopeError, Step
 from pages.parts import cached, draft, link, visitor
 from pages.parts.draft import Draft, Trial, Work
+from pages.parts.story import place
+from pages.parts.story.place import Place
 
 DEFAULT_MODEL = "lenet-300-100"
 HISTORY = 100
 REDRAW = "redraw"  # set where a change alters the charts that are drawn once
-OF_LINK = "mrdta"  # model, recipe, data of a file, what the page tries, and where in the recipe
+OF_LINK = (
+    "mrdtasp"  # model, recipe, data of a file, what is tried, where in the recipe; story: chapter, presented
+)
 
 
 def start() -> None:
@@ -45,6 +49,7 @@ def start() -> None:
     work = Work(name) if "work" not in state else replace(state["work"], model=name)
     state["work"] = work if said["r"] is None else work.keep(_read(said["r"]))
     state["told"] = said if said["r"] is not None else None
+    _read_story(said["s"], said["p"])
     visitor.hear(said["d"] or "")
 
 
@@ -56,10 +61,21 @@ def _read(text: str) -> Recipe:
         return Recipe()
 
 
-def look_at(name: str) -> None:
-    """The page that is drawn is about this technique; "" where it is about the recipe as it is."""
+def _read_story(chapter: str | None, presented: str | None) -> None:
     state = st.session_state
-    state["focus"], said = name, state.pop("told", None)
+    found, problem = place.read(chapter, presented)
+    state["story"] = replace(found, guesses=state["story"].guesses if "story" in state else {})
+    if problem:
+        state["problem"] = f"{state['problem'] or ''} {problem}".strip()
+
+
+def look_at(name: str, tells: bool = False) -> None:
+    """The page that is drawn is about this technique; "" where it is about the recipe as it is.
+
+    It `tells` the story, or its link has nothing of it.
+    """
+    state = st.session_state
+    state["focus"], state["tells"], said = name, tells, state.pop("told", None)
     if said is not None and name:
         found = _read_trial(said, name)
         place = draft.find(recipe(), name)
@@ -239,7 +255,38 @@ def keep(name: str) -> None:
     put(kept(name))
 
 
+# ---------------------------------------------------------------- the story
+
+
+def story() -> Place:
+    """Where the visitor is in the guided story."""
+    found: Place = st.session_state["story"]
+    return found
+
+
+def turn(to: Place) -> None:
+    """Go to a place of the story; the whole page changes where it is presented from now on, or no longer."""
+    if to.presented != story().presented:
+        st.session_state[REDRAW] = True
+    st.session_state["story"] = to
+    _write()
+
+
+def visit(whole: Recipe) -> None:
+    """Try what a chapter shows: its only step alone, or the last of its steps in its recipe, which is kept."""
+    st.session_state["story"] = replace(story(), presented=False)
+    last = len(whole) - 1
+    tried = Trial(whole.steps[last], last > 0, last if last else None)
+    work = _work().keep(technique.complete(whole)) if last else _work()
+    _change(work.attempt(tried), "a chapter of the story")
+
+
 # ---------------------------------------------------------------- what the browser edits
+
+
+def base() -> str:
+    """Who this session is for scripts in the browser: what they number for another one counts for nothing."""
+    return str(st.session_state["base"])
 
 
 def panel_key(name: str) -> str:
@@ -360,9 +407,10 @@ def _write() -> None:
     state, is_file = st.session_state, model() not in zoo.ENTRIES
     of_file = (visitor.scaling() or visitor.suggested() or None) if is_file else None
     tried = link.written_trial(trial(focus())) if focus() else (None, None)
-    written = (model(), link.written(recipe()), of_file, *tried)
+    told = story().written() if state.get("tells") else (None, None)
+    written = (model(), link.written(recipe()), of_file, *tried, *told)
     before, state["written"] = state.get("written"), written
     # A request may say a link of before the one that it was told last: what changes is told in any case.
     if before != written or tuple(st.query_params.get(name) for name in OF_LINK) != written:
-        told = {name: text for name, text in zip(OF_LINK, written, strict=True) if text is not None}
-        st.query_params.from_dict(told)
+        kept = {name: text for name, text in zip(OF_LINK, written, strict=True) if text is not None}
+        st.query_params.from_dict(kept)

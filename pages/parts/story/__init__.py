@@ -1,0 +1,1 @@
+"""The guided story of one model, told in chapters: its place, its texts, its pictures."""
