@@ -9,6 +9,7 @@ from engine.tensor import factors, precompute
 from engine.types import Bundle
 from pages.parts import charts, figures, frame
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import legend, of_tensor, sampled, side_by_side
 
@@ -107,7 +108,8 @@ def moving(look: Look) -> Moving:
     table = layers(look)
     if not row or row["rank"] != row["rank"]:
         words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
-        return Moving({"spectrum": [], "cost": []}, {"pictures": "", "layers": figures.notice(words) + table})
+        blank = {"pictures": "", "layers": figures.notice(words) + table}
+        return Moving({"spectrum": [], "cost": []}, blank, lesson(look, None))
     rank, parts = int(row["rank"]), factors.decompose(look.weight, kind)
     near = factors.join(*factors.halves(parts, rank), kind)
     whole, thin = factors.matrix(look.weight, kind), factors.matrix(near, kind)
@@ -117,7 +119,26 @@ def moving(look: Look) -> Moving:
         (of_tensor(charts.signed_map(part, reach, PIXELS), f"{look.layer}, {title}", 260, "both"), title)
         for title, part in zip(titles, (whole, thin, whole - thin), strict=True)
     )
-    return Moving(rank_marks(look, rank), {"pictures": pictures, "layers": table})
+    return Moving(rank_marks(look, rank), {"pictures": pictures, "layers": table}, lesson(look, rank))
+
+
+def lesson(look: Look, rank: int | None) -> Lesson:
+    """How many pieces the layer needs, and whether two thin layers are bigger: both counts of weights."""
+    shape, kind = tuple(look.weight.shape), form(look)
+    values, even = factors.decompose(look.weight, kind).values, factors.break_even(shape, kind)
+    most, need = len(values), factors.rank_for_energy(values, 0.9)
+    limit = f"rank {even:.1f}, mn / (m + n)"
+    cost = ""
+    if rank is not None:
+        thin, whole = factors.weights_at(shape, kind, rank), look.weight.numel()
+        word = "fewer" if thin < whole else "bigger, so it stays whole"
+        cost = f" At rank {rank} they have {thin:,} weights, {look.layer} has {whole:,}: {word}."
+    return Lesson(
+        f"Nets are less low-rank than photos: {look.layer} needs {need} of its {most} pieces for 90 % of its sum of squares. "
+        "A cut through a flat spectrum loses much.",
+        f"Above {limit}, two thin layers are bigger than the one they replace.{cost}",
+        rank is not None and rank > even,
+    )
 
 
 def layers(look: Look) -> str:

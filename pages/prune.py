@@ -9,6 +9,7 @@ from engine.tensor import precompute, ranking
 from engine.types import Report
 from pages.parts import charts, figures, frame, race, sensitivity, training
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
 from pages.parts.pictures import kept_legend, of_tensor
 
@@ -146,7 +147,20 @@ def moving(look: Look) -> Moving:
     if not row:
         table = figures.left_out(look.layer) + table
     marks = band(row["threshold"], row["sparsity"]) if row and by_size else {"weights": []}
-    return Moving(marks, {"map": picture, "layers": table})
+    return Moving(marks, {"map": picture, "layers": table}, lesson(look))
+
+
+def lesson(look: Look) -> Lesson:
+    row, near = look.row, "Most weights are near zero."
+    if row:
+        gone, held = (figures.text(part, "share") for part in (row["sparsity"], 1 - row["energy_kept"]))
+        near = f"Most weights are near zero: the {gone} of {look.layer} that go hold {held} of its sum of squares."
+    size = figures.text(4 * row["weights"] if row else 4 * look.weight.numel(), "B")
+    return Lesson(
+        f"{near} Accuracy stays flat for long, then falls off a cliff.",
+        f"Zeros alone save nothing: as 32-bit numbers {look.layer} takes {size} before and after. The file is smaller "
+        "because it is encoded; the model does not get faster.",
+    )
 
 
 frame.heading(

@@ -538,7 +538,7 @@ def against_rank(counts: list[int], whole: int) -> Chart:
             "name": "original",
         },
     ]
-    return chart(traces, "rank", "weights", height=280)
+    return chart(traces, "rank", "weights")
 
 
 def standalone(figure: Chart) -> str:

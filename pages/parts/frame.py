@@ -14,7 +14,20 @@ from typing import Any
 import streamlit as st
 
 from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
-from pages.parts import cached, curve, footer, jobs, knobs, live, panel, session, strip, tiles, visitor
+from pages.parts import (
+    cached,
+    curve,
+    footer,
+    jobs,
+    knobs,
+    lesson,
+    live,
+    panel,
+    session,
+    strip,
+    tiles,
+    visitor,
+)
 from pages.parts.components import settled, stage
 from pages.parts.live import Look
 
@@ -103,9 +116,13 @@ def workbench(
     with middle:
         at_controls = st.container()
         pictures, beside = st.columns(2, gap="medium")
+        below = st.container()
     with pictures:
         layer = chooser(name, subject, labels)
     drawing = _draw(name, subject, layer, hero, pictures)
+    if drawing is not None:
+        with below:
+            drawing.place(lesson.PLACE)
     tabs = footer.tabs("Go deeper")
     if drawing is not None and tabs[0].open:
         with tabs[0]:

@@ -14,6 +14,7 @@ from engine.figures import count
 from engine.recipe import technique
 from pages.parts import charts, figures, footer, frame, jobs, session, training
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Look, Moving
 from pages.parts.pictures import legend, of_tensor
 
@@ -59,7 +60,9 @@ def moving(look: Look) -> Moving:
     words = f"{look.layer} is not one weight any more: the step has put others in its place."
     picture = figures.notice(words) if after is None else compared(look.weight, after, look.layer)
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures)
-    return Moving({}, {"after": picture, "figures": figures.tiles(row), "layers": _layers(look)})
+    known = technique.get(look.step.technique)
+    html = {"after": picture, "figures": figures.tiles(row), "layers": _layers(look)}
+    return Moving({}, html, Lesson(known.aha, known.trap))
 
 
 def compared(before: Tensor, after: Tensor, layer: str) -> str:
