@@ -52,13 +52,13 @@ def hero(look: Look, place: Place) -> None:
         alt=f"Error of the outputs of {look.layer} against the number of channels it reads, with and without refit",
     )
     place("legend")
-    st.caption(
-        "The curves are of this layer pruned alone. The dot is where it stands: the layers before it are pruned, too, "
-        "so that even the channels that it keeps bring something else."
-    )
 
 
 def deeper(look: Look, place: Place) -> None:
+    st.caption(
+        "The curves above are of this layer pruned alone. The dot is where it stands: the layers before it are pruned, "
+        "too, so that even the channels that it keeps bring something else."
+    )
     place("figures")
     st.subheader("Layer by layer", anchor=False)
     place("layers")

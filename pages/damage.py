@@ -39,7 +39,12 @@ def hero(look: Look, place: Place) -> None:
     both = pd.concat([groups, foreseen]).assign(share=lambda rows: rows["weights"] / total)
     st.plotly_chart(
         charts.lines(
-            both, "share", "measured", "removed", titles=("share removed", "rise of the loss (nat)")
+            both,
+            "share",
+            "measured",
+            "removed",
+            titles=("share removed", "rise of the loss (nat)"),
+            height=250,
         ),
         key="groups",
         config=QUIET,

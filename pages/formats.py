@@ -50,6 +50,10 @@ def hero(look: Look, place: Place) -> None:
 
 
 def deeper(look: Look, place: Place) -> None:
+    st.caption(
+        "Ticks above: each format with one scale for the layer, or its own blocks; ticks that are too close to tell apart "
+        "are one."
+    )
     st.subheader("What each format costs and loses", anchor=False)
     place("formats")
     st.subheader("Layer by layer", anchor=False)
@@ -110,14 +114,11 @@ def lesson(look: Look) -> Lesson:
 
 
 def said_of(look: Look, levels: Levels) -> str:
-    """Whose levels are drawn through all lines, and what the ticks stand for."""
+    """Whose levels are drawn through all lines."""
     scales = int(look.row["scales"])
     whose = "no scale" if not scales else "one scale" if scales == 1 else f"the largest of {scales:,} scales"
-    return (
-        f"Upright lines: {levels.system.title} with {whose}; {look.row['levels_used']:,} of its "
-        f"{len(levels.system.values):,} numbers are used. Ticks: each format with one scale for the layer, or its own "
-        "blocks; ticks that are too close to tell apart are one."
-    )
+    used = f"{look.row['levels_used']:,} of {len(levels.system.values):,} numbers used"
+    return f"Upright lines: {levels.system.title}, {whose}, {used}."
 
 
 def layers(look: Look) -> str:

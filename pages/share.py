@@ -47,6 +47,10 @@ def hero(look: Look, place: Place) -> None:
 
 
 def deeper(look: Look, place: Place) -> None:
+    st.caption(
+        "Sticks above: how many weights have each value, to scale with the tallest. A value that is dragged takes its "
+        "weights along."
+    )
     picture, curve = st.columns(2, gap="medium")
     with picture:
         st.subheader("Who shares with whom", anchor=False)
@@ -181,14 +185,13 @@ def squares_of(index: Index) -> float:
 
 
 def said_of(look: Look, entries: pd.DataFrame) -> str:
-    """What the lines and sticks are, and what they cost."""
+    """How many values there are, and what can be done with them."""
     row = look.row
     zeros = row["weights"] - row["shared"]
     return (
-        f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} bits a weight, and 32 a value. "
-        "Sticks: how many weights have each value, to scale with the tallest."
-        + (f" {zeros:,} zeros take no entry." if zeros else "")
-        + (" Drag a handle at the foot of the chart: its weights go with it." if len(entries) else "")
+        f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} bits each."
+        + (f" {zeros:,} zeros take none." if zeros else "")
+        + (" Drag a value at its foot." if len(entries) else "")
     )
 
 

@@ -96,6 +96,7 @@ def box(x: str, y: str, across: tuple[float, float], up: tuple[float, float]) ->
         [corners],
         x,
         y,
+        235,
         xaxis={"range": [across[0] - room[0], across[1] + room[0]]},
         yaxis={"range": [up[0] - room[1], up[1] + room[1]], "tickformat": ".0%"},
     )

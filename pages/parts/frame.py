@@ -231,15 +231,18 @@ def _question(name: str, base: Bundle, subject: str, layer: str) -> dict[str, An
     }
 
 
-def header(subject: str) -> None:
-    """The recipe and the tiles, for pages whose own run answers, and where a step can't be shown."""
-    bar()
+def header(subject: str, tried: str = "") -> None:
+    """The recipe and the tiles, for pages whose own run answers, and where a step can't be shown.
+
+    Where what the page tries is trained, the recipe offers to keep it.
+    """
+    bar(tried if tried and knobs.current(tried) in session.view().steps else "")
     with st.container(key="tiles"):
         st.html(tiles.header(subject))
 
 
 @st.fragment
-def bar() -> None:
+def bar(tried: str = "") -> None:
     """The recipe by itself."""
     strip.redraw()
-    strip.draw()
+    strip.draw(tried)

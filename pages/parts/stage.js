@@ -195,6 +195,8 @@ function foresee(ahead, stop) {
         if (found.className === "fill") found.style.width = `${100 * share}%`
         else found.textContent = `${(100 * share).toFixed(2)} %`
     })
+  for (const [place, text] of Object.entries(ahead.texts?.[stop] || {}))
+    for (const found of document.querySelectorAll(`[data-text="${place}"]`)) found.textContent = text
   for (const [chart, marks] of Object.entries(ahead.marks?.[stop] || {})) {
     stage.marks[chart] = marks.map(mark => mark.text ? { ...mark, text: `≈ ${mark.text}` } : mark)
     draw(chart)

@@ -31,7 +31,9 @@ def by_hand(values: torch.Tensor, clip: float, bits: int, symmetric: bool) -> tu
 
 @given(VALUES, st.integers(2, 5), st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_the_curve_is_what_rounding_every_weight_gives(values: list[float], bits: int, symmetric: bool) -> None:
+def test_the_curve_is_what_rounding_every_weight_gives(
+    values: list[float], bits: int, symmetric: bool
+) -> None:
     weights = torch.tensor(values, dtype=torch.float32)
     curve = clip_curve(SortedIndex(weights), bits, symmetric)
     assert len(curve) == grids.FRACTIONS
@@ -49,7 +51,9 @@ def test_without_a_clip_a_symmetric_grid_clips_nothing_and_the_parts_add_up() ->
     grid = grids.quantize(weights, 3, range="mse")
     both = curve["roundoff"] + curve["clipping"]
     roundoff, clipping = clip_at(SortedIndex(weights), float(grid.scale), 0, 3, True)
-    assert roundoff + clipping == pytest.approx(float(both.min()), rel=1e-6)  # the range `mse` takes the least
+    assert roundoff + clipping == pytest.approx(
+        float(both.min()), rel=1e-6
+    )  # the range `mse` takes the least
 
 
 def test_shares_inside_count_the_weights_that_are_not_zero() -> None:
