@@ -2,13 +2,18 @@
 // of those places stands for: dragging it edits the panel, so that slider, pictures and server follow as for any edit.
 const SVG = "http://www.w3.org/2000/svg"
 const WIDE = 24 // px around the line that can be taken hold of
-const handle = (window.slimscopeHandle ??= { held: null })
+const handle = (window.slimscopeHandle ??= { held: null, places: {} })
 
 export const nearest = (xs, value) =>
   xs.reduce((best, x, i) => Math.abs(x - value) < Math.abs(xs[best] - value) ? i : best, 0)
 
 const plotOf = chart => document.querySelector(`.st-key-${chart} .js-plotly-plot`)
-const markOf = chart => window.slimscopeStage?.marks[chart]?.find(mark => mark.kind === "handle")
+// The places of a handle stay while only its own place is known anew.
+function markOf(chart) {
+  const mark = window.slimscopeStage?.marks[chart]?.find(one => one.kind === "handle")
+  if (mark?.xs) handle.places[chart] = { xs: mark.xs, settings: mark.settings }
+  return mark && handle.places[chart] ? { ...handle.places[chart], ...mark } : null
+}
 
 const make = (tag, attributes, parent) => {
   const node = parent.appendChild(document.createElementNS(SVG, tag))
