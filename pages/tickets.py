@@ -209,12 +209,12 @@ def own() -> None:
     report = reached[1][-1]
     masks.draw(before[0], report, other_seeds())
     fold("Round by round", "own-rounds", lambda: by_round(report))
-    side_by_side_runs(report.figures)
     st.html("".join(map(figures.caption, report.notes)))
 
 
 def by_round(report: Report) -> None:
     """What each round's runs learned, and which inputs its ticket still looks at."""
+    side_by_side_runs(report.figures)
     against_density(report.tables["tickets"], "own")
     if "inputs" in report.tables:  # not in results of earlier versions
         looked_at(report.tables["inputs"])

@@ -6,12 +6,22 @@ import re
 
 import pytest
 import torch
+from test_pages import Visit
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.recipe import technique
 from engine.tensor import factors
+from pages.parts import jobs, spoken
 from pages.parts.lesson import NONE, Lesson
 from pages.parts.pictures import rank_one, softened, to_scale
+
+pytestmark = pytest.mark.usefixtures("framed")
+
+
+@pytest.fixture(autouse=True)
+def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured on the whole test set behind a test."""
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
 
 
 def test_a_lesson_has_both_sentences_and_marks_the_trap_that_is_sprung() -> None:
@@ -57,3 +67,23 @@ def test_softened_numbers_follow_the_temperature_and_never_have_a_negative_zero(
     assert float(ten["ratio/0"].removesuffix("x")) < float(one["ratio/0"].removesuffix("x"))
     assert softened.lesson(scores, 20.0).caught
     assert not softened.lesson(scores, 1.0).caught
+
+
+def test_why_one_bit_is_larger_than_two_is_said_with_the_measured_bytes() -> None:
+    visit = Visit("quantize", m="lenet-300-100", r='[["quantize",{"bits":1}]]')
+    assert "1 bit is larger than 2: 29.8 KB against" in visit.html
+    assert "trap caught" in visit.html
+    assert "1 bit is larger" not in Visit("quantize", m="lenet-300-100", r='[["quantize",{"bits":2}]]').html
+
+
+def test_a_preset_says_what_it_sets_and_a_number_format_its_name() -> None:
+    visit = Visit("quantize", m="mlp-32")
+    shorts = {title: preset["short"] for title, preset in visit.panel("quantize")["presets"].items()}
+    assert shorts == {"gentle": "8 bits", "balanced": "5 bits", "extreme": "3 bits"}
+    assert spoken.title(technique.step("number_format")) == "Number format nf4"
+
+
+def test_a_ticket_shows_its_masks_and_what_another_seed_shares_with_it() -> None:
+    visit = Visit("tickets", m="lenet-300-100")
+    assert "another seed&#x27;s ticket" in visit.html
+    assert "round 7, 21.0% left" in visit.html

@@ -900,7 +900,7 @@ TRAINED = (
         "bore alone",
     ),
     ("slim", "filters", "mlp-500-300", {"epochs": 1, "tuning": 1, "removed": 0.5}, "size of the scale"),
-    ("lottery_ticket", "tickets", SMALL, {"epochs": 1, "rounds": 1}, "Same mask, other weights"),
+    ("lottery_ticket", "tickets", SMALL, {"epochs": 1, "rounds": 1}, "a random mask, 80.0% left"),
 )
 
 
@@ -945,7 +945,7 @@ def test_a_training_that_cannot_work_on_the_net_is_not_offered() -> None:
             "quantize",
             '[["prune_weights",{"sparsity":0.8}],["quantize",{"bits":1}]]',
             SMALL,
-            "that of zero is not drawn",
+            "zeros not drawn",
         ),
     ],
 )

@@ -86,13 +86,13 @@ def of_filters(weights: Tensor) -> list[str]:
     return [_painted(p.numbers.tobytes(), p.numbers.shape[::-1], p.palette.tobytes()) for p in drawn]
 
 
-def side_by_side(items: Iterable[tuple[str, str]]) -> str:
-    """Pictures (HTML) in columns that wrap, each over its caption."""
+def side_by_side(items: Iterable[tuple[str, str]], kind: str = "side-by-side") -> str:
+    """Pictures (HTML) in columns that wrap, each over its caption; of the kind `pieces` they are small."""
     cells = "".join(
         f'<figure>{picture}<figcaption class="caption">{escape(words)}</figcaption></figure>'
         for picture, words in items
     )
-    return f'<div class="side-by-side">{cells}</div>'
+    return f'<div class="{kind}">{cells}</div>'
 
 
 def legend(*entries: tuple[str, str]) -> str:

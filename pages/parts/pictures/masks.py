@@ -36,7 +36,7 @@ def draw(bundle: Bundle, report: Report, others: Mapping[int, Report]) -> None:
     pictures = [_picture(tickets.mask_of(gone, number), layer, number) for number in rounds]
     by_chance = tickets.shuffled({layer: tickets.mask_of(gone, last)}, 0)[layer]
     pictures.append(_picture(by_chance, layer, None))
-    st.html(side_by_side(pictures) + kept_legend("kept", "gone"))
+    st.html(side_by_side(pictures, "pieces") + kept_legend("kept", "gone"))
     table = overlaps(
         bundle.params[names[layer]].decode(), gone, last, {s: of_layer(r, layer) for s, r in others.items()}
     )
