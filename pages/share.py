@@ -190,7 +190,7 @@ def said_of(look: Look, entries: pd.DataFrame) -> str:
     zeros = row["weights"] - row["shared"]
     return (
         f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} bits each."
-        + (f" {zeros:,} zeros take none." if zeros else "")
+        + (f" {zeros:,} zeros take no entry." if zeros else "")
         + (" Drag a value at its foot." if len(entries) else "")
     )
 
