@@ -11,6 +11,7 @@ from engine.techniques.prune.prune_channels import prunable
 from engine.types import Bundle, Report, SlimscopeError
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, legend, of_tensor
 
@@ -51,13 +52,13 @@ def hero(look: Look, place: Place) -> None:
         alt=f"Error of the outputs of {look.layer} against the number of channels it reads, with and without refit",
     )
     place("legend")
-    st.caption(
-        "The curves are of this layer pruned alone. The dot is where it stands: the layers before it are pruned, too, "
-        "so that even the channels that it keeps bring something else."
-    )
 
 
 def deeper(look: Look, place: Place) -> None:
+    st.caption(
+        "The curves above are of this layer pruned alone. The dot is where it stands: the layers before it are pruned, "
+        "too, so that even the channels that it keeps bring something else."
+    )
     place("figures")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
@@ -154,7 +155,22 @@ def moving(look: Look) -> Moving:
     if row and row["removed"]:
         kept, error = row["kept"], row[judged(look)]
         dots.append((kept, error, f"{kept} of {row['channels']} channels: {100 * error:.3g} % off"))
-    return Moving(curves(look, *dots), {"legend": colours, "figures": figures.tiles(shown), "layers": table})
+    html = {"legend": colours, "figures": figures.tiles(shown), "layers": table}
+    return Moving(curves(look, *dots), html, lesson(look))
+
+
+def lesson(look: Look) -> Lesson:
+    row, won = look.row, ""
+    if row and row["removed"]:
+        left_out, refitted = (figures.text(row[name], "share") for name in ("error_masked", "error_refit"))
+        won = f": without it {look.layer} would be {left_out} off, with it {refitted}"
+    worst = look.report.tables["layers"].sort_values("error_refit")["error_refit"].dropna()
+    most = f", {figures.text(worst.iloc[-1], 'share')} here" if len(worst) else ""
+    return Lesson(
+        f"Channels repeat each other, so a refit by least squares makes up for those that are gone{won}.",
+        f"Each layer is fitted alone, on sample images: the worst error{most}, is no accuracy, and the errors of layers "
+        "add up. Look at the accuracy.",
+    )
 
 
 frame.heading(

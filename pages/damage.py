@@ -9,6 +9,7 @@ from engine.techniques.prune.optimal_brain_damage import SALIENCY
 from engine.types import Bundle
 from pages.parts import charts, figures, frame, training
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, of_tensor
 
@@ -38,7 +39,12 @@ def hero(look: Look, place: Place) -> None:
     both = pd.concat([groups, foreseen]).assign(share=lambda rows: rows["weights"] / total)
     st.plotly_chart(
         charts.lines(
-            both, "share", "measured", "removed", titles=("share removed", "rise of the loss (nat)")
+            both,
+            "share",
+            "measured",
+            "removed",
+            titles=("share removed", "rise of the loss (nat)"),
+            height=250,
         ),
         key="groups",
         config=QUIET,
@@ -144,6 +150,26 @@ def moving(look: Look) -> Moving:
             "map": of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights"),
             "layers": table,
         },
+        lesson(look),
+    )
+
+
+def lesson(look: Look) -> Lesson:
+    known = {figure.name: figure.value for figure in look.report.figures}
+    by_size, by_curve = (known.get(f"rank correlation of {of}") for of in ("magnitude", "saliency"))
+    foreseen, true = known.get("predicted rise of the loss"), known.get("rise of the loss")
+    ranked = (
+        ""
+        if by_size is None or by_curve is None
+        else f": rank correlation {by_curve:.2f} against {by_size:.2f}"
+    )
+    rise = "" if foreseen is None or true is None else f": {true:.2g} nat, predicted {foreseen:.2g}"
+    return Lesson(
+        "Size is not importance: the curvature of the loss tells better than the size of a weight which one would hurt"
+        f"{ranked}.",
+        f"The prediction takes one weight at a time, at a minimum. Together they cost more{rise}; and training has left "
+        "a slope that it leaves out.",
+        bool(foreseen and true and true > 2 * foreseen),
     )
 
 

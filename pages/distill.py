@@ -3,13 +3,13 @@
 from contextlib import suppress
 
 import streamlit as st
-import torch
+from torch import Tensor
 
 from engine.figures import measure
-from engine.net import sources, train, zoo
+from engine.net import sources, zoo
 from engine.types import Bundle
-from pages.parts import cached, figures, footer, frame, jobs, knobs, session, training, visitor
-from pages.parts.pictures import mirrored, picture_of
+from pages.parts import cached, curve, footer, frame, jobs, knobs, session, training, visitor
+from pages.parts.pictures import picture_of, pulls, softened
 
 PAGE = {
     "title": "Distill",
@@ -27,7 +27,7 @@ frame.heading(
     "common. A small student is trained to give the same shares.",
 )
 subject = session.subject()
-frame.header(subject)
+frame.header(subject, PAGE["technique"])
 original = cached.original(subject).arch
 learner_arch = sources.student(original)
 if visitor.why_idle() or learner_arch is None:
@@ -41,41 +41,7 @@ reached = jobs.reached(subject, knobs.before("distill"))
 if reached is None:
     st.stop()
 teacher = reached[0]
-
-
-def softmax_at(place: int, temperature: float) -> None:
-    """The teacher's shares at this temperature, beside the hard label and the trained student's."""
-    one = held.test.take(slice(place, place + 1))
-    scores = measure.logits(zoo.build(teacher), one)[0]
-    learner = trained_student()
-    theirs = None if learner is None else measure.logits(zoo.build(learner), one)[0]
-    truth = int(one.labels[0])
-    picture, bars = st.columns([1, 4], vertical_alignment="center")
-    picture.html(
-        f'<img class="picture" alt="the sample" src="{picture_of(one.picture(0))}" style="max-width:9rem">'
-        if one.is_drawable
-        else figures.caption("This input is no image.")
-    )
-    classes = cached.classes(subject)
-    picture.caption(f"True class: {classes[truth]}")
-    rows = [scores] if theirs is None else [scores, theirs]
-    with bars:
-        shares = [train.softened(row, temperature).tolist() for row in rows]
-        st.html(mirrored(classes, shares, truth, ("teacher", "student")))
-    knobs.foresee(
-        "distill", teacher, "temperature", lambda stop: train.softened(torch.stack(rows), stop).tolist()
-    )
-    entropy = measure.entropy(scores, temperature)
-    row = [
-        figures.Tile(
-            "Entropy of the teacher", entropy, "0 is certain; the most is log2 of the number of classes"
-        )
-    ]
-    if theirs is not None:
-        row.append(
-            figures.Tile("KL to the student", measure.kl(scores, theirs, temperature), "0 where both agree")
-        )
-    st.html(figures.tiles(row))
+temperature = float(knobs.current("distill").settings["temperature"])
 
 
 def trained_student() -> Bundle | None:
@@ -89,25 +55,60 @@ def trained_student() -> Bundle | None:
     return zoo.load(learner_arch.name) if learner_arch.name in zoo.trained() else None
 
 
-left, right = st.columns([1, 2.6], gap="medium")
-with left:
+learner = trained_student()
+
+
+def hero() -> tuple[list[Tensor], str]:
+    """What teacher and student say of one sample at this temperature; their logits, and what is true."""
+    head, picture, chosen = st.columns([2.4, 0.4, 1.2], vertical_alignment="center")
+    head.subheader("Logits, over T, as shares", anchor=False)
     order = cached.least_certain(subject)
-    number = st.number_input(
+    number = chosen.number_input(
         "Sample of the test set",
         0,
         len(order) - 1,
         0,
         key="sample",
-        help="The first 500, ordered by the original net's doubt: 0 is where it hesitates most.",
+        help="A sample of the test set: the first 500, ordered by the original net's doubt; 0 is where it hesitates most.",
+        label_visibility="collapsed",
     )
+    place = order[int(number)]
+    one = held.test.take(slice(place, place + 1))
+    known = [teacher] if learner is None else [teacher, learner]
+    scores = [measure.logits(zoo.build(bundle), one)[0] for bundle in known]
+    classes, truth = cached.classes(subject), int(one.labels[0])
+    st.html(softened.drawn(classes, scores, truth, temperature))
+    if one.is_drawable:
+        picture.html(
+            f'<img class="picture" alt="the sample" src="{picture_of(one.picture(0))}" style="max-width:2.4rem">'
+        )
+    st.html(softened.numbers(scores, temperature))
+    return scores, f"True class: {classes[truth]}{'' if one.is_drawable else '; this input is no image'}."
+
+
+with st.container(key="workbench"):
     training.controls("distill")
-with right:
-    st.subheader("What the teacher says of one sample", anchor=False)
+    pictures, beside = st.columns(2, gap="medium")
+    with pictures:
+        scores, truth = hero()
+    with beside:
+        curve.draw(subject, "distill", teacher)
+        offer = st.container()
+    st.html(f'<div data-live="lesson">{softened.lesson(scores, temperature).html()}</div>')
+tabs = footer.tabs()
+with tabs[0]:
     st.caption(
-        f"Left the teacher, right the student {zoo.title(learner_arch)}; the tick marks the true class."
+        f"{truth} The student is {zoo.title(learner_arch)}. Temperature is a lens: what the student is changes only when it "
+        "is trained."
     )
-    softmax_at(order[int(number)], float(knobs.current("distill").settings["temperature"]))
+    drawn = pulls.draw(subject, teacher, learner, temperature) if learner is not None else None
     st.subheader("Training the student", anchor=False)
-    training.outcome("distill")
-footer.draw(footer.tabs("More"), subject)
+    training.outcome("distill", offer)
+knobs.foresee(
+    "distill",
+    teacher,
+    "temperature",
+    lambda stop: softened.ahead(scores, stop) | {"marks": {} if drawn is None else drawn(stop)},
+)
+footer.draw(tabs, subject)
 jobs.wake()

@@ -10,6 +10,7 @@ from engine.net.channels import Group
 from engine.types import Bundle, Report, SlimscopeError
 from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, training
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, of_tensor, sampled, side_by_side
 
@@ -147,7 +148,19 @@ def moving(look: Look) -> Moving:
         },
         look.layer,
     )
-    return Moving(removed(ranks, len(own)), {"maps": maps(look, gone), "layers": table})
+    return Moving(removed(ranks, len(own)), {"maps": maps(look, gone), "layers": table}, lesson(look))
+
+
+def lesson(look: Look) -> Lesson:
+    names = ["filters", "removed", "weights", "weights_after", "macs_before", "macs_after"]
+    filters, gone, before, after, macs, left = look.report.tables["layers"][names].sum().tolist()
+    lost, share = (figures.text(part, "share") for part in (1 - after / before, gone / filters))
+    return Lesson(
+        "A filter that goes takes a slice of every layer that reads it: multiply-adds really fall, from "
+        f"{figures.text(macs, 'MAC')} to {figures.text(left, 'MAC')}. Shortcuts tie layers together.",
+        f"{share} of the filters is not {share} of the weights: it is {lost}. And setting a filter to zero is not "
+        "removing it: only what is gone is not computed.",
+    )
 
 
 def maps(look: Look, gone: list[int]) -> str:

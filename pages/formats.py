@@ -10,6 +10,7 @@ from engine.types import weight_layers
 from pages.parts import cached, charts, figures, frame
 from pages.parts.figures import caption
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Look, Moving
 from pages.parts.number_lines import number_lines
 
@@ -49,20 +50,28 @@ def hero(look: Look, place: Place) -> None:
 
 
 def deeper(look: Look, place: Place) -> None:
+    st.caption(
+        "Ticks above: each format with one scale for the layer, or its own blocks; ticks that are too close to tell apart "
+        "are one."
+    )
     st.subheader("What each format costs and loses", anchor=False)
     place("formats")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
 
 
-def formats(look: Look) -> str:
-    """This layer in every format."""
+def every_format(look: Look) -> pd.DataFrame:
+    """What each format costs and loses on this layer."""
     said = tiles(look)
 
     def work() -> dict[str, list[object]]:
         return {str(name): rows.tolist() for name, rows in compared(look.weight, *said).items()}
 
-    found = cached.answer(f"formats {look.subject} {look.key} {look.layer} {said}", work)
+    return pd.DataFrame(cached.answer(f"formats {look.subject} {look.key} {look.layer} {said}", work))
+
+
+def formats(look: Look) -> str:
+    """This layer in every format."""
     columns = {
         "layer": figures.Column("format"),
         "bits": figures.Column("bits"),
@@ -71,7 +80,7 @@ def formats(look: Look) -> str:
         "sqnr_db": figures.Column("signal to noise", "dB"),
         "bytes": figures.Column("at fixed width", "B"),
     }
-    return figures.table(pd.DataFrame(found), columns, SYSTEMS[look.step.settings["number"]].title)
+    return figures.table(every_format(look), columns, SYSTEMS[look.step.settings["number"]].title)
 
 
 def moving(look: Look) -> Moving:
@@ -80,23 +89,36 @@ def moving(look: Look) -> Moving:
         return Moving(
             {"lines": []},
             {"lines": "", "formats": formats(look), "layers": figures.left_out(look.layer) + layers(look)},
+            lesson(look),
         )
     marks = {"kind": "levels", "at": ticks(param, reach(look)), "colour": charts.CHANGED}
     return Moving(
         {"lines": [marks]},
         {"lines": caption(said_of(look, param)), "formats": formats(look), "layers": layers(look)},
+        lesson(look),
+    )
+
+
+def lesson(look: Look) -> Lesson:
+    rows = every_format(look)
+    row = rows[rows["layer"] == SYSTEMS[look.step.settings["number"]].title].iloc[0]
+    alike = rows[rows["bits"] == row["bits"]].sort_values("sqnr_db")
+    best, worst = (f"{alike['layer'].iloc[i]} {alike['sqnr_db'].iloc[i]:.1f} dB" for i in (-1, 0))
+    return Lesson(
+        f"Formats of {row['bits']:.0f} bits differ only in where their numbers lie: in {look.layer} the best is {best}, the "
+        f"worst {worst}.",
+        f"Bits are not the whole price: with its scales, {row['layer']} takes {row['bits_per_weight']:.3g} bits a weight "
+        f"here. And a format without hardware for it is only stored, not faster.",
+        bool(row["bits_per_weight"] > 1.1 * row["bits"]),
     )
 
 
 def said_of(look: Look, levels: Levels) -> str:
-    """Whose levels are drawn through all lines, and what the ticks stand for."""
+    """Whose levels are drawn through all lines."""
     scales = int(look.row["scales"])
     whose = "no scale" if not scales else "one scale" if scales == 1 else f"the largest of {scales:,} scales"
-    return (
-        f"Upright lines: {levels.system.title} with {whose}; {look.row['levels_used']:,} of its "
-        f"{len(levels.system.values):,} numbers are used. Ticks: each format with one scale for the layer, or its own "
-        "blocks; ticks that are too close to tell apart are one."
-    )
+    used = f"{look.row['levels_used']:,} of {len(levels.system.values):,} numbers used"
+    return f"Upright lines: {levels.system.title}, {whose}, {used}."
 
 
 def layers(look: Look) -> str:

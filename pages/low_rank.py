@@ -9,8 +9,9 @@ from engine.tensor import factors, precompute
 from engine.types import Bundle
 from pages.parts import charts, figures, frame
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import legend, of_tensor, sampled, side_by_side
+from pages.parts.pictures import legend, of_tensor, rank_one, sampled, side_by_side, to_scale
 
 PAGE = {
     "title": "Low rank",
@@ -58,15 +59,24 @@ def hero(look: Look, place: Place) -> None:
 
 
 def deeper(look: Look, place: Place) -> None:
-    st.subheader("The matrix, its approximation and what is missing", anchor=False)
+    parts = factors.decompose(look.weight, form(look))
+    scaled, spectrum = st.columns(2, gap="medium")
+    with scaled:
+        st.subheader("One layer or two thin ones, to scale", anchor=False)
+        place("thin")
+    with spectrum:
+        st.subheader("How strong each piece is", anchor=False)
+        line = charts.lines(
+            charts.ranked(parts.values), "rank", "value", titles=("piece", "singular value"), height=250
+        )
+        alt = f"Singular values of {look.layer}, largest first"
+        st.plotly_chart(line, key="spectrum", config={"displayModeBar": False}, alt=alt)
+    st.subheader("The matrix is a sum of rank-one pieces", anchor=False)
+    whole = factors.matrix(look.weight, form(look))
+    st.html(rank_one.drawn(parts, whole, scale(whole)))
     place("pictures")
-    drawn = figures.caption(sampled(factors.matrix(look.weight, form(look)), PIXELS))
-    st.html(legend(("#08519c", "positive"), ("#b35806", "negative")) + drawn)
-    st.subheader("Singular values, largest first", anchor=False)
-    table = charts.ranked(factors.decompose(look.weight, form(look)).values)
-    line = charts.lines(table, "rank", "value", titles=("piece", "singular value"))
-    st.plotly_chart(
-        line, key="spectrum", config={"displayModeBar": False}, alt=f"Singular values of {look.layer}"
+    st.html(
+        legend(("#08519c", "positive"), ("#b35806", "negative")) + figures.caption(sampled(whole, PIXELS))
     )
     st.subheader("Layer by layer", anchor=False)
     place("layers")
@@ -107,17 +117,42 @@ def moving(look: Look) -> Moving:
     table = layers(look)
     if not row or row["rank"] != row["rank"]:
         words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
-        return Moving({"spectrum": [], "cost": []}, {"pictures": "", "layers": figures.notice(words) + table})
+        blank = {"pictures": "", "thin": "", "layers": figures.notice(words) + table}
+        return Moving({"spectrum": [], "cost": []}, blank, lesson(look, None))
     rank, parts = int(row["rank"]), factors.decompose(look.weight, kind)
     near = factors.join(*factors.halves(parts, rank), kind)
     whole, thin = factors.matrix(look.weight, kind), factors.matrix(near, kind)
     reach = scale(whole)
-    titles = ("original", f"rank {rank}", "difference")
+    titles = ("original", f"the first {rank} pieces", "what is missing")
     pictures = side_by_side(
-        (of_tensor(charts.signed_map(part, reach, PIXELS), f"{look.layer}, {title}", 260, "both"), title)
+        (of_tensor(charts.signed_map(part, reach, PIXELS), f"{look.layer}, {title}", 200, "both"), title)
         for title, part in zip(titles, (whole, thin, whole - thin), strict=True)
     )
-    return Moving(rank_marks(look, rank), {"pictures": pictures, "layers": table})
+    html = {
+        "pictures": pictures,
+        "layers": table,
+        "thin": to_scale.drawn(tuple(whole.shape), rank, look.layer),
+    }
+    return Moving(rank_marks(look, rank), html, lesson(look, rank))
+
+
+def lesson(look: Look, rank: int | None) -> Lesson:
+    """How many pieces the layer needs, and whether two thin layers are bigger: both counts of weights."""
+    shape, kind = tuple(look.weight.shape), form(look)
+    values, even = factors.decompose(look.weight, kind).values, factors.break_even(shape, kind)
+    most, need = len(values), factors.rank_for_energy(values, 0.9)
+    limit = f"rank {even:.1f}, mn / (m + n)"
+    cost = ""
+    if rank is not None:
+        thin, whole = factors.weights_at(shape, kind, rank), look.weight.numel()
+        word = "fewer" if thin < whole else "bigger, so it stays whole"
+        cost = f" At rank {rank} they have {thin:,} weights, {look.layer} has {whole:,}: {word}."
+    return Lesson(
+        f"Nets are less low-rank than photos: {look.layer} needs {need} of its {most} pieces for 90 % of its sum of squares. "
+        "A cut through a flat spectrum loses much.",
+        f"Above {limit}, two thin layers are bigger than the one they replace.{cost}",
+        rank is not None and rank > even,
+    )
 
 
 def layers(look: Look) -> str:

@@ -1,16 +1,18 @@
 """Prune: how many weights can go before the net forgets?"""
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from engine.figures import count
 from engine.recipe import technique
 from engine.tensor import precompute, ranking
 from engine.types import Report
-from pages.parts import charts, figures, frame, race, sensitivity, training
+from pages.parts import charts, components, figures, frame, race, sensitivity, training
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
-from pages.parts.pictures import kept_legend, of_tensor
+from pages.parts.pictures import kept_legend, of_tensor, sorted_weights
 
 PAGE = {
     "title": "Prune",
@@ -22,6 +24,10 @@ PAGE = {
 }
 
 
+OTHERS = {"global": "one threshold for all", "each": "one for each layer"}  # ways to share a sparsity out
+TALL = 260  # pixels of the map
+
+
 def hero(look: Look, place: Place) -> None:
     st.subheader("Most weights are close to zero", anchor=False)
     st.plotly_chart(
@@ -30,13 +36,18 @@ def hero(look: Look, place: Place) -> None:
         config={"displayModeBar": False},
         alt=f"Histogram of the weights of {look.layer}; the band around zero is removed",
     )
+    components.handle()
 
 
 def deeper(look: Look, place: Place) -> None:
-    st.subheader("Which ones go", anchor=False)
-    place("map")
-    st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
-    st.html(kept_legend(of=look.weight))
+    by_size, which = st.columns(2, gap="medium")
+    with by_size:
+        sorted_weights.draw(look)
+    with which:
+        st.subheader("Which ones go", anchor=False)
+        place("map")
+        st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", TALL, "was"))
+        st.html(kept_legend(of=look.weight))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(
@@ -98,23 +109,12 @@ def rounds(report: Report) -> None:
     st.html(figures.table(report.tables["layers"], columns))
 
 
-def band(threshold: float, sparsity: float) -> Marks:
-    removed = {"kind": "band", "from": -threshold, "to": threshold, "colour": charts.REMOVED}
-    return {"weights": [{**removed, "text": f"{figures.text(sparsity, 'share')} removed"}]}
-
-
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """Band and small map at each stop; not for layers with a setting of their own, nor where size does not decide."""
-    settings = look.step.settings
-    if not ranking.by_threshold(settings):
+    if sorted_weights.slider(look) is None:
         return None
-    if look.layer in settings["leave_out"] or look.layer in settings["per_layer"]:
-        return None
-    together = [x for x in look.labels if x not in (*settings["leave_out"], *settings["per_layer"])]
-    ranked = (look.layer,) if settings["allocation"] == "layer" else tuple(together)
-    layer, pool = look.index((look.layer,)), look.index(ranked)
-    table = precompute.removals(layer, pool, setting, stops, ranking.deviation(layer))
-    marks = [band(row.threshold, row.sparsity) for row in table.itertuples()]
+    table = sorted_weights.removals(look, setting, stops)
+    marks = [sorted_weights.marks(row.threshold, row.sparsity) for row in table.itertuples()]
     if len(stops) > precompute.MOST_STOPS:
         return Ahead(marks)
     small = charts.as_picture(look.weight, 256)
@@ -125,14 +125,21 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
 def moving(look: Look) -> Moving:
     row, by_size = look.row, ranking.by_size(look.step.settings)
     after = dict(count.weights(look.after)).get(look.layer, look.weight)
-    picture = of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights")
+    picture = of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights", TALL)
+    rows = beside(look)
+    other = [name for name in OTHERS if name in rows]
     table = figures.table(
-        look.report.tables["layers"],
+        rows,
         {
             "layer": figures.Column("layer"),
             "weights": figures.Column("weights"),
             "kept": figures.Column("kept"),
-            "sparsity": figures.Column("removed", "share", charts.REMOVED),
+            "sparsity": figures.Column(
+                f"removed{''.join(f', {OTHERS[n]}' for n in OTHERS if len(other) and n not in other)}",
+                "share",
+                charts.REMOVED,
+            ),
+            **{name: figures.Column(OTHERS[name], "share", charts.ORIGINAL) for name in other},
             "threshold": figures.Column("threshold" if by_size else "largest removed"),
             "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
             **(
@@ -145,8 +152,33 @@ def moving(look: Look) -> Moving:
     )
     if not row:
         table = figures.left_out(look.layer) + table
-    marks = band(row["threshold"], row["sparsity"]) if row and by_size else {"weights": []}
-    return Moving(marks, {"map": picture, "layers": table})
+    marks: Marks = {sorted_weights.HISTOGRAM: [], sorted_weights.CHART: []}
+    if row and by_size:
+        marks = sorted_weights.with_places(look, sorted_weights.marks(row["threshold"], row["sparsity"]))
+    return Moving(marks, {"map": picture, "layers": table}, lesson(look))
+
+
+def beside(look: Look) -> pd.DataFrame:
+    """The report's layers, with what the other way of sharing the same sparsity out would take from each."""
+    layers, settings = look.report.tables["layers"], look.step.settings
+    if settings["by"] != "sparsity" or not ranking.by_threshold(settings) or len(layers) < 2:
+        return layers
+    both = ranking.both_allocations(settings, look.labels, lambda names: look.index(names))
+    other = "each" if settings["allocation"] == "global" else "global"
+    return layers.merge(both[["layer", other]], on="layer", how="left")
+
+
+def lesson(look: Look) -> Lesson:
+    row, near = look.row, "Most weights are near zero."
+    if row:
+        gone, held = (figures.text(part, "share") for part in (row["sparsity"], 1 - row["energy_kept"]))
+        near = f"Most weights are near zero: the {gone} of {look.layer} that go hold {held} of its sum of squares."
+    size = figures.text(4 * row["weights"] if row else 4 * look.weight.numel(), "B")
+    return Lesson(
+        f"{near} Accuracy stays flat for long, then falls off a cliff.",
+        f"Zeros alone save nothing: as 32-bit numbers {look.layer} takes {size} before and after. The file is smaller "
+        "because it is encoded; the model does not get faster.",
+    )
 
 
 frame.heading(

@@ -11,12 +11,14 @@ from torch import Tensor
 from engine.tensor import grids
 from engine.tensor.formats import Grid
 from engine.tensor.granularity import named
-from engine.types import weight_layers
-from pages.parts import cached, charts, figures, frame, sensitivity
+from engine.types import Recipe, weight_layers
+from pages.parts import cached, charts, components, figures, frame, sensitivity
 from pages.parts.figures import caption
+from pages.parts.fold import fold
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import corner
+from pages.parts.pictures import clip, corner
 
 PAGE = {
     "title": "Quantize",
@@ -28,6 +30,7 @@ PAGE = {
 }
 
 MOST_LEVELS = 256  # drawn
+HISTOGRAM_BINS = 160  # of charts.histogram
 MOST_AHEAD = 2_000_000  # weights of a layer that is rounded to every bit width before the slider moves
 RANGE = ("range", "percentile")
 LEAST_DECIBELS, MOST_DECIBELS = -4, 108  # what 1 to 16 bits usually reach
@@ -50,10 +53,32 @@ def hero(look: Look, place: Place) -> None:
         config=quiet,
         alt=f"Weights of {look.layer} with the levels of the grid",
     )
+    components.handle()
     place("levels")
 
 
 def deeper(look: Look, place: Place) -> None:
+    quiet = {"displayModeBar": False}
+    clips, curve = st.columns(2, gap="medium")
+    with clips:
+        clip.draw()
+        place("clip")
+    with curve:
+        st.subheader("Error against bits", anchor=False)
+        empty = charts.plane("bits", "signal to noise, dB", (0.5, 16.5))
+        top = max([MOST_DECIBELS, *(noise + 4 for noise in curve_of(look)["ys"])])
+        empty["layout"]["yaxis"] |= {"range": [LEAST_DECIBELS, top]}
+        st.plotly_chart(empty, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
+        place("curve")
+    st.subheader("Layer by layer", anchor=False)
+    place("layers")
+    fold("One weight at a time", "one-weight", lambda: one_weight(look, place))
+    sensitivity.section("quantize", "bits", [8, 6, 5, 4, 3, 2], "bits")
+    lecture()
+
+
+def one_weight(look: Look, place: Place) -> None:
+    """The staircase, what it loses, and a corner of the matrix as numbers."""
     quiet = {"displayModeBar": False}
     stairs, rounding = st.columns(2, gap="medium")
     limit = 1.08 * reach(look.weight)
@@ -69,21 +94,8 @@ def deeper(look: Look, place: Place) -> None:
             empty, key="errors", config=quiet, alt="Histogram of rounding errors in units of the step"
         )
         place("errors")
-    curve, small = st.columns(2, gap="medium")
-    with curve:
-        st.subheader("Error against bits", anchor=False)
-        empty = charts.plane("bits", "signal to noise, dB", (0.5, 16.5))
-        top = max([MOST_DECIBELS, *(noise + 4 for noise in curve_of(look)["ys"])])
-        empty["layout"]["yaxis"] |= {"range": [LEAST_DECIBELS, top]}
-        st.plotly_chart(empty, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
-        place("curve")
-    with small:
-        st.subheader("Five by five weights", anchor=False)
-        place("corner")
-    st.subheader("Layer by layer", anchor=False)
-    place("layers")
-    sensitivity.section("quantize", "bits", [8, 6, 5, 4, 3, 2], "bits")
-    lecture()
+    st.subheader("Five by five weights", anchor=False)
+    place("corner")
 
 
 def level_table(grid: Grid, rounded: bool, row: int) -> pd.DataFrame:
@@ -92,20 +104,29 @@ def level_table(grid: Grid, rounded: bool, row: int) -> pd.DataFrame:
     return table[(table["code"] != 0) | (table["weights"] > 0)] if rounded and grid.bits == 1 else table
 
 
-def level_marks(table: pd.DataFrame, masked: bool) -> Marks:
-    """A line per level and a stick as high as its weights; the zeros of a mask would dwarf the rest."""
-    used = table[table["weights"] > 0]
-    drawn = used[used["value"] != 0] if masked else used
-    lines, sticks = table["value"].tolist(), drawn
+def level_marks(look: Look, grid: Grid, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A line per level, and its weights spread over its step, on the scale of the histogram's axis.
+
+    Where the levels are of one scale out of several, all weights are taken to be like its own; the zeros of a
+    mask are drawn in neither.
+    """
+    drawn = table[(table["weights"] > 0) & ((table["value"] != 0) | (not masked(look)))]
+    lines = table["value"].tolist()
     if len(lines) > MOST_LEVELS:  # they would fill the plot
-        lines, sticks = [], drawn[:0]
-    heights = {"at": sticks["value"].tolist(), "heights": sticks["weights"].tolist()}
-    return {
-        "levels": [
-            {"kind": "levels", "at": lines, "colour": charts.CHANGED},
-            {"kind": "sticks", **heights, "colour": charts.CHANGED},
-        ]
-    }
+        lines, drawn = [], drawn[:0]
+    step = float(grid.scale[clip.shown(look, grid)]) * (2 if symmetric(look) and grid.bits == 1 else 1)
+    bin_width = 2 * reach(look.weight) / HISTOGRAM_BINS
+    share = bin_width / step * int((look.weight != 0).sum()) / max(int(drawn["weights"].sum()), 1)
+    bars = {"at": drawn["value"].tolist(), "heights": (share * drawn["weights"]).tolist(), "wide": step}
+    return [
+        {"kind": "levels", "at": lines, "colour": charts.CHANGED},
+        {"kind": "bars", **bars, "colour": charts.CHANGED},
+    ]
+
+
+def masked(look: Look) -> bool:
+    """Whether some weights are exactly zero: those of a mask."""
+    return bool((look.weight == 0).any())
 
 
 def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
@@ -152,15 +173,16 @@ def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
     own = look.layer in (*settings["leave_out"], *settings["per_layer"])
     if setting != "bits" or own or look.weight.numel() > MOST_AHEAD:
         return None
-    rounded, masked = symmetric(look), bool((look.weight == 0).any())
-    chosen = chosen_of(look)
+    rounded, chosen = symmetric(look), chosen_of(look)
     marks: list[Marks] = []
     for bits in stops:
         grid = grids.quantize(look.weight, bits, rounded, **chosen)
-        row = int(grid.scale.argmax())
+        row = clip.shown(look, grid)
         here = curve_marks(look, bits, grids.error(look.weight, grid, rounded).sqnr_db)
         if bits <= 8:
-            here |= level_marks(level_table(grid, rounded, row), masked)
+            clips = clip.drawn(look, grid)
+            lines = level_marks(look, grid, level_table(grid, rounded, row))
+            here |= {"levels": lines + clips.handle, clip.CHART: clips.marks}
         if bits <= 6:
             here |= stair_marks(grid, rounded, row)
         marks.append(here)
@@ -170,14 +192,16 @@ def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
 def moving(look: Look) -> Moving:
     param = look.after.params[weight_layers(look.after)[look.layer]]
     if not isinstance(param, Grid):
-        blank = {chart: [] for chart in ("levels", "stairs", "errors", "curve")}
-        empty = dict.fromkeys(("levels", "errors", "curve", "corner"), "")
-        return Moving(blank, {**empty, "layers": figures.left_out(look.layer) + layers(look)})
+        blank = {chart: [] for chart in ("levels", "stairs", "errors", "curve", clip.CHART)}
+        empty = dict.fromkeys(("levels", "errors", "curve", "corner", "clip"), "")
+        return Moving(
+            blank, {**empty, "layers": figures.left_out(look.layer) + layers(look)}, Lesson(AHA, "")
+        )
     rounded = symmetric(look)
-    widest = int(param.scale.argmax())
+    widest = clip.shown(look, param)
     table = level_table(param, rounded, widest)
+    clips = clip.drawn(look, param)
     lost = grids.errors_in_steps(look.weight, param, rounded).numpy()
-    masked = bool((look.weight == 0).any())
     errors, edges = np.histogram(np.clip(lost, -1, 1), 40, (-1.0, 1.0))
     shares = errors / max(errors.sum(), 1)
     histogram = {
@@ -188,10 +212,11 @@ def moving(look: Look) -> Moving:
         "fill": True,
     }
     marks = {
-        **level_marks(table, masked),
+        "levels": level_marks(look, param, table) + clips.handle,
         **stair_marks(param, rounded, widest),
         **curve_marks(look, look.row["bits"], look.row["sqnr_db"]),
         "errors": [histogram],
+        clip.CHART: clips.marks,
     }
     at = grids.busiest(look.weight)
     before, codes, after = grids.corner(look.weight, param, at=at)
@@ -199,9 +224,10 @@ def moving(look: Look) -> Moving:
     return Moving(
         marks,
         {
-            "levels": caption(said_of_levels(look, param, table, masked)),
-            "errors": caption(said_of_errors(look, lost, float(shares.max()), masked)),
-            "curve": caption("From 2 bits on, each bit brings about 6 dB: half the error."),
+            "levels": caption(said_of_levels(look, param, table)),
+            "clip": clips.words,
+            "errors": caption(said_of_errors(look, lost, float(shares.max()))),
+            "curve": caption(said_of_bits(curve_of(look)["ys"])),
             "corner": caption(
                 "Around the largest weight."
                 if look.large
@@ -212,37 +238,65 @@ def moving(look: Look) -> Moving:
             + corner("(code - zero point) x scale", after, 3, limit),
             "layers": layers(look),
         },
+        lesson(look, param, table),
     )
 
 
-def said_of_levels(look: Look, grid: Grid, table: pd.DataFrame, masked: bool) -> str:
-    """Whose levels they are, how far apart, and what the sticks leave out."""
-    widest, scales = int(grid.scale.argmax()), len(grid.scale)
-    scale = float(grid.scale[widest])
-    if scales == 1:
-        whose = "the whole layer"
-    else:
-        whose = (
-            f"the widest of {scales:,} scales"
-            if look.large
-            else f"scale {widest + 1} of {scales:,}, the widest"
-        )
-    apart = (
-        f"They are -{scale:.4g}{', 0' if len(table) > 2 else ''} and {scale:.4g}."
-        if symmetric(look) and grid.bits == 1
-        else f"Step {scale:.4g}, zero point {int(grid.zero[widest])}."
+AHA = "One outlier wastes the levels: it stretches the steps of all weights that share its scale."
+
+
+def lesson(look: Look, grid: Grid, table: pd.DataFrame) -> Lesson:
+    """How far the largest weight lies from the others, and what that leaves of the levels; what is lost, and what is not."""
+    own = grid.granularity.members(look.weight, clip.shown(look, grid))
+    far = float(own.abs().max() / own.square().mean().sqrt().clamp(min=1e-30))
+    used = int((table["weights"] > 0).sum())
+    aha = f"{AHA} Here it is {far:.1f} times their typical (rms) size, and {used:,} of {len(table):,} levels are used."
+    larger = why_larger(look) if grid.bits == 1 else ""
+    return Lesson(
+        aha,
+        larger
+        or f"Error is not accuracy: {look.row['sqnr_db']:.1f} dB of signal to noise say little about what the model "
+        "bears, and less round-off can mean more clipping (below). Look at the accuracy.",
+        bool(larger),
     )
-    sticks = "Sticks: how many of its weights land on each level, to scale with the tallest"
+
+
+def why_larger(look: Look) -> str:
+    """Why one bit makes a larger file than two, with the measured bytes; empty where it does not, or none are known."""
+    size = cached.bytes_along(look.subject, Recipe.from_key(look.key).then(look.step), "bits")
+    one, two = size.get(1), size.get(2)
+    if one is None or two is None or one <= two:
+        return ""
+    zeros = float(
+        (grids.quantize(look.weight, 2, symmetric(look), **chosen_of(look)).codes == 0).float().mean()
+    )
     return (
-        f"{len(table):,} levels for {whose}; {int((table['weights'] > 0).sum()):,} are used. {apart} {sticks}"
-        f"{'; that of zero is not drawn' if masked else ''}."
-        + (" Too many levels to draw." if len(table) > MOST_LEVELS else "")
+        f"1 bit is larger than 2: {figures.text(one, 'B')} against {figures.text(two, 'B')}. Signs are like coins, which no "
+        f"coder shortens; of 2-bit codes {figures.text(zeros, 'share')} are zero here, and zeros take almost no space."
     )
 
 
-def said_of_errors(look: Look, lost: NDArray[np.floating[Any]], tallest: float, masked: bool) -> str:
+def said_of_levels(look: Look, grid: Grid, table: pd.DataFrame) -> str:
+    """Whose levels they are, and how far apart."""
+    number, scales = clip.shown(look, grid), len(grid.scale)
+    scale, zero = float(grid.scale[number]), int(grid.zero[number])
+    whose = "One scale" if scales == 1 else f"Scale {number + 1:,} of {scales:,}, the largest weight's"
+    few = ", too many to draw" if len(table) > MOST_LEVELS else ", zeros not drawn" if masked(look) else ""
+    apart = f"-{scale:.4g} and {scale:.4g}" if symmetric(look) and grid.bits == 1 else f"step {scale:.4g}"
+    centre = "" if symmetric(look) else f", zero point {zero}"
+    return f"{whose}: {len(table):,} levels{few}, {apart}{centre}."
+
+
+def said_of_bits(decibels: list[float]) -> str:
+    """What a bit more brings, and where clipping sets the limit."""
+    if len(decibels) > 1 and decibels[-1] - decibels[-2] < 3:
+        return "From some bits on, only clipping is left: a bit more brings nothing."
+    return "From 2 bits on, each bit brings about 6 dB: half the error."
+
+
+def said_of_errors(look: Look, lost: NDArray[np.floating[Any]], tallest: float) -> str:
     """How high the bars are, what the two at the ends stand for, and how much was clipped."""
-    of = "the weights that are not zero" if masked else "the weights"
+    of = "the weights that are not zero" if masked(look) else "the weights"
     outside = float((np.abs(lost) > 1).mean()) if len(lost) else 0.0
     ends = f" {figures.text(outside, 'share')} are off by more than a step: they are in the bars at the ends."
     return (

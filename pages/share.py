@@ -17,6 +17,7 @@ from engine.types import weight_layers
 from pages.parts import cached, charts, drag, figures, frame, training
 from pages.parts.figures import caption
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import legend, of_tensor
 
@@ -46,6 +47,10 @@ def hero(look: Look, place: Place) -> None:
 
 
 def deeper(look: Look, place: Place) -> None:
+    st.caption(
+        "Sticks above: how many weights have each value, to scale with the tallest. A value that is dragged takes its "
+        "weights along."
+    )
     picture, curve = st.columns(2, gap="medium")
     with picture:
         st.subheader("Who shares with whom", anchor=False)
@@ -106,7 +111,7 @@ def curve_of(look: Look) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         index = sharing.without_zeros(look.index((look.layer,)))
-        signal = float(index.split(np.zeros(0, np.float32)).squares[0])
+        signal = squares_of(index)
         noise = [decibels(signal, kmeans(index, k).sse) for k in CURVE] if len(index) else []
         points = [(log2(k), db) for k, db in zip(CURVE, noise, strict=False) if np.isfinite(db)]
         texts = [f"{2**bits:.0f} entries: {db:.1f} dB" for bits, db in points]
@@ -153,18 +158,40 @@ def moving(look: Look) -> Moving:
             "curve": caption("One bit more doubles the entries and brings about 6 dB: half the error."),
             "layers": layers(look),
         },
+        lesson(look),
     )
 
 
+def lesson(look: Look) -> Lesson:
+    """With what evenly spaced levels of as many bits lose, and the layer that its table costs most."""
+    row, rows = look.row, look.report.tables["layers"]
+    bits, index = max(int(row["index_bits"]), 2), kept_of(look) if row["shared"] else None
+    even = ""
+    if index is not None and np.isfinite(row["sqnr_db"]):
+        lost = index.on_grid(*index.affine(bits, True), bits, True).sse
+        even = f", evenly spaced ones of {bits} bits {decibels(squares_of(index), lost):.1f}"
+    worst = rows.iloc[int((rows["bits_per_weight"] - rows["index_bits"]).argmax())]
+    return Lesson(
+        f"The values go where weights are: {row['entries']} of them reach {row['sqnr_db']:.1f} dB{even}.",
+        f"The table itself costs bytes: in {worst['layer']}, of {worst['weights']:,} weights, a weight takes "
+        f"{worst['bits_per_weight']:.3g} bits instead of {worst['index_bits']}. And one value that moves takes all its "
+        "weights along.",
+        bool(worst["bits_per_weight"] > 2 * worst["index_bits"]),
+    )
+
+
+def squares_of(index: Index) -> float:
+    return float(index.split(np.zeros(0, np.float32)).squares[0])
+
+
 def said_of(look: Look, entries: pd.DataFrame) -> str:
-    """What the lines and sticks are, and what they cost."""
+    """How many values there are, and what can be done with them."""
     row = look.row
     zeros = row["weights"] - row["shared"]
     return (
-        f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} bits a weight, and 32 a value. "
-        "Sticks: how many weights have each value, to scale with the tallest."
+        f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} bits each."
         + (f" {zeros:,} zeros take no entry." if zeros else "")
-        + (" Drag a handle at the foot of the chart: its weights go with it." if len(entries) else "")
+        + (" Drag a value at its foot." if len(entries) else "")
     )
 
 

@@ -1,6 +1,7 @@
 """Tickets: was the small net in the large one from the start?"""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,8 @@ import torch
 
 from engine import papers
 from engine.papers import frankle, harness
-from engine.types import Figure
+from engine.recipe import technique
+from engine.types import Figure, Report, SlimscopeError
 from pages.parts import (
     cached,
     charts,
@@ -17,14 +19,14 @@ from pages.parts import (
     footer,
     frame,
     jobs,
-    keeping,
     knobs,
     session,
     training,
     visitor,
 )
 from pages.parts.fold import fold
-from pages.parts.pictures import kept_legend, of_tensor, side_by_side
+from pages.parts.lesson import Lesson
+from pages.parts.pictures import kept_legend, masks, of_tensor, side_by_side
 
 PAGE = {
     "title": "Tickets",
@@ -45,7 +47,7 @@ frame.heading(
     "well as the whole did, and sooner. A ticket is drawn when the weights are.",
 )
 subject = session.subject()
-frame.header(subject)
+frame.header(subject, TECHNIQUE)
 
 
 def against_density(tickets: pd.DataFrame, name: str, at: float | None = None) -> None:
@@ -65,7 +67,7 @@ def against_density(tickets: pd.DataFrame, name: str, at: float | None = None) -
             titles=("weights left (%)", axis),
             error=(f"{title}, least", f"{title}, most") if f"{title}, least" in shown else None,
             percent=percent,
-            height=280,
+            height=250,
             at=at,
         )
         column.plotly_chart(
@@ -76,38 +78,69 @@ def against_density(tickets: pd.DataFrame, name: str, at: float | None = None) -
         )
 
 
-def stored() -> None:
-    """What all seeds of the stored runs found, and how to run them again."""
-    records = harness.results(STORED)
-    st.subheader(f"{len(records)} of {len(STORED.seeds)} stored seeds", anchor=False)
-    st.caption(f"{STORED.claim} {STORED.rule} Run again: `slimscope papers {STORED.name} --run`.")
-    if not records:
+def every_seed() -> pd.DataFrame:
+    """The tickets of all stored seeds."""
+    rows: list[dict[str, Any]] = [
+        row for record in harness.results(STORED).values() for row in record["tables"]["tickets"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def stored() -> int | None:
+    """What all stored seeds found, with a slider for the round; None where no seed is done yet."""
+    every = every_seed()
+    if not len(every):
         st.info("No seed of the stored runs is done yet.", icon=":material/hourglass_empty:")
-        return
-    rows: list[dict[str, Any]] = [row for record in records.values() for row in record["tables"]["tickets"]]
-    every = pd.DataFrame(rows)
+        return None
     groups = every.groupby(["round", "run"], sort=False)[["density", "test accuracy", "early stop"]]
     middle = groups.median().join(groups.min().add_suffix(", least")).join(groups.max().add_suffix(", most"))
-    pictures = st.container()
-    st.caption(
-        f"Medians over {len(records)} seeds, and from the least to the most of them. Test was only reported: the "
-        "early stop is the least validation loss. Larger nets need to be put back to weights of a little later "
-        "(the slider below rewinds)."
-    )
     left = (100 * every.drop_duplicates("round").set_index("round")["density"]).to_dict()
     number = st.select_slider(
-        "Weights left",
+        f"Weights left, in {len(harness.results(STORED))} stored seeds of LeNet-300-100",
         list(left)[1:],
         max(frankle.ROUNDS),
         format_func=lambda number: f"{left[number]:.1f} %",
         key="stored-round",
         help="Which round's ticket stands beside the whole net and its controls.",
     )
-    with pictures:
-        against_density(middle.reset_index(), "stored", left[number])
-    side_by_side_runs(frankle.of_round(every, number))
+    against_density(middle.reset_index(), "stored", left[number])
+    st.html(f'<div data-live="lesson">{lesson(every, number).html()}</div>')
+    return int(number)
+
+
+def lesson(every: pd.DataFrame, number: int) -> Lesson:
+    """The ticket and the same mask on other weights at this round, and how far single seeds are apart."""
+    rows = every[every["round"] == number].set_index("run")
+    ticket, other = rows.loc["ticket"], rows.loc["re-init"]
+    of, accuracy = len(ticket), [100 * one["test accuracy"].median() for one in (ticket, other)]
+    stop = [one["early stop"].median() for one in (ticket, other)]
+    ends = [100 * end for end in (other["test accuracy"].min(), other["test accuracy"].max())]
+    wins = int((ticket["test accuracy"].to_numpy() > other["test accuracy"].to_numpy()).sum())
+    return Lesson(
+        f"The ticket learns from its first weights: {accuracy[0]:.2f} % after {stop[0]:,.0f} iterations, the same mask on "
+        f"other weights {accuracy[1]:.2f} % after {stop[1]:,.0f} (medians).",
+        f"One seed proves nothing: with other weights single seeds lie from {ends[0]:.2f} to {ends[1]:.2f} %; the ticket wins "
+        f"in {wins} of {of}. Larger nets must be put back to weights of a little later (rewinding).",
+        wins < of,
+    )
+
+
+def told(number: int) -> None:
+    """The chosen round's runs side by side, what was run, and how it compares with the paper."""
+    side_by_side_runs(frankle.of_round(every_seed(), number))
+    st.caption(
+        f"{STORED.claim} {STORED.rule} Medians over the seeds, and from the least to the most of them. Test was only "
+        f"reported: the early stop is the least validation loss. Run again: `slimscope papers {STORED.name} --run`."
+    )
     with st.expander("Published and ours"):
         st.html(_published())
+
+
+def elsewhere() -> None:
+    """The stored seeds on a page that is about another model."""
+    number = stored()
+    if number is not None:
+        told(number)
 
 
 def _published() -> str:
@@ -162,33 +195,57 @@ def looked_at(inputs: pd.DataFrame) -> None:
 
 
 def own() -> None:
-    """The visitor's own draw: rounds against both controls."""
+    """The visitor's own draw: rounds against both controls, and the masks."""
     st.subheader("Draw your own", anchor=False)
     if visitor.why_idle():
         st.info(visitor.why_idle())
         return
-    left, right = st.columns([1, 2.6], gap="medium")
-    with left:
+    with st.container(key="own-draw"):
         training.controls(TECHNIQUE)
-    with right:
-        if jobs.reached(subject, knobs.before(TECHNIQUE)) is None:
-            return
-        if (reached := jobs.reached(subject, knobs.through(TECHNIQUE))) is None:
-            return
-        report = reached[1][-1]
-        keeping.draw(TECHNIQUE)
-        against_density(report.tables["tickets"], "own")
-        if "inputs" in report.tables:  # not in results of earlier versions
-            looked_at(report.tables["inputs"])
-        side_by_side_runs(report.figures)
-        st.html("".join(map(figures.caption, report.notes)))
+    before = jobs.reached(subject, knobs.before(TECHNIQUE))
+    reached = before and jobs.reached(subject, knobs.through(TECHNIQUE))
+    if not before or not reached:
+        return
+    report = reached[1][-1]
+    masks.draw(before[0], report, other_seeds())
+    fold("Round by round", "own-rounds", lambda: by_round(report))
+    st.html("".join(map(figures.caption, report.notes)))
 
 
-if session.model() == "lenet-300-100":
-    stored()
-    own()
-else:
-    own()
-    fold("What five seeds found, on LeNet-300-100", "stored", stored)
+def by_round(report: Report) -> None:
+    """What each round's runs learned, and which inputs its ticket still looks at."""
+    side_by_side_runs(report.figures)
+    against_density(report.tables["tickets"], "own")
+    if "inputs" in report.tables:  # not in results of earlier versions
+        looked_at(report.tables["inputs"])
+
+
+def other_seeds() -> dict[int, Report]:
+    """The reports of this ticket as other seeds drew it, where they are trained: the controls change no mask."""
+    settings, found = knobs.current(TECHNIQUE).settings, {}
+    for seed in {0, 1, 2} - {settings["seed"]}:
+        for re_init in (True, False):
+            step = technique.step(TECHNIQUE, **{**settings, "seed": seed, "re_init": re_init})
+            with suppress(SlimscopeError):
+                report = cached.after(subject, knobs.before(TECHNIQUE).then(step).key)[1][-1]
+                if "masks" in report.tables:
+                    found[seed] = report
+    return found
+
+
+with st.container(key="workbench"):
+    if session.model() == "lenet-300-100":
+        number = stored()
+    else:
+        number = None
+        own()
+tabs = footer.tabs()
+with tabs[0]:
+    if session.model() == "lenet-300-100":
+        if number is not None:
+            told(number)
+        own()
+    else:
+        fold("What five seeds found, on LeNet-300-100", "stored", elsewhere)
 if cached.original(subject).arch.runs:
-    footer.draw(footer.tabs("More"), subject)
+    footer.draw(tabs, subject)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from engine.data.sets import Data
 from engine.file import packfile
@@ -30,6 +31,8 @@ DEFAULTS = (
     ("condense",),
     ("share_weights", "train_centroids"),
 )
+# Another draw of the same: a page shows how much the two have in common.
+SECOND: dict[str, dict[str, Any]] = {"lottery_ticket": {"seed": 1, "re_init": False}}
 
 
 def recipes_of(model: str) -> list[Recipe]:
@@ -42,8 +45,14 @@ def recipes_of(model: str) -> list[Recipe]:
                 technique.get(name).possible(zoo.load(model))
         except SlimscopeError:
             continue
-        found.append(recipe)
+        found += [recipe, *_second(names)]
     return found
+
+
+def _second(names: tuple[str, ...]) -> list[Recipe]:
+    """The other draw that is stored beside one of these defaults, where there is one."""
+    some = SECOND.get(names[-1])
+    return [] if some is None else [technique.complete(Recipe((technique.step(names[-1], **some),)))]
 
 
 def path(model: Bundle, recipe: Recipe, data: Data | None) -> Path:

@@ -80,6 +80,9 @@ class Technique:
     needs_model: bool
     presets: Mapping[str, Mapping[str, Any]]
     possible: Callable[[Bundle], object]
+    known_by: str
+    aha: str
+    trap: str
 
     @property
     def trains(self) -> bool:
@@ -92,7 +95,9 @@ class Technique:
         return self.locality == "layer"
 
     def main(self, settings: Mapping[str, Any]) -> str | None:
-        """The setting that a step is known by: its first slider that matters; None where it has none."""
+        """The setting that a step is known by: the declared one, or its first slider that matters."""
+        if self.known_by:
+            return self.known_by
         sliders = (n for n, k in self.knobs.items() if isinstance(k, Slider) and k.matters(settings))
         return next(sliders, None)
 
@@ -126,6 +131,9 @@ def technique(
     needs_model: bool = False,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     possible: Callable[[Bundle], object] = lambda bundle: None,
+    known_by: str = "",
+    aha: str = "",
+    trap: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a technique under its own name; the settings are read off its signature.
 
@@ -139,6 +147,8 @@ def technique(
     - `page`: the file in pages/ that shows it; without one it has a page of its name.
     - `presets`: named settings (`gentle`, `balanced`, `extreme`).
     - `possible`: raises SlimscopeError for models that it cannot work on, before anything is trained.
+    - `known_by`: the setting that names a step, where that is not its first slider.
+    - `aha`, `trap`: what its page wants to be remembered, a sentence each, where no file of its own says it.
 
     Raises ValueError for a name that is taken, a setting without a knob or a default, a missing docstring, or
     declarations that are unknown or contradict each other.
@@ -167,6 +177,9 @@ def technique(
             needs_model=needs_model or runs == "trains",
             presets=presets or {},
             possible=possible,
+            known_by=known_by,
+            aha=aha,
+            trap=trap,
         )
         _check_declared(known)
         REGISTRY[name] = known
@@ -181,6 +194,7 @@ def _check_declared(known: Technique) -> None:
     wrong = {
         "is registered twice": known.name in REGISTRY,
         "has no docstring": not known.about,
+        f"is known by {known.known_by!r}, which is no setting": known.known_by not in ("", *known.knobs),
         f"has stage {known.stage}: allowed is {min(STAGES)} to {max(STAGES) + 99}": known.stage // 100 * 100
         not in STAGES,
         f"runs {known.runs!r}: allowed is one of {', '.join(RUNS)}": known.runs not in RUNS,

@@ -117,6 +117,17 @@ def halves(parts: Decomposition, rank: int) -> tuple[Tensor, Tensor]:
     return right.contiguous(), left.contiguous()
 
 
+def piece(parts: Decomposition, number: int) -> Tensor:
+    """Rank-one piece `number` (from 1) of the matrix: (rows, columns), float32; all pieces add up to it.
+
+    >>> parts = decompose(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "linear")
+    >>> piece(parts, 1).abs().tolist(), piece(parts, 2).abs().tolist()
+    ([[0.0, 0.0], [0.0, 4.0]], [[3.0, 0.0], [0.0, 0.0]])
+    """
+    at = number - 1
+    return (parts.values[at] * torch.outer(parts.left[:, at], parts.right[at])).to(torch.float32)
+
+
 def split(weight: Tensor, form: str, rank: int) -> tuple[Tensor, Tensor]:
     """The best two factors of that rank (Eckart and Young 1936): `halves` of `decompose`."""
     return halves(decompose(weight, form), rank)

@@ -129,6 +129,16 @@ class Granularity:
         matrix = self.matrix(values)
         return matrix[row * down : (row + 1) * down, column * across : (column + 1) * across].flatten()
 
+    def of_largest(self, values: Tensor) -> int:
+        """The number of the tile that holds the value of largest magnitude.
+
+        >>> per_group(2).of_largest(torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, -3.0]]))
+        3
+        """
+        numbers = self.spread(torch.arange(math.prod(self.tiles(values.shape))), values.shape)
+        place = int(self.matrix(values).abs().argmax())
+        return int(numbers.expand(self.sides(values.shape)).flatten()[place])
+
     def spread(self, shared: Tensor, shape: Sequence[int]) -> Tensor:
         """One value for each tile -> what goes over the matrix: (rows or 1, columns or 1)."""
         grid = shared.reshape(self.tiles(shape))

@@ -221,6 +221,17 @@ class Index(ABC):
         sse, error_bound = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return pd.DataFrame({"clip": clips, "sse": sse, "sse_bound": error_bound})
 
+    def clipped_errors(self, bits: int, symmetric: bool) -> Wide:
+        """What of each `sse` of `clip_errors` comes from values beyond the outermost levels: (FRACTIONS,)."""
+        scale, zero = self._affine(bits, symmetric, np.arange(1, FRACTIONS + 1) / FRACTIONS)
+        ends = grid_levels(scale[:, None], zero[:, None], grid_codes(bits, symmetric)[[0, -1]])
+        return np.array([self.beyond(low, high) for low, high in ends])
+
+    def beyond(self, low: float, high: float) -> float:
+        """Squared error of the values below `low` at `low`, and of those above `high` at `high`."""
+        cuts = np.array([low, np.nextafter(np.float32(high), np.float32(np.inf))], np.float32)
+        return float(self.split(cuts).errors(np.array([low, 0.0, high]))[[0, 2]].sum())
+
     def best_clip(self, bits: int, symmetric: bool) -> float:
         """The clip of least squared error among those of `clip_errors`; the larger one on a tie."""
         falling = self.clip_errors(bits, symmetric).to_numpy()[::-1]

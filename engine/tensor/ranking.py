@@ -72,6 +72,26 @@ def sum_of_squares(index: Index) -> float:
     return float(index.split(NO_CUT).squares[0])
 
 
+def sorted_sizes(index: Index, points: int) -> pd.DataFrame:
+    """The magnitudes of all indexed values, sorted: columns share (of the values) and size.
+
+    >>> import torch
+    >>> from engine.tensor.sorted_index import SortedIndex
+    >>> sorted_sizes(SortedIndex(torch.tensor([-3.0, 1.0, 2.0, -4.0])), 9).values.tolist()
+    [[0.25, 1.0], [0.5, 2.0], [0.75, 3.0], [1.0, 4.0]]
+    """
+    places = np.unique(np.linspace(1, len(index), min(points, len(index))).round().astype(int))
+    sizes = [index.threshold_for(place / len(index)) for place in places]
+    return pd.DataFrame({"share": places / len(index), "size": sizes})
+
+
+def both_allocations(settings: Mapping[str, Any], labels: Sequence[str], pool: Pool) -> pd.DataFrame:
+    """What a sparsity takes of each layer by one threshold for all (`global`) and by its own (`each`)."""
+    rows = [removals({**settings, "allocation": way}, labels, pool) for way in ("global", "layer")]
+    shares = {"global": rows[0]["sparsity"], "each": rows[1]["sparsity"]}
+    return pd.DataFrame({"layer": rows[0]["layer"], **shares})
+
+
 def removals(settings: dict[str, Any], labels: Sequence[str], pool: Pool) -> pd.DataFrame:
     """What pruning removes from every layer, from indexes alone: a row per layer that is not left out.
 

@@ -213,6 +213,16 @@ def course(subject: str, key: str, number: int, setting: str) -> curves.Course:
     return curves.course(model, Recipe.from_key(key), spec, number, setting)
 
 
+def bytes_along(subject: str, recipe: Recipe, setting: str) -> dict[Any, int]:
+    """Measured bytes of the recipe's file with other values of its last step's setting: those that are known."""
+    if not parts(subject)[1]:
+        return {}
+    whole, number = technique.complete(recipe), len(recipe)
+    of = course(subject, curves.normal(whole, number, setting).key, number, setting)
+    rows = curves.known(of, whole.steps[-1].settings[setting])
+    return {row["value"]: row["bytes"] for row in rows if row["bytes"] is not None}
+
+
 def fronts(subject: str) -> tuple[curves.Course, ...]:
     """The curve of each technique by itself."""
     return _fronts(subject, tuple(technique.REGISTRY))

@@ -96,6 +96,7 @@ def box(x: str, y: str, across: tuple[float, float], up: tuple[float, float]) ->
         [corners],
         x,
         y,
+        235,
         xaxis={"range": [across[0] - room[0], across[1] + room[0]]},
         yaxis={"range": [up[0] - room[1], up[1] + room[1]], "tickformat": ".0%"},
     )
@@ -538,7 +539,7 @@ def against_rank(counts: list[int], whole: int) -> Chart:
             "name": "original",
         },
     ]
-    return chart(traces, "rank", "weights", height=280)
+    return chart(traces, "rank", "weights")
 
 
 def standalone(figure: Chart) -> str:

@@ -42,7 +42,7 @@ def panel(message: dict[str, Any], key: str) -> None:
     _component("panel", '<div class="panel"></div>', PANEL_STYLE)(data=message, key=key)
 
 
-CURVE_STYLE = """p { margin: 0; min-height: 2.9em; font-size: .85rem; line-height: 1.45; color: var(--st-text-color); }"""
+CURVE_STYLE = """p { margin: 0; min-height: 4.4em; font-size: .84rem; line-height: 1.45; color: var(--st-text-color); }"""
 
 
 def curve(message: dict[str, Any], key: str) -> bool:
@@ -103,3 +103,8 @@ def story_keys(message: dict[str, Any], key: str) -> None:
 def drag(message: dict[str, Any], key: str, on_drop: Callable[[], None]) -> None:
     """Handles for the levels over a chart; what was dropped is in the key's `dropped`."""
     _component("drag", "<span></span>")(data=message, key=key, height=1, on_dropped_change=on_drop)
+
+
+def handle() -> None:
+    """Let marks of the kind `handle` be dragged: they edit the panel's settings."""
+    _component("handle", "<span></span>")(data={}, key="handle", height=1)

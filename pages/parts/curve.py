@@ -34,7 +34,7 @@ from pages.parts import (
 
 TITLE = "Accuracy and size along a setting"
 FIRST = "The first points are being worked out ..."
-UNTRAINED = "Only what was trained has a point here, and nothing is yet."
+UNTRAINED = "Only what was trained has a point here."
 
 
 @dataclass(frozen=True)

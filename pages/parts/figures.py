@@ -28,7 +28,7 @@ def text(value: float, unit: str) -> str:
         case "share":
             if 0 < abs(value) < 5e-5:
                 return f"{'<' if value > 0 else '>-'}0.01 %"
-            return ">99.99 %" if 0.99995 <= value < 1 else f"{100 * value:.2f} %"
+            return ">99.99 %" if 0.99995 <= value < 1 else f"{plain(100 * value, '.2f')} %"
         case "seconds":
             return f"{1e3 * value:.3f} ms" if value < 1 else f"{value:.2f} s"
         case "MAC":
@@ -36,17 +36,17 @@ def text(value: float, unit: str) -> str:
         case "ms":
             return f"{value:.3f} ms"
         case "points":
-            return f"{100 * value:+.2f}"
+            return plain(100 * value, "+.2f")
         case "nat":
-            return f"{value:.3g} nat" if 0 < abs(value) < 0.1 else f"{value:.3f} nat"
+            return f"{value:.3g} nat" if 0 < abs(value) < 0.1 else f"{plain(value, '.3f')} nat"
         case "times":
             return f"{value:.2f}x" if value < 10 else f"{value:.1f}x"
         case "dB":
-            return f"{value:.1f} dB"
+            return f"{plain(value, '.1f')} dB"
         case "bits":
-            return f"{value:.2f} bit"
+            return f"{plain(value, '.2f')} bit"
     whole = float(value).is_integer()
-    return f"{value:,.0f}" if whole else f"{value:,.4g}"
+    return plain(value, ",.0f" if whole else ",.4g")
 
 
 def _scaled(value: float, units: tuple[tuple[str, float], ...], digits: int) -> str:
@@ -55,6 +55,16 @@ def _scaled(value: float, units: tuple[tuple[str, float], ...], digits: int) -> 
         if abs(value) >= size * (10 if name in ("MB", "GMAC") else 1) or size == 1:
             return f"{value / size:,.{0 if size == 1 else digits}f} {name}"
     return str(value)
+
+
+def plain(value: float, form: str) -> str:
+    """A number in this form of Python's, without the sign of one that rounds to zero.
+
+    >>> plain(-0.0004, ".3f"), plain(-0.04, "+.2f"), plain(-0.001, "+.2f"), plain(0.0, "+.1f")
+    ('0.000', '-0.04', '0.00', '0.0')
+    """
+    written = format(value, form)
+    return written if any(digit in written for digit in "123456789") else written.lstrip("+-")
 
 
 def interval(figure: Figure) -> str:
@@ -73,7 +83,9 @@ def points(figure: Figure, n: int) -> str:
     margin = _margin(figure)
     if n < SETTLES:
         margin = margin.replace("a tie", "and not settled")
-    return f"{100 * figure.value:+.2f} points{',' if margin.startswith('a') else ''} {margin}".rstrip()
+    return (
+        f"{plain(100 * figure.value, '+.2f')} points{',' if margin.startswith('a') else ''} {margin}".rstrip()
+    )
 
 
 def _margin(figure: Figure) -> str:
@@ -81,7 +93,9 @@ def _margin(figure: Figure) -> str:
     if figure.spread is None:
         return ""
     low, high = figure.spread
-    return f"{'a tie ' if low <= 0 <= high else ''}({100 * low:+.2f} to {100 * high:+.2f})"
+    return (
+        f"{'a tie ' if low <= 0 <= high else ''}({plain(100 * low, '+.2f')} to {plain(100 * high, '+.2f')})"
+    )
 
 
 def is_change(figure: Figure) -> bool:
@@ -116,7 +130,9 @@ class Tile:
             )
         change = is_change(self.figure)
         value = (
-            f"{100 * self.figure.value:+.2f} points" if change else text(self.figure.value, self.figure.unit)
+            f"{plain(100 * self.figure.value, '+.2f')} points"
+            if change
+            else text(self.figure.value, self.figure.unit)
         )
         words = ", ".join(filter(None, (self.note, self.samples)))
         note = "working it out ..." if self.pending else escape(words)

@@ -14,7 +14,20 @@ from typing import Any
 import streamlit as st
 
 from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
-from pages.parts import cached, curve, footer, jobs, knobs, live, panel, session, strip, tiles, visitor
+from pages.parts import (
+    cached,
+    curve,
+    footer,
+    jobs,
+    knobs,
+    lesson,
+    live,
+    panel,
+    session,
+    strip,
+    tiles,
+    visitor,
+)
 from pages.parts.components import settled, stage
 from pages.parts.live import Look
 
@@ -112,9 +125,13 @@ def workbench(
     with middle:
         at_controls = st.container()
         pictures, beside = st.columns(2, gap="medium")
+        below = st.container()
     with pictures:
         layer = chooser(name, subject, labels)
     drawing = _draw(name, subject, layer, hero, pictures)
+    if drawing is not None:
+        with below:
+            drawing.place(lesson.PLACE)
     tabs = footer.tabs("Go deeper")
     if drawing is not None and tabs[0].open:
         with tabs[0]:
@@ -223,15 +240,18 @@ def _question(name: str, base: Bundle, subject: str, layer: str) -> dict[str, An
     }
 
 
-def header(subject: str) -> None:
-    """The recipe and the tiles, for pages whose own run answers, and where a step can't be shown."""
-    bar()
+def header(subject: str, tried: str = "") -> None:
+    """The recipe and the tiles, for pages whose own run answers, and where a step can't be shown.
+
+    Where what the page tries is trained, the recipe offers to keep it.
+    """
+    bar(tried if tried and knobs.current(tried) in session.view().steps else "")
     with st.container(key="tiles"):
         st.html(tiles.header(subject))
 
 
 @st.fragment
-def bar() -> None:
+def bar(tried: str = "") -> None:
     """The recipe by itself."""
     strip.redraw()
-    strip.draw()
+    strip.draw(tried)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -34,10 +35,11 @@ def through(name: str) -> Recipe:
     return before(name).then(Step(step.technique, step.settings))
 
 
-def foresee(name: str, bundle: Bundle, setting: str, shares: Callable[[float], list[list[float]]]) -> None:
-    """Let the browser move bars (`pictures.mirrored`) under a slider, on a page whose own run answers."""
+def foresee(name: str, bundle: Bundle, setting: str, at: Callable[[float], dict[str, Any]]) -> None:
+    """Let the browser answer under a slider by itself, on a page whose own run answers: shares, texts and marks."""
     stops = panel.sliders(name, bundle)[setting]
-    control = {"stops": stops, "ahead": {"shares": [shares(stop) for stop in stops]}}
+    known = [at(stop) for stop in stops]
+    control = {"stops": stops, "ahead": {kind: [one[kind] for one in known] for kind in known[0]}}
     stage({"ask": {"name": name, "controls": {setting: control}}}, f"stage-{name}")
 
 

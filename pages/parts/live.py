@@ -24,9 +24,10 @@ from engine.net import zoo
 from engine.recipe import migrate, technique
 from engine.tensor.index import Index
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step, weight_layers
-from pages.parts import cached, spoken, tiles
+from pages.parts import cached, lesson, spoken, tiles
 from pages.parts.charts import Picture
 from pages.parts.figures import caption
+from pages.parts.lesson import NONE, Lesson
 
 Marks = Mapping[str, list[dict[str, Any]]]
 
@@ -73,10 +74,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Moving:
-    """What moves: marks over charts (chart key -> marks) and pieces of HTML (place -> HTML)."""
+    """What moves: marks over charts (chart key -> marks), pieces of HTML (place -> HTML), the aha and the trap."""
 
     marks: Marks = field(default_factory=dict)
     html: Mapping[str, str] = field(default_factory=dict)
+    lesson: Lesson = NONE
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ def answer(subject: str, whole: Recipe, at: int, layer: str) -> dict[str, Any]:
             "marks": dict(moving.marks),
             "html": {
                 **moving.html,
+                lesson.PLACE: moving.lesson.html(),
                 "state": spoken.state(whole),
                 "notes": "".join(map(caption, shown.report.notes)),
             },

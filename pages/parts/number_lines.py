@@ -10,7 +10,7 @@ from torch import Tensor
 from pages.parts import charts
 
 BINS, FOOT = 160, 2.0  # bars of the histogram, and its height in lines
-ROW = 24  # pixels of a line
+ROW = 17  # pixels of a line
 
 
 def number_lines(weight: Tensor, lines: Mapping[str, list[float]], reach: float) -> charts.Chart:
@@ -22,7 +22,7 @@ def number_lines(weight: Tensor, lines: Mapping[str, list[float]], reach: float)
             "mode": "markers",
             "x": at,
             "y": [place] * len(at),
-            "marker": {"symbol": "line-ns", "size": 11, "line": {"width": 1.2, "color": charts.KEPT}},
+            "marker": {"symbol": "line-ns", "size": 9, "line": {"width": 1.2, "color": charts.KEPT}},
             "hovertemplate": f"{title}: %{{x:.4g}}<extra></extra>",
         }
         for place, (title, at) in zip(places, lines.items(), strict=True)

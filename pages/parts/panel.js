@@ -95,8 +95,8 @@ const drawn = (panel, control) => `<div class="control ${control.kind}" data-con
 
 function build(panel, root) {
   const { presets, groups, name } = panel.data
-  const buttons = Object.entries(presets).map(([title, { words }]) =>
-    `<button type="button" data-preset="${safe(title)}" title="${safe(words)}">${safe(title[0].toUpperCase() + title.slice(1))}</button>`)
+  const buttons = Object.entries(presets).map(([title, { words, short }]) =>
+    `<button type="button" data-preset="${safe(title)}" title="${safe(words)}">${safe(title[0].toUpperCase() + title.slice(1))} <small>${safe(short)}</small></button>`)
   root.innerHTML = `${buttons.length ? `<div class="presets">${buttons.join("")}</div>` : ""}` + groups.map(({ title, controls }) => {
     const inside = controls.map(control => drawn(panel, control)).join("")
     return title ? `<details data-fold="${safe(title)}-${name}"><summary>${safe(title)}</summary>${inside}</details>` : inside

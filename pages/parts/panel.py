@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from engine.recipe import technique
@@ -41,11 +42,27 @@ def message(name: str, step: Step, bundle: Bundle) -> dict[str, Any]:
         "settings": dict(now.settings),
         "defaults": dict(known.defaults),
         "presets": {
-            title: {"settings": dict(some), "words": spoken.said(known, some)}
+            title: {
+                "settings": dict(some),
+                "words": spoken.said(known, some) or "all settings at their defaults",
+                "short": _short(known, some),
+            }
             for title, some in known.presets.items()
         },
         "groups": groups,
     }
+
+
+def _short(known: technique.Technique, some: Mapping[str, Any]) -> str:
+    """What a preset sets first, in a word or two; nothing where all is at its default."""
+    main = known.main({**known.defaults, **some})
+    name = main if main in some else next(iter(some), "")
+    if not name:
+        return ""
+    number = spoken.written(known.knobs[name], some[name])
+    return (
+        f"{number} {known.knobs[name].unit}" if getattr(known.knobs[name], "unit", "") == "bits" else number
+    )
 
 
 def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,10 +15,12 @@ from engine.figures import count
 from engine.recipe import technique
 from pages.parts import charts, figures, footer, frame, jobs, session, training
 from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
 from pages.parts.live import Look, Moving
 from pages.parts.pictures import legend, of_tensor
 
 BINS, TALL = 160, 100  # bars and pixels of the histogram after the step
+MOST_LINES = 1024  # values after the step that are drawn
 COLOURS = ("#f2f2f2", charts.ORIGINAL, charts.KEPT, "#08306b")  # nothing, before alone, after alone, both
 
 
@@ -36,18 +39,19 @@ def draw(name: str) -> None:
 
 
 def hero(look: Look, place: Place) -> None:
-    st.subheader("Weights before and after", anchor=False)
+    st.subheader("Weights before; lines: values after", anchor=False)
     st.plotly_chart(
         charts.histogram(look.weight, look.layer),
         key="weights",
         config={"displayModeBar": False},
-        alt=f"Histogram of the weights of {look.layer} before the step",
+        alt=f"Histogram of the weights of {look.layer} before the step, and lines at the values after it",
     )
-    place("after")
-    st.html(legend((COLOURS[1], "before"), (COLOURS[2], "after"), (COLOURS[3], "both")))
 
 
 def deeper(look: Look, place: Place) -> None:
+    st.subheader("Weights before and after, over one another", anchor=False)
+    place("after")
+    st.html(legend((COLOURS[1], "before"), (COLOURS[2], "after"), (COLOURS[3], "both")))
     st.subheader("What the step reports", anchor=False)
     place("figures")
     st.subheader("Layer by layer", anchor=False)
@@ -59,7 +63,11 @@ def moving(look: Look) -> Moving:
     words = f"{look.layer} is not one weight any more: the step has put others in its place."
     picture = figures.notice(words) if after is None else compared(look.weight, after, look.layer)
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures)
-    return Moving({}, {"after": picture, "figures": figures.tiles(row), "layers": _layers(look)})
+    known = technique.get(look.step.technique)
+    html = {"after": picture, "figures": figures.tiles(row), "layers": _layers(look)}
+    values = [] if after is None else torch.unique(after).tolist()
+    lines = {"kind": "levels", "at": values if len(values) <= MOST_LINES else [], "colour": charts.CHANGED}
+    return Moving({"weights": [lines]}, html, Lesson(known.aha, known.trap))
 
 
 def compared(before: Tensor, after: Tensor, layer: str) -> str:

@@ -30,8 +30,10 @@ def written(knob: Knob, value: Any) -> str:
 
 
 def main(knob: Knob, value: Any) -> str:
-    """A step's main setting behind its title: "90 %", "8 bits", "temperature 4"."""
+    """A step's main setting behind its title: "90 %", "8 bits", "nf4", "temperature 4"."""
     number = written(knob, value)
+    if not isinstance(knob, Slider):
+        return number
     if isinstance(knob, Slider) and (knob.percent or (knob.unit and " " not in knob.unit)):
         return number if knob.percent else f"{number} {knob.unit}"
     return f"{knob.label.lower()} {number}"
@@ -42,6 +44,8 @@ def title(step: Step) -> str:
 
     >>> title(technique.step("prune_weights", sparsity=0.8))
     'Prune weights 80 %'
+    >>> title(technique.step("number_format", number="nf4"))
+    'Number format nf4'
     """
     known = technique.get(step.technique)
     setting = known.main(step.settings)

@@ -49,6 +49,7 @@ function draw(chart) {
     const room = at + 6 + wide <= size.w ? at + 6 : at - 6 - wide // right of the mark, else left of it
     node.setAttribute("x", Math.max(2, Math.min(room, size.w - wide - 2)))
   }
+  say(chart)
   for (const mark of stage.marks[chart] || []) {
     const colour = mark.colour
     if (mark.kind === "band") {
@@ -61,6 +62,9 @@ function draw(chart) {
       const at = x(mark.at)
       make("line", { x1: at, x2: at, y1: 0, y2: size.h, stroke: colour, "stroke-width": 2, "stroke-dasharray": mark.dash || "" }, svg)
       if (mark.text) label(mark.text, at, mark.top || 16, colour)
+    } else if (mark.kind === "bars") {
+      const d = mark.at.map((v, i) => `M${x(v - mark.wide / 2).toFixed(1)} ${size.h}V${y(mark.heights[i]).toFixed(1)}H${x(v + mark.wide / 2).toFixed(1)}V${size.h}Z`).join("")
+      make("path", { d, stroke: colour, "stroke-width": 1, fill: colour, "fill-opacity": 0.45 }, svg)
     } else if (mark.kind === "levels") {
       const d = mark.at.map(v => `M${x(v).toFixed(1)} 0V${size.h}`).join("")
       make("path", { d, stroke: colour, "stroke-width": 1, opacity: 0.35, fill: "none" }, svg)
@@ -82,6 +86,14 @@ function draw(chart) {
     }
   }
   return true
+}
+
+// The chart's text alternative, with what its marks say now.
+function say(chart) {
+  const figure = document.querySelector(`.st-key-${chart} [role=figure]`), words = (stage.marks[chart] || []).flatMap(mark => mark.text ?? [])
+  if (!figure || chart === "size-curve") return // curve.js says more
+  figure.dataset.alt ??= figure.getAttribute("aria-label")
+  if (words.length) figure.setAttribute("aria-label", [figure.dataset.alt, ...words].join(". "))
 }
 
 // ---------------------------------------------------------------- pieces of HTML and tiles
@@ -191,6 +203,8 @@ function foresee(ahead, stop) {
         if (found.className === "fill") found.style.width = `${100 * share}%`
         else found.textContent = `${(100 * share).toFixed(2)} %`
     })
+  for (const [place, text] of Object.entries(ahead.texts?.[stop] || {}))
+    for (const found of document.querySelectorAll(`[data-text="${place}"]`)) found.textContent = text
   for (const [chart, marks] of Object.entries(ahead.marks?.[stop] || {})) {
     stage.marks[chart] = marks.map(mark => mark.text ? { ...mark, text: `≈ ${mark.text}` } : mark)
     draw(chart)

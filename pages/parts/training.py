@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -20,13 +21,14 @@ def controls(name: str) -> None:
     panel.draw(name, cached.original(session.subject()))
 
 
-def outcome(name: str) -> Report | None:
-    """Run button and live curves of an untrained step; curve, figures, notes and report of a trained one."""
-    reached = jobs.reached(session.subject(), knobs.through(name))
+def outcome(name: str, offer: Any = st) -> Report | None:
+    """Run button and live curves of an untrained step, in `offer`; curve, figures, notes and report of a trained one."""
+    reached = jobs.reached(session.subject(), knobs.through(name), offer)
     if reached is None:
         return _before(name)
     session.note_trained(name, knobs.current(name))
-    keeping.draw(name)
+    if offer is st:  # elsewhere the recipe's own row has it
+        keeping.draw(name)
     return _report(name, reached[1][-1])
 
 

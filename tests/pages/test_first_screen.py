@@ -24,6 +24,7 @@ PARTS = {
     "tiles": ".st-key-tiles",
     "controls": ".st-key-workbench [class*=st-key-panel-]",
     "picture": ".st-key-workbench [data-testid=stColumn]:nth-child(1) .js-plotly-plot",
+    "lesson": ".st-key-workbench .lesson",
     "curve": ".st-key-workbench [data-testid=stColumn]:nth-child(2) .js-plotly-plot",
 }
 STREAMLITS_MENU = "[data-testid=stSidebarNav]"  # its groups of links are lists of no items

@@ -55,6 +55,7 @@ RUNS = ("ticket", "re-init", "random mask")  # what a row of the live series has
         "curve": ("epoch", "iteration", "validation loss", "validation accuracy", "run", "round"),
         "inputs": ("input", "kept", "of", "round"),
         "layers": ("layer", "weights", "kept", "removed", "sparsity"),
+        "masks": ("layer", "shape", "gone"),
     },
     series=RUNS,
     presets={"gentle": {"rounds": 3}, "balanced": {"rounds": 7}, "extreme": {"rounds": 12}},
@@ -151,10 +152,11 @@ def lottery_ticket(
     if rewind:
         theta = race.warm_up(theta, rewind)
     mask = {name: bundle.params[name].decode() != 0 for name in names.values()}
-    ticket, seen = race.run("ticket", 0, theta, mask), []
+    ticket, seen, drawings = race.run("ticket", 0, theta, mask), [], [mask]
     for number in range(1, rounds + 1):
         mask = tickets.pruned(ticket.end, mask, rate, list(names.values())[-1])
         ticket = race.run("ticket", number, theta, mask)
+        drawings.append(mask)
         seen.append(tickets.per_input(mask[next(iter(names.values()))]).assign(round=number))
         drawn = 1_000_000 * (number + 1) + seed  # never the seed of the first weights
         if re_init:
@@ -167,6 +169,12 @@ def lottery_ticket(
     tables["inputs"] = pd.concat(seen, ignore_index=True)
     tables["layers"] = pd.DataFrame(
         [{"layer": label, **masks.counted(mask[name])} for label, name in names.items()]
+    )
+    tables["masks"] = pd.DataFrame(
+        [
+            {"layer": label, **tickets.packed(tickets.gone_in([each[name] for each in drawings]))}
+            for label, name in names.items()
+        ]
     )
     return after, Report(
         _figures(table, rounds, len(data.validation)), tables, _notes(bundle, data, plan, table)

@@ -34,6 +34,10 @@ LAYER_COLUMNS = (
     runs="instant",
     locality="layer",
     tables={"layers": LAYER_COLUMNS},
+    aha="A few outliers cost all other weights their precision: a clip from a formula loses them and "
+    "makes every step smaller.",
+    trap="The formula trusts a distribution: where weights are not like it, the clip is wrong. And less "
+    "squared error is not always more accuracy.",
     presets={"gentle": {"bits": 6}, "balanced": {"bits": 4}, "extreme": {"bits": 3}},
 )
 def aciq(

@@ -27,6 +27,10 @@ LAYER_COLUMNS = (*rounding.COLUMNS[:2], "zeros", "scale", *rounding.COLUMNS[2:])
     runs="instant",
     locality="layer",
     tables={"layers": LAYER_COLUMNS},
+    aha="The best scale for signs is the mean size of the weights; all that is left of a weight is the "
+    "side of zero that it is on.",
+    trap="Signs are like coins: no coder makes them smaller than 1 bit, so a file of 2-bit weights that "
+    "are mostly zero can be smaller. And without training, few layers bear it.",
     presets={
         "gentle": {"granularity": "channel"},
         "balanced": {},

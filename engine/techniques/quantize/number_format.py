@@ -31,6 +31,7 @@ LAYER_COLUMNS = (*rounding.COLUMNS[:2], "bits", "scales", "saturated", *rounding
     runs="instant",
     locality="layer",
     tables={"layers": LAYER_COLUMNS},
+    known_by="number",
     presets={
         "gentle": {"number": "bf16"},
         "balanced": {"number": "fp8_e4m3", "granularity": "channel"},

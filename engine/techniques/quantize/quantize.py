@@ -117,7 +117,7 @@ def quantize(
             low=95.0,
             high=100.0,
             step=0.05,
-            unit="% of the non-zero values",
+            unit="%",
             label="Percentile",
             help="How many of the non-zero values stay inside of the range; of those beyond it, half lie at "
             "each end, or, with symmetric levels, wherever magnitudes are largest.",

@@ -1,4 +1,4 @@
-"""Small pictures as HTML: images of tensors and samples, 5x5 corners, mirrored bars."""
+"""Small pictures as HTML: images of tensors and samples, 5x5 corners."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def of_filters(weights: Tensor) -> list[str]:
     return [_painted(p.numbers.tobytes(), p.numbers.shape[::-1], p.palette.tobytes()) for p in drawn]
 
 
-def side_by_side(items: Iterable[tuple[str, str]]) -> str:
-    """Pictures (HTML) in columns that wrap, each over its caption."""
+def side_by_side(items: Iterable[tuple[str, str]], kind: str = "side-by-side") -> str:
+    """Pictures (HTML) in columns that wrap, each over its caption; of the kind `pieces` they are small."""
     cells = "".join(
         f'<figure>{picture}<figcaption class="caption">{escape(words)}</figcaption></figure>'
         for picture, words in items
     )
-    return f'<div class="side-by-side">{cells}</div>'
+    return f'<div class="{kind}">{cells}</div>'
 
 
 def legend(*entries: tuple[str, str]) -> str:
@@ -130,33 +130,6 @@ def corner(title: str, cells: Tensor, digits: int, reach: float = 0.0) -> str:
             background = (
                 f"background:color-mix(in srgb,{base} {round(60 * share)}%,transparent)" if reach else ""
             )
-            tds.append(f'<td style="{background}">{value:.{digits}f}</td>')
+            tds.append(f'<td style="{background}">{figures.plain(value, f".{digits}f")}</td>')
         rows.append(f"<tr>{''.join(tds)}</tr>")
     return f'<div class="mini"><table><caption>{escape(title)}</caption>{"".join(rows)}</table></div>'
-
-
-def mirrored(names: Iterable[str], shares: list[list[float]], truth: int, titles: tuple[str, str]) -> str:
-    """One or two sets of shares as bars that grow away from the class names in the middle.
-
-    `stage.js` finds bars and numbers by `data-share`, `set/class`.
-    """
-    heads = (titles[0], titles[1] if len(shares) > 1 else "")
-    rows = [
-        f'<b style="text-align:right">{escape(heads[0])}</b><span></span><span></span><span></span><b>{escape(heads[1])}</b>'
-    ]
-    for i, name in enumerate(names):
-        label = f"<b>{escape(name)} &#10003;</b>" if i == truth else escape(name)
-        left = _bar(f"0/{i}", shares[0][i], charts.KEPT)
-        right = _bar(f"1/{i}", shares[1][i], charts.CHANGED) if len(shares) > 1 else ("<span></span>",) * 2
-        rows.append(
-            f'{left[1]}<div style="transform:scaleX(-1)">{left[0]}</div>'
-            f'<span style="text-align:center">{label}</span>{right[0]}{right[1]}'
-        )
-    return f'<div class="bars">{"".join(rows)}</div>'
-
-
-def _bar(place: str, share: float, colour: str) -> tuple[str, str]:
-    """(bar, number)"""
-    width = f"width:{100 * share:.2f}%;background:{colour}"
-    bar = f'<div class="track"><div class="fill" data-share="{place}" style="{width}"></div></div>'
-    return bar, f'<span data-share="{place}">{100 * share:.2f} %</span>'
