@@ -5,6 +5,7 @@ import streamlit as st
 from engine.figures import count
 from engine.types import SlimscopeError
 from pages.parts import cached, charts, footer, frame, jobs, session
+from pages.parts.anatomy import picture
 from pages.parts.pictures import samples
 
 PAGE = {
@@ -32,18 +33,21 @@ if reached is None:
 bundle, large = reached[0], cached.is_large(subject)
 is_written = not large or cached.written(subject, key) is not None
 
-st.subheader("Where the bytes are", anchor=False)
-st.plotly_chart(
-    charts.treemap(cached.where(subject, key, is_written)),
-    key="treemap",
-    config={"displayModeBar": False},
-    alt="Bytes of the packed file per layer and tensor",
-)
-st.caption(
-    "Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture."
-    if is_written
-    else "Bytes of the original, 4 for each number: the compressed file is not written yet (at the foot of the page)."
-)
+model, treemap = st.tabs(["The model", "Every byte"])
+with model:
+    picture.draw(subject, key, bundle)
+with treemap:
+    st.plotly_chart(
+        charts.treemap(cached.where(subject, key, is_written)),
+        key="treemap",
+        config={"displayModeBar": False},
+        alt="Bytes of the packed file per layer and tensor",
+    )
+    st.caption(
+        "Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture."
+        if is_written
+        else "Bytes of the original, 4 for each number: the compressed file is not written yet (at the foot of the page)."
+    )
 
 st.subheader("Layers", anchor=False)
 st.dataframe(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.data import user
 from engine.data.sets import Data, Samples
-from engine.figures import count, measure, theory
+from engine.figures import closeness, count, measure, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile, recognise
 from engine.jobs import as_json, curves, keys, layerwise, models, recipes, streaming, testset
@@ -486,6 +486,12 @@ def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
     return pd.concat(
         [table, used.fillna({"type": "", "output": "", "macs": 0}).astype({"macs": int})], axis=1
     )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def relative_errors(subject: str, key: str) -> dict[str, float]:
+    """How far each layer's weights are from the original's (`engine.figures.closeness`)."""
+    return closeness.relative_errors(after(subject, key)[0])
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -95,3 +95,14 @@ def coupled(message: dict[str, Any], key: str, on_pick: Callable[[], None]) -> N
 def drag(message: dict[str, Any], key: str, on_drop: Callable[[], None]) -> None:
     """Handles for the levels over a chart; what was dropped is in the key's `dropped`."""
     _component("drag", "<span></span>")(data=message, key=key, height=1, on_dropped_change=on_drop)
+
+
+ANATOMY = (
+    """<div class="anatomy"><div class="field"></div><div class="scale"></div><p class="said"></p></div>"""
+)
+ANATOMY_STYLE = (HERE / "anatomy.css").read_text()
+
+
+def anatomy(message: dict[str, Any], key: str, on_choose: Callable[[], None]) -> None:
+    """A model's layers to click; which one was chosen is in the key's `chosen`."""
+    _component("anatomy", ANATOMY, ANATOMY_STYLE)(data=message, key=key, on_chosen_change=on_choose)

@@ -120,13 +120,16 @@ def workbench(
 
 
 def chooser(name: str, subject: str, labels: list[str]) -> str:
-    """Which layer the pictures show."""
+    """Which layer the pictures show: the one that was chosen last, on whatever page."""
+    key = f"layer-{name}-{subject}"
+    st.session_state[key] = session.layer_among(labels)
     with st.container(key="chooser"):
         return st.selectbox(
             "Layer in the pictures",
             labels,
-            key=f"layer-{name}-{subject}",
-            help="Which layer the pictures show; the step works on all of them.",
+            key=key,
+            on_change=lambda: session.choose_layer(st.session_state[key]),
+            help="Which layer the pictures show, here and on other pages; the step works on all of them.",
             label_visibility="collapsed",
         )
 
