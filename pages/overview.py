@@ -33,7 +33,8 @@ if reached is None:
 bundle, large = reached[0], cached.is_large(subject)
 is_written = not large or cached.written(subject, key) is not None
 
-model, treemap = st.tabs(["The model", "Every byte"])
+with st.container(key="model"):
+    model, treemap = st.tabs(["The model", "Every byte"])
 with model:
     picture.draw(subject, key, bundle)
 with treemap:

@@ -35,6 +35,8 @@ export function next(key, at, boxes) {
 
 // ---------------------------------------------------------------- on the page
 
+const words = node => [node.name, node.about].filter(Boolean).join(", ")
+
 const make = (tag, attributes, parent, text) => {
   const node = document.createElementNS(SVG, tag)
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
@@ -49,6 +51,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   memory.set(root, mine)
   if (data.turn >= mine.turn) Object.assign(mine, { chosen: data.chosen, turn: data.turn }) // not from before a click
   Object.assign(mine, { data, tell: () => setTriggerValue("chosen", { layer: mine.chosen, turn: mine.turn }) })
+  root.classList.toggle("slim", data.slim)
   mine.sizes?.disconnect()
   mine.sizes = new ResizeObserver(() => fit(root, mine))
   mine.sizes.observe(root)
@@ -62,7 +65,7 @@ function fit(root, mine) {
   if (!room || (layout === mine.layout && room === mine.room)) return
   const held = root.contains(root.getRootNode().activeElement)
   if (layout !== mine.layout) build(root, mine, layout)
-  const scale = Math.min(LARGEST, room / layout.width)
+  const scale = Math.min(mine.data.slim ? 1 : LARGEST, room / layout.width)
   mine.svg.setAttribute("width", layout.width * scale)
   mine.svg.setAttribute("height", layout.height * scale)
   Object.assign(mine, { layout, room })
@@ -91,7 +94,7 @@ function build(root, mine, layout) {
 
 function draw(svg, node, [x, y, width, height, leaf]) {
   const group = make("g", {}, svg), middle = x + width / 2, isLayer = Boolean(node.layer)
-  make("title", {}, group, node.words)
+  make("title", {}, group, words(node))
   if (!isLayer && node.role !== "input" && node.role !== "output") {
     make("circle", { cx: middle, cy: y + height / 2, r: width / 2 }, group)
     if (width > 10) make("text", { x: middle, y: y + height / 2 }, group, node.sign)
@@ -101,10 +104,9 @@ function draw(svg, node, [x, y, width, height, leaf]) {
   const rect = make("rect", { x, y, width, height, rx: isLayer ? 4 : height / 2.5 }, group)
   if (node.fill) rect.style.fill = node.fill
   if (node.ink) group.style.color = node.ink
-  const hasTwo = height > 32 && node.value, lines = width < 34 ? [] : hasTwo ? [leaf, node.value] : [leaf]
+  const hasTwo = height > 32 && node.value, lines = width < 34 ? [] : hasTwo ? [leaf, `${node.loops ? "↻ " : ""}${node.value}`] : [leaf]
   lines.forEach((line, i) =>
     make("text", { x: middle, y: y + height * (i + 1) / (lines.length + 1), class: i ? "value" : "" }, group, line))
-  if (node.loops && width > 34) make("text", { x: x + width - 8, y: y + 8 }, group, "↻")
   return group
 }
 
@@ -112,9 +114,9 @@ function press(root, mine, group, node) {
   const place = mine.buttons.push(group) - 1
   group.layer = node.layer
   group.setAttribute("role", "button")
-  group.setAttribute("aria-label", node.words)
+  group.setAttribute("aria-label", words(node))
+  group.node = node
   if (!node.open) group.setAttribute("aria-disabled", "true")
-  const say = () => { root.querySelector(".said").textContent = node.words }
   const choose = () => {
     if (!node.open) return
     Object.assign(mine, { chosen: node.layer, at: place, turn: mine.turn + 1 })
@@ -122,7 +124,7 @@ function press(root, mine, group, node) {
     mine.tell()
   }
   group.onclick = choose
-  group.onmouseenter = group.onfocus = say
+  group.onmouseenter = group.onfocus = () => say(root, node)
   group.onmouseleave = () => mark(root, mine)
   group.onkeydown = event => {
     if (event.key === "Enter" || event.key === " ") choose()
@@ -149,7 +151,12 @@ function mark(root, mine) {
   mine.buttons.forEach(button => button.setAttribute("aria-pressed", button.layer === mine.chosen))
   if (mine.at === undefined || !root.contains(root.getRootNode().activeElement)) mine.at = Math.max(of, 0)
   stops(mine)
-  root.querySelector(".said").textContent = mine.buttons[of]?.getAttribute("aria-label") ?? ""
+  say(root, mine.buttons[of]?.node)
+}
+
+function say(root, node) {
+  root.querySelector(".said b").textContent = node?.name ?? ""
+  root.querySelector(".said span").textContent = node ? `, ${node.about}` : ""
 }
 
 function legend(place, scale) {

@@ -97,9 +97,7 @@ def drag(message: dict[str, Any], key: str, on_drop: Callable[[], None]) -> None
     _component("drag", "<span></span>")(data=message, key=key, height=1, on_dropped_change=on_drop)
 
 
-ANATOMY = (
-    """<div class="anatomy"><div class="field"></div><div class="scale"></div><p class="said"></p></div>"""
-)
+ANATOMY = """<div class="anatomy"><div class="field"></div><div class="scale"></div><p class="said"><b></b><span></span></p></div>"""
 ANATOMY_STYLE = (HERE / "anatomy.css").read_text()
 
 

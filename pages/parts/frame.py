@@ -15,6 +15,7 @@ import streamlit as st
 
 from engine.types import Bundle, Recipe, SlimscopeError, Step, weight_layers
 from pages.parts import cached, curve, footer, jobs, knobs, live, panel, session, strip, tiles, visitor
+from pages.parts.anatomy import picture
 from pages.parts.components import settled, stage
 from pages.parts.live import Look
 
@@ -109,6 +110,7 @@ def workbench(
     tabs = footer.tabs("Go deeper")
     if drawing is not None and tabs[0].open:
         with tabs[0]:
+            picture.strip(base, labels)
             _section(deeper, drawing)
             st.html('<div data-live="notes"></div>')
     with at_controls:

@@ -16,7 +16,8 @@ from engine.net import anatomy, sources, zoo
 from engine.net.anatomy import Anatomy, Edge, Node
 from engine.types import Arch
 from pages.parts.anatomy.columns import ranks
-from pages.parts.anatomy.layout import LARGE, MEDIUM, SMALL, Box, Layout, laid_out
+from pages.parts.anatomy.layout import Box, Layout, in_one_line, laid_out
+from pages.parts.anatomy.sizes import LARGE, MEDIUM, SMALL
 
 WIDTHS = (900, 700, 340)
 
@@ -83,6 +84,15 @@ def test_more_than_a_hundred_layers_fit_into_a_field_in_smaller_boxes() -> None:
     assert drawn.boxes["conv1"][2:] == SMALL.layer
     assert (drawn.width <= 900, drawn.height <= 420) == (True, True)
     assert_readable(found, drawn)
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "resnet-20", "lstm-mnist"])
+def test_one_line_is_slim_and_fits(name: str) -> None:
+    found = anatomy.of(zoo.initial(name))
+    drawn = in_one_line(found, 900)
+    assert_readable(found, drawn)
+    assert drawn.width <= 900
+    assert drawn.height < 70
 
 
 def test_a_residual_model_by_hand() -> None:

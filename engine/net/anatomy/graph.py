@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -57,9 +58,13 @@ class Anatomy:
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
 
-    def sources(self, name: str) -> tuple[str, ...]:
-        """Who feeds a node."""
-        return tuple(edge.source for edge in self.edges if edge.target == name)
+    @cached_property
+    def sources(self) -> Mapping[str, tuple[str, ...]]:
+        """Who feeds each node."""
+        found: dict[str, list[str]] = {node.name: [] for node in self.nodes}
+        for edge in self.edges:
+            found[edge.target].append(edge.source)
+        return {name: tuple(feeding) for name, feeding in found.items()}
 
 
 @dataclass
@@ -71,10 +76,11 @@ class Graph:
 
     def add(self, node: Node, sources: Iterable[str]) -> None:
         """Add a node, or more sources of one that is known."""
+        is_new = node.name not in self.nodes
         known = self.nodes.setdefault(node.name, node)
         own = self.feeds.setdefault(node.name, {})
         for source in sources:
-            if source == node.name or self.reaches(node.name, source):
+            if not is_new and (source == node.name or self.reaches(node.name, source)):
                 self.nodes[node.name] = replace(known, loops=True)
             else:
                 own[source] = None

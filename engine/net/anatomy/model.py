@@ -10,7 +10,7 @@ from torch import nn
 from engine.data import user
 from engine.memory import remembered
 from engine.net import kinds, sources, zoo
-from engine.net.anatomy.graph import LAYER, Anatomy, Node, chain, with_counts
+from engine.net.anatomy.graph import LAYER, OUTPUT, Anatomy, Node, chain, with_counts
 from engine.net.anatomy.trace import traced
 from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
@@ -48,7 +48,7 @@ def _graph(key: str) -> Anatomy:
         other = _run(arch, kinds.random_model(arch, 0)) if arch.source == "user" else found
     except SlimscopeError as error:
         return Anatomy((), (), NOT_FOLLOWED.format(error))
-    if not found.sources("output") or not other.sources("output"):
+    if not found.sources[OUTPUT] or not other.sources[OUTPUT]:
         return Anatomy((), (), NOT_FOLLOWED.format("its own code leaves torch's functions"))
     if found.edges == other.edges:
         return found

@@ -15,20 +15,20 @@ def ranks(anatomy: Anatomy) -> dict[str, int]:
     Layers that are not used stand behind all others.
     """
     found: dict[str, int] = {}
-    feeding = {node.name: list(anatomy.sources(node.name)) for node in anatomy.nodes}
+    feeding = anatomy.sources
     for node in anatomy.nodes:
         _rank(node.name, feeding, found)
     for edge in reversed(anatomy.edges):
         if not feeding[edge.source] and edge.source != INPUT:
             readers = [found[e.target] for e in anatomy.edges if e.source == edge.source]
             found[edge.source] = max(min(readers) - 1, 0)
-    last = max((rank for name, rank in found.items() if anatomy.node(name).used), default=-1)
+    last = max((found[node.name] for node in anatomy.nodes if node.used), default=-1)
     for place, node in enumerate(n for n in anatomy.nodes if not n.used):
         found[node.name] = last + 1 + place // SPARE
     return found
 
 
-def _rank(start: str, feeding: Mapping[str, list[str]], found: dict[str, int]) -> None:
+def _rank(start: str, feeding: Mapping[str, tuple[str, ...]], found: dict[str, int]) -> None:
     """Ranks of a node and all that it depends on, without recursion: a model may have thousands of layers."""
     left = [start]
     while left:
@@ -49,7 +49,7 @@ def columns(anatomy: Anatomy) -> list[list[Node]]:
         found[rank[node.name]].append(node)
     found = [column for column in found if column]
     for column in found:
-        feeding = {node.name: [lanes[s] for s in anatomy.sources(node.name) if s in lanes] for node in column}
+        feeding = {node.name: [lanes[s] for s in anatomy.sources[node.name] if s in lanes] for node in column}
         column.sort(key=lambda n: sum(feeding[n.name]) / len(feeding[n.name]) if feeding[n.name] else 0.0)
         lanes.update({node.name: lane - len(column) / 2 for lane, node in enumerate(column)})
     return found

@@ -6,12 +6,15 @@ straight; all else goes over the top of its line, and from line to line through 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.net.anatomy import INPUT, OUTPUT, Anatomy, Node
+from engine.memory import remembered
+from engine.net.anatomy import Anatomy, Node
 from pages.parts.anatomy.columns import columns, lines
+from pages.parts.anatomy.sizes import SIZES, SLIM, Size, shortened
 
 TALL = 420  # pixels: where larger boxes need more, smaller ones are taken
 TRACK, EDGE, LABEL = (
@@ -19,27 +22,6 @@ TRACK, EDGE, LABEL = (
     4,
     15,
 )  # pixels between lines over the top, between those at the margins, and for a heading
-LETTER = 6.1  # pixels, on average
-
-
-@dataclass(frozen=True)
-class Size:
-    """Width and height of boxes in pixels, and the room between columns (`gap`) and in a column (`lane`)."""
-
-    layer: tuple[int, int]
-    meeting: tuple[int, int]
-    end: tuple[int, int]
-    gap: int
-    lane: int
-
-    def of(self, node: Node) -> tuple[int, int]:
-        return self.layer if node.layer else self.end if node.role in (INPUT, OUTPUT) else self.meeting
-
-
-LARGE = Size((84, 46), (16, 16), (50, 34), 14, 8)
-MEDIUM = Size((54, 30), (12, 12), (38, 22), 9, 6)
-SMALL = Size((22, 26), (9, 9), (22, 18), 6, 4)
-SIZES = (LARGE, MEDIUM, SMALL)
 
 
 class Box(NamedTuple):
@@ -88,12 +70,24 @@ class Layout:
     headings: tuple[Heading, ...]
 
 
-def laid_out(anatomy: Anatomy, across: float, sizes: Sequence[Size] = SIZES) -> Layout:
+@remembered
+def laid_out(anatomy: Anatomy, across: float) -> Layout:
     """The picture of a model in a field of this width, with the largest boxes that do not make it too tall."""
-    made = (_Field(anatomy, across, size).layout() for size in sizes)
-    found = next(made)
-    while found.height > TALL and (smaller := next(made, None)) is not None:
-        found = smaller
+    return _first(lambda found: found.height <= TALL, (_Field(anatomy, across, size) for size in SIZES))
+
+
+@remembered
+def in_one_line(anatomy: Anatomy, across: float) -> Layout:
+    """The picture in one line, with the largest boxes that fit into this width; wider where none do."""
+    return _first(lambda found: found.width <= across, (_Field(anatomy, math.inf, size) for size in SLIM))
+
+
+def _first(is_good: Callable[[Layout], bool], fields: Iterator[_Field]) -> Layout:
+    """The first layout that is good; the last one where none is."""
+    for field in fields:
+        found = field.layout()
+        if is_good(found):
+            break
     return found
 
 
@@ -280,15 +274,3 @@ def _slim(points: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], .
 
 def _prefix(node: Node) -> str:
     return node.name.rpartition(".")[0] if node.layer else ""
-
-
-def shortened(text: str, width: float) -> str:
-    """The end of a text that has room in so many pixels; nothing where hardly any of it has.
-
-    >>> shortened("encoder.layers.0", 60), shortened("fc1", 60), shortened("encoder", 20)
-    ('…layers.0', 'fc1', '')
-    """
-    most = int(width / LETTER)
-    if len(text) <= most:
-        return text
-    return f"…{text[1 - most :].lstrip('.')}" if most >= 5 else ""

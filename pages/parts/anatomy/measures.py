@@ -16,11 +16,14 @@ LOST = 0.01  # of accuracy: where a layer costs that much, layers can be told ap
 
 @dataclass(frozen=True)
 class Measure:
-    """A number for each layer; `about` says what it is, `missing` why there is none and what to do about it."""
+    """A number for each layer. `about` says what it is and `phrase` says it of one layer; `missing` says why there
+    is none, and what to do about it.
+    """
 
     values: Mapping[str, float] = field(default_factory=dict)
     unit: str = ""
     about: str = ""
+    phrase: str = "{}"
     missing: str = ""
 
     @property
@@ -34,6 +37,9 @@ class Measure:
     def text(self, layer: str) -> str:
         return self.said(self.values[layer]) if layer in self.values else ""
 
+    def sentence(self, layer: str) -> str:
+        return self.phrase.format(self.text(layer)) if layer in self.values else ""
+
     def said(self, value: float) -> str:
         """A value with its unit, as people read it."""
         return f"{100 * value:.2f} points" if self.unit == "points" else figures.text(value, self.unit)
@@ -44,18 +50,19 @@ def weights(bundle: Bundle) -> Measure:
     counted = {
         label: float(math.prod(bundle.params[name].shape)) for label, name in weight_layers(bundle).items()
     }
-    return Measure(counted, "weights", "weights of each layer")
+    return Measure(counted, "weights", "weights of each layer", "{} weights")
 
 
 def _bytes(subject: str, key: str) -> Measure:
     is_written = not cached.is_large(subject) or cached.written(subject, key) is not None
     table = cached.layers(subject, key, is_written).set_index("layer")
-    column, about = (
-        ("packed bytes", "bytes of each layer's weights in the compressed file")
+    column, where = (
+        ("packed bytes", "in the compressed file")
         if is_written
-        else ("dense bytes", "bytes of each layer's weights as 32-bit floats: the file is not written yet")
+        else ("dense bytes", "as 32-bit floats: the compressed file is not written yet")
     )
-    return Measure(table[column].dropna().astype(float).to_dict(), "bytes", about)
+    values = table[column].dropna().astype(float).to_dict()
+    return Measure(values, "bytes", f"bytes of each layer's weights {where}", f"{{}} {where}")
 
 
 def _macs(subject: str, key: str) -> Measure:
@@ -64,7 +71,10 @@ def _macs(subject: str, key: str) -> Measure:
         why = cached.uncounted(subject, key) or "Multiply-adds need a known architecture."
         return Measure(missing=why)
     return Measure(
-        table["macs"].astype(float).to_dict(), "MAC", "multiply-adds with each layer's weights, for one input"
+        table["macs"].astype(float).to_dict(),
+        "MAC",
+        "multiply-adds with each layer's weights, for one input",
+        "{} for one input",
     )
 
 
@@ -78,7 +88,12 @@ def _errors(subject: str, key: str) -> Measure:
         return Measure(
             missing="Nothing is changed yet: keep a step, and its error is shown here, layer by layer."
         )
-    return Measure(found, "share", "size of the change of each layer's weights, as a share of their size")
+    return Measure(
+        found,
+        "share",
+        "change of each layer's weights against the original, as a share of their size",
+        "changed by {} of its size",
+    )
 
 
 def _sensitivity(subject: str, key: str) -> Measure:
@@ -93,7 +108,12 @@ def _sensitivity(subject: str, key: str) -> Measure:
     lost = {row["layer"]: max(-row["change"], 0.0) for row in rows if row["value"] == value}
     knob = technique.get(job.payload["technique"]).knobs[setting]
     words = f"{knob.label.lower()} {spoken.written(knob, value)}"
-    return Measure(lost, "points", f"validation accuracy lost where this layer alone is at {words}")
+    return Measure(
+        lost,
+        "points",
+        f"validation accuracy lost where one layer alone is at {words}",
+        f"{{}} of validation accuracy lost at {words} of this layer alone",
+    )
 
 
 def _newest_scan() -> Job | None:

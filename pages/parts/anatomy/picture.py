@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -11,15 +11,17 @@ import streamlit as st
 from engine.net import anatomy
 from engine.net.anatomy import CONCATENATION, INPUT, OUTPUT, PRODUCT, SUM, Anatomy, Node
 from engine.types import Bundle
-from pages.parts import components, session
+from pages.parts import components, menu, session
 from pages.parts.anatomy import measures
 from pages.parts.anatomy.colours import paint
-from pages.parts.anatomy.layout import SIZES, Size, laid_out, shortened
+from pages.parts.anatomy.layout import Layout, in_one_line, laid_out
 from pages.parts.anatomy.measures import Measure
+from pages.parts.anatomy.sizes import shortened
 
 WIDTHS = (900, 700, 340)  # pixels that a picture is laid out for: the browser takes the widest that has room
 SIGNS = {SUM: "+", PRODUCT: "\N{MULTIPLICATION SIGN}", CONCATENATION: "‖"}
 STEPS = 8  # colours that the scale is drawn with
+LEADS = ("prune", "quantize", "low_rank")  # pages that the picture leads to
 
 
 @st.fragment
@@ -36,19 +38,33 @@ def draw(subject: str, key: str, bundle: Bundle) -> None:
     measure, found = measures.of(choice, subject, key), anatomy.of(bundle)
     if measure.missing:
         st.caption(measure.missing)
-    _component(found, measure, "anatomy", SIZES, [node.layer for node in found.layers])
+    _component(found, measure, "anatomy", laid_out, [node.layer for node in found.layers])
     if found.note:
         st.caption(found.note)
+    with st.container(horizontal=True, vertical_alignment="center", key="lead-on"):
+        st.caption("Every page opens on the chosen layer:", width="content")
+        for name in LEADS:
+            menu.link_to(name)
+
+
+def strip(bundle: Bundle, labels: Sequence[str]) -> None:
+    """The model in one slim line, coloured by the number of weights; of its layers `labels` can be chosen."""
+    _component(anatomy.of(bundle), measures.weights(bundle), "layers-in-a-line", in_one_line, labels)
 
 
 def _component(
-    found: Anatomy, measure: Measure, key: str, sizes: Sequence[Size], labels: Sequence[str]
+    found: Anatomy,
+    measure: Measure,
+    key: str,
+    lay_out: Callable[[Anatomy, float], Layout],
+    labels: Sequence[str],
 ) -> None:
     chosen = session.layer_among(labels)
     message = {
         "title": _title(found),
+        "slim": key == "layers-in-a-line",
         "nodes": {node.name: _node(node, measure, node.layer in labels) for node in found.nodes},
-        "layouts": [_layout(found, width, sizes) for width in WIDTHS],
+        "layouts": [_layout(found, width, lay_out(found, width)) for width in WIDTHS],
         "chosen": chosen,
         "turn": session.layer_turn(),
         "scale": _scale(measure),
@@ -79,7 +95,8 @@ def _node(node: Node, measure: Measure, is_open: bool) -> dict[str, Any]:
         "layer": node.layer,
         "open": is_open,
         "role": node.role,
-        "words": ", ".join(filter(None, (node.name, *_about(node), value and f"{value}: {measure.about}"))),
+        "name": node.name,
+        "about": ", ".join(filter(None, (*_about(node, measure.unit), measure.sentence(own)))),
         "leaf": _leaf(node),
         "value": _shape(node.output) if node.role in (INPUT, OUTPUT) else value,
         "sign": SIGNS.get(node.role, "•"),
@@ -90,11 +107,11 @@ def _node(node: Node, measure: Measure, is_open: bool) -> dict[str, Any]:
     }
 
 
-def _about(node: Node) -> list[str]:
+def _about(node: Node, unit: str) -> list[str]:
     return [
         node.kind,
         f"output {_shape(node.output)}" if node.output else "",
-        f"{node.weights:,} weights" if node.weights else "",
+        f"{node.weights:,} weights" if node.weights and unit != "weights" else "",
         "reads what it made before" if node.loops else "",
         "" if node.used else "not used",
     ]
@@ -108,8 +125,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _layout(found: Anatomy, width: int, sizes: Sequence[Size]) -> dict[str, Any]:
-    drawn = laid_out(found, width, sizes)
+def _layout(found: Anatomy, width: int, drawn: Layout) -> dict[str, Any]:
     return {
         "across": width,
         "width": drawn.width,
