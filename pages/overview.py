@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.figures import count
 from engine.types import SlimscopeError
-from pages.parts import cached, charts, footer, frame, jobs, session
+from pages.parts import cached, card, charts, footer, frame, jobs, session
 from pages.parts.anatomy import picture
 from pages.parts.pictures import samples
 
@@ -116,9 +116,7 @@ if count.weights(bundle):
         config={"displayModeBar": False},
         alt="A histogram of the weights of each layer",
     )
-card = cached.card(session.model())
-if card:
-    with st.expander("Model card"):
-        st.json(card)
+if known := cached.card(session.model()):
+    card.draw(known)
 footer.draw(footer.tabs("More"), subject)
 jobs.wake()

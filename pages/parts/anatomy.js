@@ -69,7 +69,7 @@ function fit(root, mine) {
   mine.svg.setAttribute("width", layout.width * scale)
   mine.svg.setAttribute("height", layout.height * scale)
   Object.assign(mine, { layout, room })
-  mark(root, mine)
+  mark(root, mine, held)
   if (held) mine.buttons[mine.at]?.focus({ preventScroll: true })
 }
 
@@ -146,10 +146,10 @@ function press(root, mine, group, node) {
 // One of the buttons is reached by Tab, the others by arrow keys.
 const stops = mine => mine.buttons.forEach((button, i) => button.setAttribute("tabindex", i === mine.at ? 0 : -1))
 
-function mark(root, mine) {
+function mark(root, mine, held = root.contains(root.getRootNode().activeElement)) {
   const of = mine.buttons.findIndex(button => button.layer === mine.chosen)
   mine.buttons.forEach(button => button.setAttribute("aria-pressed", button.layer === mine.chosen))
-  if (mine.at === undefined || !root.contains(root.getRootNode().activeElement)) mine.at = Math.max(of, 0)
+  if (!held || !mine.buttons[mine.at]) mine.at = Math.max(of, 0)
   stops(mine)
   say(root, mine.buttons[of]?.node)
 }
