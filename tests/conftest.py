@@ -44,9 +44,9 @@ settings.register_profile("slimscope", deadline=None)  # tests do not time anyth
 settings.load_profile("slimscope")
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Jobs, results and uploads of tests never meet the person's own."""
+    """Jobs, results and uploads of tests never meet the person's own, nor those of another file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLIMSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
         yield
