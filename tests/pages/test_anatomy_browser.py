@@ -25,7 +25,7 @@ def test_a_click_and_the_keyboard_choose_a_layer_for_every_page(tab: Tab) -> Non
     tab.page.keyboard.press("Enter")
     assert chosen(tab) == ["fc3"]
     tab.drawn()
-    tab.page.locator(".st-key-lead-on a", has_text="Prune").click()
+    tab.page.locator(".st-key-lead-on a", has_text="Prune").first.click()
     tab.page.wait_for_selector(".st-key-chooser")
     tab.drawn()
     assert "fc3" in tab.key("chooser").inner_text()
