@@ -1,4 +1,4 @@
-"""Distill: can a small net learn what a large one knows?"""
+"""Distill: can a small model learn what a large one knows?"""
 
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ from pages.parts.pictures import mirrored, picture_of
 PAGE = {
     "title": "Distill",
     "icon": "school",
-    "about": "Let a small net learn from a large one.",
+    "about": "Let a small model learn from a large one.",
     "order": 80,
     "technique": "distill",
     "group": "Distill",
@@ -98,7 +98,7 @@ with left:
         len(order) - 1,
         0,
         key="sample",
-        help="The first 500, ordered by the original net's doubt: 0 is where it hesitates most.",
+        help="The first 500, ordered by the original model's doubt: 0 is where it hesitates most.",
     )
     training.controls("distill")
 with right:

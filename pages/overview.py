@@ -1,4 +1,4 @@
-"""Overview: what is in this net, and where are its bytes?"""
+"""Overview: what is in this model, and where are its bytes?"""
 
 import streamlit as st
 
@@ -11,7 +11,7 @@ from pages.parts.pictures import samples
 PAGE = {
     "title": "Overview",
     "icon": "layers",
-    "about": "What is in this net, and where its bytes are.",
+    "about": "What is in this model, and where its bytes are.",
     "order": 0,
     "group": "Start",
 }

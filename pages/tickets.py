@@ -1,4 +1,4 @@
-"""Tickets: was the small net in the large one from the start?"""
+"""Tickets: was the small model in the large one from the start?"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -91,7 +91,7 @@ def stored() -> None:
     pictures = st.container()
     st.caption(
         f"Medians over {len(records)} seeds, and from the least to the most of them. Test was only reported: the "
-        "early stop is the least validation loss. Larger nets need to be put back to weights of a little later "
+        "early stop is the least validation loss. Larger models need to be put back to weights of a little later "
         "(the slider below rewinds)."
     )
     left = (100 * every.drop_duplicates("round").set_index("round")["density"]).to_dict()
@@ -101,7 +101,7 @@ def stored() -> None:
         max(frankle.ROUNDS),
         format_func=lambda number: f"{left[number]:.1f} %",
         key="stored-round",
-        help="Which round's ticket stands beside the whole net and its controls.",
+        help="Which round's ticket stands beside the whole model and its controls.",
     )
     with pictures:
         against_density(middle.reset_index(), "stored", left[number])
@@ -128,7 +128,7 @@ def _published() -> str:
 def side_by_side_runs(found: Sequence[Figure]) -> None:
     """A column for each kind of run of a round: early stop, and accuracy there."""
     runs = {
-        "the whole net": "Whole net",
+        "the whole net": "Whole model",
         "the ticket": "Ticket, its own weights",
         "the re-init": "Same mask, other weights",
         "the random mask": "Random mask, own weights",

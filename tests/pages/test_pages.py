@@ -855,7 +855,7 @@ def test_a_large_net_is_drawn_without_being_compressed(
     page: str, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def after(subject: str, key: str) -> tuple[Any, ...]:
-        assert key == "[]", "this recipe was applied to the whole net"
+        assert key == "[]", "this recipe was applied to the whole model"
         return cached.original(subject), ()
 
     monkeypatch.setattr(cached, "after", after)
@@ -922,7 +922,7 @@ def test_what_was_trained_is_shown(
 
 def test_a_training_that_cannot_work_on_the_net_is_not_offered() -> None:
     visit = Visit("overview", m=SMALL, r='[["condense",{}]]')
-    assert "a step does not fit this net" in visit.html
+    assert "a step does not fit this model" in visit.html
     assert "no convolution" in visit.html + visit.words
     assert [button for button in visit.at.button if button.key.startswith("run-")] == []
 

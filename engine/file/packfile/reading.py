@@ -98,7 +98,7 @@ def verify(path: Path, arch: Arch, lineage: Recipe, params: Iterable[tuple[str, 
 
 def _expect(holds: bool, what: str) -> None:
     if not holds:
-        raise PackError(f"the packed file does not give the net back: {what}")
+        raise PackError(f"the packed file does not give the model back: {what}")
 
 
 def _read_params(file: BinaryIO, head: Head) -> Iterator[tuple[str, Param]]:
