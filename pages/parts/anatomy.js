@@ -6,9 +6,10 @@ const memory = new WeakMap() // element -> what it shows: data, chosen, turn (ch
 
 // ---------------------------------------------------------------- without DOM
 
-// The widest layout that has room; the narrowest where none has.
+// The place of the widest layout that has room; of the narrowest where none has.
 export function fitting(layouts, room) {
-  return layouts.find(layout => layout.across <= room * LARGEST) ?? layouts.at(-1)
+  const found = layouts.findIndex(layout => layout.across <= room * LARGEST)
+  return found < 0 ? layouts.length - 1 : found
 }
 
 // Corners as an SVG path with round corners.
@@ -55,20 +56,23 @@ export default function ({ data, parentElement, setTriggerValue }) {
   mine.sizes?.disconnect()
   mine.sizes = new ResizeObserver(() => fit(root, mine))
   mine.sizes.observe(root)
-  mine.layout = null
+  const told = JSON.stringify([data.nodes, data.layouts])
+  if (told !== mine.told) mine.place = null // else the boxes stay, and with them the focus
+  mine.told = told
   fit(root, mine)
+  if (mine.svg) mark(root, mine)
   legend(root.querySelector(".scale"), data.scale)
 }
 
 function fit(root, mine) {
-  const room = root.clientWidth, layout = fitting(mine.data.layouts, room)
-  if (!room || (layout === mine.layout && room === mine.room)) return
+  const room = root.clientWidth, place = fitting(mine.data.layouts, room), layout = mine.data.layouts[place]
+  if (!room || (place === mine.place && room === mine.room)) return // no room: in a tab that is not open
   const held = root.contains(root.getRootNode().activeElement)
-  if (layout !== mine.layout) build(root, mine, layout)
+  if (place !== mine.place) build(root, mine, layout)
   const scale = Math.min(mine.data.slim ? 1 : LARGEST, room / layout.width)
   mine.svg.setAttribute("width", layout.width * scale)
   mine.svg.setAttribute("height", layout.height * scale)
-  Object.assign(mine, { layout, room })
+  Object.assign(mine, { place, room })
   mark(root, mine, held)
   if (held) mine.buttons[mine.at]?.focus({ preventScroll: true })
 }
@@ -151,7 +155,7 @@ function mark(root, mine, held = root.contains(root.getRootNode().activeElement)
   mine.buttons.forEach(button => button.setAttribute("aria-pressed", button.layer === mine.chosen))
   if (!held || !mine.buttons[mine.at]) mine.at = Math.max(of, 0)
   stops(mine)
-  say(root, mine.buttons[of]?.node)
+  say(root, mine.buttons[held ? mine.at : of]?.node)
 }
 
 function say(root, node) {
