@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 from test_pages import MODEL, STORY, Visit
 
+from engine.jobs.job import Job
 from engine.net import zoo
 from pages.parts import cached, card
-from pages.parts.anatomy import colours
+from pages.parts.anatomy import colours, measures
 
 pytestmark = pytest.mark.usefixtures("framed")
 
@@ -60,6 +62,29 @@ def test_boxes_say_bytes_and_errors_of_the_recipe_in_view() -> None:
     visit.set("segmented_control", "anatomy-colour", "Sensitivity")
     assert "Scan each layer by itself" in visit.words
     assert told(visit)["nodes"]["fc2"]["fill"] is None
+
+
+def test_sensitivity_is_told_at_the_gentlest_value_that_costs_something(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes = {0.5: (0.001, -0.002), 0.9: (-0.004, -0.03), 0.98: (-0.4, -0.8)}
+    rows = tuple(
+        {"layer": layer, "value": value, "change": change}
+        for value, both in changes.items()
+        for layer, change in zip(("fc1", "fc2"), both, strict=True)
+    )
+    refused = {"layer": "fc3", "value": 0.98, "change": None}
+    payload = {"technique": "prune_weights", "setting": "sparsity"}
+    job = Job("1", "me", "sensitivity", "", payload, "done", series=(*rows, refused))
+    monkeypatch.setattr(measures, "_newest_scan", lambda: job)
+    found = measures.of("Sensitivity", "", "[]")
+    assert found.values == {"fc1": 0.004, "fc2": 0.03}
+    assert (
+        found.sentence("fc2")
+        == "3.00 points of validation accuracy lost at sparsity 90 % of this layer alone"
+    )
+    monkeypatch.setattr(measures, "_newest_scan", lambda: replace(job, series=(refused,)))
+    assert "No layer could be scanned" in measures.of("Sensitivity", "", "[]").missing
 
 
 def test_ink_is_read_on_every_colour() -> None:

@@ -104,6 +104,8 @@ def _sensitivity(subject: str, key: str) -> Measure:
             "Scan each layer by itself."
         )
     setting, rows = job.payload["setting"], [row for row in job.series if row.get("change") is not None]
+    if not rows:
+        return Measure(missing="No layer could be scanned: the scan says why, under Go deeper on its page.")
     value = _telling(rows)
     lost = {row["layer"]: max(-row["change"], 0.0) for row in rows if row["value"] == value}
     knob = technique.get(job.payload["technique"]).knobs[setting]
