@@ -33,9 +33,14 @@ def draw(subject: str, key: str, bundle: Bundle) -> None:
         default=next(iter(measures.OF)),
         key="anatomy-colour",
         required=True,
+        help="What the colour of a layer stands for: the darker (on a dark page the brighter), the more.",
         label_visibility="collapsed",
     )
-    measure, found = measures.of(choice, subject, key), anatomy.of(bundle)
+    found = anatomy.of(bundle)
+    if not found.layers:
+        st.caption("There is no matrix or kernel in this model: nothing to draw.")
+        return
+    measure = measures.of(choice, subject, key)
     if measure.missing:
         st.caption(measure.missing)
     _component(found, measure, "anatomy", laid_out, [node.layer for node in found.layers])
