@@ -75,7 +75,7 @@ def condensing() -> None:
     training.section(
         "condense",
         "Let groups of filters choose",
-        "While the net trains, each group of filters drops the channels that it uses least, until it reads a few of its "
+        "While the model trains, each group of filters drops the channels that it uses least, until it reads a few of its "
         'own choice. What is left is an ordinary convolution in groups behind a gather, dense and small; "Is it faster here?" '
         "under Ship it times it. Use it in place of the slider.",
         wiring_of,

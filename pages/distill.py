@@ -1,4 +1,4 @@
-"""Distill: can a small net learn what a large one knows?"""
+"""Distill: can a small model learn what a large one knows?"""
 
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ from pages.parts.pictures import picture_of, pulls, softened
 PAGE = {
     "title": "Distill",
     "icon": "school",
-    "about": "Let a small net learn from a large one.",
+    "about": "Let a small model learn from a large one.",
     "order": 80,
     "technique": "distill",
     "group": "Distill",
@@ -69,7 +69,7 @@ def hero() -> tuple[list[Tensor], str]:
         len(order) - 1,
         0,
         key="sample",
-        help="A sample of the test set: the first 500, ordered by the original net's doubt; 0 is where it hesitates most.",
+        help="A sample of the test set: the first 500, ordered by the original model's doubt; 0 is where it hesitates most.",
         label_visibility="collapsed",
     )
     place = order[int(number)]

@@ -69,7 +69,7 @@ def deeper(look: Look, place: Place) -> None:
     training.section(
         "finetune",
         "Win accuracy back",
-        "A few epochs of training on the narrower net: with whole filters gone, it nearly always needs them.",
+        "A few epochs of training on the narrower model: with whole filters gone, it nearly always needs them.",
     )
     alone = [name for name, group in channels.groups(look.before).items() if not group.stream]
     shares = [0.125, 0.25, 0.375, 0.5, 0.625, 0.75]
@@ -77,12 +77,12 @@ def deeper(look: Look, place: Place) -> None:
 
 
 def slimming() -> None:
-    """The net chooses by itself which channels it can spare."""
+    """The model chooses by itself which channels it can spare."""
     training.section(
         "slim",
-        "Let the net choose",
-        "A penalty pulls batch-norm's scales to zero while the net trains: each channel must earn its place. Those that "
-        "fade are taken out, and the narrow net is trained once more. Use it in place of the slider.",
+        "Let the model choose",
+        "A penalty pulls batch-norm's scales to zero while the model trains: each channel must earn its place. Those that "
+        "fade are taken out, and the narrow model is trained once more. Use it in place of the slider.",
         scales,
     )
 
@@ -96,7 +96,7 @@ def scales(report: Report) -> None:
         alt="Batch-norm scales of all channels, sorted, before and after the training with the penalty",
     )
     st.caption(
-        "Each curve has every channel's scale, the largest first. The penalty parts those that the net needs from those "
+        "Each curve has every channel's scale, the largest first. The penalty parts those that the model needs from those "
         "that it can spare; channels right of the line have gone. Where layers lose the same share each, the line is the "
         "number of channels that stay, not one cut through all."
     )

@@ -4,7 +4,8 @@ import streamlit as st
 
 from engine.figures import count
 from engine.types import SlimscopeError
-from pages.parts import cached, charts, footer, frame, jobs, session
+from pages.parts import cached, card, charts, footer, frame, jobs, session
+from pages.parts.anatomy import picture
 from pages.parts.pictures import samples
 from pages.parts.story import page as story
 
@@ -36,18 +37,22 @@ if reached is None:
 bundle, large = reached[0], cached.is_large(subject)
 is_written = not large or cached.written(subject, key) is not None
 
-st.subheader("Where the bytes are", anchor=False)
-st.plotly_chart(
-    charts.treemap(cached.where(subject, key, is_written)),
-    key="treemap",
-    config={"displayModeBar": False},
-    alt="Bytes of the packed file per layer and tensor",
-)
-st.caption(
-    "Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture."
-    if is_written
-    else "Bytes of the original, 4 for each number: the compressed file is not written yet (at the foot of the page)."
-)
+with st.container(key="model"):
+    model, treemap = st.tabs(["The model", "Every byte"])
+with model:
+    picture.draw(subject, key, bundle)
+with treemap:
+    st.plotly_chart(
+        charts.treemap(cached.where(subject, key, is_written)),
+        key="treemap",
+        config={"displayModeBar": False},
+        alt="Bytes of the packed file per layer and tensor",
+    )
+    st.caption(
+        "Bytes of the real compressed file, tensor by tensor; every byte of the file is in the picture."
+        if is_written
+        else "Bytes of the original, 4 for each number: the compressed file is not written yet (at the foot of the page)."
+    )
 
 st.subheader("Layers", anchor=False)
 st.dataframe(
@@ -115,9 +120,7 @@ if count.weights(bundle):
         config={"displayModeBar": False},
         alt="A histogram of the weights of each layer",
     )
-card = cached.card(session.model())
-if card:
-    with st.expander("Model card"):
-        st.json(card)
+if known := cached.card(session.model()):
+    card.draw(known)
 footer.draw(footer.tabs("More"), subject)
 jobs.wake()

@@ -1,4 +1,4 @@
-"""Prune: how many weights can go before the net forgets?"""
+"""Prune: how many weights can go before the model forgets?"""
 
 import numpy as np
 import pandas as pd
@@ -67,7 +67,7 @@ def iterating() -> None:
     training.section(
         "prune_iteratively",
         "A little at a time",
-        "Pruning and training in turns lets the net adapt before the next weights go: far more can go than at once. "
+        "Pruning and training in turns lets the model adapt before the next weights go: far more can go than at once. "
         "Use it in place of pruning and fine-tuning.",
         rounds,
     )

@@ -1,4 +1,4 @@
-"""Tickets: was the small net in the large one from the start?"""
+"""Tickets: was the small model in the large one from the start?"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -101,7 +101,7 @@ def stored() -> int | None:
         max(frankle.ROUNDS),
         format_func=lambda number: f"{left[number]:.1f} %",
         key="stored-round",
-        help="Which round's ticket stands beside the whole net and its controls.",
+        help="Which round's ticket stands beside the whole model and its controls.",
     )
     against_density(middle.reset_index(), "stored", left[number])
     st.html(f'<div data-live="lesson">{lesson(every, number).html()}</div>')
@@ -120,7 +120,7 @@ def lesson(every: pd.DataFrame, number: int) -> Lesson:
         f"The ticket learns from its first weights: {accuracy[0]:.2f} % after {stop[0]:,.0f} iterations, the same mask on "
         f"other weights {accuracy[1]:.2f} % after {stop[1]:,.0f} (medians).",
         f"One seed proves nothing: with other weights single seeds lie from {ends[0]:.2f} to {ends[1]:.2f} %; the ticket wins "
-        f"in {wins} of {of}. Larger nets must be put back to weights of a little later (rewinding).",
+        f"in {wins} of {of}. Larger models must be put back to weights of a little later (rewinding).",
         wins < of,
     )
 
@@ -161,7 +161,7 @@ def _published() -> str:
 def side_by_side_runs(found: Sequence[Figure]) -> None:
     """A column for each kind of run of a round: early stop, and accuracy there."""
     runs = {
-        "the whole net": "Whole net",
+        "the whole net": "Whole model",
         "the ticket": "Ticket, its own weights",
         "the re-init": "Same mask, other weights",
         "the random mask": "Random mask, own weights",

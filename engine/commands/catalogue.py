@@ -17,7 +17,7 @@ from engine.types import Basis, Figure
 
 
 def add(verbs: Any) -> None:
-    models = verbs.add_parser("models", help="list the nets of the zoo with their measured accuracy")
+    models = verbs.add_parser("models", help="list the models of the zoo with their measured accuracy")
     models.set_defaults(run=run_models)
     techniques = verbs.add_parser("techniques", help="list the techniques with their settings")
     techniques.set_defaults(run=run_techniques)

@@ -66,7 +66,7 @@ def run(given: Namespace) -> Said:
             path.write_bytes(packfile.pack(bundle))
         decoded = decode_elsewhere(path, given.mean, given.std, original.arch.name if is_taken else "")
         if decoded["fingerprint"] != bundle.fingerprint:
-            raise SlimscopeError("the file does not decode to the net that was packed: please report this")
+            raise SlimscopeError("the file does not decode to the model that was packed: please report this")
         size = file_size(path)
         figures = [size, *against_dense(original, size), *_accuracies(original, data, decoded["answers"])]
     if data is not None and data.metric is not None:

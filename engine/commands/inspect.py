@@ -18,7 +18,9 @@ from engine.types import Bundle, SlimscopeError
 def add(verbs: Any) -> None:
     command = verbs.add_parser("inspect", help="what is in a .slim or weights file")
     command.add_argument("file", metavar="FILE", help="a .slim, .safetensors, .pt or .pth file")
-    command.add_argument("--answers", action="store_true", help="also the net's class for every test sample")
+    command.add_argument(
+        "--answers", action="store_true", help="also the model's class for every test sample"
+    )
     options.add_scaling(command)
     options.add_code(command)
     command.set_defaults(run=run)

@@ -15,7 +15,7 @@ from engine.types import Figure
 
 
 def add(verbs: Any) -> None:
-    command = verbs.add_parser("latency", help="measured time of every form of a compressed net")
+    command = verbs.add_parser("latency", help="measured time of every form of a compressed model")
     options.add_model(command)
     options.add_recipe(command)
     command.add_argument("--batch", metavar="N", type=int, default=1, help="samples at once")

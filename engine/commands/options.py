@@ -27,9 +27,9 @@ def add_model(command: ArgumentParser) -> None:
 def add_code(command: ArgumentParser) -> None:
     """Code that is run because the person who starts this names it."""
     said = {
-        "model": f"your own net: {CODE} returns an nn.Module; beside a file, the file has its weights",
+        "model": f"your own model: {CODE} returns an nn.Module; beside a file, the file has its weights",
         "data": "its data: returns (train, validation, test), data sets of (input, target)",
-        "student": "a smaller net that may learn from yours: returns an nn.Module with first weights",
+        "student": "a smaller model that may learn from yours: returns an nn.Module with first weights",
         "metric": "outputs, targets -> a score for each sample, or one: higher is better",
     }
     for name, text in said.items():
@@ -42,7 +42,9 @@ def allow_code(given: Namespace) -> None:
     if given.own:
         user.name(given.own, given.own_data, given.own_metric, given.own_student)
     elif given.own_data or given.own_metric or given.own_student:
-        raise SlimscopeError("--data, --metric and --student belong to a net of your own: name it by --model")
+        raise SlimscopeError(
+            "--data, --metric and --student belong to a model of your own: name it by --model"
+        )
 
 
 def model_of(given: Namespace, take_for: str | None = None) -> tuple[str, Bundle, tuple[str, ...]]:
@@ -51,7 +53,7 @@ def model_of(given: Namespace, take_for: str | None = None) -> tuple[str, Bundle
     if given.own and given.model:
         return given.model, *_filled(given.model)
     if not given.own and not given.model:
-        raise SlimscopeError("name a net: MODEL (of the zoo, or a file), or --model with code of your own")
+        raise SlimscopeError("name a model: MODEL (of the zoo, or a file), or --model with code of your own")
     if given.model:
         return given.model, *intake.find(given.model, take_for=take_for)
     bundle = sources.load_user()
@@ -63,7 +65,7 @@ def model_of(given: Namespace, take_for: str | None = None) -> tuple[str, Bundle
 def _filled(path: str) -> tuple[Bundle, tuple[str, ...]]:
     """The weights of a file in the net of the user's code."""
     if path in zoo.ENTRIES:
-        raise SlimscopeError(f"{path} is a net of the zoo, and --model names your own: name one of them")
+        raise SlimscopeError(f"{path} is a model of the zoo, and --model names your own: name one of them")
     return intake.find(path, take_for=recognise.OWN)
 
 
@@ -91,10 +93,10 @@ def recipe_of(given: Namespace, bundle: Bundle) -> Recipe:
 
 def add_scaling(command: ArgumentParser) -> None:
     """`--mean`, `--std` and `--take-for`, of files that do not say what they are."""
-    text = "of the images that the net was trained on, one number per channel: 0.5 or 0.5,0.5,0.5"
+    text = "of the images that the model was trained on, one number per channel: 0.5 or 0.5,0.5,0.5"
     command.add_argument("--mean", type=_numbers, default=(), help=f"mean {text}")
     command.add_argument("--std", type=_numbers, default=(), help=f"standard deviation {text}")
-    text = "the net of the zoo that a file is, or `user`: it is measured as that; bare weights otherwise"
+    text = "the model of the zoo that a file is, or `user`: it is measured as that; bare weights otherwise"
     command.add_argument("--take-for", metavar="NAME", help=text)
 
 

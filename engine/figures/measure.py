@@ -67,7 +67,7 @@ def near_chance(original: Figure, classes: int) -> str:
         return ""
     return (
         f"The original is right in {100 * original.value:.1f} % of the cases, and guessing in "
-        f"{100 / classes:.0f} %: probably it is another net than it was taken for (activation, data, order "
+        f"{100 / classes:.0f} %: probably it is another model than it was taken for (activation, data, order "
         "of the classes), or its inputs were scaled otherwise"
     )
 

@@ -33,7 +33,7 @@ def ledger(bundle: Bundle) -> list[Figure]:
     dense, origin = _dense(state), _dense(bundle.origin.decoded())
     return [
         _measured("dense file of the original", len(origin), "safetensors, 4 B a number"),
-        _measured("dense file", len(dense), "this net, decoded, as safetensors: 4 B a number, zeros too"),
+        _measured("dense file", len(dense), "this model, decoded, as safetensors: 4 B a number, zeros too"),
         _measured("gzip of the dense file", len(gzip.compress(dense, 6, mtime=0)), "gzip level 6"),
         _decoded("bitmask + values", state, bitmask_bits, "1 bit a weight + 4 B a non-zero weight"),
         _decoded(

@@ -206,7 +206,7 @@ def _first_difference(needed: Shapes, shapes: Shapes) -> str:
         if name not in shapes:
             return f"{name!r} is missing"
         if name not in needed:
-            return f"{name!r} is not in the net"
+            return f"{name!r} is not in the model"
         if tuple(needed[name]) != tuple(shapes[name]):
             return f"{name!r} has the shape {tuple(shapes[name])}, needed is {tuple(needed[name])}"
     return ""
@@ -256,4 +256,4 @@ def _check_answers(bundle: Bundle) -> None:
     noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     inputs = torch.cat([torch.zeros(1, *shape), torch.ones(1, *shape), noise])
     if not bool(torch.isfinite(_answers(zoo.build(bundle), inputs)).all()):
-        raise CheckError("the net answers with NaN or infinity: its numbers overflow when it is run")
+        raise CheckError("the model answers with NaN or infinity: its numbers overflow when it is run")

@@ -280,7 +280,7 @@ def _floats(
 
 def _check_kind(name: str, tensor: Tensor) -> None:
     if tensor.is_quantized:
-        raise IntakeError(f"tensor {name!r} is quantized already: load the net before quantization")
+        raise IntakeError(f"tensor {name!r} is quantized already: load the model before quantization")
     if tensor.is_complex():
         raise IntakeError(f"tensor {name!r} is complex: allowed are real floating-point weights")
     if tensor.layout != torch.strided or tensor.device.type != "cpu":

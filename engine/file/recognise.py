@@ -131,7 +131,7 @@ def take(bundle: Bundle, name: str = "") -> Bundle:
         fits = propose(bundle)
         allowed = f"they fit {fits.name}" if fits else "they can be explored as bare weights"
         asked = user.named().model or "a model that nobody named" if name == OWN else name
-        raise SlimscopeError(f"these tensors do not fit {asked or 'any net of the zoo'}: {allowed}")
+        raise SlimscopeError(f"these tensors do not fit {asked or 'any model of the zoo'}: {allowed}")
     if found.is_own:
         own = sources.load_user()
         return replace(bundle, arch=own.arch, params={name: bundle.params[name] for name in own.params})

@@ -28,7 +28,7 @@ LARGE = 1 << 21  # weights; compressing more of them whole takes longer than an 
 SHOWN = 1 << 20  # weights of a layer that are looked at
 
 ONLY_FIRST = (
-    "all the layers of a net this large can only be ranked by the first step of a recipe: "
+    "all the layers of a model this large can only be ranked by the first step of a recipe: "
     "choose one threshold, or move the step to the front"
 )
 
@@ -96,7 +96,7 @@ def apply(bundle: Bundle, step: Step, labels: Sequence[str], pool: Pool) -> tupl
     """
     known = technique.get(step.technique)
     if known.needs_model or known.locality == "model":
-        raise SlimscopeError(f"{known.title} must run the net: it needs a known architecture with data")
+        raise SlimscopeError(f"{known.title} must run the model: it needs a known architecture with data")
     mine = list(weight_layers(bundle))
     settings = dict(known.check(step.settings))
     if known.ranked is not None:

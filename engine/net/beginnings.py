@@ -18,10 +18,12 @@ def first_weights(bundle: Bundle, start: str, seed: int) -> State:
     if start == "seed":
         return glorot(bundle, seed)
     if bundle.arch.source != "zoo":
-        raise SlimscopeError("start is 'zoo': the first weights of this net are not known; allowed is 'seed'")
+        raise SlimscopeError(
+            "start is 'zoo': the first weights of this model are not known; allowed is 'seed'"
+        )
     if bundle.arch.edits:
         raise SlimscopeError(
-            f"start is 'zoo': this net has layers that {bundle.arch.title} had not in its first weights; "
+            f"start is 'zoo': this model has layers that {bundle.arch.title} had not in its first weights; "
             "allowed is 'seed'"
         )
     return zoo.initial(bundle.arch.name).state()

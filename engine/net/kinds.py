@@ -184,7 +184,7 @@ def _differences(arch: Arch, first: Tally) -> Iterator[str]:
     samples = sources.data(arch).test
     for seed in range(SAMPLES):
         given = samples.inputs(slice(seed, seed + 1) if seed < len(samples) else slice(0, 1))
-        other = _tallied(_random(arch, seed), given)
+        other = _tallied(random_model(arch, seed), given)
         if [use.macs for use in other.layers] != [use.macs for use in first.layers]:
             counts = sorted(sum(sum(use.macs.values()) for use in each.layers) for each in (first, other))
             yield (
@@ -194,7 +194,7 @@ def _differences(arch: Arch, first: Tally) -> Iterator[str]:
             return
 
 
-def _random(arch: Arch, seed: int) -> nn.Module:
+def random_model(arch: Arch, seed: int) -> nn.Module:
     """The net with one random number for each row of a weight: they take no memory in large nets."""
     net, rng = zoo.skeleton(arch), torch.Generator().manual_seed(seed)
     state = net.state_dict()
@@ -222,6 +222,11 @@ def layer_macs(bundle: Bundle) -> pd.DataFrame:
 def macs_by_layer(bundle: Bundle) -> dict[str, int]:
     """Layer label -> multiply-adds at batch 1. Raises as `layer_macs` does."""
     return {use.layer: sum(use.macs.values()) for use in _tally(bundle.arch.key).checked()}
+
+
+def uses(bundle: Bundle) -> tuple[watch.Use, ...]:
+    """What each layer multiplies, weight by weight. Raises as `layer_macs` does."""
+    return _tally(bundle.arch.key).checked()
 
 
 def weight_table(bundle: Bundle) -> pd.DataFrame:

@@ -233,7 +233,7 @@ def _taken(net: nn.Module, digests: dict[str, str], name: str, copied: bool = Fa
     state, ties = {}, {other: first for first, *others in surgery.shared(net) for other in others}
     for own, tensor in net.state_dict().items():
         if not isinstance(tensor, Tensor) or nn.parameter.is_lazy(tensor):
-            raise UserError(f"{name}: {own!r} has no numbers yet: run the net once before it is returned")
+            raise UserError(f"{name}: {own!r} has no numbers yet: run the model once before it is returned")
         if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
             raise UserError(f"{name}: {own!r} is {tensor.dtype}: allowed are plain floating-point weights")
         if tensor.is_floating_point() and own not in ties:

@@ -25,7 +25,7 @@ def get_layer(net: nn.Module, name: str) -> nn.Module:
         return net.get_submodule(name)
     except AttributeError:
         known = ", ".join(n for n, m in net.named_modules() if n and not list(m.children()))
-        raise SlimscopeError(f"layer {name!r} is not in this net; there are {known}") from None
+        raise SlimscopeError(f"layer {name!r} is not in this model; there are {known}") from None
 
 
 def shared(net: nn.Module) -> list[list[str]]:

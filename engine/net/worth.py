@@ -33,7 +33,7 @@ def scores_of(
         case "taylor" | "obd":
             if data is None or not bundle.arch.runs:
                 raise SlimscopeError(
-                    f"score {score!r} must run the net: it needs a known architecture with data"
+                    f"score {score!r} must run the model: it needs a known architecture with data"
                 )
             derive, rule = DERIVED[score]
             known = derive(bundle, data.train, samples, seed)

@@ -234,4 +234,4 @@ def _known_layers(name: str, labels: Any, bundle: Bundle | None) -> None:
     known = weight_layers(bundle)
     for label in labels:
         if label not in known:
-            raise SettingError(f"{name} names layer {shown(label)}: this net has {', '.join(known)}")
+            raise SettingError(f"{name} names layer {shown(label)}: this model has {', '.join(known)}")

@@ -25,7 +25,7 @@ def apply(
         if bundle.arch.runs:
             scaled = bundle.arch.source == "zoo"
             lacks = "the scaling of its inputs is not known" if scaled else "no data are known (--data)"
-        raise SlimscopeError(f"{known.title} must run the net, but {lacks}")
+        raise SlimscopeError(f"{known.title} must run the model, but {lacks}")
     extra = {"progress": progress or Progress()} if known.trains else {}
     if bundle.arch.source == "user":
         with user.own_errors(f"{known.title} can't be applied to {bundle.arch.title}"):

@@ -17,7 +17,7 @@ from engine.types import SlimscopeError
 
 NO_CUT = np.zeros(0, np.float32)
 BY_SIZE_ONLY = (
-    "a net this large is pruned by size, weight by weight, with the same share of each layer or one ranking "
+    "a model this large is pruned by size, weight by weight, with one share for each layer or one ranking "
     "over all: choose score magnitude, granularity element, and allocation layer or global"
 )
 

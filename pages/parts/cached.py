@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.data import user
 from engine.data.sets import Data, Samples
-from engine.figures import count, measure, theory
+from engine.figures import closeness, count, measure, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile, recognise
 from engine.jobs import as_json, curves, keys, layerwise, models, recipes, streaming, testset
@@ -69,7 +69,7 @@ def original(subject: str) -> Bundle:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the data ...")
 def images(subject: str) -> Data | None:
-    """The data that the net is judged by; None for weights without an architecture."""
+    """The data that the model is judged by; None for weights without an architecture."""
     return keys.read_data(parts(subject)[1])
 
 
@@ -172,7 +172,7 @@ def index(subject: str, key: str, layers: tuple[str, ...]) -> Index:
 
 @st.cache_resource(show_spinner="Reading the weights ...")
 def given() -> dict[str, dict[str, Any]]:
-    """The nets that this server was started with, for every visitor: model id -> title, notes, ..."""
+    """The models that this server was started with, for every visitor: model id -> title, notes, ..."""
     found = {}
     if user.named().model:
         found |= _about_user(sources.load_user())
@@ -202,7 +202,7 @@ def reload_user() -> str:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def proposal(model: str) -> recognise.Proposal | None:
-    """The net of the zoo that a visitor's file may be."""
+    """The model of the zoo that a visitor's file may be."""
     return recognise.propose(models.get_model(model))
 
 
@@ -263,7 +263,7 @@ def outlines(subject: str) -> dict[str, HistogramIndex]:
 
 
 def pool(subject: str, layers: tuple[str, ...]) -> Index:
-    """The index of one layer or several of a large net, as they were at first."""
+    """The index of one layer or several of a large model, as they were at first."""
     return pools(subject)(layers)
 
 
@@ -275,7 +275,7 @@ def pools(subject: str) -> Pool:
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def seen(subject: str, key: str, layer: str, whole: bool) -> tuple[Bundle, tuple[Report, ...]]:
-    """As `after`, of one layer of a large net: of all its rows, or of some that stand for them.
+    """As `after`, of one layer of a large model: of all its rows, or of some that stand for them.
 
     Raises SlimscopeError where a step can't be told from the layer alone.
     """
@@ -302,7 +302,7 @@ def answer(question: str, _work: Callable[[], dict[str, Any] | None]) -> dict[st
 
 
 def written(subject: str, key: str) -> tuple[dict[str, Figure], dict[str, int], Path] | None:
-    """Figures by name, bytes of each tensor, and the file of a large net, once a job wrote it."""
+    """Figures by name, bytes of each tensor, and the file of a large model, once a job wrote it."""
     model, spec = parts(subject)
     return streaming.written(model, Recipe.from_key(key), spec)
 
@@ -413,7 +413,7 @@ def accuracy(subject: str, key: str, n: int) -> tuple[Figure, Figure]:
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def latency(subject: str, key: str, batch: int) -> tuple[variants.Row, ...]:
-    """The original and every form of this net, timed side by side on this machine."""
+    """The original and every form of this model, timed side by side on this machine."""
     return variants.latency(original(subject), after(subject, key)[0], batch)
 
 
@@ -424,7 +424,7 @@ def latency_takes(subject: str, key: str, batch: int) -> Figure:
 
 
 def card(model: str) -> dict[str, object]:
-    """The model card of a zoo net; empty for the user's own."""
+    """The model card of a zoo model; empty for the user's own."""
     return zoo.card(model) if model in zoo.ENTRIES else {}
 
 
@@ -442,7 +442,7 @@ def classes(subject: str) -> tuple[str, ...]:
 def where(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
     """Bytes of the packed file: columns layer, part, bytes; the rows add up to the file.
 
-    Of a large net whose file is not written: bytes of the original's numbers.
+    Of a large model whose file is not written: bytes of the original's numbers.
     """
     if is_large(subject):
         found = written(subject, key) if is_written else None
@@ -464,7 +464,7 @@ def where(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
 def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
     """One row per weight: layer, shape, how many, zeros, dense and packed bytes, type, output, MACs.
 
-    Of a large net: the original's, and packed bytes where its file is written. MACs are left out where
+    Of a large model: the original's, and packed bytes where its file is written. MACs are left out where
     `uncounted` says why.
     """
     if is_large(subject):
@@ -496,6 +496,12 @@ def layers(subject: str, key: str, is_written: bool = True) -> pd.DataFrame:
     return pd.concat(
         [table, used.fillna({"type": "", "output": "", "macs": 0}).astype({"macs": int})], axis=1
     )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def relative_errors(subject: str, key: str) -> dict[str, float]:
+    """How far each layer's weights are from the original's (`engine.figures.closeness`)."""
+    return closeness.relative_errors(after(subject, key)[0])
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -549,7 +555,7 @@ def origin_accuracy(subject: str) -> Figure | None:
 
 
 def answers_of_all(subject: str, key: str) -> tuple[Tensor, Tensor] | None:
-    """Predicted classes of the original and of this net on the whole test set, once a job has measured them."""
+    """Predicted classes of the original and of this model on the whole test set, once a job has measured them."""
     model, spec = parts(subject)
     found = [testset.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
     return None if found[0] is None or found[1] is None else (found[0], found[1])

@@ -108,3 +108,12 @@ def drag(message: dict[str, Any], key: str, on_drop: Callable[[], None]) -> None
 def handle() -> None:
     """Let marks of the kind `handle` be dragged: they edit the panel's settings."""
     _component("handle", "<span></span>")(data={}, key="handle", height=1)
+
+
+ANATOMY = """<div class="anatomy"><div class="field"></div><div class="scale"></div><p class="said"><b></b><span></span></p></div>"""
+ANATOMY_STYLE = (HERE / "anatomy.css").read_text()
+
+
+def anatomy(message: dict[str, Any], key: str, on_choose: Callable[[], None]) -> None:
+    """A model's layers to click; which one was chosen is in the key's `chosen`."""
+    _component("anatomy", ANATOMY, ANATOMY_STYLE)(data=message, key=key, on_chosen_change=on_choose)

@@ -59,7 +59,7 @@ def explorer(look: Look, group: Group) -> None:
     words = f"{table['elements'].sum():,} numbers in {len(table)} tensors go with filter {number}"
     with st.expander(words + (f"; {statistics:,} are statistics, not parameters" if statistics else "")):
         st.dataframe(table, hide_index=True, width="stretch", key="goes-with")
-        st.caption("Counted in the net as it enters this step: slices that two filters share go once.")
+        st.caption("Counted in the model as it enters this step: slices that two filters share go once.")
 
 
 def _clicked(layer: str, key: str) -> None:

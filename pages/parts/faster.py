@@ -20,7 +20,7 @@ COLOURS = {latency.TORCH: "#2f8fcf", latency.ONNX: "#009e73"}
 
 
 def draw(subject: str, key: str) -> None:
-    """Measured time of every form of this net beside the original, and one sentence each why."""
+    """Measured time of every form of this model beside the original, and one sentence each why."""
     batch = st.segmented_control(
         "Images at once (batch)",
         BATCHES,
@@ -34,7 +34,9 @@ def draw(subject: str, key: str) -> None:
     wanted = (subject, key, batch)
     takes = cached.latency_takes(*wanted)
     if takes.value > AT_ONCE and st.session_state.get("latency-wanted") != wanted:
-        st.markdown("Each form runs many times, in turns with the others. With this net that takes a while.")
+        st.markdown(
+            "Each form runs many times, in turns with the others. With this model that takes a while."
+        )
         label = f"Measure (about {takes.value:.0f} s)"
         st.button(label, on_click=_want, args=wanted, key="measure", icon=":material/timer:")
         return
@@ -67,7 +69,7 @@ def _show_forms(rows: Sequence[latency.Row]) -> None:
     how = next(row.time.how for row in rows if row.time)
     st.caption(
         f"Time is the {how}. Times as fast: against the original in the same runtime, in the same rounds. Only forms "
-        "that answer as the net itself does are timed. Measured on the processor of the machine that serves this page."
+        "that answer as the model itself does are timed. Measured on the processor of the machine that serves this page."
     )
 
 

@@ -223,5 +223,5 @@ def _cell(value: object, column: Column) -> str:
 MEANING = {
     Basis.COUNTED: "exact, read off the tensors",
     Basis.MODELLED: "a formula under stated assumptions",
-    Basis.MEASURED: "observed by running the net or writing the file",
+    Basis.MEASURED: "observed by running the model or writing the file",
 }

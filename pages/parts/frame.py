@@ -28,6 +28,7 @@ from pages.parts import (
     tiles,
     visitor,
 )
+from pages.parts.anatomy import picture
 from pages.parts.components import settled, stage
 from pages.parts.live import Look
 
@@ -135,6 +136,7 @@ def workbench(
     tabs = footer.tabs("Go deeper")
     if drawing is not None and tabs[0].open:
         with tabs[0]:
+            picture.strip(base, labels)
             _section(deeper, drawing)
             st.html('<div data-live="notes"></div>')
     with at_controls:
@@ -146,13 +148,16 @@ def workbench(
 
 
 def chooser(name: str, subject: str, labels: list[str]) -> str:
-    """Which layer the pictures show."""
+    """Which layer the pictures show: the one that was chosen last, on whatever page."""
+    key = f"layer-{name}-{subject}"
+    st.session_state[key] = session.layer_among(labels)
     with st.container(key="chooser"):
         return st.selectbox(
             "Layer in the pictures",
             labels,
-            key=f"layer-{name}-{subject}",
-            help="Which layer the pictures show; the step works on all of them.",
+            key=key,
+            on_change=lambda: session.choose_layer(st.session_state[key]),
+            help="Which layer the pictures show, here and on other pages; the step works on all of them.",
             label_visibility="collapsed",
         )
 

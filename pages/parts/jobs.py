@@ -179,7 +179,7 @@ def _run(name: str, row: Mapping[str, float]) -> str:
 
 
 def reached(subject: str, recipe: Recipe, place: Any = st) -> tuple[Bundle, tuple[Report, ...]] | None:
-    """The net after a recipe; or None, with a run button or the reason in `place`.
+    """The model after a recipe; or None, with a run button or the reason in `place`.
 
     A large model comes as it was at first, unless a step acts on it as a whole: then a job does that first.
     """

@@ -47,7 +47,7 @@ class Look:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The layers of the whole net, as they enter the step."""
+        """The layers of the whole model, as they enter the step."""
         return tuple(weight_layers(cached.original(self.subject) if self.large else self.before))
 
     def index(self, layers: tuple[str, ...]) -> Index:
@@ -264,5 +264,5 @@ def asked(owner: str, body: bytes) -> dict[str, Any]:
     if not 0 <= at < len(whole) or whole.steps[at].technique not in PAGES:
         raise SlimscopeError(f"step {at} of this recipe has no page that was drawn")
     if layer not in weight_layers(cached.base(subject, Recipe(whole.steps[:at]))):
-        raise SlimscopeError(f"layer {layer[:60]!r} is not in this net")
+        raise SlimscopeError(f"layer {layer[:60]!r} is not in this model")
     return answer(subject, whole, at, layer)

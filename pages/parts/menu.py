@@ -54,6 +54,11 @@ def go_to(name: str) -> None:
     st.switch_page(st.session_state["pages"][name])
 
 
+def link_to(name: str) -> None:
+    """A link to a page."""
+    st.page_link(st.session_state["pages"][name])
+
+
 @cache
 def of_files(folder: Path = FOLDER) -> tuple[Entry, ...]:
     """The pages that have a file, by their order. Raises SlimscopeError for a file without PAGE."""

@@ -52,7 +52,7 @@ def about() -> None:
         inputs = "" if found.is_own else f", and its inputs were {_spoken(visitor.scaling())}"
         st.info(f"You said: this is {found.title}{inputs}.")
     elif visitor.is_declined():
-        st.info(f"You said: weights only, and not {found.title}. Nothing is measured that runs a net.")
+        st.info(f"You said: weights only, and not {found.title}. Nothing is measured that runs a model.")
     else:
         st.info(f"May be {found.title}: say so at the top of the page, and it is measured.")
         return
@@ -67,8 +67,8 @@ def _question(found: Proposal) -> None:
     st.markdown(f"#### Is this file {found.title}?")
     fits = "names and shapes" if found.is_exact else "shapes, under other names,"
     st.markdown(
-        f"`{title.replace('`', '')}` has the {fits} of this net. They do not tell its activation, what it was "
-        "trained on, or how its inputs were scaled. So nothing that runs the net is measured before you say "
+        f"`{title.replace('`', '')}` has the {fits} of this model. They do not tell its activation, what it was "
+        "trained on, or how its inputs were scaled. So nothing that runs the model is measured before you say "
         "that all of this holds:"
     )
     st.html(_facts(found))
@@ -134,7 +134,7 @@ def _rows(found: Proposal) -> Iterable[tuple[str, str]]:
 
 
 def _mapping(found: Proposal) -> str:
-    """Own name, the net's name and shape of every tensor, in the order of the net."""
+    """Own name, the model's name and shape of every tensor, in the order of the model."""
     shapes = recognise.zoo_shapes(found.name)
     own = {ours: name for name, ours in found.names.items()}
     rows = "".join(
@@ -219,7 +219,7 @@ def _spoken(spec: str) -> str:
 
 
 def _readable(spec: str, found: Proposal) -> str:
-    """A link's data spec, where it can be read and is about the data of this net; else nothing."""
+    """A link's data spec, where it can be read and is about the data of this model; else nothing."""
     try:
         if found.is_own:
             return spec if spec == found.data else ""

@@ -108,7 +108,7 @@ def _follow(known: dict[str, Job], runners: dict[str, Recipe]) -> None:
 
 
 def curve(job: Job, recipe: Recipe) -> pd.DataFrame:
-    """Validation accuracy after each epoch: of the trained net, or as far as its job has come."""
+    """Validation accuracy after each epoch: of the trained model, or as far as its job has come."""
     with suppress(SlimscopeError):
         return cached.after(session.subject(), recipe.key)[1][-1].tables["curve"]
     rows = pd.DataFrame([dict(row) for row in job.series])

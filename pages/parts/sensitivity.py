@@ -72,7 +72,7 @@ def _inside(name: str, setting: str, values: list[float], unit: str, layers: lis
         st.plotly_chart(
             figure,
             key=f"scan-chart-{name}",
-            alt="Accuracy of the net when one layer is compressed, per layer",
+            alt="Accuracy of the model when one layer is compressed, per layer",
         )
         with st.expander("The same as a table"):
             st.dataframe(rows, hide_index=True, key=f"scan-table-{name}")

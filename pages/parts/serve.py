@@ -125,7 +125,7 @@ async def lifespan(app: object) -> AsyncIterator[None]:
 
 
 def _open_given() -> None:
-    """Open the weights that the server was started with; a large net is indexed while the first page is drawn."""
+    """Open the weights that the server was started with; a large model is indexed while the first page is drawn."""
     from engine.types import weight_layers
     from pages.parts import cached
 

@@ -7,7 +7,7 @@ copied link restores model, recipe, page and what the page tries in another brow
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -120,6 +120,29 @@ def subject() -> str:
 def problem() -> str | None:
     """What was wrong with the link, if anything."""
     return st.session_state.get("problem")
+
+
+# ---------------------------------------------------------------- the layer in view
+
+
+def choose_layer(label: str, turn: int | None = None) -> None:
+    """Look at this layer of the model in view, on every page; `turn` counts a picture's own choices."""
+    st.session_state.setdefault("layers", {})[model()] = label
+    st.session_state["layer-turn"] = layer_turn() + 1 if turn is None else max(turn, layer_turn())
+
+
+def layer_turn() -> int:
+    """How many choices of a layer the server has heard of: an answer to an older one undoes no newer one."""
+    return int(st.session_state.get("layer-turn", 0))
+
+
+def layer_among(labels: Sequence[str]) -> str:
+    """The layer to show of these: the one that was chosen, its first part where it was split, or the first."""
+    wanted, first = st.session_state.get("layers", {}).get(model()), next(iter(labels), "")
+    if wanted is None or wanted in labels:
+        return wanted or first
+    parts = (label for label in labels if label.startswith(f"{wanted}.") or wanted.startswith(f"{label}."))
+    return next(parts, first)
 
 
 # ---------------------------------------------------------------- the recipe, and what the page tries

@@ -1,4 +1,4 @@
-"""The frame's sidebar: which net, your own weights, jobs, and what the badges mean."""
+"""The frame's sidebar: which model, your own weights, jobs, and what the badges mean."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _picker() -> None:
         key="pick",
         format_func=titles.get,
         on_change=lambda: session.choose_model(st.session_state["pick"]),
-        help="A trained net of the zoo, or your own weights.",
+        help="A trained model of the zoo, or your own weights.",
     )
     if missing and session.model().startswith("user-"):
         st.warning(MOVED_ON, icon=":material/code_off:")

@@ -60,7 +60,9 @@ def quick(subject: str, key: str, owner: str = "") -> tuple[list[Tile], str]:
 
 
 def _lost(why: str) -> tuple[list[Tile], str]:
-    return [Tile(name, None, "a step does not fit this net") for name in NAMES], figures.notice(why, "alert")
+    return [Tile(name, None, "a step does not fit this model") for name in NAMES], figures.notice(
+        why, "alert"
+    )
 
 
 def _waiting(name: str, job: Job | None) -> Tile:

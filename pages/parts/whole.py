@@ -1,4 +1,4 @@
-"""A large net as a whole: its file is written by a job, layer by layer; then its size is known."""
+"""A large model as a whole: its file is written by a job, layer by layer; then its size is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pages.parts import cached, figures, jobs, link, session, visitor
 
 def section(subject: str, key: str) -> None:
     """A button that writes the file, its progress, and then its size and a download."""
-    st.subheader("The whole net", anchor=False)
+    st.subheader("The whole model", anchor=False)
     found = cached.written(subject, key)
     job = jobs.latest("write", recipe=key)
     if found is None:

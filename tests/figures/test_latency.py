@@ -29,7 +29,7 @@ from pages.parts import cached
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ("mlp-32", "lenet-5-small", "resnet-8", "lstm-32")
-FORMS = (latency.ORIGINAL, "This net, zeros in place", latency.CSR, latency.CUT)
+FORMS = (latency.ORIGINAL, "This model, zeros in place", latency.CSR, latency.CUT)
 
 
 def untrained(name: str) -> Bundle:
@@ -121,12 +121,12 @@ def test_latency_refuses_what_says_nothing() -> None:
 def test_the_net_is_named_by_what_it_is() -> None:
     net = zoo.load("mlp-32")
     narrow = channels.keep(net, {"fc1": range(16)})
-    assert latency.name_of(net, pruned(net, 0.5)) == "This net, zeros in place"
-    assert latency.name_of(net, narrow) == "This net, physically smaller"
-    assert latency.name_of(zoo.load("lenet-300-100"), net) == "This net, physically smaller"
+    assert latency.name_of(net, pruned(net, 0.5)) == "This model, zeros in place"
+    assert latency.name_of(net, narrow) == "This model, physically smaller"
+    assert latency.name_of(zoo.load("lenet-300-100"), net) == "This model, physically smaller"
     # above its break-even rank (784 x 32 / 816 = 30.7) a split layer is larger
-    assert latency.name_of(net, split(net, "fc1", 30)) == "This net, physically smaller"
-    assert latency.name_of(net, split(net, "fc1", 32)) == "This net"
+    assert latency.name_of(net, split(net, "fc1", 30)) == "This model, physically smaller"
+    assert latency.name_of(net, split(net, "fc1", 32)) == "This model"
 
 
 # ---------------------------------------------------------------- they answer alike
@@ -190,7 +190,7 @@ def test_a_form_that_answers_otherwise_is_not_timed() -> None:
     found = latency._checked(form, torch.tensor([[1.0, 2.0]]))
     assert isinstance(found, latency.Row)
     assert found.time is None
-    assert "differ from the net's own by up to 0.001" in found.why
+    assert "differ from the model's own by up to 0.001" in found.why
     assert latency._checked(form, torch.tensor([[1.0, 2.00099]])) is form
 
 
@@ -384,7 +384,7 @@ def test_why_of_a_masked_net() -> None:
     assert "multiplied like any other number" in verdicts.why(dense, masked, TIE)
     assert verdicts.why(dense, masked, SLOWER).startswith("2.00 times the time: ")
     assert verdicts.why(dense, masked, FASTER) == (
-        "2.00 times as fast, yet it does as many multiply-adds: nothing in the net explains it."
+        "2.00 times as fast, yet it does as many multiply-adds: nothing in the model explains it."
     )
 
 
@@ -437,7 +437,7 @@ def test_why_of_the_sparse_form() -> None:
     slow = verdicts.why_csr(SLOWER, "fc1", 0.5, at)
     assert slow.startswith("2.00 times the time: each kept weight brings its index")
     assert slow.endswith(f"{rule} 50 %.")
-    assert "the rest of the net takes what was gained" in verdicts.why_csr(TIE, "fc1", 0.97, at)
+    assert "the rest of the model takes what was gained" in verdicts.why_csr(TIE, "fc1", 0.97, at)
     assert "zeros at random places" in verdicts.why_csr(FASTER, "fc1", 0.5, at)
     assert "at no share of zeros up to 99.5 %" in verdicts.why_csr(SLOWER, "fc1", 0.5, None)
     early = replace(at, value=0.5, spread=(0.0, 0.5))
@@ -481,7 +481,7 @@ def test_no_sentence_contradicts_the_times(
 def test_the_sparse_form_of_a_smaller_net_is_judged_against_that_net() -> None:
     net = zoo.load("lenet-300-100")
     rows = {(row.form, row.runtime): row for row in latency.latency(net, zoo.load("mlp-32"))}
-    assert rows[latency.CSR, latency.TORCH].why.startswith("Against this net with dense layers: ")
+    assert rows[latency.CSR, latency.TORCH].why.startswith("Against this model with dense layers: ")
 
 
 # ---------------------------------------------------------------- the page

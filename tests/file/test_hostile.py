@@ -234,7 +234,7 @@ NARROW: dict[str, Any] = {"outputs": {}, "inputs": {}, "pads": {}}
         (("split", SPLIT | {"rank": True}), "rank of edit 'split' is True"),
         (("split", SPLIT | {"rank": -2}), "rank of edit 'split' is -2"),
         (("split", SPLIT | {"rank": 0}), "the rank of layer 'fc2' is 0: allowed are numbers from 1 on"),
-        (("split", SPLIT | {"layer": "fc9"}), "'fc9' is not in this net"),
+        (("split", SPLIT | {"layer": "fc9"}), "'fc9' is not in this model"),
         (("split", SPLIT | {"form": "round"}), "has no 'round' split"),
         (("split", SPLIT), "'fc2.0.weight' is missing"),
         (("split", SPLIT | {"layer": "0." * 500}), "lies deeper"),

@@ -249,7 +249,7 @@ def test_size_refuses_a_file_that_does_not_give_the_net_back(monkeypatch: pytest
     monkeypatch.setattr(
         "engine.tensor.formats.dense.read_floats", lambda coding, data, count: -torch.ones(count)
     )
-    with pytest.raises(PackError, match="does not give the net back: values of w"):
+    with pytest.raises(PackError, match="does not give the model back: values of w"):
         packfile.size(bundle)
 
 

@@ -162,7 +162,7 @@ def test_the_first_difference_is_named(
 ) -> None:
     write(path, BARE, EMPTY, PARAMS.items())
     wanted = {n: p for n, p in (PARAMS | changes).items() if p is not None}
-    with pytest.raises(PackError, match=f"does not give the net back: {lost}$"):
+    with pytest.raises(PackError, match=f"does not give the model back: {lost}$"):
         verify(path, arch, lineage, wanted.items())
 
 

@@ -103,7 +103,7 @@ def test_a_wrong_name_is_refused_with_the_one_that_fits() -> None:
         take(state, "lenet-5")
     with pytest.raises(SlimscopeError, match="'lenet-7' is not in the zoo"):
         take(state, "lenet-7")
-    with pytest.raises(SlimscopeError, match="do not fit any net of the zoo: they can be explored"):
+    with pytest.raises(SlimscopeError, match="do not fit any model of the zoo: they can be explored"):
         take(bare({"w": torch.ones(2, 2)}))
 
 

@@ -333,7 +333,7 @@ def test_a_recipe_that_cannot_be_followed_is_a_row_with_its_reason():
     steps = (Step("shrink", {"leave_out": ["conv9"]}),)
     rows = tasks.perform("sweep", task(*steps, step=1, vary={"share": [0.5]}, samples=50), Progress())["rows"]
     assert rows[1]["accuracy"] is None
-    assert "step 1 (shrink): leave_out names layer 'conv9': this net has fc1, fc2" in rows[1]["refused"]
+    assert "step 1 (shrink): leave_out names layer 'conv9': this model has fc1, fc2" in rows[1]["refused"]
 
 
 SCAN = {"technique": "shrink", "setting": "share", "values": [0.0, 0.9], "samples": 200}

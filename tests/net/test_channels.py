@@ -399,7 +399,7 @@ def test_only_channels_that_are_there_have_company() -> None:
         ("lenet-5-small", {"outputs": {"conv1": 5}}, r"out_channels of 'conv1' is 5: allowed is 1 to 4"),
         ("lenet-5-small", {"inputs": {"fc1": 0}}, r"in_features of 'fc1' is 0: allowed is 1 to 128"),
         ("lstm-32", {"outputs": {"lstm": 5}}, r"'lstm' \(LSTM\) can't be made narrower"),
-        ("lenet-5-small", {"outputs": {"conv9": 5}}, r"'conv9' is not in this net"),
+        ("lenet-5-small", {"outputs": {"conv9": 5}}, r"'conv9' is not in this model"),
         ("lenet-5-small", {"pads": {"conv1": [1, 1]}}, r"shortcut of 'conv1' can't be padded"),
         ("resnet-8", {"pads": {"layer2.0": [-1, 1]}}, r"can't be padded by \[-1, 1\]"),
         ("resnet-8", {"pads": {"layer2.0": [1]}}, r"can't be padded by \[1\]"),

@@ -101,7 +101,7 @@ BAD: dict[str, dict[str, Any]] = {
     "allowed is a number from 0": {"recipe": [["prune_weights", {"sparsity": 7}]]},
     "no page that was drawn": {"at": 3},
     "step 0 of this recipe has no page": {"recipe": [["quantize", {}]]},
-    "layer 'fc9' is not in this net": {"layer": "fc9"},
+    "layer 'fc9' is not in this model": {"layer": "fc9"},
     "not a question": {"at": "x"},
     "at is a whole number": {"at": float("inf")},
     "tile are text": {"measured": "[]", "tile": ["Accuracy"]},

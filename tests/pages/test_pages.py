@@ -369,7 +369,8 @@ def test_keep_puts_what_is_tried_into_the_recipe_with_the_figures_of_the_whole()
     wanted = Recipe((technique.step("low_rank", energy=0.8), *visit.recipe))
     before, after = (truth(MODEL, key)["file size"] for key in (STORY, wanted.key))
     said = re.search(r'class="keeps" data-of="([^"]*)">(.*?)</p>', visit.html)
-    assert said is not None and unescape(said[1]) == visit.view.live.key
+    assert said is not None
+    assert unescape(said[1]) == visit.view.live.key
     assert all(f"{size / 1000:.1f} KB" in said[2] for size in (before, after))
     assert len(re.findall(r"% \([\d.]+ % to [\d.]+ %, (?:n =|on) [\d,]+", said[2])) == 2
     assert visit.click("keep-low_rank").recipe == wanted
@@ -866,7 +867,7 @@ def test_a_large_net_is_drawn_without_being_compressed(
     page: str, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def after(subject: str, key: str) -> tuple[Any, ...]:
-        assert key == "[]", "this recipe was applied to the whole net"
+        assert key == "[]", "this recipe was applied to the whole model"
         return cached.original(subject), ()
 
     monkeypatch.setattr(cached, "after", after)
@@ -933,7 +934,7 @@ def test_what_was_trained_is_shown(
 
 def test_a_training_that_cannot_work_on_the_net_is_not_offered() -> None:
     visit = Visit("overview", m=SMALL, r='[["condense",{}]]')
-    assert "a step does not fit this net" in visit.html
+    assert "a step does not fit this model" in visit.html
     assert "no convolution" in visit.html + visit.words
     assert [button for button in visit.at.button if button.key.startswith("run-")] == []
 

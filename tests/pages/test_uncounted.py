@@ -103,7 +103,7 @@ def test_its_accuracy_and_latency_do_not_need_them(brought: Path) -> None:
     bundle = named(brought, "Unknown")
     assert kinds.work(bundle) > 16 * 16  # an estimate of time sees the product that nobody may count
     assert measure.accuracy(bundle, sources.data(bundle.arch).test).spread is not None
-    assert latency.name_of(bundle, bundle) == "This net"
+    assert latency.name_of(bundle, bundle) == "This model"
     assert latency.seconds(bundle, bundle).value > 0
 
 

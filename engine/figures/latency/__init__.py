@@ -130,7 +130,7 @@ def _why_in_csr(before: Bundle, now: Bundle, times: _Times, batch: int) -> str:
     layer, weight = variants.largest_linear(now)
     zeros, others = 1 - int(weight.count_nonzero()) / weight.numel(), 1 - variants.linear_share(now)
     why = verdicts.why_csr(compared, layer, zeros, break_even(weight, batch))
-    why = why if same else f"Against this net with dense layers: {why[0].lower()}{why[1:]}"
+    why = why if same else f"Against this model with dense layers: {why[0].lower()}{why[1:]}"
     rest = f" The other layers, with {verdicts.share(others)} of the weights, stay dense."
     return f"{why}{rest}" if others else why
 
@@ -144,13 +144,13 @@ def _checked(found: Variant, expected: Tensor) -> Variant | Row:
     off = float((found.answer() - expected).abs().max())
     if off <= CLOSE * max(1.0, float(expected.abs().max())):
         return found
-    why = f"its outputs differ from the net's own by up to {off:.2g}, so it is not the same net."
+    why = f"its outputs differ from the model's own by up to {off:.2g}, so it is not the same model."
     return _not_timed(found.name, why, found.runtime)
 
 
 def _few_linear(share: float) -> str:
     return (
-        f"only linear layers have a CSR kernel in PyTorch, convolutions and LSTMs have none, and in this net "
+        f"only linear layers have a CSR kernel in PyTorch, convolutions and LSTMs have none: in this model "
         f"linear layers hold {verdicts.share(share)} of the weights."
     )
 
@@ -168,11 +168,11 @@ def name_of(before: Bundle, now: Bundle) -> str:
 
     >>> net = zoo.load("mlp-32")
     >>> name_of(net, net)
-    'This net'
+    'This model'
     """
     work = verdicts.work_left(before, now)
     if work is None:
         work = count.parameters(now).value / count.parameters(before).value
     if work < 1:
-        return "This net, physically smaller"
-    return "This net, zeros in place" if count.sparsity(now).value > 0 else "This net"
+        return "This model, physically smaller"
+    return "This model, zeros in place" if count.sparsity(now).value > 0 else "This model"

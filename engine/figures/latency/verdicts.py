@@ -47,7 +47,7 @@ def why_runtime(compared: Comparison) -> str:
         return f"Beside {TORCH}: {noise[0].lower()}{noise[1:]}"
     if compared.pace is Pace.TIE:
         return f"{ONNX} and {TORCH} take the same time for it, within the noise."
-    return f"The same net as in {TORCH}, {_lead(compared)}: another runtime, no compression."
+    return f"The same model as in {TORCH}, {_lead(compared)}: another runtime, no compression."
 
 
 def why(before: Bundle, now: Bundle, compared: Comparison) -> str:
@@ -60,7 +60,7 @@ def why(before: Bundle, now: Bundle, compared: Comparison) -> str:
     if compared.pace is Pace.FASTER:
         if work < 1:
             return f"{lead} with {share(work)} of the multiply-adds{_proportion(1 / work, compared.ratio)}."
-        return f"{lead}, yet it does as many multiply-adds: nothing in the net explains it."
+        return f"{lead}, yet it does as many multiply-adds: nothing in the model explains it."
     reasons = _obstacles(now)
     if work != 1:
         reasons.insert(0, f"it does {share(work)} of the multiply-adds{f', but {OVERHEAD}' * (work < 1)}")
@@ -106,7 +106,7 @@ def why_csr(compared: Comparison, layer: str, zeros: float, threshold: Figure | 
     if compared.pace is Pace.FASTER:
         return f"{lead}: zeros are skipped; {rule if wins else f'with zeros at random places {rule}'}."
     if wins:
-        return f"{lead}: {rule}, but the rest of the net takes what was gained there."
+        return f"{lead}: {rule}, but the rest of the model takes what was gained there."
     return f"{lead}: each kept weight brings its index and is fetched one by one; {rule}."
 
 

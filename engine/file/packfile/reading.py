@@ -128,7 +128,7 @@ def check_decoded(name: str, param: Param, listed: list[Section]) -> None:
 
 def _expect(holds: bool, what: str) -> None:
     if not holds:
-        raise PackError(f"the packed file does not give the net back: {what}")
+        raise PackError(f"the packed file does not give the model back: {what}")
 
 
 def _read_params(file: BinaryIO, head: Head) -> Iterator[tuple[str, Param]]:

@@ -145,7 +145,7 @@ def _put(
         tensors[name] = about = description(param)
         total += numbers_in(about)
         if total > limit:
-            raise PackError(f"the net has {total:,} numbers or more: allowed are {limit:,}")
+            raise PackError(f"the model has {total:,} numbers or more: allowed are {limit:,}")
         listed = sections_of(name, param)
         for _, _, data in listed:
             put(data)

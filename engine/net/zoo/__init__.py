@@ -107,7 +107,7 @@ ENTRIES = {
 
 
 def _resnet(depth: int) -> Entry:
-    about = f"He's net for CIFAR of {depth} layers, with shortcuts without weights"
+    about = f"He's model for CIFAR of {depth} layers, with shortcuts without weights"
     return Entry(lambda: ResNet((depth - 2) // 6), "cifar10", f"ResNet-{depth}", about)
 
 

@@ -101,11 +101,11 @@ def distill(
     ] = True,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
-    """Replaces the net by a smaller one that was trained to give the same softened answers.
+    """Replaces the model by a smaller one that was trained to give the same softened answers.
 
     The loss is alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy; Adam, batch 128,
     one-cycle schedule, no weight decay. Raises SlimscopeError where the zoo has no student for
-    this net, and Cancelled through `progress`.
+    this model, and Cancelled through `progress`.
     """
     arch = student_of(bundle)
     teacher = zoo.build(bundle)

@@ -43,7 +43,7 @@ def finetune(
     epochs: Annotated[
         int,
         settings.epochs(
-            "How often the net sees all training images; a few are enough after gentle pruning.", high=60
+            "How often the model sees all training images; a few are enough after gentle pruning.", high=60
         ),
     ] = 3,
     learning_rate: Annotated[
@@ -56,7 +56,7 @@ def finetune(
         str,
         Choice(
             label="Precision",
-            help="In how many bits the net multiplies while it trains; its weights are kept in 32.",
+            help="In how many bits the model multiplies while it trains; its weights are kept in 32.",
             options={
                 "float32": "32 bits",
                 "bfloat16": "16 bits: convolutions train faster where the processor knows the format",

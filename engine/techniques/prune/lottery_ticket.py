@@ -72,7 +72,7 @@ def lottery_ticket(
             whole=True,
             unit="rounds",
             label="Rounds",
-            help="How often the net is trained, pruned and put back.",
+            help="How often the model is trained, pruned and put back.",
         ),
     ] = 7,
     rate: Annotated[
@@ -93,7 +93,7 @@ def lottery_ticket(
             label="First weights",
             help="Where the training begins, and what the tickets are put back to.",
             options={
-                "zoo": "the weights that the zoo's net had before its training",
+                "zoo": "the weights that the zoo's model had before its training",
                 "seed": "new Glorot-normal weights and zero biases, drawn by the seed",
             },
         ),
@@ -106,7 +106,7 @@ def lottery_ticket(
             whole=True,
             unit="epochs",
             label="Rewind to",
-            help="After how many epochs of the whole net the weights are kept; deep nets need a few.",
+            help="After how many epochs of the whole model the weights are kept; deep models need a few.",
         ),
     ] = 0,
     epochs: Annotated[
@@ -134,13 +134,13 @@ def lottery_ticket(
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
-    """Finds a sparse part of the net that learns from its first weights as well as the whole net did.
+    """Finds a sparse part of the model that learns from its first weights as well as the whole model did.
 
     Each round trains, removes the smallest weights of each layer, and puts the others back. The
-    net's trained values are not looked at; its zeros stay. Adam without weight decay, batch 60.
+    model's trained values are not looked at; its zeros stay. Adam without weight decay, batch 60.
     Every run is judged at its early stop: the least validation loss of all that are taken each
     100 iterations and at the end. The result is the last ticket there. Raises SlimscopeError where
-    the zoo has no first weights for the net, and Cancelled through `progress`.
+    the zoo has no first weights for the model, and Cancelled through `progress`.
     """
     names = weight_layers(bundle)
     plan = Plan(

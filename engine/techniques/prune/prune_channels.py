@@ -107,13 +107,13 @@ def prune_channels(
 ) -> tuple[Bundle, Report]:
     """Keeps, layer by layer, the inputs that remake its outputs best, and fits its weights to them anew.
 
-    What a layer gave before this step is the goal. Which channels stay is judged in the whole net, once; the
-    weights are fitted to what the layer reads in the net as pruned so far.
+    What a layer gave before this step is the goal. Which channels stay is judged in the whole model, once;
+    the weights are fitted to what the layer reads in the model as pruned so far.
     The filters that made the other channels go for good. A channel that shortcuts pass on stays, and so does
     every layer that keeps all it reads. At least one channel stays. Matched on training images, tested
-    on others of them; labels are not looked at. Linear layers have one point an image; nets that take
+    on others of them; labels are not looked at. Linear layers have one point an image; models that take
     long to run are shown fewer images, and convolutions matched at up to ten points of each. Raises
-    SlimscopeError for recurrent nets, and SettingError for an own share of a layer whose inputs cannot go.
+    SlimscopeError for recurrent models, and SettingError for an own share of a layer whose inputs cannot go.
     """
     readers = {reader.label: reader for reader in readers_of(bundle)}
     _check_own(removed_per_layer, readers)
@@ -158,8 +158,8 @@ def _check_own(per_layer: Mapping[str, float], known: Iterable[str]) -> None:
     for label in per_layer:
         if label not in known:
             raise SettingError(
-                f"removed_per_layer names {label!r}, but what it reads cannot go: it enters the net, or "
-                f"shortcuts pass it on; allowed are {', '.join(known) or 'no layers of this net'}"
+                f"removed_per_layer names {label!r}, but what it reads cannot go: it enters the model, or "
+                f"shortcuts pass it on; allowed are {', '.join(known) or 'no layers of this model'}"
             )
 
 

@@ -103,12 +103,12 @@ def prune_filters(
         int, settings.seed("Fixes which filters chance picks.", when=(("score", ("random",)),))
     ] = 0,
 ) -> tuple[Bundle, Report]:
-    """Removes the smallest filters and units for good: the net that is left is narrower.
+    """Removes the smallest filters and units for good: the model that is left is narrower.
 
     With a filter go its bias, its batch-norm entries and the slice of every layer that reads it.
     At least one filter of each layer stays, and all outputs of the last. Nothing is trained. A
     channel of a residual stream is made by several layers: its score is the mean of their filters',
-    each over the mean of its layer. Raises SlimscopeError for recurrent nets, and SettingError for
+    each over the mean of its layer. Raises SlimscopeError for recurrent models, and SettingError for
     an own share of a layer whose filters cannot go by themselves.
     """
     known = channels.groups(bundle)
@@ -147,9 +147,10 @@ def _check_own(setting: str, labels: Iterable[str], known: Mapping[str, Group]) 
         if label in known:
             continue
         leader = next((name for name, group in known.items() if label in group.layers), None)
-        why = "its outputs are the net's" if leader is None else f"its filters go with those of {leader}"
+        why = "its outputs are the model's" if leader is None else f"its filters go with those of {leader}"
         raise SettingError(
-            f"{setting} names {label!r}, but {why}: allowed are {', '.join(known) or 'no layers of this net'}"
+            f"{setting} names {label!r}, but {why}: "
+            f"allowed are {', '.join(known) or 'no layers of this model'}"
         )
 
 

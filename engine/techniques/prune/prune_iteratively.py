@@ -64,7 +64,7 @@ def prune_iteratively(
             help="When weights are removed.",
             options={
                 "rounds": "prune, train, prune again: each round removes the same share of what is left",
-                "gradual": "while the net trains: many at first, then fewer and fewer",
+                "gradual": "while the model trains: many at first, then fewer and fewer",
             },
         ),
     ] = "rounds",
@@ -76,14 +76,14 @@ def prune_iteratively(
             whole=True,
             unit="rounds",
             label="Rounds",
-            help="How often the net is pruned and trained again; one round prunes all at once.",
+            help="How often the model is pruned and trained again; one round prunes all at once.",
             when=(("schedule", ("rounds",)),),
         ),
     ] = 5,
     epochs: Annotated[
         int,
         settings.epochs(
-            "How often the net sees all training images: in each round, or in all where it is gradual.",
+            "How often the model sees all training images: in each round, or in all where it is gradual.",
             high=60,
         ),
     ] = 2,

@@ -194,7 +194,7 @@ def prune_weights(
     revived. Quantized and shared weights keep their codes and scales. Nothing is trained: a
     fine-tuning step usually wins back most of the accuracy. Score, granularity and allocation combine freely;
     layers that a score or granularity does not fit are left as they are. Raises SlimscopeError where
-    `taylor`, `obd` or `batch-norm` would need a net that is not known.
+    `taylor`, `obd` or `batch-norm` would need a model that is not known.
     """
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
     values = {label: bundle.params[name].decode() for label, name in names.items()}
@@ -230,13 +230,13 @@ def prune_weights(
 def _notes_on_score(score: str, granularity: str, samples: int) -> list[str]:
     match score:
         case "random":
-            return ["Chance is the control: a score that does no better knows nothing of the net."]
+            return ["Chance is the control: a score that does no better knows nothing of the model."]
         case "taylor":
             return [f"The gradient is that of the cross-entropy on {samples:,} training samples."]
         case "obd":
             return [
                 f"The curvature is that of the cross-entropy on {samples:,} training samples. The score "
-                "takes the net to be at a minimum; the step Optimal brain damage measures how far that holds."
+                "takes the model to be at a minimum; Optimal brain damage measures how far that holds."
             ]
         case "batch-norm" if granularity != "filter":
             return ["All weights of a filter share one batch-norm scale: of equals the first go."]
@@ -252,11 +252,11 @@ def _notes_on_granularity(bundle: Bundle, granularity: str) -> list[str]:
         ]
     notes = [
         f"Whole {granularity}s are zero, but every matrix has its old size: the file shrinks, the "
-        "multiply-adds stay. Prune filters takes filters out of the net."
+        "multiply-adds stay. Prune filters takes filters out of the model."
     ]
     if granularity == "filter":
         notes.append("A filter of zeros still hands on its bias and the shift of its batch-norm.")
         if bundle.arch.runs:
             last = list(weight_layers(bundle))[-1]
-            notes.append(f"The rows of {last} are the net's answers: leave it out to keep each of them.")
+            notes.append(f"The rows of {last} are the model's answers: leave it out to keep each of them.")
     return notes

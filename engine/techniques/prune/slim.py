@@ -68,7 +68,7 @@ def slim(
             label="Allocation",
             help="Where scales compete for survival: inside their layer, or all against all.",
             options={
-                "global": "one ranking of all scales: the net chooses its own widths (Liu 2017)",
+                "global": "one ranking of all scales: the model chooses its own widths (Liu 2017)",
                 "layer": "every layer loses the same share",
             },
         ),
@@ -81,11 +81,11 @@ def slim(
             scale="log",
             unit="loss per unit of scale",
             label="Penalty",
-            help="How hard each scale is pulled to zero while the net trains: 1e-4 to 1e-3 is usual.",
+            help="How hard each scale is pulled to zero while the model trains: 1e-4 to 1e-3 is usual.",
         ),
     ] = 1e-3,
     epochs: Annotated[
-        int, settings.epochs("How often the net sees all training images under the penalty.", high=60)
+        int, settings.epochs("How often the model sees all training images under the penalty.", high=60)
     ] = 5,
     tuning: Annotated[
         int,
@@ -95,7 +95,7 @@ def slim(
             whole=True,
             unit="epochs",
             label="Tuning",
-            help="How often the narrow net sees them, without the penalty; 0 shows what the cut alone does.",
+            help="How often the narrow model sees them, without the penalty; 0 shows what the cut does.",
         ),
     ] = 3,
     learning_rate: Annotated[
@@ -110,11 +110,11 @@ def slim(
 ) -> tuple[Bundle, Report]:
     """Trains with an L1 penalty on batch-norm's scales, then takes out the channels of smallest scale.
 
-    The penalty, strength * sum |scale|, makes the net choose between its channels: those that it can spare
-    come close to zero, and leave without much harm. Then the narrow net is trained without it. Channels
+    The penalty, strength * sum |scale|, makes the model choose between its channels: those that it can spare
+    come close to zero, and leave without much harm. Then the narrow model is trained without it. Channels
     that shortcuts pass on stay; at least one channel of each layer does. Zeros stay. Stochastic gradient
     descent with Nesterov momentum 0.9, batch 128. The result is 32-bit floats.
-    Raises SlimscopeError for nets without batch-norm, and Cancelled through `progress`.
+    Raises SlimscopeError for models without batch-norm, and Cancelled through `progress`.
     """
     scales = scales_of(bundle, leave_out)
     known = channels.groups(bundle)
@@ -158,7 +158,7 @@ def scales_of(bundle: Bundle, leave_out: Sequence[str] = ()) -> dict[str, Part]:
         able = ", ".join(n for n in zoo.ENTRIES if any(map(_is_mean, zoo.skeleton(Arch(n)).state_dict())))
         raise SlimscopeError(
             f"{bundle.arch.title} has no batch-norm behind channels that can go: slim's penalty is on its "
-            f"scales; the zoo's nets with it are {able}"
+            f"scales; the zoo's models with it are {able}"
         )
     return {name: scale for name, scale in found.items() if not set(known[name].layers) & set(leave_out)}
 

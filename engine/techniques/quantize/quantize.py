@@ -255,7 +255,7 @@ class _Plan:
 def _with_net(bundle: Bundle, data: Data | None) -> Data:
     if data is None or not bundle.arch.runs:
         raise SlimscopeError(
-            "activations can only be quantized where the net runs: it needs a known architecture with data; "
+            "activations can only be quantized where a model runs: it needs a known architecture with data; "
             "choose activations = 'none'"
         )
     return data
@@ -299,7 +299,7 @@ def _quantize_inputs(bundle: Bundle, seen: Mapping[str, Tensor], plan: _Plan) ->
 def _activation_notes(table: pd.DataFrame, plan: _Plan, names: Mapping[str, str]) -> tuple[str, ...]:
     sample = f"{CALIBRATION} fixed training images, every class in its share"
     notes = [
-        f"Scales shown for activations are those of {sample}; as the net runs, each batch has its own."
+        f"Scales shown for activations are those of {sample}; as the model runs, each batch has its own."
         if plan.dynamic
         else f"Activation ranges were read from {sample}, with the weights already rounded."
     ]

@@ -151,7 +151,7 @@ def test_zeros_stay_and_a_net_of_zeros_has_no_correlation(bundle: Bundle, digits
 
 def test_weights_without_a_net_are_refused(digits: Data) -> None:
     bare = Bundle(Arch("bare"), {"a.weight": Dense(torch.ones(2, 2))})
-    with pytest.raises(SlimscopeError, match="must run the net"):
+    with pytest.raises(SlimscopeError, match="must run the model"):
         apply(bare, step("optimal_brain_damage"), digits)
 
 

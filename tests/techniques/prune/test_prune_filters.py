@@ -87,7 +87,7 @@ def test_filters_go_by_hand_whatever_their_score() -> None:
 @pytest.mark.parametrize(
     ("picks", "said"),
     [
-        ({"fc2": [0]}, "its outputs are the net's"),
+        ({"fc2": [0]}, "its outputs are the model's"),
         ({"conv2": [8]}, "0 to 7"),
         ({"conv1": [0, 1, 2, 3]}, "conv1"),
     ],
@@ -168,7 +168,7 @@ def test_layers_with_a_share_of_their_own_and_layers_left_out() -> None:
 @pytest.mark.parametrize(
     ("name", "label", "says"),
     [
-        ("lenet-5", "fc2", r"'fc2', but its outputs are the net's: allowed are conv1, conv2, fc1"),
+        ("lenet-5", "fc2", r"'fc2', but its outputs are the model's: allowed are conv1, conv2, fc1"),
         ("resnet-8", "layer1.0.conv2", r"its filters go with those of conv1: allowed are conv1, layer1"),
     ],
 )

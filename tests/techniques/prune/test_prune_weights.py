@@ -275,8 +275,8 @@ def test_a_filter_goes_by_the_scale_behind_it() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"score": "taylor"}, "'taylor' must run the net"),
-        ({"score": "obd"}, "'obd' must run the net"),
+        ({"score": "taylor"}, "'taylor' must run the model"),
+        ({"score": "obd"}, "'obd' must run the model"),
         ({"score": "batch-norm"}, "needs an architecture"),
         ({"granularity": "n:m", "m": 2, "n": 3}, "n is 3: allowed is 1 to m, which is 2"),
     ],
@@ -307,7 +307,7 @@ def test_notes_name_layers_that_do_not_fit_and_what_a_zero_filter_is_not() -> No
     _, report = apply(residual(), step("prune_weights", granularity="filter"), None)
     said = " ".join(report.notes)
     assert "the multiply-adds stay" in said
-    assert "rows of fc are the net's answers" in said
+    assert "rows of fc are the model's answers" in said
 
 
 def test_other_ways_to_choose_take_no_notice_of_score_and_shape() -> None:

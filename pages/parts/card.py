@@ -1,0 +1,81 @@
+"""The model card: what the model is, what it was trained on, and how well it did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from engine.jobs import as_json
+from pages.parts import figures
+
+DATA = {"mnist": "MNIST, handwritten digits", "cifar10": "CIFAR-10, small photos"}
+PARTS = ("training", "validation", "test")
+
+
+def draw(card: Mapping[str, Any]) -> None:
+    """A card as a small table in a fold, and its file to take away."""
+    with st.expander("Model card"):
+        rows = (
+            f'<tr><td>{escape(label)}</td><td class="text">{escape(words)}</td></tr>'
+            for label, words in told(card)
+        )
+        st.html(f'<table class="slim-table">{"".join(rows)}</table>')
+        st.download_button(
+            "Model card (.json)",
+            lambda: json.dumps(card, indent=1).encode(),
+            f"{card['name']}.json",
+            "application/json",
+            on_click="ignore",
+            icon=":material/download:",
+        )
+
+
+def told(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The rows of a card: label and words; what a card does not say is left out."""
+    yield "Model", f"{card['title']}: {card['about']}"
+    yield "Size", f"{card['parameters']:,} parameters, {figures.text(card['macs'], 'MAC')} for one input"
+    yield "Data", _data(card["data"])
+    tested = as_json.figure_of(card["test accuracy"])
+    yield "Test accuracy", f"{figures.text(tested.value, 'share')} ({figures.interval(tested)}): {tested.how}"
+    if "validation accuracy" in card:
+        yield "Validation accuracy", figures.text(card["validation accuracy"], "share")
+    if "test use" in card:
+        yield "Use of test data", card["test use"]
+    if "plan" in card:
+        yield "Training", _training(card["plan"])
+    if "wall seconds" in card:
+        yield "Training time", _time(card["wall seconds"], card["threads"])
+    yield "Made with", ", ".join(f"{name} {version}" for name, version in card["versions"].items())
+    yield "Made by", card["command"]
+    yield "Licence", card["licence"]
+
+
+def _data(text: str) -> str:
+    """The data of a card, `cifar10-45000-5000-10000-s2015`, in words."""
+    name, *rest = text.split("-")
+    sizes = [f"{int(size):,} for {part}" for size, part in zip(rest, PARTS, strict=False) if size.isdigit()]
+    return ": ".join(filter(None, (DATA.get(name, name), ", ".join(sizes))))
+
+
+def _training(plan: Mapping[str, Any]) -> str:
+    words = f"{plan['epochs']} epochs, {plan['optimizer'].upper() if plan['optimizer'] == 'sgd' else plan['optimizer']}"
+    words += f" with learning rate {plan['learning_rate']:g}, batches of {plan['batch']}"
+    turned = [f"shifted by up to {plan['shift']} pixels"] if plan.get("shift") else []
+    turned += ["mirrored"] if plan.get("flip") else []
+    return words + (f"; images {' and '.join(turned)} at random" if turned else "") + f"; seed {plan['seed']}"
+
+
+def _time(seconds: float, threads: int) -> str:
+    minutes = seconds / 60
+    words = (
+        f"{minutes / 60:.1f} hours"
+        if minutes >= 90
+        else f"{minutes:.0f} minutes"
+        if minutes >= 2
+        else f"{seconds:.0f} seconds"
+    )
+    return f"{words} on {threads} thread{'' if threads == 1 else 's'}"
