@@ -6,9 +6,10 @@ import asyncio
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sql
@@ -20,6 +21,8 @@ from engine.jobs.manager import Manager
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle
 from pages.parts import serve
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -80,16 +83,22 @@ def test_a_home_below_a_file_is_named_by_the_command_the_server_and_the_store(
             touch()
 
 
+def in_a_thread(work: Coroutine[Any, Any, T]) -> T:
+    """What it returns; the main thread may have a browser's loop."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_the_server_is_not_ready_while_nothing_can_be_kept(
     code: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "TemporaryFile", no_room(code))
-        answer = asyncio.run(serve.ready(None))  # type: ignore[arg-type]
+        answer = in_a_thread(serve.ready(None))  # type: ignore[arg-type]
     assert answer.status_code == 503
     assert str(folder).encode() in bytes(answer.body)
-    again = asyncio.run(serve.ready(None))  # type: ignore[arg-type]
+    again = in_a_thread(serve.ready(None))  # type: ignore[arg-type]
     assert (again.status_code, bytes(again.body)) == (200, b"ready")
 
 
@@ -103,7 +112,7 @@ def test_the_server_says_it_at_its_start_and_goes_on(
         async with serve.lifespan(None):
             return True
 
-    assert asyncio.run(begin())
+    assert in_a_thread(begin())
     assert f"slimscope: the home folder {below_a_file} can't be used" in capfd.readouterr().err
 
 
