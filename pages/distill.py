@@ -8,7 +8,7 @@ from torch import Tensor
 from engine.figures import measure
 from engine.net import sources, zoo
 from engine.types import Bundle
-from pages.parts import cached, curve, footer, frame, jobs, knobs, session, training, visitor
+from pages.parts import cached, curve, footer, frame, jobs, knobs, session, training, view, visitor
 from pages.parts.pictures import picture_of, pulls, softened
 
 PAGE = {
@@ -48,7 +48,7 @@ def trained_student() -> Bundle | None:
     """The student that this recipe trained, or the plain one of the zoo."""
     for step in (
         knobs.current("distill"),
-        session.last_trained("distill"),
+        view.last_trained("distill"),
     ):  # as tiles do: of before, till trained
         with suppress(cached.Untrained):
             return cached.after(subject, knobs.before("distill").then(step).key)[0]

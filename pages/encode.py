@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.types import weight_layers
-from pages.parts import encoding, footer, frame, jobs, order_lab, session
+from pages.parts import encoding, footer, frame, jobs, order_lab, session, view
 
 PAGE = {
     "title": "Encode",
@@ -21,7 +21,7 @@ frame.heading(
 )
 subject = session.subject()
 frame.header(subject)
-reached = jobs.reached(subject, session.view().live)
+reached = jobs.reached(subject, view.now().live)
 if reached is None:
     st.stop()
 key = encoding.shown_key(subject)

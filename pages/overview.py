@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.figures import count
 from engine.types import SlimscopeError
-from pages.parts import cached, card, charts, footer, frame, jobs, session
+from pages.parts import cached, card, charts, footer, frame, jobs, session, view
 from pages.parts.anatomy import picture
 from pages.parts.pictures import samples
 from pages.parts.story import page as story
@@ -20,7 +20,7 @@ PAGE = {
 MOST_DRAWN = 120  # histograms: thousands would hold the browser up
 MOST_HISTOGRAMS = 24
 
-subject, key = session.subject(), session.view().live.key
+subject, key = session.subject(), view.now().live.key
 if not story.draw(subject):
     st.stop()
 frame.heading(
@@ -31,7 +31,7 @@ frame.heading(
     is_second=True,
 )
 frame.header(subject)
-reached = jobs.reached(subject, session.view().live)
+reached = jobs.reached(subject, view.now().live)
 if reached is None:
     st.stop()
 bundle, large = reached[0], cached.is_large(subject)

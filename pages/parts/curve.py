@@ -26,9 +26,9 @@ from pages.parts import (
     jobs,
     knobs,
     panel,
-    session,
     spoken,
     tiles,
+    view,
     visitor,
 )
 
@@ -65,7 +65,7 @@ class View:
     @property
     def is_in_view(self) -> bool:
         """Whether the tiles are about the same recipe: then they have measured it."""
-        return self.recipe.key == technique.complete(session.view().live).key
+        return self.recipe.key == technique.complete(view.now().live).key
 
     @property
     def size(self) -> float | None:

@@ -16,7 +16,7 @@ from engine.tensor import relative
 from engine.tensor.codes import counted, huffman_lengths
 from engine.tensor.formats import Book
 from engine.types import Bundle, Param, Recipe, SlimscopeError, Step, weight_layers
-from pages.parts import cached, charts, figures, session
+from pages.parts import cached, charts, figures, view
 from pages.parts.encoding_pictures import bits_in_a_row, grown
 from pages.parts.figures import Column, caption
 
@@ -34,7 +34,7 @@ STATES: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
 
 def shown_key(subject: str) -> str:
     """The recipe in view; of a large model the original, since the whole is compressed in the background."""
-    return "[]" if cached.is_large(subject) else session.view().live.key
+    return "[]" if cached.is_large(subject) else view.now().live.key
 
 
 def bundle_of(subject: str, key: str) -> Bundle:

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from engine.types import SlimscopeError
-from pages.parts import cached, changed, faster, session, ship, visitor, whole
+from pages.parts import cached, changed, faster, ship, view, visitor, whole
 
 CHANGED, SHIP = "What changed", "Ship it"
 
@@ -20,7 +20,7 @@ def tabs(first: str = "Go deeper") -> Sequence[Any]:
 
 def draw(three: Sequence[Any], subject: str) -> None:
     """What the open tab holds, where it is not the first."""
-    key, (_, answers, file) = session.view().live.key, three
+    key, (_, answers, file) = view.now().live.key, three
     if not (answers.open or file.open):
         return
     with answers if answers.open else file:

@@ -20,12 +20,14 @@ from pages.parts import (
     footer,
     jobs,
     knobs,
+    layers,
     lesson,
     live,
     panel,
     session,
     strip,
     tiles,
+    view,
     visitor,
 )
 from pages.parts.anatomy import picture
@@ -120,7 +122,7 @@ def workbench(
         with above:
             strip.draw(name)
         footer.draw(tabs, subject)
-        settled(live.late(visitor.owner(), subject, session.view().live.key))
+        settled(live.late(visitor.owner(), subject, view.now().live.key))
         jobs.wake()
 
     with middle:
@@ -150,13 +152,13 @@ def workbench(
 def chooser(name: str, subject: str, labels: list[str]) -> str:
     """Which layer the pictures show: the one that was chosen last, on whatever page."""
     key = f"layer-{name}-{subject}"
-    st.session_state[key] = session.layer_among(labels)
+    st.session_state[key] = layers.among(labels)
     with st.container(key="chooser"):
         return st.selectbox(
             "Layer in the pictures",
             labels,
             key=key,
-            on_change=lambda: session.choose_layer(st.session_state[key]),
+            on_change=lambda: layers.choose(st.session_state[key]),
             help="Which layer the pictures show, here and on other pages; the step works on all of them.",
             label_visibility="collapsed",
         )
@@ -250,7 +252,7 @@ def header(subject: str, tried: str = "") -> None:
 
     Where what the page tries is trained, the recipe offers to keep it.
     """
-    bar(tried if tried and knobs.current(tried) in session.view().steps else "")
+    bar(tried if tried and knobs.current(tried) in view.now().steps else "")
     with st.container(key="tiles"):
         st.html(tiles.header(subject))
 

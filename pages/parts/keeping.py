@@ -7,19 +7,19 @@ from html import escape
 import streamlit as st
 
 from engine.types import Recipe, SlimscopeError
-from pages.parts import cached, figures, jobs, session, tiles, visitor
+from pages.parts import cached, figures, jobs, session, tiles, view, visitor
 
 
 def draw(name: str) -> None:
     """The button, and what it does to the accuracy and the file of the whole recipe."""
-    now, new, subject = session.recipe(), session.kept(name), session.subject()
+    now, new, subject = session.recipe(), view.kept(name), session.subject()
     fresh = set(cached.untrained(subject, new)) - {i for i, step in enumerate(new) if step in now.steps}
     if fresh:
         return _to_train(new, max(fresh))
     st.button(
         "Kept" if new == now else "Keep",
         key=f"keep-{name}",
-        on_click=session.keep,
+        on_click=_keep,
         args=(name,),
         type="secondary" if new == now else "primary",
         icon=":material/check:" if new == now else ":material/add_task:",
@@ -27,10 +27,15 @@ def draw(name: str) -> None:
     )
     if new != now:
         st.html(
-            f'<p class="keeps" data-of="{escape(session.view().live.key)}">'
+            f'<p class="keeps" data-of="{escape(view.now().live.key)}">'
             f"My recipe: {_said(subject, now)} &rarr; <b>{_said(subject, new)}</b></p>",
             width="stretch",
         )
+
+
+def _keep(name: str) -> None:
+    st.session_state[session.REDRAW] = True
+    session.put(view.kept(name))
 
 
 def _to_train(new: Recipe, place: int) -> None:

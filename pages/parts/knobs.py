@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from engine.types import Bundle, Recipe, SlimscopeError, Step
-from pages.parts import panel, session
+from pages.parts import panel, session, view
 from pages.parts.components import stage
 
 
@@ -19,7 +19,7 @@ def current(name: str) -> Step:
 
 def shown(name: str) -> tuple[Recipe, int]:
     """What the page shows with the step that it tries, and the step's position."""
-    return session.shown(name)
+    return view.of(name)
 
 
 def before(name: str) -> Recipe:

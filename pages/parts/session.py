@@ -7,7 +7,7 @@ copied link restores model, recipe, page and what the page tries in another brow
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -46,8 +46,8 @@ def start() -> None:
     if name not in zoo.trained() and not name.startswith(("file-", "user-")):
         state["problem"] = f"Model {name[:60]!r} is not known here; showing {DEFAULT_MODEL}."
         name = DEFAULT_MODEL
-    work = Work(name) if "work" not in state else replace(state["work"], model=name)
-    state["work"] = work if said["r"] is None else work.keep(_read(said["r"]))
+    new = Work(name) if "work" not in state else replace(state["work"], model=name)
+    state["work"] = new if said["r"] is None else new.keep(_read(said["r"]))
     state["told"] = said if said["r"] is not None else None
     _read_story(said["s"], said["p"])
     visitor.hear(said["d"] or "")
@@ -85,7 +85,7 @@ def look_at(name: str, tells: bool = False) -> None:
             found = Trial(Step(name, recipe().steps[place].settings), True, place)
         if found is not None:
             state["work"] = state["work"].attempt(found)
-    _write()
+    write()
 
 
 def _read_trial(said: Mapping[str, str | None], name: str) -> Trial | None:
@@ -122,35 +122,12 @@ def problem() -> str | None:
     return st.session_state.get("problem")
 
 
-# ---------------------------------------------------------------- the layer in view
-
-
-def choose_layer(label: str, turn: int | None = None) -> None:
-    """Look at this layer of the model in view, on every page; `turn` counts a picture's own choices."""
-    st.session_state.setdefault("layers", {})[model()] = label
-    st.session_state["layer-turn"] = layer_turn() + 1 if turn is None else max(turn, layer_turn())
-
-
-def layer_turn() -> int:
-    """How many choices of a layer the server has heard of: an answer to an older one undoes no newer one."""
-    return int(st.session_state.get("layer-turn", 0))
-
-
-def layer_among(labels: Sequence[str]) -> str:
-    """The layer to show of these: the one that was chosen, its first part where it was split, or the first."""
-    wanted, first = st.session_state.get("layers", {}).get(model()), next(iter(labels), "")
-    if wanted is None or wanted in labels:
-        return wanted or first
-    parts = (label for label in labels if label.startswith(f"{wanted}.") or wanted.startswith(f"{label}."))
-    return next(parts, first)
-
-
 # ---------------------------------------------------------------- the recipe, and what the page tries
 
 
 def recipe() -> Recipe:
     """The recipe that was kept for the model in view, complete: every default is written in it."""
-    return technique.complete(_work().recipes.get(model(), starts.recipe(model())))
+    return technique.complete(work().recipes.get(model(), starts.recipe(model())))
 
 
 def focus() -> str:
@@ -160,7 +137,7 @@ def focus() -> str:
 
 def trial(name: str) -> Trial:
     """What is tried of a technique on the model in view: at first its defaults, alone."""
-    known = _work().trials.get((model(), name))
+    known = work().trials.get((model(), name))
     if known is not None:
         return known
     place = draft.find(recipe(), name)
@@ -174,78 +151,12 @@ def is_inside() -> bool:
     return not focus() or trial(focus()).inside
 
 
-def shown(name: str) -> tuple[Recipe, int]:
-    """What a page or a section shows: a recipe with the step that it tries, and the step's position.
-
-    Of the other steps those are left out that must be trained first.
-    """
-    if name == focus():
-        whole, place = draft.seen(recipe(), trial(name))
-    else:
-        whole, place = draft.placed(_page(), trial(name))
-    gone = [i for i in cached.untrained(subject(), whole) if i != place]
-    return _without(whole, gone), place - sum(i < place for i in gone)
-
-
-def _page() -> Recipe:
-    """What the whole page is about, trained or not."""
-    return draft.seen(recipe(), trial(focus()))[0] if focus() else recipe()
-
-
-def view() -> Recipe:
-    """The recipe that all tiles, pictures and files of the page in view describe: all of it is trained.
-
-    Where what is tried is not trained, it stands as it was when it last was; where it does not fit the model,
-    it is left out.
-    """
-    whole = _page()
-    gone = cached.untrained(subject(), whole)
-    if focus():
-        now = trial(focus())
-        place = draft.seen(recipe(), now)[1]
-        if not cached.fits(subject(), _without(Recipe(whole.steps[: place + 1]), gone)):
-            gone = (*gone, place)
-        elif place not in gone:
-            note_trained(focus(), now.step)
-        else:
-            whole = draft.seen(recipe(), replace(now, step=last_trained(focus())))[0]
-            gone = cached.untrained(subject(), whole)
-    return _without(whole, gone)
-
-
-def note_trained(name: str, step: Step) -> None:
-    """Remember with which settings a technique was trained last on the model in view."""
-    st.session_state.setdefault("last", {})[model(), name] = step
-
-
-def last_trained(name: str) -> Step:
-    """The settings with which a technique was seen trained last; its defaults, whose result may be stored."""
-    step: Step = st.session_state.get("last", {}).get((model(), name), technique.step(name))
-    return step
-
-
-def is_as_before() -> bool:
-    """Whether the page shows what was trained before, as what is tried now is not trained yet."""
-    now = trial(focus()).step if focus() else None
-    is_default = now is None or now == technique.step(focus())
-    return not is_default and technique.get(focus()).trains and now not in view().steps
-
-
-def stale() -> tuple[int, ...]:
-    """The positions of the recipe's steps that must be trained again, as the steps before them are now."""
-    return cached.untrained(subject(), recipe())
-
-
-def _without(whole: Recipe, gone: tuple[int, ...] | list[int]) -> Recipe:
-    return Recipe(tuple(step for i, step in enumerate(whole) if i not in gone))
-
-
 def attempt(name: str, settings: Mapping[str, Any]) -> None:
     """Try other settings of a technique; the recipe stays. Raises SettingError for one that is not allowed."""
     now = trial(name)
     checked = technique.get(name).check({**now.step.settings, **settings})
-    _change(
-        _work().attempt(replace(now, step=Step(name, checked))),
+    change(
+        work().attempt(replace(now, step=Step(name, checked))),
         f"{technique.get(name).title}: {', '.join(settings)}",
     )
 
@@ -253,29 +164,15 @@ def attempt(name: str, settings: Mapping[str, Any]) -> None:
 def show_inside(inside: bool) -> None:
     """Show the page's step in the recipe, or alone against the original."""
     now = trial(focus())
-    _change(_work().attempt(replace(now, inside=inside)), "alone or in the recipe")
+    change(work().attempt(replace(now, inside=inside)), "alone or in the recipe")
     st.session_state[REDRAW] = True
 
 
 def open_step(place: int) -> str:
     """Edit a step of the recipe where it stands: its technique's page shows it so. The page's name."""
     step = recipe().steps[place]
-    _change(_work().attempt(Trial(Step(step.technique, step.settings), True, place)), "opening a step")
+    change(work().attempt(Trial(Step(step.technique, step.settings), True, place)), "opening a step")
     return technique.get(step.technique).page
-
-
-def kept(name: str) -> Recipe:
-    """What the recipe would be with what is tried of a technique; a section that builds on its page's step brings it."""
-    now, whole = trial(name), recipe()
-    if focus() and technique.get(focus()).stage < technique.get(name).stage:
-        whole = draft.placed(whole, trial(focus()))[0]
-    return technique.complete(draft.placed(whole, now)[0])
-
-
-def keep(name: str) -> None:
-    """Put what is tried into the recipe."""
-    st.session_state[REDRAW] = True
-    put(kept(name))
 
 
 # ---------------------------------------------------------------- the story
@@ -285,23 +182,6 @@ def story() -> Place:
     """Where the visitor is in the guided story."""
     found: Place = st.session_state["story"]
     return found
-
-
-def turn(to: Place) -> None:
-    """Go to a place of the story; the whole page changes where it is presented from now on, or no longer."""
-    if to.presented != story().presented:
-        st.session_state[REDRAW] = True
-    st.session_state["story"] = to
-    _write()
-
-
-def visit(whole: Recipe) -> None:
-    """Try what a chapter shows: its only step alone, or the last of its steps in its recipe, which is kept."""
-    st.session_state["story"] = replace(story(), presented=False)
-    last = len(whole) - 1
-    tried = Trial(whole.steps[last], last > 0, last if last else None)
-    work = _work().keep(technique.complete(whole)) if last else _work()
-    _change(work.attempt(tried), "a chapter of the story")
 
 
 # ---------------------------------------------------------------- what the browser edits
@@ -326,7 +206,7 @@ def draft_of(name: str, settings: Mapping[str, Any]) -> Draft:
     return found
 
 
-def _work() -> Work:
+def work() -> Work:
     """All that is in hand, with every edit that has come in."""
     for name in list(st.session_state["drafts"]):
         _take(name)
@@ -361,30 +241,30 @@ def _take(name: str) -> None:
 
 def choose_model(name: str) -> None:
     """Look at another model, with the recipe that was kept for it, or the one that it starts with."""
-    _change(replace(_work(), model=name), "another model")
+    change(replace(work(), model=name), "another model")
 
 
 def open_file(name: str) -> None:
     """Look at a file that was just brought as it is: the first figures are its own."""
-    _change(replace(_work(), model=name).keep(Recipe()), "opening a file")
+    change(replace(work(), model=name).keep(Recipe()), "opening a file")
 
 
 def reload(name: str) -> None:
     """Go on with the recipe in hand on another state of the same model."""
-    _change(replace(_work(), model=name).keep(recipe()), "reading the code again")
+    change(replace(work(), model=name).keep(recipe()), "reading the code again")
 
 
 def put(new: Recipe) -> None:
     """Make `new` the recipe, completed and checked."""
     new = technique.complete(new)
     if new != recipe():
-        _change(_work().keep(new), "the recipe")
+        change(work().keep(new), "the recipe")
 
 
 def rearrange(order: list[int]) -> None:
     """Give the recipe's steps another order, or leave some out; what pages try stays with the step it stands for."""
     new = technique.complete(Recipe(tuple(recipe().steps[i] for i in order)))
-    _change(_work().moved(order).keep(new), "the recipe")
+    change(work().moved(order).keep(new), "the recipe")
 
 
 def load_clicked(key: str) -> None:
@@ -408,10 +288,10 @@ def remove_file() -> None:
 
 def undo() -> None:
     """Back to what was in hand before the last change, of the model, the recipe or what a page tries."""
-    _work()  # with every edit that has come in: it is what is taken back
+    work()  # with every edit that has come in: it is what is taken back
     if st.session_state["history"]:
         st.session_state["work"] = st.session_state["history"].pop()[0]
-        _write()
+        write()
 
 
 def undoes() -> str:
@@ -419,14 +299,16 @@ def undoes() -> str:
     return st.session_state["history"][-1][1] if st.session_state["history"] else ""
 
 
-def _change(new: Work, words: str) -> None:
+def change(new: Work, words: str) -> None:
+    """Have something else in hand from now on; `words` name the change where it can be taken back."""
     state = st.session_state
     state["history"] = [*state["history"], (state["work"], words)][-HISTORY:]
     state["work"], state["problem"] = new, None
-    _write()
+    write()
 
 
-def _write() -> None:
+def write() -> None:
+    """Tell the browser the link of what is in hand."""
     state, is_file = st.session_state, model() not in zoo.ENTRIES
     of_file = (visitor.scaling() or visitor.suggested() or None) if is_file else None
     tried = link.written_trial(trial(focus())) if focus() else (None, None)

@@ -14,7 +14,7 @@ from engine.jobs import as_json
 from engine.net import zoo
 from engine.recipe import script
 from engine.types import Recipe
-from pages.parts import cached, figures, jobs, link, session, visitor, whole
+from pages.parts import cached, figures, jobs, link, view, visitor, whole
 
 
 def ledger(subject: str, key: str) -> None:
@@ -50,7 +50,7 @@ def take_away(subject: str, key: str) -> None:
     """The packed file, dense weights, and a script that gives the same result."""
     bundle = cached.after(subject, key)[0]
     name, scale, take_for = _origin(subject)
-    steps = session.view().live  # a download is served outside of any session
+    steps = view.now().live  # a download is served outside of any session
     packed, dense, text = st.columns(3)
     packed.download_button(
         "Packed file (.slim)",

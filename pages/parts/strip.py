@@ -10,7 +10,7 @@ import streamlit as st
 
 from engine.recipe import starts, technique
 from engine.types import Recipe, Step
-from pages.parts import glossary, jobs, keeping, menu, session, spoken, visitor
+from pages.parts import glossary, jobs, keeping, menu, session, spoken, view, visitor
 from pages.parts.components import hold
 
 ALONE, INSIDE = "alone", "in my recipe"
@@ -43,8 +43,8 @@ def switch() -> None:
 
 def shows() -> None:
     """What all figures of the page describe, in one line; it follows the slider."""
-    model, steps = escape(visitor.title(session.model())), spoken.state(session.view())
-    before = " (your settings are not trained yet)" if session.is_as_before() else ""
+    model, steps = escape(visitor.title(session.model())), spoken.state(view.now())
+    before = " (your settings are not trained yet)" if view.is_as_before() else ""
     words = f'Shown: <b>{model}</b><span data-live="state">{steps}</span>{before}'
     st.html(f'<p class="shows">{words}</p>', width="stretch")
 
@@ -59,7 +59,7 @@ def aside() -> None:
 
 def draw(tried: str = "") -> None:
     """The recipe as a row of steps, each with its own small menu; keep what is tried; undo, reset."""
-    recipe, stale = session.recipe(), session.stale()
+    recipe, stale = session.recipe(), view.stale()
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip"):
         st.markdown("**My recipe**", width="content")
         if not len(recipe):

@@ -9,7 +9,7 @@ import streamlit as st
 from engine.figures import measure
 from engine.jobs.job import Job
 from engine.types import SlimscopeError
-from pages.parts import cached, figures, jobs, session, visitor
+from pages.parts import cached, figures, jobs, view, visitor
 from pages.parts.figures import Tile
 
 SLOW, QUICK = ("Accuracy", "Compressed file"), ("Zero weights", "Parameters")
@@ -18,7 +18,7 @@ NAMES = SLOW + QUICK
 
 def header(subject: str, wait: bool = False) -> str:
     """All four as HTML; with `wait`, what must be measured shows the last known value, marked as pending."""
-    key = session.view().live.key
+    key = view.now().live.key
     row, alert = quick(subject, key, visitor.owner())
     if len(row) == len(QUICK):
         known = st.session_state.setdefault("tiles", {})

@@ -12,7 +12,7 @@ import streamlit as st
 
 from engine.recipe import technique
 from engine.types import Report, SlimscopeError
-from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, spoken, visitor
+from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, spoken, view, visitor
 from pages.parts.fold import fold
 
 
@@ -26,7 +26,7 @@ def outcome(name: str, offer: Any = st) -> Report | None:
     reached = jobs.reached(session.subject(), knobs.through(name), offer)
     if reached is None:
         return _before(name)
-    session.note_trained(name, knobs.current(name))
+    view.note_trained(name, knobs.current(name))
     if offer is st:  # elsewhere the recipe's own row has it
         keeping.draw(name)
     return _report(name, reached[1][-1])
@@ -34,7 +34,7 @@ def outcome(name: str, offer: Any = st) -> Report | None:
 
 def _before(name: str) -> Report | None:
     """What was trained before, with other settings, marked as that: it stays until the new settings are trained."""
-    step = session.last_trained(name)
+    step = view.last_trained(name)
     with suppress(SlimscopeError):
         report = cached.after(session.subject(), knobs.before(name).then(step).key)[1][-1]
         st.caption(f"**As of before**, with {spoken.changed(step)}:")

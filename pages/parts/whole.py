@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from engine.types import Recipe, SlimscopeError
-from pages.parts import cached, figures, jobs, link, session, visitor
+from pages.parts import cached, figures, jobs, link, view, visitor
 
 
 def section(subject: str, key: str) -> None:
@@ -61,5 +61,5 @@ def _take_away(subject: str, key: str) -> None:
         key="get-slim",
     )
     st.caption("Every byte is in it: header, scales, biases. `slimscope inspect` reads it.")
-    recipe = link.brief(session.view().live).key
+    recipe = link.brief(view.now().live).key
     st.code(f"slimscope compress FILE --recipe '{recipe}' --out net.slim", language="sh", wrap_lines=True)

@@ -11,7 +11,7 @@ import streamlit as st
 from engine.net import anatomy
 from engine.net.anatomy import CONCATENATION, INPUT, OUTPUT, PRODUCT, SUM, Anatomy, Node
 from engine.types import Bundle
-from pages.parts import components, menu, session
+from pages.parts import components, layers, menu
 from pages.parts.anatomy import measures
 from pages.parts.anatomy.colours import paint
 from pages.parts.anatomy.layout import Layout, in_one_line, laid_out
@@ -64,14 +64,14 @@ def _component(
     lay_out: Callable[[Anatomy, float], Layout],
     labels: Sequence[str],
 ) -> None:
-    chosen = session.layer_among(labels)
+    chosen = layers.among(labels)
     message = {
         "title": _title(found),
         "slim": key == "layers-in-a-line",
         "nodes": {node.name: _node(node, measure, node.layer in labels) for node in found.nodes},
         "layouts": [_layout(found, width, lay_out(found, width)) for width in WIDTHS],
         "chosen": chosen,
-        "turn": session.layer_turn(),
+        "turn": layers.turn(),
         "scale": _scale(measure),
     }
     components.anatomy(message, key, functools.partial(_clicked, key))
@@ -81,7 +81,7 @@ def _clicked(key: str) -> None:
     """A click, or Enter on a layer."""
     told = st.session_state[key]["chosen"]
     if isinstance(told, dict):
-        session.choose_layer(str(told["layer"]), int(told["turn"]))
+        layers.choose(str(told["layer"]), int(told["turn"]))
 
 
 def _title(found: Anatomy) -> str:

@@ -18,7 +18,7 @@ from engine.jobs.job import Job
 from engine.net import kinds
 from engine.recipe import curve, front, migrate, sweep, technique
 from engine.types import Progress, Recipe, SlimscopeError
-from pages.parts import cached, curve_chart, figures, jobs, link, session, spoken, visitor
+from pages.parts import cached, curve_chart, figures, jobs, link, session, spoken, view, visitor
 
 QUICK = 2e10  # units of work (`kinds.work`) that a page may wait for: about half a second
 HERE = "Your recipe's accuracy and size"
@@ -68,7 +68,7 @@ class View:
 def look(subject: str) -> View:
     """All points that are known of the model, and that of the recipe in hand where it can be measured at once."""
     of = cached.fronts(subject)
-    key = technique.complete(session.view().live).key
+    key = technique.complete(view.now().live).key
     known = fronts.points(of)
     here, problem = _here(subject, key, {row["recipe"] for row in known})
     seen = st.session_state.setdefault("decide-seen", {}).setdefault(subject, {})

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import streamlit as st
 
+from engine.recipe import technique
+from engine.types import Recipe
 from pages.parts import components, menu, session, strip, visitor
+from pages.parts.draft import Trial
 from pages.parts.frame import problem
 from pages.parts.story import chapters, facts, guess, pictures, place, waterfall
 from pages.parts.story.chapters import Asked, Chapter
@@ -145,7 +148,7 @@ def _foot(here: Place, asked: Mapping[str, Asked]) -> None:
         )
         page = chapters.page(here.chapter)
         if st.button(page.words, key="story-open", type="tertiary", icon=":material/open_in_new:"):
-            session.visit(page.recipe)
+            _visit(page.recipe)
             menu.go_to(page.name)
 
 
@@ -153,7 +156,24 @@ def _foot(here: Place, asked: Mapping[str, Asked]) -> None:
 
 
 def _turn(to: Callable[[Place], Place]) -> None:
-    session.turn(to(session.story()))
+    _go(to(session.story()))
+
+
+def _go(to: Place) -> None:
+    """Go to a place of the story; the whole page changes where it is presented from now on, or no longer."""
+    if to.presented != session.story().presented:
+        st.session_state[session.REDRAW] = True
+    st.session_state["story"] = to
+    session.write()
+
+
+def _visit(whole: Recipe) -> None:
+    """Try what a chapter shows: its only step alone, or the last of its steps in its recipe, which is kept."""
+    st.session_state["story"] = replace(session.story(), presented=False)
+    last = len(whole) - 1
+    tried = Trial(whole.steps[last], last > 0, last if last else None)
+    work = session.work().keep(technique.complete(whole)) if last else session.work()
+    session.change(work.attempt(tried), "a chapter of the story")
 
 
 def _standing(asked: Mapping[str, Asked]) -> dict[str, float]:
@@ -168,7 +188,7 @@ def _hear(asked: Mapping[str, Asked]) -> None:
     there, heard = place.hear(here, state.get(HEARD, 0), message, _standing(asked), session.base())
     state[HEARD] = heard
     if there != here:
-        session.turn(there)
+        _go(there)
         strip.redraw()
 
 
