@@ -370,7 +370,7 @@ async function finish() {
   }
   stage.measuring = false
   if (!isHere()) return soon()
-  if (stage.drawn !== stage.key && stage.settled !== stage.key && stage.server === stage.key && !stage.leaving()) {
+  if (stage.drawn !== stage.key && stage.settled !== stage.key && stage.server === stage.key) {
     stage.settled = stage.key
     stage.settle?.()
   }
@@ -419,7 +419,7 @@ export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   if (data.rest) {
     stage.drawn = data.key
-    stage.settle = () => setTriggerValue("settled", stage.key)
+    stage.settle = () => stage.leaving() || setTriggerValue("settled", stage.key)
   } else {
     const halo = getComputedStyle(parentElement.querySelector("span")).getPropertyValue("--st-background-color")
     document.documentElement.style.setProperty("--halo", halo)

@@ -141,6 +141,19 @@ def test_every_page_is_reached_from_the_menu(tab: Tab) -> None:
         tab.assert_well()
 
 
+def test_a_page_that_speaks_while_another_is_on_its_way_does_not_keep_it_away(tab: Tab) -> None:
+    tab.open("prune", SMALL, "[]").page.evaluate(
+        """() => {
+            document.querySelector('[data-testid=stSidebarNavLink][href*="/quantize"]').click()
+            slimscopeStage.settle()
+            slimscopeCurve.again(0)
+        }"""
+    )
+    tab.until(lambda: urlsplit(tab.page.url).path == "/quantize")
+    tab.drawn().assert_well()
+    assert tab.page.evaluate("() => slimscopeStage.leaving()") is False
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_nothing_is_wider_than_a_narrow_window(page: str, browser: Any, server: Server) -> None:
     one = visitor(browser, server.url, width=800).open(page)
