@@ -133,7 +133,7 @@ def test_every_page_is_reached_from_the_menu(tab: Tab) -> None:
     tab.open("overview", SMALL, '[["prune_weights",{"sparsity":0.7}]]')
     link = tab.kept
     for entry in menu.entries():
-        tab.page.get_by_role("link", name=entry.title, exact=True).click()
+        tab.page.get_by_test_id("stSidebarNav").get_by_role("link", name=entry.title, exact=True).click()
         path = f"/{'' if entry.name == 'overview' else entry.name}"
         tab.until(lambda path=path: urlsplit(tab.page.url).path == path)
         tab.page.wait_for_selector(STILL, state="attached")
