@@ -30,7 +30,7 @@ def test_a_tour_that_moves_every_main_slider_keeps_the_recipe_and_says_what_the_
 ) -> None:
     tab.open("overview", SMALL, KEPT)
     for entry in BENCHES:
-        tab.page.get_by_role("link", name=entry.title, exact=True).click()
+        tab.page.get_by_test_id("stSidebarNav").get_by_role("link", name=entry.title, exact=True).click()
         tab.page.wait_for_selector(".st-key-workbench .control.main")
         main = tab.drawn().page.locator(".st-key-workbench .control.main").first
         move(tab, main.get_attribute("data-control"), 2)
