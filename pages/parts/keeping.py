@@ -58,8 +58,7 @@ def _to_train(new: Recipe, place: int) -> None:
 
 def _said(subject: str, recipe: Recipe) -> str:
     """Accuracy and bytes of a recipe, as far as they are known."""
-    gone = cached.untrained(subject, recipe)
-    key = Recipe(tuple(step for i, step in enumerate(recipe) if i not in gone)).live.key
+    key = view.trained(recipe).live.key
     if cached.is_bare_and_large(subject):
         return "known when the file is written"
     try:
@@ -74,8 +73,9 @@ def _with_interval(tile: figures.Tile) -> str:
     >>> from engine.types import Basis, Figure
     >>> half = Figure("accuracy", 0.5, "share", Basis.MEASURED, "5 of 10 right", (0.25, 0.75))
     >>> _with_interval(figures.Tile("Accuracy", half, samples="n = 10"))
-    '50.00 % (25.00 % to 75.00 %, n = 10)'
+    '50.00 % (25.00 to 75.00 %, n = 10)'
     """
     assert tile.figure is not None
-    about = ", ".join(filter(None, (figures.interval(tile.figure), tile.samples)))
+    interval = figures.interval(tile.figure).replace(" %", "", 1)
+    about = ", ".join(filter(None, (interval, tile.samples.partition(";")[0])))
     return figures.text(tile.figure.value, tile.figure.unit) + (f" ({about})" if about else "")

@@ -163,5 +163,4 @@ def _accuracy(owner: str, subject: str, key: str) -> Tile:
             if origin is not None:
                 now, base = measure.carried(origin, change), origin
     note = figures.interval(now) if key == "[]" else figures.points(change, n)
-    basis = f"on {n:,} samples{more}" if more else f"n = {n:,}"
-    return Tile("Accuracy", now, note, base, samples=basis)
+    return Tile("Accuracy", now, note, base, samples=f"n = {n:,}{more}")

@@ -77,6 +77,11 @@ def stale() -> tuple[int, ...]:
     return cached.untrained(session.subject(), session.recipe())
 
 
+def trained(whole: Recipe) -> Recipe:
+    """The recipe without the steps that must be trained first."""
+    return _without(whole, cached.untrained(session.subject(), whole))
+
+
 def _without(whole: Recipe, gone: tuple[int, ...] | list[int]) -> Recipe:
     return Recipe(tuple(step for i, step in enumerate(whole) if i not in gone))
 

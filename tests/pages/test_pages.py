@@ -372,7 +372,7 @@ def test_keep_puts_what_is_tried_into_the_recipe_with_the_figures_of_the_whole()
     assert said is not None
     assert unescape(said[1]) == visit.view.live.key
     assert all(f"{size / 1000:.1f} KB" in said[2] for size in (before, after))
-    assert len(re.findall(r"% \([\d.]+ % to [\d.]+ %, (?:n =|on) [\d,]+", said[2])) == 2
+    assert len(re.findall(r"% \([\d.]+ to [\d.]+ %, n = [\d,]+", said[2])) == 2
     assert visit.click("keep-low_rank").recipe == wanted
     assert visit.at.button(key="keep-low_rank").label == "Kept"
     assert visit.click("keep-low_rank").recipe == wanted
