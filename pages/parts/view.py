@@ -26,11 +26,8 @@ def of(name: str) -> tuple[Recipe, int]:
 
 def _page() -> Recipe:
     """What the whole page is about, trained or not."""
-    return (
-        draft.seen(session.recipe(), session.trial(session.focus()))[0]
-        if session.focus()
-        else session.recipe()
-    )
+    name = session.focus()
+    return draft.seen(session.recipe(), session.trial(name))[0] if name else session.recipe()
 
 
 def now() -> Recipe:
