@@ -50,7 +50,7 @@ function wait() {
 
 function ask() {
   if (!curve.words.isConnected) return
-  const busy = window.slimscopeStage.down || window.slimscopeStage.asking || Object.keys(panel()?.set ?? {}).length
+  const busy = !window.slimscopeStage || window.slimscopeStage.down || window.slimscopeStage.asking || Object.keys(panel()?.set ?? {}).length
   if (busy) return wait()
   curve.again(curve.data.sent)
 }
@@ -77,7 +77,7 @@ function bind(chart) {
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
-  Object.assign(curve, { data, words: parentElement.querySelector("p"), again: sent => window.slimscopeStage.leaving() || setTriggerValue("again", sent) })
+  Object.assign(curve, { data, words: parentElement.querySelector("p"), again: sent => window.slimscopeStage?.leaving() || setTriggerValue("again", sent) })
   if (!curve.listening) listen()
   curve.listening = true
   show()

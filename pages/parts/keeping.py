@@ -69,13 +69,14 @@ def _said(subject: str, recipe: Recipe) -> str:
 
 
 def _with_interval(tile: figures.Tile) -> str:
-    """
+    """The figure; who points at it, or goes there by keyboard, reads the interval and on how many samples.
+
     >>> from engine.types import Basis, Figure
     >>> half = Figure("accuracy", 0.5, "share", Basis.MEASURED, "5 of 10 right", (0.25, 0.75))
     >>> _with_interval(figures.Tile("Accuracy", half, samples="n = 10"))
-    '50.00 % (25.00 to 75.00 %, n = 10)'
+    '<span class="how" tabindex="0" title="25.00 % to 75.00 %, n = 10">50.00 %</span>'
     """
     assert tile.figure is not None
-    interval = figures.interval(tile.figure).replace(" %", "", 1)
-    about = ", ".join(filter(None, (interval, tile.samples.partition(";")[0])))
-    return figures.text(tile.figure.value, tile.figure.unit) + (f" ({about})" if about else "")
+    words = figures.text(tile.figure.value, tile.figure.unit)
+    about = ", ".join(filter(None, (figures.interval(tile.figure), tile.samples)))
+    return f'<span class="how" tabindex="0" title="{escape(about)}">{words}</span>' if about else words

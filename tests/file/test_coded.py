@@ -86,8 +86,8 @@ def test_a_file_with_other_bytes_than_those_that_were_decoded_is_refused(tmp_pat
         hurt = bytearray(whole)
         hurt[place] ^= 1
         path.write_bytes(bytes(hurt))
-        with pytest.raises(packfile.PackError, match="does not give the net back: values of w0"):
+        with pytest.raises(packfile.PackError, match="does not give the model back: values of w0"):
             reading.verify_coded(path, one, proven)
     path.write_bytes(packfile.pack(bundle(Dense(torch.zeros(50, 50)))))
-    with pytest.raises(packfile.PackError, match="does not give the net back"):
+    with pytest.raises(packfile.PackError, match="does not give the model back"):
         reading.verify_coded(path, one, proven)

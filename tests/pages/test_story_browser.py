@@ -74,6 +74,7 @@ def test_arrow_keys_tell_the_story_in_presentation_mode_and_a_link_restores_it(
     other.page.goto(tab.page.url)
     other.page.wait_for_selector(".st-key-presented .squares")
     assert place(other) == ("file", True)
+    other.page.wait_for_function("() => window.slimscopeStory?.said")  # keys are heard from now on
     other.page.keyboard.press("Escape")
     stands(other, "file", False)
     assert float(other.drawn().tiles["accuracy"]) > 0.9
