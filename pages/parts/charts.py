@@ -6,7 +6,7 @@ here, everything else from the theme. A picture of a tensor is an RGB array.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,21 @@ def histogram(values: Tensor, name: str, bins: int = 160) -> Chart:
         xaxis={"range": [-reach, reach]},
         yaxis={"rangemode": "tozero"},
     )
+
+
+def intervals(rows: Sequence[Mapping[str, Any]], name: str, **look: Any) -> dict[str, Any]:
+    """Bars from `low` to `high` of each row, around its value of this name.
+
+    >>> intervals([{"share": 0.5, "low": 0.25, "high": 1.0}], "share", width=0)["array"]
+    [0.5]
+    """
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [row["high"] - row[name] for row in rows],
+        "arrayminus": [row[name] - row["low"] for row in rows],
+        **look,
+    }
 
 
 def plane(x: str, y: str, reach: tuple[float, float], diagonal: bool = False) -> Chart:

@@ -104,15 +104,7 @@ def _trace(rank: str, rows: Sequence[Point], worded: Worded) -> Chart:
         "hovertemplate": "%{text}<extra></extra>",
         "opacity": opacity,
         "marker": {"size": 9 if rank == "original" else 7, "color": colour, "symbol": symbol},
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": [row["high"] - row["accuracy"] for row in rows],
-            "arrayminus": [row["accuracy"] - row["low"] for row in rows],
-            "thickness": 1,
-            "width": 0,
-            "color": colour,
-        },
+        "error_y": charts.intervals(rows, "accuracy", thickness=1, width=0, color=colour),
     }
 
 

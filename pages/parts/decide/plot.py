@@ -205,15 +205,7 @@ def _trace(view: View, rows: list[Row], name: str, colour: str, symbol: str, opa
         "text": [hover(row) for row in rows],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": {"size": 8, "color": colour, "symbol": symbol},
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": [row["high"] - row["accuracy"] for row in rows],
-            "arrayminus": [row["accuracy"] - row["low"] for row in rows],
-            "thickness": 1,
-            "width": 0,
-            "color": colour,
-        },
+        "error_y": charts.intervals(rows, "accuracy", thickness=1, width=0, color=colour),
     }
 
 
