@@ -56,6 +56,18 @@ class Tab:
         self.page.wait_for_function("() => !document.querySelector('[aria-busy=true]')")
         return self
 
+    def go(self, entry: menu.Entry) -> Tab:
+        """To another page by its line of the menu: what is read next is that page's."""
+        self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=entry.title, exact=True).click()
+        path = f"/{'' if entry.name == 'overview' else entry.name}"
+        self.until(lambda: urlsplit(self.page.url).path == path)
+        return self.drawn()
+
+    def heard(self) -> Tab:
+        """Wait until the server has heard of every edit and the page shows what it says of them."""
+        self.page.wait_for_function(HEARD)
+        return self.drawn()
+
     @property
     def tiles(self) -> dict[str, str]:
         return self.page.evaluate(VALUES)
@@ -133,11 +145,7 @@ def test_every_page_is_reached_from_the_menu(tab: Tab) -> None:
     tab.open("overview", SMALL, '[["prune_weights",{"sparsity":0.7}]]')
     link = tab.kept
     for entry in menu.entries():
-        tab.page.get_by_test_id("stSidebarNav").get_by_role("link", name=entry.title, exact=True).click()
-        path = f"/{'' if entry.name == 'overview' else entry.name}"
-        tab.until(lambda path=path: urlsplit(tab.page.url).path == path)
-        tab.page.wait_for_selector(STILL, state="attached")
-        assert tab.drawn().kept == link
+        assert tab.go(entry).kept == link
         tab.assert_well()
 
 
@@ -377,7 +385,7 @@ def at_half(tab: Tab) -> None:
     move(tab, "prune_channels-removed", 5, "ArrowRight")
     tab.until(lambda: tab.recipe == [["prune_channels", {}]])
     tab.until(lambda: "n = 10,000" in tab.page.inner_text(".tiles"))
-    tab.until(lambda: tab.page.evaluate(HEARD))
+    tab.heard()
     tab.drawn()
 
 
@@ -408,7 +416,7 @@ def test_a_stop_there_and_back_leaves_the_link_where_the_slider_is(pause: int, t
         tab.page.keyboard.press("ArrowRight")
         tab.page.wait_for_timeout(pause)
         tab.page.keyboard.press("ArrowLeft")
-        tab.until(lambda: tab.page.evaluate(HEARD))
+        tab.heard()
         assert tab.drawn().recipe[0][1]["rank"] == 12
         assert exact(tab, "low_rank-rank") == 12
 
@@ -558,7 +566,7 @@ def test_back_and_forward_go_through_the_links_and_the_controls_follow(tab: Tab)
     for sparsity in (0.79, 0.78):
         move(tab, "prune_weights-sparsity", 1)
         tab.until(lambda sparsity=sparsity: tab.recipe[0][1] == {"sparsity": sparsity})
-        tab.until(lambda: tab.page.evaluate(HEARD))
+        tab.heard()
     for turn, sparsity in (("back", 0.79), ("back", 0.8), ("forward", 0.79)):
         tab.page.evaluate(f"history.{turn}()")
         tab.until(lambda sparsity=sparsity: exact(tab, "prune_weights-sparsity") == sparsity)
@@ -603,7 +611,7 @@ def test_keep_right_after_a_move_keeps_what_the_slider_says(pause: int, tab: Tab
     tab.page.wait_for_timeout(pause)
     tab.key("keep-prune_weights").locator("button").first.click()
     tab.until(lambda: tab.kept == [["prune_weights", {"sparsity": wanted}]])
-    tab.until(lambda: tab.page.evaluate(HEARD))
+    tab.heard()
     assert tab.drawn().kept == tab.recipe == [["prune_weights", {"sparsity": wanted}]]
 
 

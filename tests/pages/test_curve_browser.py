@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_browser import HEARD, MODEL, Tab, tab  # noqa: F401  (a fixture)
+from test_browser import MODEL, Tab, tab  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.browser
 
@@ -48,7 +48,7 @@ def test_the_point_moves_with_the_slider_at_once_and_is_exact_when_it_rests(tab:
     assert tab.page.evaluate(POINT)["text"].startswith("≈")
     assert tab.page.evaluate(WORDS).startswith("Sparsity 90.5 %: ≈ ")
     tab.until(lambda: "test accuracy" in tab.page.evaluate(WORDS) and "≈" not in tab.page.evaluate(WORDS))
-    tab.page.wait_for_function(HEARD)
+    tab.heard()
     said = tab.page.locator(".st-key-size-curve [role=figure]").get_attribute("aria-label")
     assert "Sparsity 90.5 %" in said
     file = float(tab.tiles["file size"])
@@ -65,7 +65,7 @@ def test_a_click_on_a_point_moves_the_slider_as_an_edit_of_its_panel(tab: Tab) -
     tab.page.mouse.click(left, top)
     heard = "() => window.slimscopePanels.prune_weights.data.settings.sparsity"
     tab.until(lambda: tab.page.evaluate(heard) == value)  # the server says so
-    tab.page.wait_for_function(HEARD)
+    tab.heard()
     slider = tab.control(SLIDER).locator("[type=range]")
     assert slider.get_attribute("aria-valuetext") == f"{100 * value:g} %"
     assert f"Sparsity {100 * value:g} %" in tab.page.evaluate(WORDS)

@@ -49,7 +49,8 @@ def test_a_moved_slider_ends_in_measured_tiles_on_every_page(page: Any) -> None:
     assert float(values["Zero weights"]) == pytest.approx(float(asked.removesuffix(" %")) / 100, abs=1e-4)
     assert float(values["Parameters"]) == 11_173_962
     for number in range(len(menu.of_files())):
-        page.locator("[data-testid=stSidebarNavLink]").nth(number).click()
-        page.wait_for_timeout(500)
+        link = page.locator("[data-testid=stSidebarNavLink]").nth(number)
+        link.click()
+        page.wait_for_function("link => link.pathname === location.pathname", arg=link.element_handle())
         page.wait_for_selector(SETTLED)
         assert page.locator("[data-testid=stException]").count() == 0

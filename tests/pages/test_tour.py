@@ -30,13 +30,11 @@ def test_a_tour_that_moves_every_main_slider_keeps_the_recipe_and_says_what_the_
 ) -> None:
     tab.open("overview", SMALL, KEPT)
     for entry in BENCHES:
-        tab.page.get_by_test_id("stSidebarNav").get_by_role("link", name=entry.title, exact=True).click()
-        tab.page.wait_for_selector(".st-key-workbench .control.main")
-        main = tab.drawn().page.locator(".st-key-workbench .control.main").first
+        main = tab.go(entry).page.locator(".st-key-workbench .control.main").first
         move(tab, main.get_attribute("data-control"), 2)
         setting = main.get_attribute("data-setting")
         tab.until(lambda setting=setting: setting in tab.recipe[0][1])
-        tab.until(lambda: "n = 10,000" in tab.page.inner_text(".tiles"))
+        tab.heard().until(lambda: "n = 10,000" in tab.page.inner_text(".tiles"))
         assert tab.kept == json.loads(KEPT)
         told = compressed(tab.recipe, tmp_path, capsys)
         shown = {name: float(value) for name, value in tab.drawn().tiles.items()}
