@@ -7,7 +7,7 @@ const REST = 30 // ms without a move, before what takes longer is asked for
 const BUSY = 100 // ms until a server that was busy is asked ahead again
 const KNOWN = 8 // answers that are kept
 const stage = (window.slimscopeStage ??= {
-  ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], turn: 0, left: [], known: new Map(), way: 1, focus: null,
+  ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], left: [], known: new Map(), way: 1, focus: null,
 })
 
 // ---------------------------------------------------------------- marks over charts
@@ -151,15 +151,9 @@ const dim = () => document.querySelectorAll(".keeps").forEach(line => {
   line.setAttribute("aria-busy", line.dataset.of !== stage.key)
 })
 
-// What is not in the page yet (Streamlit may draw it after this) is tried again for a while.
+// What is not in the page yet (Streamlit may draw it after this) is tried again whenever something comes into it.
 function paint(jobs) {
   stage.left = jobs.filter(job => !job())
-  const turn = ++stage.turn
-  const again = tries => {
-    stage.left = stage.left.filter(job => !job())
-    if (stage.left.length && tries && turn === stage.turn) setTimeout(again, 50, tries - 1)
-  }
-  if (stage.left.length) setTimeout(again, 50, 200)
 }
 
 function show(message) {
@@ -169,6 +163,7 @@ function show(message) {
   stage.html = { ...(whole ? {} : stage.html), ...message.html }
   stage.pending = whole ? message.pending : stage.pending.filter(name => !(name in message.tiles))
   stage.tiles = { ...stage.tiles, ...message.tiles }
+  dim()
   paint([
     ...(whole ? Object.keys(message.marks).map(chart => () => draw(chart)) : stage.left),
     ...Object.keys(message.html).map(place => () => fill(place)),
@@ -181,6 +176,7 @@ function show(message) {
 const repaint = () => paint(Object.keys(stage.marks).filter(plotOf).map(chart => () => draw(chart)))
 
 function restore(list) {
+  if (stage.left.length) paint(stage.left)
   if (!stage.ask?.recipe) return
   dim()
   if (stage.server !== null) return

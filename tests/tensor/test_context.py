@@ -156,3 +156,28 @@ def test_settings_that_cannot_be_are_named(settings_: list[int], message: str) -
     head = table(by_span(counted(np.array([0, 1, 2]))), 0)
     with pytest.raises(codes.CodeError, match=message):
         CODER.decode(head + varints(settings_) + b"\x55" * 20, 1200)
+
+
+# ---------------------------------------------------------------- codes that have a price
+
+
+def cost(codes: np.ndarray, bits: int, ratios: np.ndarray, worths: np.ndarray, price: float) -> float:
+    return float((worths * (ratios - codes) ** 2).sum()) + price * bits
+
+
+@pytest.mark.parametrize("wide", [1.0, 6.0, 60.0])  # sizes in unary, in groups of bits, with low bits apart
+@pytest.mark.parametrize("price", [0.05, 0.3, 1.0])
+def test_priced_codes_cost_less_than_the_nearest_and_their_bits_are_those_of_the_stream(
+    wide: float, price: float
+) -> None:
+    draw = np.random.default_rng(5)
+    ratios = (wide * draw.laplace(size=64 * 48)).astype(np.float32)
+    worths = draw.exponential(size=len(ratios)).astype(np.float32)
+    nearest = np.rint(ratios).astype(np.int32)
+    plain, before = context.priced(nearest, 48, ratios, worths, 0.0)
+    codes, bits = context.priced(nearest, 48, ratios, worths, price)
+    assert np.array_equal(plain, nearest)
+    assert context.priced(codes, 48, codes.astype(np.float32), worths, 0.0)[1] == pytest.approx(
+        bits, rel=0.01
+    )
+    assert cost(codes, bits, ratios, worths, price) < cost(nearest, before, ratios, worths, price)

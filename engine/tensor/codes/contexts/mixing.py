@@ -66,6 +66,9 @@ def trust_table() -> Table:
 # Compiled in as constants, narrow ones: they share the processor's first cache with the counters.
 STRETCH, RATE, TRUST = stretch_table().astype(np.int16), rate_table(), trust_table().astype(np.int16)
 CHANCE = SQUASH.astype(np.uint16)
+LENGTHS = -np.log2(
+    np.maximum(np.arange(ONE + 1), 0.5) / ONE
+)  # bits that an event of a 16-bit probability takes
 
 
 class Mixer(NamedTuple):
@@ -131,10 +134,9 @@ def code_bit(mixer: Mixer, bit: Number, one: Number) -> Number:
 
 
 @inlined
-def mixed_bit(mixer: Mixer, bit: Number, contexts: Eight, first: Number, second: Number) -> Number:
-    """One bit under INPUTS contexts, mixed by two rows of `weights`; every part learns from it."""
-    counters, weights = mixer.counters, mixer.weights
-    inputs = (
+def predictions(counters: Table, contexts: Eight) -> Eight:
+    """What each context's counter says of the next bit, stretched."""
+    return (
         predicted(counters[contexts[0]]),
         predicted(counters[contexts[1]]),
         predicted(counters[contexts[2]]),
@@ -144,6 +146,23 @@ def mixed_bit(mixer: Mixer, bit: Number, contexts: Eight, first: Number, second:
         predicted(counters[contexts[6]]),
         predicted(counters[contexts[7]]),
     )
+
+
+@inlined
+def length_of(mixer: Mixer, bit: Number, contexts: Eight, first: Number, second: Number) -> float:
+    """How many bits `mixed_bit` would take for this one; nothing learns from it."""
+    inputs = predictions(mixer.counters, contexts)
+    one = mixed(inputs, mixer.weights[np.uint32(first)])
+    two = mixed(inputs, mixer.weights[np.uint32(second)])
+    chance = squashed((one + two) >> 1)
+    return LENGTHS[np.uint32(chance if bit == 1 else ONE - chance)]
+
+
+@inlined
+def mixed_bit(mixer: Mixer, bit: Number, contexts: Eight, first: Number, second: Number) -> Number:
+    """One bit under INPUTS contexts, mixed by two rows of `weights`; every part learns from it."""
+    counters, weights = mixer.counters, mixer.weights
+    inputs = predictions(counters, contexts)
     one = mixed(inputs, weights[np.uint32(first)])
     two = mixed(inputs, weights[np.uint32(second)])
     bit = code_bit(mixer, bit, squashed((one + two) >> 1))

@@ -1,4 +1,4 @@
-"""What a weight's symbol is predicted from: its row, its column, its neighbours and their magnitudes.
+"""Coding of a matrix, symbol by symbol, each bit under its contexts.
 
 A symbol is its distance from the background: is there any (significance), its sign, its magnitude in unary
 up to UNARY and then in groups of bits. Contexts see what was coded before only, so a decoder has them too.
@@ -6,12 +6,11 @@ up to UNARY and then in groups of bits. Contexts see what was coded before only,
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.tensor.codes.contexts.compiled import compiled, inlined
+from engine.tensor.codes.contexts.conditions import Matrix, sign_contexts, significance, size_contexts
 from engine.tensor.codes.contexts.history import (
     LARGEST,
     Around,
@@ -20,11 +19,9 @@ from engine.tensor.codes.contexts.history import (
     log_step,
     look_around,
     look_at_columns,
-    sign_at,
 )
 from engine.tensor.codes.contexts.mixing import (
     ONE,
-    Eight,
     Mixer,
     Number,
     State,
@@ -38,56 +35,34 @@ from engine.tensor.codes.contexts.mixing import (
 )
 from engine.tensor.codes.contexts.places import (
     GROUPS,
-    HASHED,
     LOW_BITS,
-    MAG_ABOVE,
-    MAG_ANY,
-    MAG_BOTH,
-    MAG_COLUMN,
-    MAG_DENSITY,
-    MAG_NEAR,
-    MAG_ROW,
     MAG_SET,
     NEAR_SET,
     REST,
     ROW_SET,
     SETS,
-    SIG_ABOVE,
-    SIG_ANY,
-    SIG_COLUMN,
-    SIG_DENSITY,
-    SIG_NEAR,
-    SIG_ROW,
-    SIG_ROW_NEAR,
     SIG_SET,
-    SIG_SMOOTH,
-    SIGN_ABOVE,
-    SIGN_ANY,
-    SIGN_COLUMN,
-    SIGN_NEAR,
-    SIGN_ROW,
     SIGN_SET,
     UNARY,
 )
+from engine.tensor.codes.contexts.rating import Rating, cheapest
 
 EVEN = 9  # how full a row is, before it says so
 
 
-class Matrix(NamedTuple):
-    """Symbols (n,) and the sizes of those that were coded; rows of `columns`, images of `period` columns;
-    magnitudes have `shift` low bits apart.
-    """
-
-    values: Table
-    sizes: NDArray[np.uint8]
-    columns: Number
-    period: Number
-    shift: Number
-
-
 @compiled
-def run(values: Table, settings: State, start: State, coder: State, stream: NDArray[np.uint8]) -> Number:
-    """Code all values (n,), rows of `columns` one after the other; the number that was coded."""
+def run(
+    values: Table,
+    settings: State,
+    start: State,
+    coder: State,
+    stream: NDArray[np.uint8],
+    rating: Rating | None = None,
+) -> Number:
+    """Code all values (n,), rows of `columns` one after the other; the number that was coded.
+
+    With a rating, each value is first replaced by its cheapest code.
+    """
     columns, period, prior, shift = settings[0], settings[1], settings[2] << 8, settings[3]
     mixer = Mixer(coder, stream, fresh_counters(start[-1]), fresh_weights(SETS))
     matrix = Matrix(values, np.zeros(len(values), np.uint8), columns, period, shift)
@@ -95,7 +70,7 @@ def run(values: Table, settings: State, start: State, coder: State, stream: NDAr
     for row in range(-(-len(values) // columns)):
         look_at_columns(row, period, prior, history)
         length = min(columns, len(values) - row * columns)
-        done = code_row(mixer, matrix, history, start, row, length)
+        done = code_row(mixer, matrix, history, start, row, length, rating)
         if done < length:
             return row * columns + done
     return len(values)
@@ -103,7 +78,13 @@ def run(values: Table, settings: State, start: State, coder: State, stream: NDAr
 
 @inlined
 def code_row(
-    mixer: Mixer, matrix: Matrix, history: Columns, start: State, row: Number, length: Number
+    mixer: Mixer,
+    matrix: Matrix,
+    history: Columns,
+    start: State,
+    row: Number,
+    length: Number,
+    rating: Rating | None,
 ) -> Number:
     """Code `length` symbols of a row; how many were coded."""
     found = expected = row_size = 0
@@ -114,6 +95,11 @@ def code_row(
             fullness = log_step(((found + 1) << 20) // (expected + ONE))
         near = look_around(matrix.sizes, i, j, row, matrix.columns, matrix.period)
         contexts = significance(start, history, near, row, j, fullness)
+        if rating is not None:
+            mean = log_step(4 * row_size // (found + 1))
+            matrix.values[i] = cheapest(
+                mixer, matrix, history, start, near, contexts, row_set, (row, j), mean, rating
+            )
         there = 1 if matrix.values[i] != 0 else 0
         expected += history.shares[j]
         if mixed_bit(mixer, there, contexts, row_set, ROW_SET + near.level) == 1:
@@ -124,27 +110,6 @@ def code_row(
         if is_stuck(mixer):
             return j
     return length
-
-
-@inlined
-def significance(
-    start: State, history: Columns, near: Around, row: Number, j: Number, fullness: Number
-) -> Eight:
-    """Contexts of whether a symbol differs from the background."""
-    alone, smooth = np.int64(history.alone[j]), np.int64(history.smooth[j])
-    row_near = (min(near.left, 3) * 3 + min(near.left2, 2)) * 4 + min(near.up, 3)
-    row_near = (row_near * 3 + min(near.corner, 2)) * 3 + min(near.corner2, 2)
-    above = (alone * 4 + min(near.above, 3)) * 3 + min(near.above2, 2)
-    return (
-        np.uint32(start[SIG_COLUMN] + (j & (HASHED - 1))),
-        np.uint32(start[SIG_ROW] + (row & (HASHED - 1))),
-        np.uint32(start[SIG_DENSITY] + alone * 16 + fullness),
-        np.uint32(start[SIG_ROW_NEAR] + row_near),
-        np.uint32(start[SIG_ABOVE] + above),
-        np.uint32(start[SIG_SMOOTH] + smooth * 16 + fullness),
-        np.uint32(start[SIG_NEAR] + smooth * 16 + near.level),
-        np.uint32(start[SIG_ANY]),
-    )
 
 
 @inlined
@@ -177,22 +142,8 @@ def code_value(
 @inlined
 def code_sign(mixer: Mixer, matrix: Matrix, start: State, row: Number, j: Number, negative: Number) -> Number:
     """Whether a symbol is below the background: the signs of seven neighbours say something."""
-    values, columns, period, i = matrix.values, matrix.columns, matrix.period, row * matrix.columns + j
-    left, up = sign_at(values, i - 1, j >= 1), sign_at(values, i - period, j >= period)
-    corner = sign_at(values, i - period + 1, j >= period)
-    corner2 = sign_at(values, i - period - 1, j >= period + 1)
-    above, above2 = sign_at(values, i - columns, row >= 1), sign_at(values, i - 2 * columns, row >= 2)
-    contexts = (
-        np.uint32(start[SIGN_COLUMN] + (j & (HASHED - 1))),
-        np.uint32(start[SIGN_NEAR] + (left * 3 + up) * 9 + corner * 3 + corner2),
-        np.uint32(start[SIGN_ABOVE] + (above * 3 + above2) * 3 + left),
-        np.uint32(start[SIGN_ROW] + (row & (HASHED - 1))),
-        np.uint32(start[SIGN_ANY]),
-        np.uint32(start[SIGN_ANY]),
-        np.uint32(start[SIGN_ANY]),
-        np.uint32(start[SIGN_ANY]),
-    )
-    return mixed_bit(mixer, negative, contexts, SIGN_SET, SIGN_SET + 1 + left)
+    contexts, second = sign_contexts(matrix, start, row, j)
+    return mixed_bit(mixer, negative, contexts, SIGN_SET, second)
 
 
 @inlined
@@ -209,17 +160,7 @@ def code_size(
     """A magnitude without its low bits, from 1: is it larger than 1, than 2, and so on."""
     size = 1
     while size <= UNARY:
-        short = min(size, 4) - 1
-        contexts = (
-            np.uint32(start[MAG_DENSITY] + np.int64(smooth) * 16 + size),
-            np.uint32(start[MAG_ROW] + (row & (HASHED - 1)) * 4 + short),
-            np.uint32(start[MAG_NEAR] + near.level * 16 + size),
-            np.uint32(start[MAG_COLUMN] + (j & (HASHED - 1)) * 4 + short),
-            np.uint32(start[MAG_ABOVE] + (min(near.above, 3) * 4 + min(near.left, 3)) * 16 + size),
-            np.uint32(start[MAG_BOTH] + means * 4 + short),
-            np.uint32(start[MAG_ANY] + size),
-            np.uint32(start[MAG_ANY] + size),
-        )
+        contexts = size_contexts(start, near, row, j, smooth, means, size)
         if mixed_bit(mixer, 1 if wanted > size else 0, contexts, MAG_SET + size, NEAR_SET + near.level) == 0:
             return size
         size += 1
@@ -253,8 +194,3 @@ def code_low(mixer: Mixer, low: Number, shift: Number, place: Number) -> Number:
         )
         found = 2 * found + coded
     return found
-
-
-@inlined
-def code_low_bit(mixer: Mixer, bit: Number, k: Number, place: Number) -> Number:
-    return adaptive_bit(mixer, bit, place) if k < 5 else code_bit(mixer, bit, ONE >> 1)

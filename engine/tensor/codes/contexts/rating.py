@@ -1,0 +1,70 @@
+"""Which code a weight gets where its bits have a price: the coder's own adaptive costs against the error."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.tensor.codes.contexts.compiled import inlined
+from engine.tensor.codes.contexts.conditions import Matrix, sign_contexts, size_contexts
+from engine.tensor.codes.contexts.history import Around, Columns, log_step
+from engine.tensor.codes.contexts.mixing import Eight, Mixer, Number, State, length_of
+from engine.tensor.codes.contexts.places import MAG_SET, NEAR_SET, ROW_SET, SIGN_SET, UNARY
+
+
+class Rating(NamedTuple):
+    """Of each weight (n,), where it lies in steps and what a squared step of error costs; a bit's price."""
+
+    ratios: NDArray[np.float32]
+    worths: NDArray[np.float32]
+    price: float
+
+
+@inlined
+def cheapest(
+    mixer: Mixer,
+    matrix: Matrix,
+    history: Columns,
+    start: State,
+    near: Around,
+    contexts: Eight,
+    row_set: Number,
+    place: tuple[Number, Number],
+    row_mean: Number,
+    rating: Rating,
+) -> Number:
+    """The best of zero, a weight's nearest code, and the code before that; the least of error and bits.
+
+    `contexts` are those of significance, `place` is row and column.
+    """
+    row, j = place
+    i = row * matrix.columns + j
+    nearest = np.int64(matrix.values[i])
+    if nearest == 0:
+        return nearest
+    ratio, worth, second = np.float64(rating.ratios[i]), np.float64(rating.worths[i]), ROW_SET + near.level
+    best, least = 0, worth * ratio * ratio + rating.price * length_of(mixer, 0, contexts, row_set, second)
+    signs, sign_set = sign_contexts(matrix, start, row, j)
+    bits = length_of(mixer, 1, contexts, row_set, second) + matrix.shift
+    bits += length_of(mixer, 1 if nearest < 0 else 0, signs, SIGN_SET, sign_set)
+    means = log_step(4 * history.sizes[j] // (history.counted[j] + 1)) * 16 + row_mean
+    size, far = 1, ((abs(nearest) - 1) >> matrix.shift) + 1
+    while size <= min(far, UNARY):
+        asked = size_contexts(start, near, row, j, history.smooth[j], means, size)
+        ends = bits + length_of(mixer, 0, asked, MAG_SET + size, NEAR_SET + near.level)
+        for one in (nearest, nearest - np.sign(nearest)):
+            if one != 0 and ((abs(one) - 1) >> matrix.shift) + 1 == size:
+                cost = worth * (ratio - one) ** 2 + rating.price * ends
+                if cost < least:
+                    best, least = one, cost
+        bits += length_of(mixer, 1, asked, MAG_SET + size, NEAR_SET + near.level)
+        size += 1
+    for one in (nearest, nearest - np.sign(nearest)):  # those above are coded in groups of bits
+        rest = ((abs(one) - 1) >> matrix.shift) + 1 - UNARY
+        if rest > 0:
+            cost = worth * (ratio - one) ** 2 + rating.price * (bits + 2 * np.log2(rest) + 1)
+            if cost < least:
+                best, least = one, cost
+    return best
