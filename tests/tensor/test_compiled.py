@@ -55,7 +55,7 @@ def test_another_process_reads_what_the_warm_up_compiled() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["1", "1"]
+    assert done.stdout.split() == ["2", "1"], "coding, plain and priced, and the coding of floats"
 
 
 def test_after_the_warm_up_no_stream_compiles_again() -> None:

@@ -99,6 +99,9 @@ def warm_up() -> None:
     """Compile the loops of the coders, or read them from where they are kept: seconds, or a moment."""
     symbols = np.arange(2 * context.FEWEST) % 3
     CONTEXT.decode(CONTEXT.options(counted(symbols, context.FEWEST))[0][2](), len(symbols))
+    context.priced(
+        symbols, context.FEWEST, symbols.astype(np.float32), np.ones(len(symbols), np.float32), 0.0
+    )
     floats.decode(floats.encode(np.arange(9, dtype=np.float32)), 9)
 
 

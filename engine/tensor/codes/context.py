@@ -146,7 +146,7 @@ def _read(data: bytes, count: int, settings: list[int]) -> Ints:
     coder, start, values = np.zeros(5, np.int64), places.starts(rows, settings[0]), np.zeros(count, np.int32)
     stream = np.frombuffer(data, np.uint8).copy()
     begin(coder, stream, 0)
-    done = model.run(values, np.array(settings), start, coder, stream)
+    done = model.run(values, np.array(settings), start, coder, stream, None)
     # The reader is four bytes ahead; the end of a stream is as its writer would have made it.
     end = int(coder[PLACE]) - 4
     if done < count or end > len(data) or data[end:] != last_bytes(coder):

@@ -149,7 +149,7 @@ def predictions(counters: Table, contexts: Eight) -> Eight:
 
 
 @inlined
-def length_of(mixer: Mixer, bit: Number, contexts: Eight, first: Number, second: Number) -> float:
+def length_of(mixer: Mixer, bit: Number, contexts: Eight, first: Number, second: Number) -> Number:
     """How many bits `mixed_bit` would take for this one; nothing learns from it."""
     inputs = predictions(mixer.counters, contexts)
     one = mixed(inputs, mixer.weights[np.uint32(first)])

@@ -57,7 +57,7 @@ def run(
     start: State,
     coder: State,
     stream: NDArray[np.uint8],
-    rating: Rating | None = None,
+    rating: Rating | None,
 ) -> Number:
     """Code all values (n,), rows of `columns` one after the other; the number that was coded.
 

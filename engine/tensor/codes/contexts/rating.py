@@ -45,26 +45,40 @@ def cheapest(
     if nearest == 0:
         return nearest
     ratio, worth, second = np.float64(rating.ratios[i]), np.float64(rating.worths[i]), ROW_SET + near.level
-    best, least = 0, worth * ratio * ratio + rating.price * length_of(mixer, 0, contexts, row_set, second)
+    best, least = (
+        np.int64(0),
+        length_of(mixer, 0, contexts, row_set, second) * rating.price + worth * ratio**2,
+    )
     signs, sign_set = sign_contexts(matrix, start, row, j)
     bits = length_of(mixer, 1, contexts, row_set, second) + matrix.shift
     bits += length_of(mixer, 1 if nearest < 0 else 0, signs, SIGN_SET, sign_set)
     means = log_step(4 * history.sizes[j] // (history.counted[j] + 1)) * 16 + row_mean
-    size, far = 1, ((abs(nearest) - 1) >> matrix.shift) + 1
-    while size <= min(far, UNARY):
-        asked = size_contexts(start, near, row, j, history.smooth[j], means, size)
-        ends = bits + length_of(mixer, 0, asked, MAG_SET + size, NEAR_SET + near.level)
-        for one in (nearest, nearest - np.sign(nearest)):
-            if one != 0 and ((abs(one) - 1) >> matrix.shift) + 1 == size:
-                cost = worth * (ratio - one) ** 2 + rating.price * ends
-                if cost < least:
-                    best, least = one, cost
-        bits += length_of(mixer, 1, asked, MAG_SET + size, NEAR_SET + near.level)
-        size += 1
-    for one in (nearest, nearest - np.sign(nearest)):  # those above are coded in groups of bits
-        rest = ((abs(one) - 1) >> matrix.shift) + 1 - UNARY
-        if rest > 0:
-            cost = worth * (ratio - one) ** 2 + rating.price * (bits + 2 * np.log2(rest) + 1)
+    for one in (nearest - np.sign(nearest), nearest):
+        if one != 0:
+            size = ((abs(one) - 1) >> matrix.shift) + 1
+            length = bits + length_of_size(mixer, start, near, row, j, history.smooth[j], means, size)
+            cost = length * rating.price + worth * (ratio - one) ** 2
             if cost < least:
                 best, least = one, cost
     return best
+
+
+@inlined
+def length_of_size(
+    mixer: Mixer,
+    start: State,
+    near: Around,
+    row: Number,
+    j: Number,
+    smooth: Number,
+    means: Number,
+    wanted: Number,
+) -> Number:
+    """How many bits a magnitude without its low bits would take; above UNARY, about as many."""
+    bits = 0.0
+    for size in range(1, UNARY + 1):
+        contexts = size_contexts(start, near, row, j, smooth, means, size)
+        bits += length_of(mixer, 1 if wanted > size else 0, contexts, MAG_SET + size, NEAR_SET + near.level)
+        if wanted <= size:
+            return bits
+    return bits + 2 * np.log2(wanted - UNARY) + 1
