@@ -223,9 +223,15 @@ def skeleton(arch: Arch) -> nn.Module:
 
 
 def blank(arch: Arch) -> nn.Module:
-    """The edited net with zeros for its numbers, in eval mode: for what depends on shapes alone."""
+    """The edited net with one zero for all numbers of a tensor, in eval mode: for what depends on shapes alone.
+
+    Each tensor has memory of its own, so that it can be told from others.
+    """
     net = skeleton(arch)
-    state = {n: torch.zeros_like(t, device="cpu") if t.is_meta else t for n, t in net.state_dict().items()}
+    state = net.state_dict()
+    for name, tensor in state.items():
+        if tensor.is_meta:
+            state[name] = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
     surgery.fill(net, state)
     return net.eval()
 
