@@ -198,7 +198,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here: torch would import its compiler (45 MB, seconds) to be kept from this class."""
+        """False: or torch imports its compiler, seconds and 45 MB, to keep it from compiling these calls."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

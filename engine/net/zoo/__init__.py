@@ -223,9 +223,9 @@ def skeleton(arch: Arch) -> nn.Module:
 
 
 def blank(arch: Arch) -> nn.Module:
-    """The edited net with one zero for all numbers of a tensor, in eval mode: for what depends on shapes alone.
+    """The edited net in eval mode, for what depends on shapes alone: all numbers of a tensor are one zero.
 
-    Each tensor has memory of its own, so that it can be told from others.
+    Each tensor has its own, and can be told from others by its memory.
     """
     net = skeleton(arch)
     state = net.state_dict()
