@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from bench import resnet
 from bench.browser import QUIET, chromium, open_page, serving
-from bench.large import held_most
+from bench.large import held_most, rest
 from bench.moves import BITS, LENET, PRUNE, ROUNDS, Hand, link, p95
 from bench.sweeps import home
 from bench.tensors import row
@@ -108,10 +108,11 @@ def moves(browser: Any, address: str, shown: Any, count: int) -> dict[str, Any]:
 
 
 def memory(browser: Any) -> dict[str, Any]:
-    """What the server takes at most for a visit with moves, above one just started, over the weights."""
+    """What the server takes at most for a visit with moves, above one that was started, over the weights."""
     size = sum(tensor.numel() for tensor in resnet.model().parameters()) * 4e-6
     named = os.environ.pop(user.VARIABLE)
     with serving("pages/parts/serve.py") as address:
+        rest(address)
         empty = held_most(address)
     os.environ[user.VARIABLE] = named
     with serving("pages/parts/serve.py") as address:

@@ -84,6 +84,15 @@ def held_most(address: str) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1e3
 
 
+def rest(address: str) -> None:
+    """Wait until the server at this address does nothing: its warm-up goes on after its first answer."""
+    status = _process(address.rpartition(":")[2]) / "stat"
+    spent = [0, 100]  # hundredths of a second of processor time, so far
+    while spent[-1] > spent[-2] + 1:
+        time.sleep(2)
+        spent.append(sum(map(int, status.read_text().rpartition(")")[2].split()[11:13])))
+
+
 def _process(port: str) -> Path:
     """Linux's folder about the server on this port."""
     for folder in Path("/proc").glob("[0-9]*"):

@@ -6,8 +6,10 @@ goes first. It is made once, however many threads ask. Nothing here knows what a
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -23,6 +25,8 @@ Result = TypeVar("Result")
 
 LIMIT = int(os.environ.get("SLIMSCOPE_MEMORY", 400_000_000))  # bytes of all results together
 LEAST = 1_000  # bytes that any result counts, so that small ones have a bound, too
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+LARGE_BLOCK = 9_000_000  # bytes: a move looks at 2^20 weights at most, 8.4 MB in 64 bits
 
 
 @dataclass
@@ -116,6 +120,26 @@ def remembered(function: Callable[Given, Result]) -> Callable[Given, Result]:
         return answer
 
     return ask
+
+
+def hold_little() -> None:
+    """Let the allocator keep little of what is free: no block that is larger than a move of a slider takes.
+
+    By itself glibc keeps blocks of up to 32 MB once one was freed, with holes between what is in use.
+    """
+    if (libc := _libc()) is not None and hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        libc.mallopt(M_TRIM_THRESHOLD, 4 * LARGE_BLOCK)
+
+
+def give_back() -> None:
+    """Return free memory that the allocator holds to the system, where it can."""
+    if (libc := _libc()) is not None and hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def size_of(value: Any) -> int:

@@ -205,7 +205,7 @@ def random_model(arch: Arch, seed: int) -> nn.Module:
             row = row / math.sqrt(tensor[0].numel()) if tensor.dim() > 1 else row.abs()
             state[name] = row.expand(tensor.shape)
         elif tensor.is_meta:
-            state[name] = torch.ones_like(tensor, device="cpu")
+            state[name] = torch.ones((), dtype=tensor.dtype)
     surgery.fill(net, state)
     return net.eval()
 

@@ -196,6 +196,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     # -------- operations outside of known layers
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: or torch imports its compiler, seconds and 45 MB, to keep it from compiling these calls."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self.inside:

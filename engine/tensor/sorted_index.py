@@ -192,7 +192,7 @@ def _framed(rows: NDArray[Any], last: Any) -> NDArray[Any]:
     return framed
 
 
-def _before_blocks(blocks: Floats, chunk: int = 1 << 15) -> tuple[Wide, Wide]:
+def _before_blocks(blocks: Floats, chunk: int = 1 << 12) -> tuple[Wide, Wide]:
     """Sums, and sums of squares, of all values before each block; padding is zero: (blocks,) each.
 
     The last entry of either is that of all whole blocks and of the rest, for no place lies behind it.

@@ -35,6 +35,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
 
+from engine import memory
 from engine.types import SlimscopeError
 
 COOKIE = "slimscope"
@@ -110,6 +111,7 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     from pages.parts import jobs
     from pages.parts.story import facts
 
+    memory.hold_little()
     codes.warm_up()
     bundle = zoo.load("lenet-300-100")
     measure.predictions(bundle, sets.load("mnist").test.take(slice(0, 500)))
@@ -121,6 +123,7 @@ async def lifespan(app: object) -> AsyncIterator[None]:
         threading.Thread(target=facts.warm_up, daemon=True).start()
     gc.collect()
     gc.freeze()
+    memory.give_back()
     yield
 
 
@@ -132,6 +135,7 @@ def _open_given() -> None:
     def index(subject: str) -> None:
         cached.outlines(subject)
         cached.pool(subject, tuple(weight_layers(cached.original(subject))))
+        memory.give_back()
 
     for subject in (cached.subject(model, str(about["data"])) for model, about in cached.given().items()):
         if cached.is_large(subject):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
 from engine.net import kinds
@@ -68,7 +69,7 @@ class _Trace(TorchFunctionMode):
     def __init__(self, model: nn.Module, ties: Mapping[str, str]) -> None:
         super().__init__()
         self.graph, self.inside = Graph(), 0
-        self.held: list[Tensor] = []  # memory that was let go could come back as another value
+        self.seen: list[StorageWeakRef] = []  # no other value gets their numbers, though their memory is free
         self.origins: dict[int, Origin] = {}
         self.modules = {module: name for name, module in model.named_modules()}
         self.kinds: dict[str, str] = {}  # label -> its kind in plain words
@@ -201,7 +202,7 @@ class _Trace(TorchFunctionMode):
         return self.origins.get(_memory(tensor), Origin())
 
     def _note(self, tensor: Tensor, origin: Origin) -> None:
-        self.held.append(tensor)
+        self.seen.append(StorageWeakRef(tensor.untyped_storage()))  # type: ignore[no-untyped-call]
         self.origins[_memory(tensor)] = origin
 
 

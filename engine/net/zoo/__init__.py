@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from engine.data import sets
 from engine.data.sets import ASSETS
@@ -211,8 +212,20 @@ def title(arch: Arch) -> str:
 
 
 def _on_meta(make: Callable[[], nn.Module]) -> nn.Module:
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return make()
+
+
+class _Unfilled(TorchFunctionMode):
+    """First weights are not drawn: on the meta device torch does that in Python, and imports its compiler."""
+
+    DRAWN = (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self.DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def skeleton(arch: Arch) -> nn.Module:
@@ -223,9 +236,15 @@ def skeleton(arch: Arch) -> nn.Module:
 
 
 def blank(arch: Arch) -> nn.Module:
-    """The edited net with zeros for its numbers, in eval mode: for what depends on shapes alone."""
+    """The edited net in eval mode, for what depends on shapes alone: all numbers of a tensor are one zero.
+
+    Each tensor has its own, and can be told from others by its memory.
+    """
     net = skeleton(arch)
-    state = {n: torch.zeros_like(t, device="cpu") if t.is_meta else t for n, t in net.state_dict().items()}
+    state = net.state_dict()
+    for name, tensor in state.items():
+        if tensor.is_meta:
+            state[name] = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
     surgery.fill(net, state)
     return net.eval()
 
