@@ -400,9 +400,24 @@ function leave(event) {
   stage.from = location.pathname
 }
 
+// On the way to another page, Streamlit writes that page's link behind the address of the old one, then the new
+// address: two places to go back to, the first of which never was. They become one.
+function joined(push) {
+  return function (state, title, url) {
+    const place = new URL(url, location), isHere = place.pathname === location.pathname
+    if (isHere && stage.leaving()) stage.link = place.search
+    else {
+      if (!isHere && stage.link) place.search = stage.link
+      stage.link = null
+      push.call(history, state, title, place)
+    }
+  }
+}
+
 stage.draw = draw // drag.js moves marks by itself
 
 if (!stage.watching) {
+  history.pushState = joined(history.pushState)
   new MutationObserver(restore).observe(document.documentElement, { subtree: true, childList: true })
   for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])
     document.addEventListener(event, () => { stage.down = down; if (!down) soon() }, true)

@@ -574,6 +574,18 @@ def test_back_and_forward_go_through_the_links_and_the_controls_follow(tab: Tab)
         assert tab.recipe[0][1] == {"sparsity": sparsity}
 
 
+def test_one_step_back_from_another_page_is_the_page_before_with_its_link(tab: Tab) -> None:
+    others = [
+        next(entry for entry in menu.entries() if entry.name == name) for name in ("quantize", "low_rank")
+    ]
+    places = [tab.open("prune", SMALL, PRUNE).page.url, *(tab.go(entry).page.url for entry in others)]
+    for place in places[1::-1]:
+        tab.page.evaluate("history.back()")
+        tab.until(lambda place=place: tab.page.url == place)
+        tab.page.wait_for_selector(f"[data-control^={tab.recipe[0][0]}]")
+    assert exact(tab.drawn(), "prune_weights-sparsity") == 0.8
+
+
 def test_a_value_is_typed_in_the_unit_that_is_shown_and_a_double_click_sets_the_default(tab: Tab) -> None:
     tab.open("prune", SMALL, PRUNE)
     field = tab.control("prune_weights-sparsity").locator(".exact")
