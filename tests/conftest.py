@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch
 
+import io
 import shutil
 import socket
 import subprocess
@@ -13,9 +14,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -74,6 +76,30 @@ def assert_resumes_exactly(
     assert said.figures == report.figures
     pd.testing.assert_frame_equal(said.tables["curve"], report.tables["curve"], check_exact=True)
     return [row for share, row in again if share <= seen[-1]]
+
+
+# ---------------------------------------------------------------- the command line in this process
+
+
+@pytest.fixture
+def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`slimscope compress` reads its file back by the same command, but in this process: a start costs seconds.
+
+    That the file is enough for another process is asserted where that is the claim.
+    """
+    from engine import cli
+    from engine.commands import compress
+
+    def run(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        said, wrong, code = io.StringIO(), io.StringIO(), 0
+        with redirect_stdout(said), redirect_stderr(wrong):
+            try:
+                cli.main(command[3:])  # behind `python -m engine.cli`
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(command, code, said.getvalue(), wrong.getvalue())
+
+    monkeypatch.setattr(compress, "subprocess", SimpleNamespace(run=run))
 
 
 # ---------------------------------------------------------------- the real server

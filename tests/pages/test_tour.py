@@ -13,7 +13,7 @@ from test_first_screen import BENCHES
 
 from engine import cli
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("decoded_here")]
 KEPT = '[["prune_weights",{"sparsity":0.7}]]'
 
 
