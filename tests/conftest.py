@@ -24,6 +24,7 @@ import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 
 from engine.data.sets import Data
 from engine.recipe.run import apply
@@ -183,11 +184,15 @@ def browser() -> Iterator[Any]:
 # ---------------------------------------------------------------- pages without a browser
 
 
+COMPILED = ScriptCache()
+
+
 @pytest.fixture
 def framed(monkeypatch: pytest.MonkeyPatch) -> None:
     """AppTest from the entry point in every run: it would take a pages/ folder beside app.py for pages of
-    the old kind, and run them alone from the second run on."""
+    the old kind, and run them alone from the second run on. Scripts are compiled once, as by a server."""
     from streamlit.runtime.pages_manager import PagesManager
+    from streamlit.testing.v1 import local_script_runner
 
     start = PagesManager.__init__
 
@@ -196,3 +201,4 @@ def framed(monkeypatch: pytest.MonkeyPatch) -> None:
         PagesManager.uses_pages_directory = False
 
     monkeypatch.setattr(PagesManager, "__init__", without_folder)
+    monkeypatch.setattr(local_script_runner, "ScriptCache", lambda: COMPILED)

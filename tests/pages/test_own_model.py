@@ -1,6 +1,5 @@
 """A net of the user's own, opened by its code: the pages work on it, with its own accuracy."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,8 @@ from engine.figures import measure
 from engine.file import packfile
 from engine.jobs import recipes
 from engine.net import sources, zoo
-from engine.recipe import script, technique
+from engine.recipe import technique
+from engine.recipe.run import run
 from engine.types import Recipe
 from pages.parts import cached, jobs, pictures
 
@@ -119,9 +119,7 @@ def test_a_link_to_other_code_is_refused(example: str) -> None:
     assert any("not started with" in warning.value for warning in at.warning)
 
 
-def test_compress_sweep_and_script_take_it(
-    example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compress_takes_it(example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = ("--model", f"{EXAMPLE}:model", "--data", f"{EXAMPLE}:data", "--student", f"{EXAMPLE}:student")
     out = tmp_path / "own.slim"
     cli.main(("compress", *code, "--recipe", RECIPE, "--out", str(out)))
@@ -129,12 +127,9 @@ def test_compress_sweep_and_script_take_it(
     bundle = packfile.unpack(out.read_bytes())
     assert bundle.arch.name == "user:own_model:model"
     assert zoo.build(bundle).training is False
-    text = script.script(example, technique.complete(Recipe.from_key(RECIPE)))
-    again = tmp_path / "again.slim"
-    (tmp_path / "again.py").write_text(text.replace(f"{example}.slim", str(again)))
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    subprocess.run([sys.executable, tmp_path / "again.py"], cwd=ROOT, env=environment, check=True)
-    assert again.read_bytes() == out.read_bytes()
+    original = sources.load_user()
+    expected = run(original, Recipe.from_key(RECIPE), sources.data(original.arch))[0]
+    assert out.read_bytes() == packfile.pack(expected)
 
 
 def test_uploaded_weights_that_fit_are_measured_as_its_own_once_confirmed(
