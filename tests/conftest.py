@@ -24,7 +24,6 @@ import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
-from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 
 from engine.data.sets import Data
 from engine.recipe.run import apply
@@ -42,6 +41,7 @@ FLAGS = (
     "--disable-sync",
 )
 
+pytest.register_assert_rewrite("browsing")
 torch.set_num_threads(1)
 settings.register_profile("slimscope", deadline=None)  # tests do not time anything
 settings.load_profile("slimscope")
@@ -84,7 +84,7 @@ def assert_resumes_exactly(
 
 @pytest.fixture
 def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`slimscope compress` reads its file back by the same command, but in this process: a start costs seconds.
+    """`slimscope compress` reads its file back by the same command, in this process: a start costs seconds.
 
     That the file is enough for another process is asserted where that is the claim.
     """
@@ -181,16 +181,32 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.fixture
+def tab(browser: Any, server: Server) -> Iterator[Any]:
+    """A `browsing.Tab` of a new visitor of the running slimscope; its pages must stay without an error."""
+    from browsing import visitor
+
+    one = visitor(browser, server.url)
+    yield one
+    one.assert_well()
+    one.page.context.close()
+
+
 # ---------------------------------------------------------------- pages without a browser
 
 
-COMPILED = ScriptCache()
+@pytest.fixture(scope="session")
+def compiled() -> Any:
+    """Scripts that are compiled once, as by a server."""
+    from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+
+    return ScriptCache()
 
 
 @pytest.fixture
-def framed(monkeypatch: pytest.MonkeyPatch) -> None:
+def framed(monkeypatch: pytest.MonkeyPatch, compiled: Any) -> None:
     """AppTest from the entry point in every run: it would take a pages/ folder beside app.py for pages of
-    the old kind, and run them alone from the second run on. Scripts are compiled once, as by a server."""
+    the old kind, and run them alone from the second run on."""
     from streamlit.runtime.pages_manager import PagesManager
     from streamlit.testing.v1 import local_script_runner
 
@@ -201,4 +217,4 @@ def framed(monkeypatch: pytest.MonkeyPatch) -> None:
         PagesManager.uses_pages_directory = False
 
     monkeypatch.setattr(PagesManager, "__init__", without_folder)
-    monkeypatch.setattr(local_script_runner, "ScriptCache", lambda: COMPILED)
+    monkeypatch.setattr(local_script_runner, "ScriptCache", lambda: compiled)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browsing import MODEL, Tab, move, visitor
 from conftest import Server
-from test_browser import MODEL, Tab, menu, move, visitor
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.recipe import technique
+from pages.parts import menu
 
 pytestmark = pytest.mark.browser
 

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from browsing import SMALL, Tab, move
 from conftest import Server
-from test_browser import SMALL, Tab, move
-from test_browser import tab as tab
 from test_first_screen import BENCHES
 
 from engine import cli
