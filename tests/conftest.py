@@ -41,10 +41,30 @@ FLAGS = (
     "--disable-sync",
 )
 
+# Files that take minutes: two processes that are dealt whole files end together when these come first.
+LONGEST = (
+    "test_browser.py",
+    "test_pages.py",
+    "test_first_screen.py",
+    "test_browser_own.py",
+    "test_contract.py",
+    "test_manager.py",
+    "test_memory.py",
+    "test_large_model.py",
+    "test_large_browser.py",
+    "test_tour.py",
+    "test_own_model.py",
+)
+
 pytest.register_assert_rewrite("browsing")
 torch.set_num_threads(1)
 settings.register_profile("slimscope", deadline=None)  # tests do not time anything
 settings.load_profile("slimscope")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -97,7 +97,7 @@ FAST = (
 @pytest.mark.parametrize(
     ("page", "key", "recipe", "last", "pause"),
     [(*FAST[0], 0), (*FAST[0], 30), (*FAST[0], 150), (*FAST[1], 30), (*FAST[2], 0)],
-    ids=lambda value: str(value) if isinstance(value, int) else "",
+    ids=["sparsity-0", "sparsity-30", "sparsity-150", "bits-30", "group-0"],
 )
 def test_keys_pressed_faster_than_answers_come_are_not_undone(
     page: str, key: str, recipe: str, last: float, pause: int, tab: Tab

@@ -226,7 +226,7 @@ def test_the_story_costs_something_to_tell() -> None:
 @pytest.mark.parametrize("model", zoo.trained())
 def test_every_net_can_be_looked_at_on_every_page(model: str) -> None:
     # Curvature on 50 samples, the fewest: what the default of 200 gives is shown on a first visit.
-    visit = Visit("damage", m=model, r=PRUNED, t='[["optimal_brain_damage",{"samples":50}]]', a="new")
+    visit = Visit("damage", m=model, r=PRUNED, t='[["optimal_brain_damage",{"samples":50}]]')
     for page in PAGES:
         visit.open(page)
         assert visit.link["m"] == model
