@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch
 
+import io
 import shutil
 import socket
 import subprocess
@@ -13,9 +14,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -39,9 +41,30 @@ FLAGS = (
     "--disable-sync",
 )
 
+# Files that take minutes: two processes that are dealt whole files end together when these come first.
+LONGEST = (
+    "test_browser.py",
+    "test_pages.py",
+    "test_first_screen.py",
+    "test_browser_own.py",
+    "test_contract.py",
+    "test_manager.py",
+    "test_memory.py",
+    "test_large_model.py",
+    "test_large_browser.py",
+    "test_tour.py",
+    "test_own_model.py",
+)
+
+pytest.register_assert_rewrite("browsing")
 torch.set_num_threads(1)
 settings.register_profile("slimscope", deadline=None)  # tests do not time anything
 settings.load_profile("slimscope")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -74,6 +97,30 @@ def assert_resumes_exactly(
     assert said.figures == report.figures
     pd.testing.assert_frame_equal(said.tables["curve"], report.tables["curve"], check_exact=True)
     return [row for share, row in again if share <= seen[-1]]
+
+
+# ---------------------------------------------------------------- the command line in this process
+
+
+@pytest.fixture
+def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`slimscope compress` reads its file back by the same command, in this process: a start costs seconds.
+
+    That the file is enough for another process is asserted where that is the claim.
+    """
+    from engine import cli
+    from engine.commands import compress
+
+    def run(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        said, wrong, code = io.StringIO(), io.StringIO(), 0
+        with redirect_stdout(said), redirect_stderr(wrong):
+            try:
+                cli.main(command[3:])  # behind `python -m engine.cli`
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(command, code, said.getvalue(), wrong.getvalue())
+
+    monkeypatch.setattr(compress, "subprocess", SimpleNamespace(run=run))
 
 
 # ---------------------------------------------------------------- the real server
@@ -154,14 +201,34 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.fixture
+def tab(browser: Any, server: Server) -> Iterator[Any]:
+    """A `browsing.Tab` of a new visitor of the running slimscope; its pages must stay without an error."""
+    from browsing import visitor
+
+    one = visitor(browser, server.url)
+    yield one
+    one.assert_well()
+    one.page.context.close()
+
+
 # ---------------------------------------------------------------- pages without a browser
 
 
+@pytest.fixture(scope="session")
+def compiled() -> Any:
+    """Scripts that are compiled once, as by a server."""
+    from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+
+    return ScriptCache()
+
+
 @pytest.fixture
-def framed(monkeypatch: pytest.MonkeyPatch) -> None:
+def framed(monkeypatch: pytest.MonkeyPatch, compiled: Any) -> None:
     """AppTest from the entry point in every run: it would take a pages/ folder beside app.py for pages of
     the old kind, and run them alone from the second run on."""
     from streamlit.runtime.pages_manager import PagesManager
+    from streamlit.testing.v1 import local_script_runner
 
     start = PagesManager.__init__
 
@@ -170,3 +237,4 @@ def framed(monkeypatch: pytest.MonkeyPatch) -> None:
         PagesManager.uses_pages_directory = False
 
     monkeypatch.setattr(PagesManager, "__init__", without_folder)
+    monkeypatch.setattr(local_script_runner, "ScriptCache", lambda: compiled)

@@ -87,6 +87,7 @@ def test_compress_writes_decodes_and_measures(capsys: pytest.CaptureFixture[str]
     assert printed["recipe"][0][1]["allocation"] == "global"
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_compress_reads_a_recipe_file_and_trains(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.json"
     recipe.write_text('[["prune_weights", {"sparsity": 0.5}], ["finetune", {"epochs": 1}]]')
@@ -99,6 +100,7 @@ def test_compress_reads_a_recipe_file_and_trains(capsys: pytest.CaptureFixture[s
     assert again["figures"][2]["value"] == pytest.approx(0.5, abs=1e-4)
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_bare_weights_are_packed_without_an_accuracy(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_bare_weights_are_packed_without_an_accuracy(
     assert "not run" in printed["notes"][0]
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_a_file_that_looks_like_a_net_of_the_zoo_has_no_accuracy_unless_told(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_file_that_looks_like_a_net_of_the_zoo_has_no_accuracy_unless_told(
     assert "do not fit lenet-5" in fails(capsys, "compress", str(path), *words, "--take-for", "lenet-5")
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_an_accuracy_near_chance_comes_with_a_warning(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

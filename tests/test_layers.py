@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -54,12 +55,17 @@ SOURCES = {
 }
 
 
+@functools.cache  # the same sources are looked at by many tests
+def statements(source: str) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imported(source: str, known: Mapping[str, str] = SOURCES) -> Iterator[str]:
     """Every module that a source imports; `from a import b` is a.b where that is a module."""
-    for node in ast.walk(ast.parse(source)):
+    for node in statements(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = "." * node.level + (node.module or "")
             for alias in node.names:
                 whole = f"{base}.{alias.name}"

@@ -1,6 +1,7 @@
 """Each technique on nets of no zoo: it runs, is packed and rebuilt, or refuses for a known reason."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,18 +75,30 @@ def test_a_technique_on_a_net(technique: str, kind: str) -> None:
     assert torch.equal(measure.predictions(again, data.test), measure.predictions(after, data.test))
 
 
-@pytest.mark.parametrize("kind", own_models.KINDS)
-def test_a_fresh_process_rebuilds_it_with_the_same_answers(kind: str, tmp_path: Path) -> None:
-    opened(kind)
-    bundle = sources.load_user()
-    data = sources.data(bundle.arch)
-    steps = [Step("low_rank", {"energy": 0.5}), Step("quantize", {"bits": 5})]
-    for step in steps:
-        bundle = run.apply(bundle, step, data)[0]
-    path = tmp_path / "net.slim"
-    path.write_bytes(packfile.pack(bundle))
-    command = [sys.executable, "-m", "engine.cli", "inspect", str(path), "--answers", "--json"]
+INSPECT = """
+import os, sys
+from engine import cli
+from engine.data import user
+for named, path in zip(sys.argv[1::2], sys.argv[2::2]):
+    os.environ[user.VARIABLE] = named
+    cli.main(["inspect", path, "--answers", "--json"])
+    print("|")
+"""
+
+
+def test_a_fresh_process_rebuilds_each_with_the_same_answers(tmp_path: Path) -> None:
+    words, expected = [], []
+    for kind in own_models.KINDS:
+        opened(kind)
+        bundle = sources.load_user()
+        data = sources.data(bundle.arch)
+        for step in (Step("low_rank", {"energy": 0.5}), Step("quantize", {"bits": 5})):
+            bundle = run.apply(bundle, step, data)[0]
+        path = tmp_path / f"{kind}.slim"
+        path.write_bytes(packfile.pack(bundle))
+        words += [os.environ[user.VARIABLE], str(path)]
+        expected.append((bundle.fingerprint, measure.predictions(bundle, data.test).tolist()))
+    command = [sys.executable, "-c", INSPECT, *words]
     done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert found["fingerprint"] == bundle.fingerprint
-    assert found["answers"] == measure.predictions(bundle, data.test).tolist()
+    found = [json.loads(text) for text in done.stdout.split("|\n")[:-1]]
+    assert [(each["fingerprint"], each["answers"]) for each in found] == expected

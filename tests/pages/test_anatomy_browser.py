@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_browser import MODEL, Tab, tab  # noqa: F401  (a fixture)
+from browsing import MODEL, Tab
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +19,7 @@ def in_view(one: Tab) -> str:
     return str(one.key("chooser").locator("input").input_value())
 
 
-def test_a_click_and_the_keyboard_choose_a_layer_for_every_page(tab: Tab) -> None:  # noqa: F811
+def test_a_click_and_the_keyboard_choose_a_layer_for_every_page(tab: Tab) -> None:
     tab.open("overview", MODEL, "[]")
     tab.page.wait_for_selector(".anatomy .layer")
     assert chosen(tab) == ["fc1"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
+from browsing import MODEL, PRUNE, SMALL, STILL, Tab, exact, give, move, points, sweep, visitor
 from conftest import Server
 from safetensors.torch import save_file
 
@@ -20,113 +20,10 @@ from pages.parts import menu
 pytestmark = pytest.mark.browser
 
 PAGES = tuple(entry.name for entry in menu.of_files())
-MODEL, SMALL = "lenet-300-100", "mlp-32"
-STILL = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
-PATIENCE = 60_000  # milliseconds: a limit, never a result
-# Whether the server has heard of all that was edited, and the page shows what it says.
-HEARD = """() => Object.values(window.slimscopePanels).every(panel => !Object.keys(panel.set).length)
-    && window.slimscopeStage.server === window.slimscopeStage.key"""
-VALUES = "() => Object.fromEntries([...document.querySelector('.tiles')?.querySelectorAll('.tile') ?? []]\
-.map(t => [t.dataset.figure, t.dataset.value]))"
-
-
-class Tab:
-    """One tab of one visitor: goes to pages, waits until they are drawn, reads the header."""
-
-    def __init__(self, page: Any, url: str) -> None:
-        self.page, self.url = page, url
-        self.wrong: list[str] = []
-        page.set_default_timeout(PATIENCE)
-        page.on("console", self._heard)
-        page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
-
-    def _heard(self, message: Any) -> None:
-        if message.type == "error":
-            self.wrong.append(f"{message.text} ({message.location.get('url')})")
-
-    def open(self, page: str, model: str = MODEL, recipe: str | None = None) -> Tab:
-        query = "" if recipe is None else f"?m={model}&r={quote(recipe)}"
-        self.page.goto(f"{self.url}/{'' if page == 'overview' else page}{query}")
-        return self.drawn()
-
-    def drawn(self) -> Tab:
-        """Wait until the page is at rest: the script is over and no figure is being worked out."""
-        self.page.wait_for_selector(".tiles", state="attached")
-        self.page.wait_for_selector(STILL, state="attached")
-        self.page.wait_for_function("() => !document.querySelector('[aria-busy=true]')")
-        return self
-
-    def go(self, entry: menu.Entry) -> Tab:
-        """To another page by its line of the menu: what is read next is that page's."""
-        self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=entry.title, exact=True).click()
-        path = f"/{'' if entry.name == 'overview' else entry.name}"
-        self.until(lambda: urlsplit(self.page.url).path == path)
-        return self.drawn()
-
-    def heard(self) -> Tab:
-        """Wait until the server has heard of every edit and the page shows what it says of them."""
-        self.page.wait_for_function(HEARD)
-        return self.drawn()
-
-    @property
-    def tiles(self) -> dict[str, str]:
-        return self.page.evaluate(VALUES)
-
-    @property
-    def recipe(self) -> list[Any]:
-        """What the page tries, as the link says it; the recipe where it tries nothing."""
-        return self.linked("t") or self.linked("r")
-
-    @property
-    def kept(self) -> list[Any]:
-        return self.linked("r")
-
-    def linked(self, name: str) -> list[Any]:
-        return json.loads(parse_qs(urlsplit(self.page.url).query).get(name, ["[]"])[0])
-
-    def open_fold(self, name: str) -> None:
-        """Open a part of the page that is worked out when it is opened."""
-        self.key(f"fold-{name}").locator("summary").click()
-
-    def key(self, name: str) -> Any:
-        """The part of the page with this widget key."""
-        return self.page.locator(f".st-key-{name}")
-
-    def control(self, name: str) -> Any:
-        """A control of a technique's panel: technique-setting."""
-        return self.page.locator(f"[data-control={name}]")
-
-    def until(self, true: Callable[[], bool]) -> None:
-        """Wait for something on the page; the time is a limit."""
-        for _ in range(PATIENCE // 100):
-            if true():
-                return
-            self.page.wait_for_timeout(100)
-        pytest.fail(f"waited in vain; the page says: {self.page.inner_text('[data-testid=stMain]')[:1500]}")
-
-    def assert_well(self) -> None:
-        """No exception box and nothing on the console."""
-        assert [box.inner_text() for box in self.page.locator("[data-testid=stException]").all()] == []
-        assert self.wrong == []
-
-
-def visitor(browser: Any, url: str, width: int = 1280) -> Tab:
-    """A browser of one's own: no cookie, no history."""
-    return Tab(browser.new_context(viewport={"width": width, "height": 900}).new_page(), url)
-
-
-@pytest.fixture
-def tab(browser: Any, server: Server) -> Iterator[Tab]:
-    one = visitor(browser, server.url)
-    yield one
-    one.assert_well()
-    one.page.context.close()
-
-
 # ---------------------------------------------------------------- getting there
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["overview", "prune", "distill", "tradeoffs"])  # one of each kind
 def test_a_deep_link_opens_its_page_on_a_server_that_nobody_has_visited(
     page: str, browser: Any, cold_server: Server
 ) -> None:
@@ -162,29 +59,8 @@ def test_a_page_that_speaks_while_another_is_on_its_way_does_not_keep_it_away(ta
     assert tab.page.evaluate("() => slimscopeStage.leaving()") is False
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_nothing_is_wider_than_a_narrow_window(page: str, browser: Any, server: Server) -> None:
-    one = visitor(browser, server.url, width=800).open(page)
-    one.page.wait_for_timeout(500)
-    outside = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(e => {
-        const box = e.getBoundingClientRect()
-        if (!box.width || !box.height || (box.right <= innerWidth + 1 && box.left >= -1)) return false
-        for (let up = e; up; up = up.parentElement)
-            if (['auto', 'scroll'].includes(getComputedStyle(up).overflowX) && up.dataset.testid !== 'stMain')
-                return false
-        return !e.matches('input') && !e.closest('.js-plotly-plot, svg, canvas')
-    }).map(e => e.outerHTML.slice(0, 120))"""
-    assert one.page.evaluate(outside) == []
-    cut = """() => [...document.querySelectorAll('.tile .value, .tile .name span, button p')]
-        .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"""
-    assert one.page.evaluate(cut) == []
-    one.assert_well()
-    one.page.context.close()
-
-
 # ---------------------------------------------------------------- moving things
 
-PRUNE = '[["prune_weights",{"sparsity":0.8}]]'
 SLIDERS = (
     ("prune", "prune_weights-sparsity", PRUNE),
     ("prune", "prune_weights-threshold", '[["prune_weights",{"by":"threshold"}]]'),
@@ -197,19 +73,6 @@ SLIDERS = (
     ("low_rank", "low_rank-rank", '[["low_rank",{"by":"rank","rank":12}]]'),
     ("low_rank", "low_rank-share", '[["low_rank",{"by":"share"}]]'),
 )
-
-
-def move(tab: Tab, key: str, steps: int = 4, press: str = "ArrowLeft") -> None:
-    slider = tab.control(key).locator("input[type=range]")
-    slider.focus()
-    for _ in range(steps):
-        slider.press(press)
-
-
-def exact(tab: Tab, key: str) -> float:
-    """The number in a slider's field; per cent as a share."""
-    text = tab.control(key).locator(".exact").input_value()
-    return round(float(text.removesuffix(" %")) / 100, 10) if text.endswith("%") else float(text)
 
 
 @pytest.mark.parametrize(("page", "key", "recipe"), SLIDERS, ids=[key for _, key, _ in SLIDERS])
@@ -231,8 +94,11 @@ FAST = (
 )
 
 
-@pytest.mark.parametrize("pause", [0, 30, 150])
-@pytest.mark.parametrize(("page", "key", "recipe", "last"), FAST, ids=[key for _, key, *_ in FAST])
+@pytest.mark.parametrize(
+    ("page", "key", "recipe", "last", "pause"),
+    [(*FAST[0], 0), (*FAST[0], 30), (*FAST[0], 150), (*FAST[1], 30), (*FAST[2], 0)],
+    ids=["sparsity-0", "sparsity-30", "sparsity-150", "bits-30", "group-0"],
+)
 def test_keys_pressed_faster_than_answers_come_are_not_undone(
     page: str, key: str, recipe: str, last: float, pause: int, tab: Tab
 ) -> None:
@@ -687,25 +553,6 @@ def test_a_damaged_link_is_said_and_the_page_lives_on(tab: Tab) -> None:
 # ---------------------------------------------------------------- sweeps
 
 
-def sweep(tab: Tab, count: int) -> None:
-    if not tab.key("run-sweep").count():
-        tab.open_fold("vary")
-    box = tab.key("count-prune_weights-sparsity").locator("input")
-    box.fill(str(count))
-    box.press("Enter")
-    run = tab.key("run-sweep").locator("button")
-    tab.until(lambda: run.inner_text().strip().endswith(f"Run {count} recipes"))
-    run.click()
-
-
-def points(tab: Tab) -> int:
-    """How many recipes the chart shows."""
-    return tab.page.evaluate(
-        """() => { const plot = document.querySelector('.st-key-tradeoff .js-plotly-plot')
-        return plot ? Math.max(...plot.data.map(t => (t.customdata || []).length)) : 0 }"""
-    )
-
-
 def test_a_sweep_runs_to_its_end_and_only_its_owner_sees_it(tab: Tab, browser: Any) -> None:
     tab.open("tradeoffs", SMALL, PRUNE)
     sweep(tab, 3)
@@ -740,11 +587,6 @@ def test_a_sweep_survives_a_reload_and_is_cancelled(tab: Tab) -> None:
 
 
 # ---------------------------------------------------------------- files
-
-
-def give(tab: Tab, path: Path) -> None:
-    tab.page.locator("[data-testid=stSidebar] summary:has-text('Your own weights')").click()
-    tab.page.locator("[data-testid=stSidebar] input[type=file]").set_input_files(path)
 
 
 def test_own_weights_are_read_and_measured(tab: Tab, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import PATIENCE, Tab, move, points, sweep, visitor
 from conftest import Server, serving
-from test_browser import PATIENCE, Tab, move, points, sweep, visitor
 
 from engine.data import user
 from engine.figures import measure

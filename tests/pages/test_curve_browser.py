@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_browser import MODEL, Tab, tab  # noqa: F401  (a fixture)
+from browsing import MODEL, Tab
 
 pytestmark = pytest.mark.browser
 
@@ -38,7 +38,7 @@ def opened(one: Tab) -> Tab:
     return one
 
 
-def test_the_point_moves_with_the_slider_at_once_and_is_exact_when_it_rests(tab: Tab) -> None:  # noqa: F811
+def test_the_point_moves_with_the_slider_at_once_and_is_exact_when_it_rests(tab: Tab) -> None:
     opened(tab)
     before = tab.page.evaluate(POINT)
     assert not before["text"].startswith("≈")  # stored
@@ -56,7 +56,7 @@ def test_the_point_moves_with_the_slider_at_once_and_is_exact_when_it_rests(tab:
     assert tab.page.locator(".st-key-size-curve svg.marks circle[fill=none]").count() >= 1  # where it was
 
 
-def test_a_click_on_a_point_moves_the_slider_as_an_edit_of_its_panel(tab: Tab) -> None:  # noqa: F811
+def test_a_click_on_a_point_moves_the_slider_as_an_edit_of_its_panel(tab: Tab) -> None:
     opened(tab)
     value = tab.page.evaluate(VALUES, "less accurate")[2]
     left, top = tab.page.evaluate(PLACE, value)
@@ -71,7 +71,7 @@ def test_a_click_on_a_point_moves_the_slider_as_an_edit_of_its_panel(tab: Tab) -
     assert f"Sparsity {100 * value:g} %" in tab.page.evaluate(WORDS)
 
 
-def test_another_setting_has_another_curve_which_is_worked_out(tab: Tab) -> None:  # noqa: F811
+def test_another_setting_has_another_curve_which_is_worked_out(tab: Tab) -> None:
     tab.open("prune", "mlp-32", '[["prune_weights",{"sparsity":0.7}]]')
     tab.page.wait_for_selector(".st-key-size-curve svg.marks circle", state="attached")
     tab.page.evaluate("() => window.slimscopePanels.prune_weights.change({ allocation: 'layer' })")

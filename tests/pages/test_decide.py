@@ -265,7 +265,7 @@ def test_the_picture_has_a_dot_for_each_point_that_it_shows():
     )
 
 
-def test_the_command_makes_the_recommended_file(tmp_path, monkeypatch):
+def test_the_command_makes_the_recommended_file(tmp_path, monkeypatch, decoded_here):
     advice = front.recommended(rows(SMALL), front.Budget("lost", 0.01))
     monkeypatch.setattr(ship.visitor, "scaling", lambda: zoo.entry(SMALL).data)
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_browser import SMALL, Tab, tab  # noqa: F401
+from browsing import SMALL, Tab
 
 from engine.jobs import fronts
 from engine.net import zoo
@@ -28,11 +28,11 @@ def advised(budget: front.Budget) -> front.Advice:
     return found
 
 
-def main(tab: Tab) -> str:  # noqa: F811
+def main(tab: Tab) -> str:
     return str(tab.page.inner_text("[data-testid=stMain]"))
 
 
-def test_a_budget_is_answered_a_point_is_pinned_and_a_recipe_is_taken(tab: Tab) -> None:  # noqa: F811
+def test_a_budget_is_answered_a_point_is_pinned_and_a_recipe_is_taken(tab: Tab) -> None:
     tab.open("tradeoffs", SMALL, "[]")
     tab.page.wait_for_selector(".st-key-decide-plot .js-plotly-plot .points path")
     best = advised(front.Budget("lost", 0.01)).best
@@ -58,7 +58,7 @@ def test_a_budget_is_answered_a_point_is_pinned_and_a_recipe_is_taken(tab: Tab) 
     tab.assert_well()
 
 
-def test_the_report_is_one_file_that_opens_without_a_network(tab: Tab, browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_the_report_is_one_file_that_opens_without_a_network(tab: Tab, browser: Any, tmp_path: Path) -> None:
     tab.open("tradeoffs", SMALL, "[]")
     with tab.page.expect_download() as download:
         tab.key("get-report").locator("button").first.click()

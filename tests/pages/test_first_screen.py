@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browsing import MODEL, Tab, move, visitor
 from conftest import Server
-from test_browser import MODEL, Tab, menu, move, visitor
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.recipe import technique
+from pages.parts import menu
 
 pytestmark = pytest.mark.browser
 
@@ -34,6 +35,16 @@ BOXES = """parts => Object.fromEntries(Object.entries(parts).map(([name, selecto
     const box = found.getBoundingClientRect()
     return [name, [box.left, box.top, box.right, box.bottom].map(Math.round)]
 }))"""
+OUTSIDE = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(e => {
+    const box = e.getBoundingClientRect()
+    if (!box.width || !box.height || (box.right <= innerWidth + 1 && box.left >= -1)) return false
+    for (let up = e; up; up = up.parentElement)
+        if (['auto', 'scroll'].includes(getComputedStyle(up).overflowX) && up.dataset.testid !== 'stMain')
+            return false
+    return !e.matches('input') && !e.closest('.js-plotly-plot, svg, canvas')
+}).map(e => e.outerHTML.slice(0, 120))"""
+CUT = """() => [...document.querySelectorAll('.tile .value, .tile .name span, button p')]
+    .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"""
 SIDEWAYS = """() => {
     const main = document.querySelector('[data-testid=stMain]')
     return main.scrollWidth - main.clientWidth
@@ -82,10 +93,16 @@ def overlapping(found: dict[str, list[int]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_a_page_scrolls_in_one_direction_only_and_has_no_serious_barrier(
+def test_a_deep_link_opens_a_page_that_fits_every_window_and_has_no_serious_barrier(
     entry: menu.Entry, screen: Tab
 ) -> None:
+    screen.page.set_viewport_size({"width": 800, "height": 900})
     screen.open(entry.name, MODEL)
+    assert screen.page.locator("h2").first.inner_text() == entry.title
+    assert float(screen.tiles["accuracy"]) > 0.9
+    screen.page.wait_for_timeout(500)
+    assert (screen.page.evaluate(OUTSIDE), screen.page.evaluate(CUT)) == ([], [])
+    screen.page.set_viewport_size({"width": 1280, "height": 800})
     for scheme in ("light", "dark"):
         screen.page.emulate_media(color_scheme=scheme)
         screen.page.wait_for_timeout(500)  # the theme follows

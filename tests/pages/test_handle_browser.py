@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from conftest import Server
-from test_browser import SMALL, Tab, visitor
+from browsing import SMALL, Tab
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def tab(browser: Any, server: Server) -> Iterator[Tab]:
-    one = visitor(browser, server.url)
-    yield one
-    one.assert_well()
-    one.page.context.close()
 
 
 def drag(tab: Tab, chart: str, right: float) -> None:

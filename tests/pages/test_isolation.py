@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import torch
+from browsing import PRUNE, SMALL, Tab, give, sweep, visitor
 from conftest import Server
 from safetensors.torch import save_file
-from test_browser import PRUNE, SMALL, Tab, give, sweep, visitor
 
 pytestmark = pytest.mark.browser
 

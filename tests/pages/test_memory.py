@@ -59,7 +59,8 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     import torch
     from streamlit.runtime.pages_manager import PagesManager
-    from streamlit.testing.v1 import AppTest
+    from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+    from streamlit.testing.v1 import AppTest, local_script_runner
 
     sys.path.insert(0, str(ROOT / "tests"))
     from driving import report_edits
@@ -76,6 +77,8 @@ def main() -> None:
         PagesManager.uses_pages_directory = False
 
     PagesManager.__init__ = without_folder  # type: ignore[method-assign]
+    compiled = ScriptCache()
+    local_script_runner.ScriptCache = lambda: compiled  # type: ignore[assignment, misc]
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     page.query_params["m"], page.query_params["r"] = "mlp-32", '[["prune_weights",{"sparsity":0.5}]]'
     page.switch_page("pages/prune.py").run()

@@ -1,6 +1,5 @@
 """A net of the user's own, opened by its code: the pages work on it, with its own accuracy."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,14 @@ from engine.figures import measure
 from engine.file import packfile
 from engine.jobs import recipes
 from engine.net import sources, zoo
-from engine.recipe import script, technique
+from engine.recipe import technique
+from engine.recipe.run import run
 from engine.types import Recipe
 from pages.parts import cached, jobs, pictures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = "assets/examples/own_model.py"
+SOUND = "tests/own_models.py:convolutions_1_d"  # 80 test samples: another process answers for them
 RECIPE = '[["prune_weights",{"sparsity":0.5}],["quantize",{"bits":6,"granularity":"channel"}]]'
 pytestmark = pytest.mark.usefixtures("framed")
 
@@ -59,12 +60,15 @@ def html_of(at: AppTest) -> str:
     "page", ["overview", "prune", "quantize", "low_rank", "tradeoffs", "damage", "tickets"]
 )
 def test_pages_open_on_it_with_a_measured_accuracy(example: str, page: str) -> None:
-    at = opened(page, m=example, r=RECIPE)
+    quick = {"t": '[["optimal_brain_damage",{"samples":50}]]'} if page == "damage" else {}
+    at = opened(page, m=example, r=RECIPE, **quick)
     html, focus = html_of(at), at.session_state["focus"]
     data = sources.data(sources.load_user().arch)
     kept = Recipe.from_key(RECIPE)
     alone = focus and focus not in [step.technique for step in kept]
-    shown = Recipe(() if page == "tickets" else (technique.step(focus),)) if alone else kept
+    tried = at.session_state["work"].trials.get((example, focus))
+    step = tried.step if tried else technique.step(focus) if focus else None
+    shown = Recipe(() if page == "tickets" else (step,)) if alone else kept
     after = recipes.after(example, technique.complete(shown), f"user:{user.named().data}")
     assert not isinstance(after, recipes.Missing)
     bundle = sources.load_user()
@@ -119,22 +123,20 @@ def test_a_link_to_other_code_is_refused(example: str) -> None:
     assert any("not started with" in warning.value for warning in at.warning)
 
 
-def test_compress_sweep_and_script_take_it(
-    example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_compress_takes_code_and_another_process_reads_its_file(
+    example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = ("--model", f"{EXAMPLE}:model", "--data", f"{EXAMPLE}:data", "--student", f"{EXAMPLE}:student")
+    names = {"model": f"{SOUND}", "data": f"{SOUND}_data", "student": f"{SOUND}_student"}
+    code = [word for name, text in names.items() for word in (f"--{name}", text)]
     out = tmp_path / "own.slim"
     cli.main(("compress", *code, "--recipe", RECIPE, "--out", str(out)))
     assert "accuracy change" in capsys.readouterr().out
     bundle = packfile.unpack(out.read_bytes())
-    assert bundle.arch.name == "user:own_model:model"
+    assert bundle.arch.name == "user:own_models:convolutions_1_d"
     assert zoo.build(bundle).training is False
-    text = script.script(example, technique.complete(Recipe.from_key(RECIPE)))
-    again = tmp_path / "again.slim"
-    (tmp_path / "again.py").write_text(text.replace(f"{example}.slim", str(again)))
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    subprocess.run([sys.executable, tmp_path / "again.py"], cwd=ROOT, env=environment, check=True)
-    assert again.read_bytes() == out.read_bytes()
+    original = sources.load_user()
+    expected = run(original, Recipe.from_key(RECIPE), sources.data(original.arch))[0]
+    assert out.read_bytes() == packfile.pack(expected)
 
 
 def test_uploaded_weights_that_fit_are_measured_as_its_own_once_confirmed(

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from conftest import Server
-from test_browser import SMALL, Tab, visitor
+from browsing import SMALL, Tab
 
 pytestmark = pytest.mark.browser
 GRIP = "svg.handles .grip"
-
-
-@pytest.fixture
-def tab(browser: Any, server: Server) -> Iterator[Tab]:
-    one = visitor(browser, server.url)
-    yield one
-    one.assert_well()
-    one.page.context.close()
 
 
 def levels(tab: Tab) -> list[float]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import Server
-from test_browser import STILL, Tab, visitor
+from browsing import STILL, Tab, visitor
 from test_first_screen import SIDEWAYS, barriers
 
 from pages.parts.story.place import CHAPTERS
@@ -20,14 +18,6 @@ BELOW = """() => {
 }"""
 CUT = """() => [...document.querySelectorAll('.st-key-presented :is(h3, p, td, th, figcaption)')]
     .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"""
-
-
-@pytest.fixture
-def tab(browser: Any, server: Server) -> Iterator[Tab]:
-    one = visitor(browser, server.url)
-    yield one
-    one.assert_well()
-    one.page.context.close()
 
 
 def place(tab: Tab) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ from test_pages import PAGES, PRUNED, SMALL, Visit, upload
 
 from engine.file import intake, packfile
 from engine.jobs import layerwise, models
+from engine.net import zoo
 from engine.tensor import grids
 from engine.tensor.formats import Book, Dense
 from engine.tensor.granularity import per_group
@@ -48,6 +49,12 @@ def packed() -> bytes:
     return packfile.pack(Bundle(Arch("bare"), params, None, Recipe((Step("quantize", on=False),))))
 
 
+RECIPES = {  # what is in the recipe -> the pages on which it differs from an empty one
+    "[]": PAGES,
+    PRUNED: ("overview", "prune", "tradeoffs"),
+    '[["quantize",{"bits":4}]]': ("overview", "quantize", "tradeoffs"),
+    '[["low_rank",{"by":"rank","rank":1}]]': ("overview", "low_rank", "tradeoffs"),
+}
 FILES = {"strange.safetensors": lambda: save(strange()), "strange.slim": packed}
 
 
@@ -55,9 +62,9 @@ FILES = {"strange.safetensors": lambda: save(strange()), "strange.slim": packed}
 def test_strange_files_are_shown_on_every_page(name: str) -> None:
     visit = upload(Visit(m=SMALL, r="[]"), name, FILES[name]())
     assert visit.link["m"].startswith("file-")
-    for recipe in ("[]", PRUNED, '[["quantize",{"bits":4}]]', '[["low_rank",{"by":"rank","rank":1}]]'):
+    for recipe, pages in RECIPES.items():
         visit.at.query_params["r"] = recipe
-        for page in PAGES:
+        for page in pages:
             visit.open(page)
             assert "<script>alert" not in visit.html
 
@@ -94,9 +101,8 @@ def test_a_file_that_fails_in_a_new_way_is_let_go(monkeypatch: pytest.MonkeyPatc
     assert visit.tiles["parameters"] > 0
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_model_that_fails_on_every_page_can_be_left(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    visit = upload(Visit(page, m=SMALL, r="[]"), "a.safetensors", save({"v.weight": torch.eye(7)}))
+def test_a_model_that_fails_on_every_page_can_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    visit = upload(Visit(m=SMALL, r="[]"), "a.safetensors", save({"v.weight": torch.eye(7)}))
     model = visit.link["m"]
 
     def fails(name: str, *said: str) -> Bundle:
@@ -109,8 +115,10 @@ def test_a_model_that_fails_on_every_page_can_be_left(page: str, monkeypatch: py
     for memory in (cached.original, cached._at_once, cached.is_large):
         memory.clear()
     monkeypatch.setattr(layerwise, "is_large", lambda bundle: False)
-    visit.at.run()
-    assert visit.at.exception
+    for page in PAGES:
+        visit.at.switch_page(f"pages/{page}.py").run()
+        assert "this model can't be read" in visit.at.exception[0].message
+        assert zoo.entry(SMALL).title in visit.at.selectbox(key="pick").options
     visit.at.selectbox(key="pick").set_value(SMALL)
     visit.run()
     assert visit.link["m"] == SMALL

@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from browsing import SMALL, Tab, move
 from conftest import Server
-from test_browser import SMALL, Tab, move
-from test_browser import tab as tab
 from test_first_screen import BENCHES
 
 from engine import cli
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("decoded_here")]
 KEPT = '[["prune_weights",{"sparsity":0.7}]]'
 
 
