@@ -44,6 +44,7 @@ def test_a_budget_is_answered_a_point_is_pinned_and_a_recipe_is_taken(tab: Tab) 
     strict = advised(front.Budget("lost", 0.001)).best
     tab.until(lambda: f"{points.label(strict['recipe'])}: {points.size(strict)}" in main(tab))
 
+    tab.drawn()  # the answer above the plot has its height
     x, y, size = tab.page.evaluate(PLACE, "Quantize")
     tab.page.mouse.move(x, y)
     tab.page.mouse.click(x, y)

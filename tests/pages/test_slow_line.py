@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from browsing import PRUNE, SMALL, Tab, exact, move, visitor
 from conftest import Server
-from test_browser import PRUNE, SMALL, Tab, exact, move, visitor
 
 pytestmark = pytest.mark.browser
 KEY = "prune_weights-sparsity"
