@@ -1,4 +1,4 @@
-"""Entropy penalty: round each weight where its error and the bits that the file spends on it cost least."""
+"""Rate-aware rounding: each weight gets the code whose error and bits in the file cost least together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAYER_COLUMNS = (*rounding.COLUMNS[:2], "moved", "zeros", "coded_bits", *roundin
 
 @technique(
     family="quantize",
-    title="Entropy penalty",
+    title="Rate-aware rounding",
     reference="Wiedemann et al. 2020, DeepCABAC, arXiv 1907.11900",
     stage=709,
     runs="seconds",
@@ -99,8 +99,9 @@ def entropy_penalty(
     ] = 0,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:
-    """The code q of least F (w - q)^2 + penalty * bits(q), of the nearest, the one before it, and zero.
+    """Round each weight where its error and the bits that the file spends on it cost least together.
 
+    Of the nearest code, the one before it and zero, it gets the q of least F (w - q)^2 + penalty * bits(q).
     Weights w are in steps of the grid. F is 1, or the curvature of the loss at a weight times its squared
     step, over the mean of that; bits(q) is what the file's context coder would spend on q after all codes
     before it. Exact zeros stay exact zeros. Biases and normalisation stay 32-bit floats. Nothing is trained.
