@@ -167,11 +167,14 @@ def _steps(bundle: Bundle) -> dict[str, float]:
 # ---------------------------------------------------------------- the report
 
 
-def curve(start: Start, data: Data, rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
-    """Columns CURVE; epoch 0 is the model that is rounded and not trained."""
+def tables(
+    start: Start, after: Bundle, data: Data, rows: Sequence[Mapping[str, float]]
+) -> dict[str, pd.DataFrame]:
+    """`curve` (epoch 0 is the model that is rounded and not trained), `steps` and `layers`."""
     untrained = measure.accuracy(start.rounded, data.validation).value
     first = {"epoch": 0.0, "validation accuracy": untrained}
-    return pd.DataFrame([first, *rows], columns=list(CURVE)).astype({"epoch": int})
+    curve = pd.DataFrame([first, *rows], columns=list(CURVE)).astype({"epoch": int})
+    return {"curve": curve, "steps": step_table(rows), "layers": layer_table(start, after)}
 
 
 def step_table(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
@@ -186,16 +189,15 @@ def step_table(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
 
 
 def layer_table(start: Start, after: Bundle) -> pd.DataFrame:
-    """Columns LAYER_COLUMNS; several step sizes of a layer are told by their mean."""
+    """Columns LAYER_COLUMNS; several step sizes of a layer are told by their mean.
+
+    The columns of inputs are left out where none are rounded.
+    """
     first, now = _steps(start.rounded), _steps(after)
     input_bits = {own["layer"]: own["bits"] for verb, own in after.arch.edits if verb == "quantize_input"}
     rows = []
     for label, name in weight_layers(after).items():
-        grid, weights, inputs = (
-            after.params[name],
-            f"{OF_WEIGHTS} of {label}",
-            f"{OF_INPUTS} of {_module(name)}",
-        )
+        grid, module = after.params[name], _module(name)
         assert isinstance(grid, Grid)
         row = {
             "layer": label,
@@ -203,14 +205,14 @@ def layer_table(start: Start, after: Bundle) -> pd.DataFrame:
             "bits": grid.bits,
             "bits_per_weight": grid.fixed_bits() / grid.codes.numel(),
             "levels_used": len(torch.unique(grid.codes)),
-            "first_step": first[weights],
-            "step": now[weights],
-            "input_bits": input_bits.get(_module(name)),
-            "first_input_step": first.get(inputs),
-            "input_step": now.get(inputs),
+            "first_step": first[f"{OF_WEIGHTS} of {label}"],
+            "step": now[f"{OF_WEIGHTS} of {label}"],
+            "input_bits": input_bits.get(module),
+            "first_input_step": first.get(f"{OF_INPUTS} of {module}"),
+            "input_step": now.get(f"{OF_INPUTS} of {module}"),
         }
         rows.append(row)
-    return pd.DataFrame(rows, columns=LAYER_COLUMNS)
+    return pd.DataFrame(rows, columns=LAYER_COLUMNS).dropna(axis=1, how="all")
 
 
 def figures(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[Figure, ...]:

@@ -93,5 +93,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "aciq",
         "share_weights",
         "train_centroids",
+        "quantize_aware",
+        "distill_quantized",
         "trim",
     ]

@@ -18,7 +18,7 @@ from engine.types import Bundle, Progress, Report
     family="quantize",
     title="Quantize-aware training",
     reference="Esser et al. 2020, Learned Step Size Quantization, arXiv 1902.08153",
-    stage=730,
+    stage=724,
     runs="trains",
     cost=lambda chosen: Cost(chosen["epochs"]),
     locality="model",
@@ -77,11 +77,7 @@ def quantize_aware(
     start = few_bits.begin(bundle, data, widths, granularity, keep_zeros)
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     after, rows = few_bits.train(start, data, plan, progress, "net", learned=step_sizes == "learned")
-    tables = {
-        "curve": few_bits.curve(start, data, rows),
-        "steps": few_bits.step_table(rows),
-        "layers": few_bits.layer_table(start, after),
-    }
+    tables = few_bits.tables(start, after, data, rows)
     return after, Report(
         few_bits.figures(bundle, start, after, data), tables, few_bits.notes(start, after, data)
     )
