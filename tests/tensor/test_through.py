@@ -170,8 +170,8 @@ def test_a_step_that_was_driven_below_zero_still_gives_a_grid() -> None:
     module = grids.quantize(normal(4, 4), 4).straight_through()
     with torch.no_grad():
         module.scale.fill_(-1.0)
-    module(normal(4, 4)).sum().backward()
-    assert bool((module.scale.grad != 0).all())
+    module(9 * normal(4, 4).abs()).sum().backward()  # that many steps are no float
+    assert bool((module.scale.grad > 0).all())
     grid = module.encode(normal(4, 4))
     grid.check("w")
     assert bool((grid.scale > 0).all() & torch.isfinite(grid.decode()).all())

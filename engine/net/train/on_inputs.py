@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from engine.net.surgery import InputQuantizer, replace_layer
 from engine.net.train.kit import Part
 from engine.tensor.affine import code_range
-from engine.tensor.formats.through import above_zero, scaled, whole_steps
+from engine.tensor.formats.through import above_zero, stepped
 
 PART = "inputs"
 
@@ -16,7 +16,7 @@ PART = "inputs"
 class LearnedInput(InputQuantizer):
     """A static input quantizer whose step size learns (LSQ: Esser 2020, arXiv 1902.08153).
 
-    It rounds as the quantizer that it replaces. A step's gradient is that of `whole_steps`, times
+    It rounds as the quantizer that it replaces. A step's gradient is that of `stepped`, times
     1 / sqrt(N * Q): one sample has N numbers here, and Q is the largest number of steps above zero.
     """
 
@@ -29,8 +29,7 @@ class LearnedInput(InputQuantizer):
     def forward(self, x: Tensor) -> Tensor:
         bottom, top = (end - self.zero for end in code_range(self.bits, self.symmetric))
         factor = 1 / (x[0].numel() * top.clamp(min=1)).sqrt()
-        step = scaled(self.step, factor)
-        return whole_steps(x, step, bottom, top) * step
+        return stepped(x, self.step, bottom, top, factor)
 
     @property
     def step(self) -> Tensor:

@@ -17,7 +17,7 @@ from engine.tensor.affine import code_range
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.numbers import FLOATS, integers, numbers, read_floats, row_length, write_floats
-from engine.tensor.formats.through import StraightThrough, above_zero, scaled, through, whole_steps
+from engine.tensor.formats.through import StraightThrough, above_zero, stepped
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.types import FormatError, Param, Section
 
@@ -185,7 +185,7 @@ def _flat(points: Tensor) -> codes.Ints:
 class Steps(StraightThrough):
     """Rounds to the grid; the step sizes learn with the weights (LSQ: Esser 2020, arXiv 1902.08153).
 
-    A step's gradient is that of `whole_steps`, times 1 / sqrt(N * Q): N weights share the step, and Q is the
+    A step's gradient is that of `stepped`, times 1 / sqrt(N * Q): N weights share the step, and Q is the
     largest number of steps above zero. Exact zeros stay; a step never falls to zero.
     """
 
@@ -199,26 +199,21 @@ class Steps(StraightThrough):
         self.register_buffer("factor", 1 / (weights * top).sqrt(), persistent=False)
 
     def forward(self, latent: Tensor) -> Tensor:
-        scale = scaled(self._positive(), self.get_buffer("factor"))
-        step = self.granularity.spread(scale, latent.shape)
-        return self.granularity.back(self._whole(latent, step) * step, latent.shape)
+        step, zero, factor = self._over(latent, above_zero(self.scale))
+        low, high = (end - zero for end in code_range(self.bits, self.symmetric))
+        one_bit = self.symmetric and self.bits == 1
+        rounded = stepped(self.granularity.matrix(latent), step, low, high, factor, one_bit)
+        return self.granularity.back(rounded, latent.shape)
 
     def encode(self, latent: Tensor) -> Grid:
-        scale, zero = self._positive().detach(), self.get_buffer("zero")
-        step, shift = (self.granularity.spread(each, latent.shape) for each in (scale, zero))
-        codes = (self._whole(latent.detach(), step) + shift).to(torch.int32)
-        return Grid(
-            self.granularity.back(codes, latent.shape), scale, zero.clone(), self.bits, self.granularity
-        )
+        with torch.no_grad():
+            scale = above_zero(self.scale)
+            step, zero, _ = self._over(latent, scale)
+            codes = self.granularity.matrix(self.forward(latent)) / step
+        whole = self.granularity.back((codes.round() + zero).to(torch.int32), latent.shape)
+        return Grid(whole, scale, self.get_buffer("zero").clone(), self.bits, self.granularity)
 
-    def _positive(self) -> Tensor:
-        return above_zero(self.scale)
-
-    def _whole(self, latent: Tensor, step: Tensor) -> Tensor:
-        """Whole steps from zero, over the matrix."""
-        matrix, (low, high) = self.granularity.matrix(latent), code_range(self.bits, self.symmetric)
-        if self.symmetric and self.bits == 1:
-            steps = matrix / step
-            return through(steps.clamp(low, high), steps.sign())
-        zero = self.granularity.spread(self.get_buffer("zero"), latent.shape).to(torch.float32)
-        return whole_steps(matrix, step, low - zero, high - zero)
+    def _over(self, latent: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+        """Steps, zero points and factors, as they go over the matrix."""
+        each = (scale, self.get_buffer("zero"), self.get_buffer("factor"))
+        return tuple(self.granularity.spread(one, latent.shape) for one in each)
