@@ -178,14 +178,19 @@ def tables(
 
 
 def step_table(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
-    """Columns STEP_COLUMNS, of the rows of a training: each step size over the first, after each epoch."""
+    """Columns STEP_COLUMNS, of the rows of a training: each step size over its first, at the start and after
+    each epoch.
+
+    >>> step_table([{"epoch": 1.0, "step of weights of fc1": 0.9}]).values.tolist()
+    [[0.0, 'fc1', 'weights', 1.0], [1.0, 'fc1', 'weights', 0.9]]
+    """
     found = []
     for row in rows:
-        for key, times in row.items():
-            if key.startswith(STEP_OF):
-                of, _, layer = key.removeprefix(STEP_OF).partition(" of ")
-                found.append((row["epoch"], layer, of, times))
-    return pd.DataFrame(found, columns=STEP_COLUMNS)
+        for key in (key for key in row if key.startswith(STEP_OF)):
+            of, _, layer = key.removeprefix(STEP_OF).partition(" of ")
+            found.append((row["epoch"], layer, of, row[key]))
+    first = [(0.0, layer, of, 1.0) for layer, of in dict.fromkeys(each[1:3] for each in found)]
+    return pd.DataFrame([*first, *found], columns=STEP_COLUMNS)
 
 
 def layer_table(start: Start, after: Bundle) -> pd.DataFrame:

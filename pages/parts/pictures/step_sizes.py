@@ -26,7 +26,7 @@ def draw(steps: pd.DataFrame, key: str) -> None:
             "epoch",
             "times_first",
             "layer",
-            titles=("epoch", f"step size of {of}, times the first"),
+            titles=("epoch", f"{of}: step size / first"),
             height=240,
         )
         place.plotly_chart(

@@ -159,7 +159,7 @@ def test_steps_are_told_after_each_epoch_live_and_in_the_report(small: Data) -> 
     _, report = apply(zoo.load("mlp-32"), step, small, progress)
     steps, layers = report.tables["steps"], report.tables["layers"]
     pd.testing.assert_frame_equal(few_bits.step_table(rows), steps)
-    assert len(steps) == 2 * 2 * len(layers)
+    assert len(steps) == 3 * 2 * len(layers)  # epochs 0, 1 and 2; weights and inputs
     last = steps[(steps["epoch"] == 2) & (steps["of"] == "weights")].set_index("layer")["times_first"]
     assert last.tolist() == pytest.approx((layers["step"] / layers["first_step"]).tolist())
     assert (last != 1).all()
