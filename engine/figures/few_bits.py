@@ -16,7 +16,7 @@ from torch import nn
 from engine.data.sets import Data
 from engine.figures import measure, reports, rounding, training
 from engine.net import zoo
-from engine.net.taps import inputs_seen
+from engine.net.taps import inputs_seen, module_of
 from engine.net.train import Loss, Part, Plan, hard_labels, stored, stored_steps, train_inputs, train_on
 from engine.tensor import grids
 from engine.tensor.formats import Dense, Grid
@@ -65,8 +65,8 @@ def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zer
     What was rounded before starts from its values; its step sizes and input quantizers go.
     """
     layers = weight_layers(bundle)
-    ends = {_module(layers[label]) for label in [*layers][:: max(1, len(layers) - 1)]}  # first and last
-    width = {name: widths.ends if _module(name) in ends else widths.weights for name in layers.values()}
+    ends = {module_of(layers[label]) for label in [*layers][:: max(1, len(layers) - 1)]}  # first and last
+    width = {name: widths.ends if module_of(name) in ends else widths.weights for name in layers.values()}
     values = {name: bundle.params[name].decode() for name in layers.values()}
     found = {
         name: grids.learned(values[name], bits, named(granularity, 1), zeros=not keep_zeros)
@@ -81,13 +81,9 @@ def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zer
     }
     floats = bundle.become(params, arch)
     if widths.inputs is not None:
-        modules = {m: widths.ends if m in ends else widths.inputs for m in map(_module, values)}
+        modules = {m: widths.ends if m in ends else widths.inputs for m in map(module_of, values)}
         floats = _with_inputs(floats, data, modules)
     return Start(floats, found, None if keep_zeros else {})
-
-
-def _module(weight: str) -> str:
-    return weight.rpartition(".")[0].partition(".parametrizations.")[0]
 
 
 def _with_inputs(bundle: Bundle, data: Data, widths: Mapping[str, int]) -> Bundle:
@@ -202,7 +198,7 @@ def layer_table(start: Start, after: Bundle) -> pd.DataFrame:
     input_bits = {own["layer"]: own["bits"] for verb, own in after.arch.edits if verb == "quantize_input"}
     rows = []
     for label, name in weight_layers(after).items():
-        grid, module = after.params[name], _module(name)
+        grid, module = after.params[name], module_of(name)
         assert isinstance(grid, Grid)
         row = {
             "layer": label,
@@ -232,7 +228,7 @@ def figures(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[Fi
 def notes(start: Start, after: Bundle, data: Data) -> tuple[str, ...]:
     """What it was trained on, and what stayed 32-bit floats."""
     rounded = {name.removesuffix(SCALE) for name in after.params if name.endswith(SCALE)}
-    modules = dict.fromkeys(_module(name) for name in start.grids)
+    modules = dict.fromkeys(module_of(name) for name in start.grids)
     floats = [name for name in modules if rounded and name not in rounded]
     return (
         reports.trained_on(data),
