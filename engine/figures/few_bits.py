@@ -225,12 +225,21 @@ def figures(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[Fi
     return (*change, untrained, rounding.bits_per_weight(layer_table(start, after)))
 
 
-def notes(start: Start, after: Bundle, data: Data) -> tuple[str, ...]:
-    """What it was trained on, and what stayed 32-bit floats."""
+def notes(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[str, ...]:
+    """What it was trained on, what stayed 32-bit floats, and zeros of rounding that could not change."""
     rounded = {name.removesuffix(SCALE) for name in after.params if name.endswith(SCALE)}
     modules = dict.fromkeys(module_of(name) for name in start.grids)
     floats = [name for name in modules if rounded and name not in rounded]
+    coded = {label: before.params[name] for label, name in weight_layers(before).items()}
+    held = [
+        x for x, param in coded.items() if not isinstance(param, Dense) and bool((param.decode() == 0).any())
+    ]
     return (
         reports.trained_on(data),
         *reports.named("What enters these layers stays 32-bit floats:", floats),
+        *reports.named(
+            "Zeros stayed zero, those that rounding had made as well, in",
+            held if start.masks is None else (),
+            ": with Keep zeros off they may become other values.",
+        ),
     )

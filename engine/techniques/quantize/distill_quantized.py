@@ -116,7 +116,7 @@ def distill_quantized(
     curves = [each["curve"].assign(run=run) for run, each in zip(RUNS, tables, strict=False)]
     figures = (*few_bits.figures(bundle, start, trained[0], data), *_gain(trained, data))
     said = {**tables[0], "curve": pd.concat(curves, ignore_index=True)}
-    return trained[0], Report(figures, said, few_bits.notes(start, trained[0], data))
+    return trained[0], Report(figures, said, few_bits.notes(bundle, start, trained[0], data))
 
 
 def _numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:

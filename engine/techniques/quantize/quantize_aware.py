@@ -79,5 +79,5 @@ def quantize_aware(
     after, rows = few_bits.train(start, data, plan, progress, "net", learned=step_sizes == "learned")
     tables = few_bits.tables(start, after, data, rows)
     return after, Report(
-        few_bits.figures(bundle, start, after, data), tables, few_bits.notes(start, after, data)
+        few_bits.figures(bundle, start, after, data), tables, few_bits.notes(bundle, start, after, data)
     )

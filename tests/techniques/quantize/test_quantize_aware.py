@@ -197,8 +197,9 @@ def test_fewer_bits_start_from_what_more_bits_have_left(small: Data) -> None:
         assert [own["bits"] for _, own in bundle.arch.edits] == [bits, bits]
         assert {param.bits for param in bundle.params.values() if isinstance(param, Grid)} == {bits}
     rounded, _ = apply(zoo.load("mlp-32"), Step("quantize", {"bits": 4, "activations": "dynamic"}), small)
-    after, _ = apply(rounded, Step("quantize_aware", {"epochs": 1}), small)
+    after, report = apply(rounded, Step("quantize_aware", {"epochs": 1}), small)
     assert [own["dynamic"] for _, own in after.arch.edits] == [False, False]
+    assert any("those that rounding had made as well, in fc1, fc2" in note for note in report.notes)
 
 
 # ---------------------------------------------------------------- resuming, worth, teacher
