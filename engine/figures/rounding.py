@@ -30,21 +30,26 @@ def row(layer: str, values: Tensor, param: Param, codes: Tensor) -> dict[str, An
     }
 
 
+def bits_per_weight(layers: pd.DataFrame) -> Figure:
+    """The mean over the layers of a step: columns `weights` and `bits_per_weight`."""
+    weights = layers["weights"]
+    return Figure(
+        "bits per weight",
+        float((layers["bits_per_weight"] * weights).sum()) / max(int(weights.sum()), 1),
+        "bits",
+        Basis.MODELLED,
+        "codes at fixed width and the scales that belong to them, over the weights of this step's layers",
+    )
+
+
 def figures(layers: pd.DataFrame) -> tuple[Figure, Figure]:
     """Bits a weight and mean squared error over the layers of a step: columns COLUMNS."""
     weights = layers["weights"]
-    total = max(int(weights.sum()), 1)
     return (
-        Figure(
-            "bits per weight",
-            float((layers["bits_per_weight"] * weights).sum()) / total,
-            "bits",
-            Basis.MODELLED,
-            "codes at fixed width and the scales that belong to them, over the weights of this step's layers",
-        ),
+        bits_per_weight(layers),
         Figure(
             "mean squared error",
-            float((layers["mse"] * weights).sum()) / total,
+            float((layers["mse"] * weights).sum()) / max(int(weights.sum()), 1),
             "squared weight",
             Basis.COUNTED,
             "mean of (w - rounded w)^2 over the weights of this step's layers, against its input",

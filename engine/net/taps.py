@@ -22,6 +22,15 @@ LAYERS = (
 SKETCH = 2**17  # values of a layer's input that percentile and MSE ranges look at
 
 
+def module_of(weight: str) -> str:
+    """The name of the module that a weight belongs to.
+
+    >>> module_of("fc1.weight"), module_of("cell.parametrizations.weight.0")
+    ('fc1', 'cell')
+    """
+    return weight.rpartition(".")[0].partition(".parametrizations.")[0]
+
+
 def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Tensor]:
     """What enters each module for the calibration images: a flat, even sketch of it.
 

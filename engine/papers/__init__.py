@@ -3,6 +3,7 @@
 Adding one is a file here and a line below; `slimscope papers` shows how far each has come.
 """
 
+from engine.papers.esser import LSQ
 from engine.papers.frankle import LOTTERY_TICKET
 from engine.papers.han import LENET_5, LENET_300_100
 from engine.papers.han_deep import LENET_5 as DEEP_LENET_5
@@ -25,6 +26,7 @@ PAPERS: dict[str, Paper] = {
         CHANNELS,
         VGG,
         RESNET,
+        LSQ,
     )
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from engine.recipe.knobs import Choice, Layers, PerLayer, Slider, When
+from engine.recipe.knobs import Choice, Layers, PerLayer, Slider, Toggle, When
 
 NONE: Mapping[str, Any] = MappingProxyType({})  # no layer has a setting of its own
 
@@ -67,6 +67,48 @@ def leave_out(help: str) -> Layers:
     return Layers(unit="layers", label="Leave out", help=help)
 
 
+def trained_bits(label: str, help: str, when: tuple[When, ...] = ()) -> Slider:
+    """Widths that a model can be trained in."""
+    return Slider(low=2, high=8, whole=True, unit="bits", label=label, help=help, when=when)
+
+
+TrainedBits = Annotated[int, trained_bits("Bits", "Width of a weight's code: 2^b levels, one of them zero.")]
+RoundInputs = Annotated[
+    bool,
+    Toggle(
+        label="Activations",
+        help="Whether the numbers that enter each layer are rounded, too, by a step size of their own.",
+    ),
+]
+InputBits = Annotated[
+    int,
+    trained_bits(
+        "Activation bits", "Width of the codes of what enters a layer.", (("activations", (True,)),)
+    ),
+]
+EndBits = Annotated[
+    int,
+    trained_bits(
+        "First and last layer",
+        "Width in the first and the last layer of the list, of weights and of what enters them.",
+    ),
+]
+TrainedGranularity = Annotated[
+    str,
+    Choice(
+        label="One step per",
+        help="How many weights share one step size of 32 bits.",
+        options={"tensor": "one for the whole layer", "channel": "one for each output of the layer"},
+    ),
+]
+KeepZeros = Annotated[
+    bool,
+    Toggle(
+        label="Keep zeros",
+        help="Weights that are exactly zero stay zero; off where rounding made the zeros, not pruning.",
+        rare=True,
+    ),
+]
 WeightDecay = Annotated[float, weight_decay()]
 OrderSeed = Annotated[
     int, seed("Fixes the order of the training images, so that a run can be repeated exactly.")

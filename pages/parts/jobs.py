@@ -15,6 +15,7 @@ from engine.net import zoo
 from engine.recipe import migrate, technique
 from engine.types import Bundle, Recipe, Report, SlimscopeError
 from pages.parts import cached, charts, session, visitor
+from pages.parts.pictures import step_sizes
 
 WHOLE = "The model as this page shows it"
 ICONS = {
@@ -168,6 +169,7 @@ def curve(job: Job) -> None:
             percent=True,
         )
         right.plotly_chart(accuracy, key=f"accuracy-{job.id}", config={"displayModeBar": False})
+    step_sizes.live(job.series, job.id)
 
 
 def _run(name: str, row: Mapping[str, float]) -> str:

@@ -33,7 +33,11 @@ def draw(name: str) -> None:
         return
     subject = session.subject()
     frame.header(subject)
-    training.side_by_side(name)
+    report = training.side_by_side(name)
+    st.html(Lesson(known.aha, known.trap).html())
+    if report is not None and "layers" in report.tables:
+        st.subheader("Layer by layer", anchor=False)
+        st.html(_table(report.tables["layers"]))
     footer.draw(footer.tabs(), subject)
     jobs.wake()
 
@@ -94,8 +98,13 @@ def _layers(look: Look) -> str:
     if table is None:
         rows = [_row(look, layer, weight) for layer, weight in count.weights(look.before)]
         table = pd.DataFrame(rows)
+    return _table(table, look.layer)
+
+
+def _table(table: pd.DataFrame, layer: str = "") -> str:
+    """All columns under their names in words; the row of `layer` is marked."""
     columns = {name: figures.Column(str(name).replace("_", " ")) for name in table}
-    return figures.table(table, columns, look.layer)
+    return figures.table(table, columns, layer)
 
 
 def _row(look: Look, layer: str, weight: Tensor) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from engine.recipe import technique
 from engine.types import Report, SlimscopeError
 from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, spoken, view, visitor
 from pages.parts.fold import fold
+from pages.parts.pictures import step_sizes
 
 
 def controls(name: str) -> None:
@@ -45,6 +46,8 @@ def _before(name: str) -> Report | None:
 def _report(name: str, report: Report) -> Report:
     if "curve" in report.tables:
         _curve(name, report.tables["curve"])
+    if "steps" in report.tables:
+        step_sizes.draw(report.tables["steps"], name)
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row))
     for note in report.notes:

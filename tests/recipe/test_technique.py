@@ -91,7 +91,10 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "ternarize",
         "binarize",
         "aciq",
+        "entropy_penalty",
         "share_weights",
         "train_centroids",
+        "quantize_aware",
+        "distill_quantized",
         "trim",
     ]

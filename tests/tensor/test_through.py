@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.tensor import grids
+from engine.tensor.affine import code_range
 from engine.tensor.formats import Book, Dense, Grid
 from engine.tensor.granularity import TENSOR, TOKEN, Granularity, per_axis, per_block, per_group
 from engine.types import FormatError, Param
@@ -31,7 +34,7 @@ def test_a_symmetric_grid_by_hand() -> None:
     out.sum().backward()
     assert values.grad is not None
     assert values.grad.tolist() == [1.0, 0.0, 1.0]
-    assert module.scale.grad.tolist() == pytest.approx([(1 - 1.2) - 3 + (0 - 0.4)])
+    assert module.scale.grad.tolist() == pytest.approx([((1 - 1.2) - 3 + (0 - 0.4)) / math.sqrt(3 * 3)])
 
 
 def test_an_asymmetric_grid_by_hand() -> None:
@@ -42,7 +45,7 @@ def test_an_asymmetric_grid_by_hand() -> None:
     out.sum().backward()
     assert values.grad is not None
     assert values.grad.tolist() == [1.0, 1.0, 0.0]
-    assert module.scale.grad.tolist() == pytest.approx([(-1 + 1.4) + (0 - 0.4) + 1])
+    assert module.scale.grad.tolist() == pytest.approx([((-1 + 1.4) + (0 - 0.4) + 1) / math.sqrt(3 * 1)])
 
 
 def test_one_bit_by_hand() -> None:
@@ -72,26 +75,66 @@ def test_floats_pass_as_they_are() -> None:
     assert list(module.parameters()) == []
 
 
-@pytest.mark.parametrize("granularity", [TENSOR, per_axis(0), per_axis(1)])
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_gradients_of_values_and_steps_are_torchs(symmetric: bool, granularity: Granularity) -> None:
-    values = normal(6, 5).requires_grad_()
-    grid = grids.quantize(values.detach() * 0.6, 3, symmetric, granularity)  # some lie beyond the ends
-    upward = normal(6, 5, seed=1)
-    module, theirs = grid.straight_through(), values.detach().clone().requires_grad_()
+@given(st.sampled_from(EACH), st.booleans(), st.integers(2, 4), st.integers(0, 99))
+@settings(deadline=None)
+def test_gradients_are_those_of_the_papers_formula(
+    granularity: Granularity, symmetric: bool, bits: int, seed: int
+) -> None:
+    """LSQ, appendix: `round_pass(clip(v / s)) * s`, where s has its gradient scaled by 1 / sqrt(N Q)."""
+    values, upward = normal(6, 5, seed=seed).requires_grad_(), normal(6, 5, seed=seed + 1)
+    grid = grids.quantize(values.detach() * 0.6, bits, symmetric, granularity)  # some lie beyond the ends
+    module = grid.straight_through()
     (module(values) * upward).sum().backward()
-    low, high = (-3, 3) if symmetric else (0, 7)
-    scale, zero = grid.scale.clone().requires_grad_(), grid.zero.float()
-    if granularity == TENSOR:
-        out = torch._fake_quantize_learnable_per_tensor_affine(theirs, scale, zero, low, high, 1.0)
-    else:
-        out = torch._fake_quantize_learnable_per_channel_affine(
-            theirs, scale, zero, granularity.axis, low, high, 1.0
-        )
-    (out * upward).sum().backward()
-    assert values.grad is not None
+
+    low, high = code_range(bits, symmetric)
+    theirs, scale = values.detach().clone().requires_grad_(), grid.scale.clone().requires_grad_()
+    count, top = 30 / len(scale), (high - grid.zero).clamp(min=1)
+    g = 1 / torch.sqrt(count * top)
+    s, zero = (granularity.over(e, (6, 5)) for e in ((scale - scale * g).detach() + scale * g, grid.zero))
+    held = torch.minimum(torch.maximum(theirs / s, low - zero), high - zero)
+    (((held.round() - held).detach() + held) * s * upward).sum().backward()
     torch.testing.assert_close(values.grad, theirs.grad)
     torch.testing.assert_close(module.scale.grad, scale.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("granularity", [TENSOR, per_axis(0), per_axis(1)])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_gradients_are_torchs_but_for_the_outer_half_of_a_step(
+    symmetric: bool, granularity: Granularity
+) -> None:
+    """Torch asks whether the rounded code is within the ends, the paper whether the value is."""
+    values, upward = normal(6, 5), normal(6, 5, seed=1)
+    grid = grids.quantize(values * 0.6, 3, symmetric, granularity)
+    low, high = (-3, 3) if symmetric else (0, 7)
+    step, zero = (granularity.over(each, (6, 5)).expand(6, 5) for each in (grid.scale, grid.zero))
+    values = torch.where(torch.eye(6, 5) == 1, (high + 0.3 - zero) * step, values).requires_grad_()
+    codes = values.detach() / step + zero
+    outer = ((codes < low) & (codes.round() >= low)) | ((codes > high) & (codes.round() <= high))
+
+    def gradients(upward: torch.Tensor) -> list[torch.Tensor]:
+        module, theirs = grid.straight_through(), values.detach().clone().requires_grad_()
+        values.grad = None
+        (module(values) * upward).sum().backward()
+        scale, points = grid.scale.clone().requires_grad_(), grid.zero.float()
+        if granularity == TENSOR:
+            out = torch._fake_quantize_learnable_per_tensor_affine(theirs, scale, points, low, high, 1.0)
+        else:
+            out = torch._fake_quantize_learnable_per_channel_affine(
+                theirs, scale, points, granularity.axis, low, high, 1.0
+            )
+        (out * upward).sum().backward()
+        assert values.grad is not None
+        assert theirs.grad is not None
+        assert scale.grad is not None
+        return [values.grad, theirs.grad, module.scale.grad, scale.grad * module.factor]
+
+    ours, theirs, our_step, their_step = gradients(torch.where(outer, 0.0, upward))
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(our_step, their_step, rtol=1e-4, atol=1e-5)
+    ours, theirs, our_step, their_step = gradients(outer.float())
+    assert bool((ours[outer] == 0).all())
+    assert bool((theirs[outer] == 1).all())
+    assert not torch.allclose(our_step, their_step)
 
 
 def assert_rounds_as_it_encodes(param: Param, values: torch.Tensor) -> None:
@@ -127,6 +170,8 @@ def test_a_step_that_was_driven_below_zero_still_gives_a_grid() -> None:
     module = grids.quantize(normal(4, 4), 4).straight_through()
     with torch.no_grad():
         module.scale.fill_(-1.0)
+    module(9 * normal(4, 4).abs()).sum().backward()  # that many steps are no float
+    assert bool((module.scale.grad > 0).all())
     grid = module.encode(normal(4, 4))
     grid.check("w")
     assert bool((grid.scale > 0).all() & torch.isfinite(grid.decode()).all())

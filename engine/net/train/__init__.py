@@ -5,6 +5,7 @@ from engine.net.train.kit import Part, zero_masks
 from engine.net.train.loop import Project, Prune, Watch, fit
 from engine.net.train.losses import Loss, distillation_loss, hard_labels, learning_from, log_shares, softened
 from engine.net.train.on_format import stored, train_on
+from engine.net.train.on_inputs import stored_steps, train_inputs
 from engine.net.train.plan import Plan, suited
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "log_shares",
     "softened",
     "stored",
+    "stored_steps",
     "suited",
+    "train_inputs",
     "train_on",
     "zero_masks",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.data.sets import Data
 from engine.figures import reports
-from engine.net.taps import CALIBRATION, SKETCH, inputs_seen
+from engine.net.taps import CALIBRATION, SKETCH, inputs_seen, module_of
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
@@ -263,8 +263,7 @@ def _with_net(bundle: Bundle, data: Data | None) -> Data:
 
 def _modules(names: Mapping[str, str]) -> list[str]:
     """Module names, each once: several matrices may share one input, as in recurrent layers."""
-    owners = (name.rpartition(".")[0].partition(".parametrizations.")[0] for name in names.values())
-    return list(dict.fromkeys(owners))
+    return list(dict.fromkeys(map(module_of, names.values())))
 
 
 def _quantize_inputs(bundle: Bundle, seen: Mapping[str, Tensor], plan: _Plan) -> tuple[Bundle, pd.DataFrame]:

@@ -17,7 +17,7 @@ from engine.tensor.affine import code_range
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.numbers import FLOATS, integers, numbers, read_floats, row_length, write_floats
-from engine.tensor.formats.through import StraightThrough, through
+from engine.tensor.formats.through import StraightThrough, above_zero, stepped
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.types import FormatError, Param, Section
 
@@ -183,10 +183,10 @@ def _flat(points: Tensor) -> codes.Ints:
 
 
 class Steps(StraightThrough):
-    """Rounds to the grid; the step sizes learn with the weights (Esser 2020, arXiv 1902.08153).
+    """Rounds to the grid; the step sizes learn with the weights (LSQ: Esser 2020, arXiv 1902.08153).
 
-    A step's gradient is the rounded value less the value, in steps, and beyond the ends the end's code;
-    weights beyond the ends get none. Exact zeros stay; a step never falls to zero.
+    A step's gradient is that of `stepped`, times 1 / sqrt(N * Q): N weights share the step, and Q is the
+    largest number of steps above zero. Exact zeros stay; a step never falls to zero.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -194,23 +194,26 @@ class Steps(StraightThrough):
         self.scale = nn.Parameter(grid.scale.clone())
         self.register_buffer("zero", grid.zero.clone())
         self.bits, self.symmetric, self.granularity = grid.bits, grid.symmetric, grid.granularity
+        top = (code_range(self.bits, self.symmetric)[1] - grid.zero).clamp(min=1)
+        weights = grid.codes.numel() / max(len(grid.scale), 1)
+        self.register_buffer("factor", 1 / (weights * top).sqrt(), persistent=False)
 
     def forward(self, latent: Tensor) -> Tensor:
-        rounded, zero, scale = self._rounded(latent)
-        return self.granularity.back((rounded - zero) * scale, latent.shape)
+        step, zero, factor = self._over(latent, above_zero(self.scale))
+        low, high = (end - zero for end in code_range(self.bits, self.symmetric))
+        one_bit = self.symmetric and self.bits == 1
+        rounded = stepped(self.granularity.matrix(latent), step, low, high, factor, one_bit)
+        return self.granularity.back(rounded, latent.shape)
 
     def encode(self, latent: Tensor) -> Grid:
         with torch.no_grad():
-            rounded = self.granularity.back(self._rounded(latent)[0], latent.shape).to(torch.int32)
-        scale = self.scale.detach().clamp(min=torch.finfo(torch.float32).tiny)
-        return Grid(rounded, scale, self.get_buffer("zero").clone(), self.bits, self.granularity)
+            scale = above_zero(self.scale)
+            step, zero, _ = self._over(latent, scale)
+            codes = self.granularity.matrix(self.forward(latent)) / step
+        whole = self.granularity.back((codes.round() + zero).to(torch.int32), latent.shape)
+        return Grid(whole, scale, self.get_buffer("zero").clone(), self.bits, self.granularity)
 
-    def _rounded(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes as floats, zero points and scales: they go over the matrix."""
-        positive = self.scale.clamp(min=torch.finfo(torch.float32).tiny)
-        scale, zero = (self.granularity.spread(e, latent.shape) for e in (positive, self.get_buffer("zero")))
-        steps = self.granularity.matrix(latent) / scale
-        bottom, top = code_range(self.bits, self.symmetric)
-        if self.symmetric and self.bits == 1:
-            return through(steps.clamp(bottom, top), steps.sign()), zero, scale
-        return (through(steps, steps.round()) + zero).clamp(bottom, top), zero, scale
+    def _over(self, latent: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+        """Steps, zero points and factors, as they go over the matrix."""
+        each = (scale, self.get_buffer("zero"), self.get_buffer("factor"))
+        return tuple(self.granularity.spread(one, latent.shape) for one in each)

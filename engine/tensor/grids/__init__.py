@@ -14,6 +14,7 @@ from engine.tensor.grids.errors import (
     errors_in_steps,
     sum_of_squares,
 )
+from engine.tensor.grids.learned import first_step, learned, middle
 from engine.tensor.grids.rounding import RANGES, quantize
 from engine.tensor.grids.views import (
     AffineExample,
@@ -36,7 +37,10 @@ __all__ = [
     "error",
     "error_curve",
     "errors_in_steps",
+    "first_step",
+    "learned",
     "levels",
+    "middle",
     "quantize",
     "staircase",
     "sum_of_squares",

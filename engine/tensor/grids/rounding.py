@@ -45,11 +45,11 @@ def quantize(
     zero = torch.zeros(len(scale), dtype=torch.int32)
     for numbers, tiles in granularity.cut(values):
         scale[numbers], zero[numbers] = affine_of(tiles, bits, symmetric, range, percentile)
-    codes = _codes(granularity, values, scale, zero, bits, symmetric)
+    codes = codes_of(granularity, values, scale, zero, bits, symmetric)
     return Grid(codes, scale, zero, bits, granularity)
 
 
-def _codes(
+def codes_of(
     granularity: Granularity, values: Tensor, scale: Tensor, zero: Tensor, bits: int, symmetric: bool
 ) -> Tensor:
     """Codes int32, in the shape of the values."""

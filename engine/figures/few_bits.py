@@ -1,0 +1,245 @@
+"""What trainings in few bits do alike: round weights and inputs, train both with their steps, and report.
+
+Rounded weights are LSQ's (Esser 2020, arXiv 1902.08153): -2^(b-1) .. 2^(b-1) - 1 steps, and what enters a
+layer 0 .. 2^b - 1 steps, or as the weights where some of it is negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import nn
+
+from engine.data.sets import Data
+from engine.figures import measure, reports, rounding, training
+from engine.net import zoo
+from engine.net.taps import inputs_seen, module_of
+from engine.net.train import Loss, Part, Plan, hard_labels, stored, stored_steps, train_inputs, train_on
+from engine.tensor import grids
+from engine.tensor.formats import Dense, Grid
+from engine.tensor.granularity import named
+from engine.types import Arch, Bundle, Figure, Param, Progress, weight_layers
+
+CURVE = ("epoch", "loss", "train accuracy", "validation accuracy")
+STEP_COLUMNS = ("epoch", "layer", "of", "times_first")  # a step size over the one that it began with
+LAYER_COLUMNS = (
+    *("layer", "weights", "bits", "bits_per_weight", "levels_used", "first_step", "step"),
+    *("input_bits", "first_input_step", "input_step"),
+)
+OF_WEIGHTS, OF_INPUTS = "weights", "inputs"
+STEP_OF = "step of "  # in live rows, before what it is the step of
+SCALE = ".input_quantizer.scale"
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Bits of weights and of what enters layers (None: 32-bit floats); of the first and last layer `ends`."""
+
+    weights: int
+    inputs: int | None
+    ends: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: weights as floats behind rounded inputs, and the grids that round the weights.
+
+    `masks` is empty where zeros may become other values; None: they stay.
+    """
+
+    floats: Bundle
+    grids: Mapping[str, Grid]
+    masks: Mapping[str, torch.Tensor] | None
+
+    @property
+    def rounded(self) -> Bundle:
+        return self.floats.become({**self.floats.params, **self.grids})
+
+
+def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zeros: bool) -> Start:
+    """Choose the first steps: those of the weights from their mean size, those of inputs on training images.
+
+    What was rounded before starts from its values; its step sizes and input quantizers go.
+    """
+    layers = weight_layers(bundle)
+    ends = {module_of(layers[label]) for label in [*layers][:: max(1, len(layers) - 1)]}  # first and last
+    width = {name: widths.ends if module_of(name) in ends else widths.weights for name in layers.values()}
+    values = {name: bundle.params[name].decode() for name in layers.values()}
+    found = {
+        name: grids.learned(values[name], bits, named(granularity, 1), zeros=not keep_zeros)
+        for name, bits in width.items()
+    }
+    edits = tuple(edit for edit in bundle.arch.edits if edit[0] != "quantize_input")
+    arch = Arch(bundle.arch.name, edits, bundle.arch.config)
+    params: dict[str, Param] = {
+        name: Dense(values[name]) if name in values else param
+        for name, param in bundle.params.items()
+        if ".input_quantizer." not in name
+    }
+    floats = bundle.become(params, arch)
+    if widths.inputs is not None:
+        modules = {m: widths.ends if m in ends else widths.inputs for m in map(module_of, values)}
+        floats = _with_inputs(floats, data, modules)
+    return Start(floats, found, None if keep_zeros else {})
+
+
+def _with_inputs(bundle: Bundle, data: Data, widths: Mapping[str, int]) -> Bundle:
+    """The model with a quantizer before each module, on the step that its inputs suggest."""
+    arch, params = bundle.arch, dict(bundle.params)
+    for name, values in inputs_seen(bundle, data, list(widths), "minmax").items():
+        bits, signed = widths[name], bool(values.min() < 0)
+        step = grids.first_step(values.double().abs().mean().view(1), bits, signed)
+        arch = arch.edit("quantize_input", layer=name, bits=bits, symmetric=False, dynamic=False)
+        params[name + SCALE] = Dense(step)
+        params[f"{name}.input_quantizer.zero"] = Dense(torch.tensor([float(grids.middle(bits, signed))]))
+    return bundle.become(params, arch)
+
+
+# ---------------------------------------------------------------- training
+
+
+def train(
+    start: Start,
+    data: Data,
+    plan: Plan,
+    progress: Progress,
+    name: str,
+    *,
+    learned: bool,
+    loss: Loss = hard_labels,
+    told: Progress | None = None,
+) -> tuple[Bundle, list[dict[str, float]]]:
+    """The model after a training on its grids, in their format, and the live series.
+
+    With `learned`, step sizes train as well, and rows say how many times the first they are. `name` and
+    `told` are those of `training.tune`.
+    """
+    net = zoo.fork(start.floats)
+    parts = (train_on(net, start.grids, ties=start.floats.arch.ties), train_inputs(net))
+    for part in parts:
+        part.module.requires_grad_(learned)
+
+    def watch(net: nn.Module) -> dict[str, float]:
+        right = training.accuracy_on(data.validation)(net)
+        return {**right, **(_times_first(start, _after(start, net, parts[0])) if learned else {})}
+
+    rows = training.tune(
+        net, data, plan, progress, name, told=told, loss=loss, masks=start.masks, parts=parts, watch=watch
+    )
+    return _after(start, net, parts[0]), rows
+
+
+def _after(start: Start, net: nn.Module, part: Part) -> Bundle:
+    """Everything as it was trained: weights as codes and steps, the rest as 32-bit floats."""
+    weights, state = stored(net, part), {**net.state_dict(), **stored_steps(net)}
+    others = {
+        n: Dense(state[n].detach().clone().contiguous()) for n in start.floats.params if n not in weights
+    }
+    return start.floats.become({**start.floats.params, **others, **weights})
+
+
+def _times_first(start: Start, after: Bundle) -> dict[str, float]:
+    now = _steps(after)
+    return {STEP_OF + key: now[key] / first for key, first in _steps(start.rounded).items()}
+
+
+def _steps(bundle: Bundle) -> dict[str, float]:
+    """`weights of LAYER` and `inputs of LAYER` -> the step size, on average over those of a layer."""
+    weights = {
+        f"{OF_WEIGHTS} of {label}": float(param.scale.mean())
+        for label, name in weight_layers(bundle).items()
+        if isinstance(param := bundle.params[name], Grid)
+    }
+    return weights | {
+        f"{OF_INPUTS} of {name.removesuffix(SCALE)}": float(param.decode())
+        for name, param in bundle.params.items()
+        if name.endswith(SCALE)
+    }
+
+
+# ---------------------------------------------------------------- the report
+
+
+def tables(
+    start: Start, after: Bundle, data: Data, rows: Sequence[Mapping[str, float]]
+) -> dict[str, pd.DataFrame]:
+    """`curve` (epoch 0 is the model that is rounded and not trained), `steps` and `layers`."""
+    untrained = measure.accuracy(start.rounded, data.validation).value
+    first = {"epoch": 0.0, "validation accuracy": untrained}
+    curve = pd.DataFrame([first, *rows], columns=list(CURVE)).astype({"epoch": int})
+    return {"curve": curve, "steps": step_table(rows), "layers": layer_table(start, after)}
+
+
+def step_table(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+    """Columns STEP_COLUMNS, of the rows of a training: each step size over its first, at the start and after
+    each epoch.
+
+    >>> step_table([{"epoch": 1.0, "step of weights of fc1": 0.9}]).values.tolist()
+    [[0.0, 'fc1', 'weights', 1.0], [1.0, 'fc1', 'weights', 0.9]]
+    """
+    found = []
+    for row in rows:
+        for key in (key for key in row if key.startswith(STEP_OF)):
+            of, _, layer = key.removeprefix(STEP_OF).partition(" of ")
+            found.append((row["epoch"], layer, of, row[key]))
+    first = [(0.0, layer, of, 1.0) for layer, of in dict.fromkeys(each[1:3] for each in found)]
+    return pd.DataFrame([*first, *found], columns=STEP_COLUMNS)
+
+
+def layer_table(start: Start, after: Bundle) -> pd.DataFrame:
+    """Columns LAYER_COLUMNS; several step sizes of a layer are told by their mean.
+
+    The columns of inputs are left out where none are rounded.
+    """
+    first, now = _steps(start.rounded), _steps(after)
+    input_bits = {own["layer"]: own["bits"] for verb, own in after.arch.edits if verb == "quantize_input"}
+    rows = []
+    for label, name in weight_layers(after).items():
+        grid, module = after.params[name], module_of(name)
+        assert isinstance(grid, Grid)
+        row = {
+            "layer": label,
+            "weights": grid.codes.numel(),
+            "bits": grid.bits,
+            "bits_per_weight": grid.fixed_bits() / grid.codes.numel(),
+            "levels_used": len(torch.unique(grid.codes)),
+            "first_step": first[f"{OF_WEIGHTS} of {label}"],
+            "step": now[f"{OF_WEIGHTS} of {label}"],
+            "input_bits": input_bits.get(module),
+            "first_input_step": first.get(f"{OF_INPUTS} of {module}"),
+            "input_step": now.get(f"{OF_INPUTS} of {module}"),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=LAYER_COLUMNS).dropna(axis=1, how="all")
+
+
+def figures(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[Figure, ...]:
+    """Accuracy before, after, and rounded without training, on validation; and the bits of a weight."""
+    untrained = replace(
+        measure.accuracy(start.rounded, data.validation), name="validation accuracy, rounded and not trained"
+    )
+    change = training.change(before, after, data.validation)
+    return (*change, untrained, rounding.bits_per_weight(layer_table(start, after)))
+
+
+def notes(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[str, ...]:
+    """What it was trained on, what stayed 32-bit floats, and zeros of rounding that could not change."""
+    rounded = {name.removesuffix(SCALE) for name in after.params if name.endswith(SCALE)}
+    modules = dict.fromkeys(module_of(name) for name in start.grids)
+    floats = [name for name in modules if rounded and name not in rounded]
+    coded = {label: before.params[name] for label, name in weight_layers(before).items()}
+    held = [
+        x for x, param in coded.items() if not isinstance(param, Dense) and bool((param.decode() == 0).any())
+    ]
+    return (
+        reports.trained_on(data),
+        *reports.named("What enters these layers stays 32-bit floats:", floats),
+        *reports.named(
+            "Zeros stayed zero, those that rounding had made as well, in",
+            held if start.masks is None else (),
+            ": with Keep zeros off they may become other values.",
+        ),
+    )
