@@ -9,7 +9,7 @@ from engine.net import channels
 from engine.net.readers import channels_left
 from engine.techniques.prune.prune_channels import prunable
 from engine.types import Bundle, Report, SlimscopeError
-from pages.parts import charts, figures, frame, training
+from pages.parts import charts, figures, frame, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
@@ -92,7 +92,7 @@ def wiring_of(report: Report) -> None:
     own = table[table["layer"] == label].pivot(index="group", columns="channel", values="size")
     kept = table[table["layer"] == label].pivot(index="group", columns="channel", values="kept")
     wiring = torch.tensor((own * kept).to_numpy())
-    st.html(of_tensor(charts.kept_map(wiring), f"Which group of filters of {label} reads which channel"))
+    st.html(of_tensor(weight_maps.kept_map(wiring), f"Which group of filters of {label} reads which channel"))
     st.html(kept_legend("read (darker is larger)", "dropped"))
     st.caption(f"A row for each group of filters of {label}, a column for each channel that enters.")
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from engine.figures import count
 from engine.techniques.prune.optimal_brain_damage import SALIENCY
 from engine.types import Bundle
-from pages.parts import charts, figures, frame, training
+from pages.parts import charts, figures, frame, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
@@ -60,7 +60,7 @@ def deeper(look: Look, place: Place) -> None:
         place("figures")
         st.subheader("Which ones go", anchor=False)
         place("map")
-        st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
+        st.html(of_tensor(weight_maps.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
         st.html(kept_legend(of=look.weight))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
@@ -147,7 +147,7 @@ def moving(look: Look) -> Moving:
         here(1 - float(layers["kept"].sum()) / float(layers["weights"].sum())),
         {
             "figures": figures.tiles(row),
-            "map": of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights"),
+            "map": of_tensor(weight_maps.kept_map(after), f"Map of {look.layer}: kept and removed weights"),
             "layers": table,
         },
         lesson(look),

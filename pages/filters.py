@@ -8,7 +8,7 @@ import torch
 from engine.net import channels
 from engine.net.channels import Group
 from engine.types import Bundle, Report, SlimscopeError
-from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, training
+from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
@@ -180,8 +180,8 @@ def maps(look: Look, gone: list[int]) -> str:
         words = f"{label} reads them: its input slices" if number else f"{label}: its filters"
         left = whole.index_fill(axis, torch.tensor(places, dtype=torch.long), 0.0)
         alt = f"{label}, kept and removed"
-        pair = of_tensor(charts.kept_map(left, PIXELS), alt, 300) + of_tensor(
-            charts.kept_map(whole, PIXELS), f"{label} before pruning", 300, "was"
+        pair = of_tensor(weight_maps.kept_map(left, PIXELS), alt, 300) + of_tensor(
+            weight_maps.kept_map(whole, PIXELS), f"{label} before pruning", 300, "was"
         )
         drawn.append((pair, f"{words}. {sampled(whole, PIXELS)}"))
     return side_by_side(drawn)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from engine.net import surgery, zoo
 from engine.tensor import factors, precompute
 from engine.types import Bundle
-from pages.parts import charts, figures, frame
+from pages.parts import charts, figures, frame, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
@@ -125,7 +125,7 @@ def moving(look: Look) -> Moving:
     reach = scale(whole)
     titles = ("original", f"the first {rank} pieces", "what is missing")
     pictures = side_by_side(
-        (of_tensor(charts.signed_map(part, reach, PIXELS), f"{look.layer}, {title}", 200, "both"), title)
+        (of_tensor(weight_maps.signed_map(part, reach, PIXELS), f"{look.layer}, {title}", 200, "both"), title)
         for title, part in zip(titles, (whole, thin, whole - thin), strict=True)
     )
     html = {

@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.figures import count
 from engine.types import SlimscopeError
-from pages.parts import cached, card, charts, footer, frame, jobs, session, view
+from pages.parts import cached, card, charts, footer, frame, jobs, overall, session, view
 from pages.parts.anatomy import picture
 from pages.parts.pictures import samples
 from pages.parts.story import page as story
@@ -43,7 +43,7 @@ with model:
     picture.draw(subject, key, bundle)
 with treemap:
     st.plotly_chart(
-        charts.treemap(cached.where(subject, key, is_written)),
+        overall.treemap(cached.where(subject, key, is_written)),
         key="treemap",
         config={"displayModeBar": False},
         alt="Bytes of the packed file per layer and tensor",
@@ -115,7 +115,7 @@ if count.weights(bundle):
         st.caption(f"The first {MOST_DRAWN} of {len(layers):,} layers.")
         layers = layers[:MOST_DRAWN]
     st.plotly_chart(
-        charts.grid_of_histograms(layers),
+        overall.grid_of_histograms(layers),
         key="histograms",
         config={"displayModeBar": False},
         alt="A histogram of the weights of each layer",

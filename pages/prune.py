@@ -8,7 +8,7 @@ from engine.figures import count
 from engine.recipe import technique
 from engine.tensor import precompute, ranking
 from engine.types import Report
-from pages.parts import charts, components, figures, frame, race, sensitivity, training
+from pages.parts import charts, components, figures, frame, race, sensitivity, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
@@ -46,7 +46,7 @@ def deeper(look: Look, place: Place) -> None:
     with which:
         st.subheader("Which ones go", anchor=False)
         place("map")
-        st.html(of_tensor(charts.kept_map(look.weight), f"{look.layer} before pruning", TALL, "was"))
+        st.html(of_tensor(weight_maps.kept_map(look.weight), f"{look.layer} before pruning", TALL, "was"))
         st.html(kept_legend(of=look.weight))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
@@ -117,15 +117,15 @@ def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     marks = [sorted_weights.marks(row.threshold, row.sparsity) for row in table.itertuples()]
     if len(stops) > precompute.MOST_STOPS:
         return Ahead(marks)
-    small = charts.as_picture(look.weight, 256)
+    small = weight_maps.as_picture(look.weight, 256)
     goes = precompute.stop_of_removal(np.abs(small), table["cut"].tolist())
-    return Ahead(marks, Thumbnail("map", charts.kept_map(look.weight, 256), goes))
+    return Ahead(marks, Thumbnail("map", weight_maps.kept_map(look.weight, 256), goes))
 
 
 def moving(look: Look) -> Moving:
     row, by_size = look.row, ranking.by_size(look.step.settings)
     after = dict(count.weights(look.after)).get(look.layer, look.weight)
-    picture = of_tensor(charts.kept_map(after), f"Map of {look.layer}: kept and removed weights", TALL)
+    picture = of_tensor(weight_maps.kept_map(after), f"Map of {look.layer}: kept and removed weights", TALL)
     rows = beside(look)
     other = [name for name in OTHERS if name in rows]
     table = figures.table(

@@ -14,7 +14,7 @@ from engine.tensor.grids import decibels
 from engine.tensor.index import Index
 from engine.tensor.kmeans import kmeans
 from engine.types import weight_layers
-from pages.parts import cached, charts, drag, figures, frame, training
+from pages.parts import cached, charts, drag, figures, frame, training, weight_maps
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
@@ -201,11 +201,11 @@ def clusters(look: Look, book: Book) -> str:
     table = book.table[zero:]
     order = table.argsort().argsort()  # one that was moved by hand may have passed its neighbours
     ranks = torch.cat([torch.full((zero,), -1), order]).float()
-    picture = charts.cluster_map(ranks[book.codes.long()], len(table))
+    picture = weight_maps.cluster_map(ranks[book.codes.long()], len(table))
     drawn = of_tensor(picture, f"{look.layer}, painted by value", tall=300)
     ends = [0, len(table) // 2, len(table) - 1] if len(table) > 2 else range(len(table))
     rising = table.sort().values.tolist()
-    colours = charts.CLUSTER_COLOURS[[charts.cluster_colour(i, len(table)) for i in ends]]
+    colours = weight_maps.CLUSTER_COLOURS[[weight_maps.cluster_colour(i, len(table)) for i in ends]]
     words = [(f"rgb({r},{g},{b})", f"{rising[i]:.3g}") for i, (r, g, b) in zip(ends, colours, strict=True)]
     return drawn + legend(*words, *([("#ffffff", "zero")] if zero else []))
 

@@ -23,6 +23,7 @@ from pages.parts import (
     session,
     training,
     visitor,
+    weight_maps,
 )
 from pages.parts.fold import fold
 from pages.parts.lesson import Lesson
@@ -187,7 +188,7 @@ def looked_at(inputs: pd.DataFrame) -> None:
         share = torch.tensor((rows["kept"] / rows["of"]).to_numpy())
         shape = (height, width) if len(share) == height * width else (1, len(share))
         words = f"round {number}: {rows['kept'].sum() / rows['of'].sum():.1%} left"
-        picture = charts.kept_map(share.view(shape), 400)
+        picture = weight_maps.kept_map(share.view(shape), 400)
         pictures.append((of_tensor(picture, f"What is left at each input, {words}", 140), words))
     st.caption("What the ticket's first layer still looks at, input by input:")
     st.html(side_by_side(pictures))

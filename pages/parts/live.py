@@ -25,9 +25,9 @@ from engine.recipe import migrate, technique
 from engine.tensor.index import Index
 from engine.types import Bundle, Recipe, Report, SlimscopeError, Step, weight_layers
 from pages.parts import cached, lesson, spoken, tiles
-from pages.parts.charts import Picture
 from pages.parts.figures import caption
 from pages.parts.lesson import NONE, Lesson
+from pages.parts.weight_maps import Picture
 
 Marks = Mapping[str, list[dict[str, Any]]]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.figures import count
 from engine.recipe import technique
-from pages.parts import charts, figures, footer, frame, jobs, session, training
+from pages.parts import charts, figures, footer, frame, jobs, session, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Look, Moving
@@ -82,7 +82,9 @@ def compared(before: Tensor, after: Tensor, layer: str) -> str:
     filled = [np.arange(TALL, 0, -1)[:, None] <= height[None, :] for height in bars]
     numbers = (filled[0] + 2 * filled[1]).astype(np.uint8)
     palette = np.array([list(bytes.fromhex(colour[1:])) for colour in COLOURS], np.uint8)
-    shown = of_tensor(charts.Picture(numbers, palette), f"Weights of {layer} before and after the step", 240)
+    shown = of_tensor(
+        weight_maps.Picture(numbers, palette), f"Weights of {layer} before and after the step", 240
+    )
     return shown + figures.caption(f"From {ends[0]:.4g} to {ends[1]:.4g}; heights are logarithms of counts.")
 
 

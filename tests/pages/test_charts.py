@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.types import Basis, Figure
-from pages.parts import charts, figures, pictures
+from pages.parts import charts, figures, overall, pictures, weight_maps
 
 
 def test_sizes_leave_zeros_out_and_are_hollow_where_signs_differ() -> None:
@@ -41,13 +41,13 @@ def test_every_byte_is_in_the_treemap_and_every_tile_below_its_root() -> None:
     frame = pd.DataFrame(
         {"layer": ["", "a", "a", "b"], "part": ["header", "codes", "scales", ""], "bytes": [5, 30, 3, 2]}
     )
-    (trace,) = charts.treemap(frame)["data"]
+    (trace,) = overall.treemap(frame)["data"]
     root, *tiles = zip(trace["ids"], trace["parents"], trace["values"], strict=True)
-    assert root == (charts.ROOT, "", 40)
+    assert root == (overall.ROOT, "", 40)
     assert tiles == [
-        ("file header", charts.ROOT, 5),
-        ("a", charts.ROOT, 33),
-        ("b", charts.ROOT, 2),
+        ("file header", overall.ROOT, 5),
+        ("a", overall.ROOT, 33),
+        ("b", overall.ROOT, 2),
         ("a/codes", "a", 30),
         ("a/scales", "a", 3),
     ]
@@ -60,9 +60,9 @@ def test_a_histogram_of_nothing_has_no_bar() -> None:
 
 def test_a_picture_of_large_kernels_has_whole_kernels_only() -> None:
     weight = torch.arange(300 * 200 * 9, dtype=torch.float32).reshape(300, 200, 3, 3)
-    down, across = charts.strides(weight)
+    down, across = weight_maps.strides(weight)
     assert (down, across) == (2, 2)  # 1,200 x 800 pixels with the gaps, of which 600 are drawn
-    picture = charts.as_picture(weight)
+    picture = weight_maps.as_picture(weight)
     assert max(picture.shape) <= 600
     for row, column in ((0, 0), (3, 5), (149, 99)):
         tile = picture[4 * row : 4 * row + 3, 4 * column : 4 * column + 3]
@@ -88,4 +88,4 @@ def test_a_gain_is_told_in_points() -> None:
     ("shape", "picture"), [((1, 1, 700, 700), (700, 700)), ((4, 5, 3), (7, 19)), ((6,), (1, 6))]
 )
 def test_a_weight_of_any_shape_has_a_picture(shape: tuple[int, ...], picture: tuple[int, int]) -> None:
-    assert charts.as_picture(torch.ones(shape)).shape == picture
+    assert weight_maps.as_picture(torch.ones(shape)).shape == picture

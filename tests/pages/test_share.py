@@ -12,7 +12,7 @@ from test_pages import Visit
 from engine.recipe import technique
 from engine.tensor.kmeans import kmeans
 from engine.types import Recipe, weight_layers
-from pages.parts import cached, charts, jobs, live
+from pages.parts import cached, jobs, live, weight_maps
 
 pytestmark = pytest.mark.usefixtures("framed")
 MODEL = "mlp-32"
@@ -111,10 +111,10 @@ def test_a_table_for_all_layers_has_the_numbers_of_all_its_entries() -> None:
 
 def test_a_picture_has_a_colour_for_each_entry_and_white_for_zeros() -> None:
     numbers = torch.tensor([[-1.0, 0.0], [1.0, 2.0]])
-    picture = charts.cluster_map(numbers, 3)
-    colours = [charts.cluster_colour(i, 3) for i in range(3)]
+    picture = weight_maps.cluster_map(numbers, 3)
+    colours = [weight_maps.cluster_colour(i, 3) for i in range(3)]
     assert picture.numbers.tolist() == [[1, colours[0]], [colours[1], colours[2]]]
     assert picture.palette[1].tolist() == [255, 255, 255]
     assert len({tuple(picture.palette[c]) for c in colours}) == 3
-    everything = charts.cluster_map(torch.arange(256.0).reshape(16, 16), 256)
-    assert int(everything.numbers.max()) == len(charts.CLUSTER_COLOURS) - 1
+    everything = weight_maps.cluster_map(torch.arange(256.0).reshape(16, 16), 256)
+    assert int(everything.numbers.max()) == len(weight_maps.CLUSTER_COLOURS) - 1

@@ -13,7 +13,7 @@ from engine.jobs.job import Job
 from engine.recipe import sweep, technique
 from engine.recipe.knobs import Choice, Knob, Slider
 from engine.types import Recipe, Step
-from pages.parts import cached, charts, fold, jobs, session
+from pages.parts import cached, charts, fold, jobs, overall, session
 from pages.parts.decide.points import View
 
 HOW_MANY = 8
@@ -140,7 +140,7 @@ def _shown(job: Job) -> None:
         return st.caption("The first point is on its way.")
     points = table[table["accuracy"].notna()].reset_index(drop=True)
     names = list(job.payload["vary"])
-    figure = charts.tradeoff(points, [hover(row, names) for row in points.to_dict("records")])
+    figure = overall.tradeoff(points, [hover(row, names) for row in points.to_dict("records")])
     event = st.plotly_chart(
         figure,
         key="tradeoff",

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from engine.data.sets import Samples
-from pages.parts import charts, figures
+from pages.parts import charts, figures, weight_maps
 
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
@@ -56,7 +56,7 @@ def samples(of: Samples, rows: Iterable[tuple[int, str, str]]) -> str:
     return f"{words}<ul>{''.join(items)}</ul>"
 
 
-def of_tensor(picture: charts.Picture, alt: str, tall: int = 420, kind: str = "now") -> str:
+def of_tensor(picture: weight_maps.Picture, alt: str, tall: int = 420, kind: str = "now") -> str:
     """A tensor's picture; `kind` is `now`, or `was` for what is shown while the compare button is held."""
     height, width = picture.numbers.shape
     url = _coloured(picture.numbers.tobytes(), (width, height), picture.palette.tobytes())
@@ -82,7 +82,7 @@ def of_filters(weights: Tensor) -> list[str]:
     if weights.dim() != 4 or len(weights) > 64:
         return []
     kernels = weights.mean(1)
-    drawn = (charts.signed_map(kernel, float(kernels.abs().max())) for kernel in kernels)
+    drawn = (weight_maps.signed_map(kernel, float(kernels.abs().max())) for kernel in kernels)
     return [_painted(p.numbers.tobytes(), p.numbers.shape[::-1], p.palette.tobytes()) for p in drawn]
 
 
@@ -106,14 +106,14 @@ def legend(*entries: tuple[str, str]) -> str:
 def kept_legend(
     kept: str = "kept (darker is larger)", removed: str = "removed", of: Tensor | None = None
 ) -> str:
-    """What the colours of `charts.kept_map` mean, and what of a large weight `of` is in it."""
+    """What the colours of `weight_maps.kept_map` mean, and what of a large weight `of` is in it."""
     colours = legend((charts.KEPT, kept), ("#fad6b8", removed))
-    return colours if of is None else colours + figures.caption(sampled(of, charts.MOST_PIXELS))
+    return colours if of is None else colours + figures.caption(sampled(of, weight_maps.MOST_PIXELS))
 
 
 def sampled(weight: Tensor, most: int) -> str:
     """That a picture of at most so many pixels a side does not show the whole weight; nothing where it does."""
-    sides = zip(charts.strides(weight, most), ("rows", "columns"), strict=True)
+    sides = zip(weight_maps.strides(weight, most), ("rows", "columns"), strict=True)
     drawn = " and ".join(f"1 of {step} {side}" for step, side in sides if step > 1)
     what = " of kernels" if weight.dim() > 2 else ""
     return f"Too large to draw whole: {drawn}{what}." if drawn else ""

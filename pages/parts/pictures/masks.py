@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.tensor import masks, tickets
 from engine.types import Bundle, Report, weight_layers
-from pages.parts import charts, figures
+from pages.parts import charts, figures, weight_maps
 from pages.parts.pictures import kept_legend, of_tensor, side_by_side
 
 PIXELS, TALL, MOST = 200, 110, 6  # of a picture, and how many rounds are drawn
@@ -62,7 +62,7 @@ def of_layer(report: Report, layer: str) -> Tensor:
 def _picture(mask: Tensor, layer: str, number: int | None) -> tuple[str, str]:
     share = f"{float(mask.float().mean()):.1%} left"
     words = f"round {number}, {share}" if number is not None else f"a random mask, {share}"
-    return of_tensor(charts.kept_map(mask.float(), PIXELS), f"Mask of {layer}, {words}", TALL), words
+    return of_tensor(weight_maps.kept_map(mask.float(), PIXELS), f"Mask of {layer}, {words}", TALL), words
 
 
 def overlaps(trained: Tensor, gone: Tensor, last: int, others: Mapping[int, Tensor]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine.tensor import factors
 from engine.tensor.factors import Decomposition
-from pages.parts import charts
+from pages.parts import weight_maps
 from pages.parts.pictures import of_tensor
 
 PIECES = 5  # drawn, of however many
@@ -41,5 +41,5 @@ def drawn(parts: Decomposition, whole: Tensor, reach: float) -> str:
 
 
 def _figure(matrix: Tensor, reach: float, title: str, words: str) -> str:
-    picture = of_tensor(charts.signed_map(matrix, reach, PIXELS), f"{title}: {words}", TALL, "both")
+    picture = of_tensor(weight_maps.signed_map(matrix, reach, PIXELS), f"{title}: {words}", TALL, "both")
     return f'<figure>{picture}<figcaption class="caption"><b>{title}</b>, {words}</figcaption></figure>'
