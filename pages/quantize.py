@@ -137,10 +137,11 @@ def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
 
 
 def chosen_of(look: Look) -> dict[str, Any]:
-    """How the layer is cut and its range found, whatever the bits."""
+    """How the layer is cut, its range found and its weights rounded, whatever the bits."""
     settings = look.step.settings
     tiles = named(settings["granularity"], settings["group"])
-    return {"granularity": tiles, **{name: settings[name] for name in RANGE}}
+    chance = {"seed": settings["seed"]} if settings["rounding"] == "stochastic" else {}
+    return {"granularity": tiles, **{name: settings[name] for name in RANGE}, **chance}
 
 
 def curve_of(look: Look) -> dict[str, Any]:

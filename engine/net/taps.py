@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,11 +20,23 @@ LAYERS = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
-SKETCH = 2**17  # values of a layer's input that percentile and MSE ranges look at
+SKETCH = 2**17  # values of a layer's input that ranges look at, but for the extremes
 
 
-def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Tensor]:
-    """What enters each module for the calibration images: a flat, even sketch of it.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What entered a layer: a flat, even sketch of it, and the extremes of each image, in their order.
+
+    Where the first axis is not the images, each call's extremes.
+    """
+
+    values: Tensor
+    lows: Tensor
+    highs: Tensor
+
+
+def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Seen]:
+    """What enters each module for the calibration images.
 
     Left out are modules that are no `LAYERS`, that nobody calls (attention reads its last matrix by
     itself), or that are given anything but a tensor of floats.
@@ -33,13 +46,14 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
             raise SlimscopeError(
                 f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
             )
-    net, seen = zoo.fork(bundle).eval(), dict[str, Tensor]()
+    images = data.train.stratified(CALIBRATION).inputs()
+    net, seen = zoo.fork(bundle).eval(), dict[str, Seen]()
 
     def tap(name: str) -> Any:
         def look(module: nn.Module, args: tuple[Any, ...]) -> None:
             if args and isinstance(args[0], Tensor) and args[0].is_floating_point():
-                now = _sketch(args[0].flatten(), range)
-                seen[name] = torch.cat([seen[name], now]) if name in seen else now  # of every call
+                now = _seen(args[0], len(images), range)
+                seen[name] = _joined(seen[name], now) if name in seen else now  # of every call
 
         return look
 
@@ -47,8 +61,18 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
         if isinstance(layer := get_layer(net, name), LAYERS):
             layer.register_forward_pre_hook(tap(name))
     with torch.no_grad():
-        net(data.train.stratified(CALIBRATION).inputs())
+        net(images)
     return {name: seen[name] for name in modules if name in seen}
+
+
+def _seen(values: Tensor, images: int, range: str) -> Seen:
+    each = values.flatten(1) if values.dim() > 1 and len(values) == images else values.reshape(1, -1)
+    return Seen(_sketch(values.flatten(), range), each.amin(1), each.amax(1))
+
+
+def _joined(one: Seen, other: Seen) -> Seen:
+    parts = ((one.values, other.values), (one.lows, other.lows), (one.highs, other.highs))
+    return Seen(*(torch.cat(both) for both in parts))
 
 
 def _sketch(values: Tensor, range: str) -> Tensor:

@@ -5,7 +5,6 @@ that masks survive. Rounding is half to even, as in torch and IEEE 754. Which la
 are rounded is not known here.
 """
 
-from engine.tensor.grids.clip import FRACTIONS
 from engine.tensor.grids.errors import (
     Error,
     decibels,
@@ -14,7 +13,7 @@ from engine.tensor.grids.errors import (
     errors_in_steps,
     sum_of_squares,
 )
-from engine.tensor.grids.rounding import RANGES, quantize
+from engine.tensor.grids.rounding import on_range, quantize
 from engine.tensor.grids.views import (
     AffineExample,
     affine_example,
@@ -25,8 +24,6 @@ from engine.tensor.grids.views import (
 )
 
 __all__ = [
-    "FRACTIONS",
-    "RANGES",
     "AffineExample",
     "Error",
     "affine_example",
@@ -37,6 +34,7 @@ __all__ = [
     "error_curve",
     "errors_in_steps",
     "levels",
+    "on_range",
     "quantize",
     "staircase",
     "sum_of_squares",
