@@ -30,6 +30,7 @@ DEFAULTS = (
     ("slim",),
     ("condense",),
     ("share_weights", "train_centroids"),
+    ("adaround",),
 )
 # Another draw of the same: a page shows how much the two have in common.
 SECOND: dict[str, dict[str, Any]] = {"lottery_ticket": {"seed": 1, "re_init": False}}

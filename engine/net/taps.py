@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.net.surgery import get_layer
-from engine.types import Bundle, SlimscopeError
+from engine.types import Arch, Bundle, SlimscopeError
 
 CALIBRATION = 256  # images of the training split that static activation ranges are read from
 # Layers that multiply what they are called with.
@@ -85,3 +85,28 @@ def _sketch(values: Tensor, range: str) -> Tensor:
         return values
     sketch = values[:: -(-len(values) // SKETCH) | 1]
     return torch.cat([sketch, *(t.view(1) for t in values.aminmax())]) if range == "minmax" else sketch
+
+
+def normal_behind(arch: Arch) -> dict[str, str]:
+    """Layer -> the batch-norm that its output goes into; the net is followed without numbers."""
+    net = zoo.skeleton(arch).eval()
+    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
+    found: dict[str, str] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda module, args, output: made.update({id(output): (name, output)})
+
+    def meet(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if id(args[0]) in made:
+                found[made[id(args[0])][0]] = name
+
+        return hook
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(note(name))
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.register_forward_pre_hook(meet(name))
+    net(sources.inputs(arch).to("meta"))
+    return found
