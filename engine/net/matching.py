@@ -67,7 +67,6 @@ def _run(
     net: nn.Module, names: Mapping[str, str], images: Tensor, act: Callable[[str, nn.Module, Tensor], None]
 ) -> None:
     """Run the net; `act` is called with each layer, in its turn, and with what is about to enter it."""
-
     busy, handles = set[str](), []
 
     def hook(label: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:

@@ -90,6 +90,7 @@ def _modules(names: Mapping[str, str]) -> list[str]:
 
 
 def notes(table: pd.DataFrame, plan: Plan, names: Mapping[str, str]) -> tuple[str, ...]:
+    """What a report says of rounded inputs, beside its table."""
     sample = f"{CALIBRATION} fixed training images, every class in its share"
     said = [
         f"Scales shown for activations are those of {sample}; as the model runs, each batch has its own."

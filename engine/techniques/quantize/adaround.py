@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -148,6 +149,9 @@ def adaround(
 
 
 def _error(rows: Tensor, goal: Tensor, weight: Tensor) -> float:
+    """Relative error of the outputs; NaN where there are no points to measure it on."""
+    if not len(rows):
+        return math.nan
     norm = float(goal.norm())
     return float((rows @ weight.T - goal).norm()) / norm if norm > 0 else 0.0
 
