@@ -35,7 +35,7 @@ LAYER_COLUMNS = (
     family="quantize",
     title="Learned rounding",
     reference="Nagel et al. 2020, Up or Down? Adaptive Rounding, arXiv 2004.10568",
-    stage=706,
+    stage=707,
     runs="trains",
     cost=lambda chosen: Cost(1, images=10 * chosen["steps"]),
     locality="model",

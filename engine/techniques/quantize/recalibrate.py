@@ -24,7 +24,7 @@ CHECKED = 100  # validation images that shifts are measured on
     title="Recalibrate",
     reference="Nagel et al. 2019, Data-Free Quantization, arXiv 1906.04721, section 4.2; "
     "Finkelstein et al. 2019, Fighting Quantization Bias with Bias, arXiv 1906.03193",
-    stage=725,
+    stage=728,
     runs="seconds",
     locality="model",
     tables={"layers": COLUMNS},
