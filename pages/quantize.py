@@ -5,20 +5,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
-from torch import Tensor
 
 from engine.tensor import grids
 from engine.tensor.formats import Grid
 from engine.tensor.granularity import named
 from engine.types import Recipe, weight_layers
-from pages.parts import cached, charts, components, figures, frame, sensitivity
+from pages.parts import cached, charts, components, damage_split, figures, frame, sensitivity
 from pages.parts.figures import caption
 from pages.parts.fold import fold
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import clip, corner
+from pages.parts.pictures import clip, one_weight
+from pages.parts.pictures.one_weight import MOST_LEVELS, is_masked, reach
 
 PAGE = {
     "title": "Quantize",
@@ -29,7 +28,6 @@ PAGE = {
     "group": "Quantize",
 }
 
-MOST_LEVELS = 256  # drawn
 HISTOGRAM_BINS = 160  # of charts.histogram
 MOST_AHEAD = 2_000_000  # weights of a layer that is rounded to every bit width before the slider moves
 RANGE = ("range", "percentile")
@@ -38,10 +36,6 @@ LEAST_DECIBELS, MOST_DECIBELS = -4, 108  # what 1 to 16 bits usually reach
 
 def symmetric(look: Look) -> bool:
     return bool(look.step.settings["scheme"] == "symmetric")
-
-
-def reach(weight: Tensor) -> float:
-    return float(weight.abs().max()) or 1.0
 
 
 def hero(look: Look, place: Place) -> None:
@@ -72,30 +66,10 @@ def deeper(look: Look, place: Place) -> None:
         place("curve")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
-    fold("One weight at a time", "one-weight", lambda: one_weight(look, place))
+    fold("One weight at a time", "one-weight", lambda: one_weight.draw(look, place))
+    damage_split.section("quantize")
     sensitivity.section("quantize", "bits", [8, 6, 5, 4, 3, 2], "bits")
-    lecture()
-
-
-def one_weight(look: Look, place: Place) -> None:
-    """The staircase, what it loses, and a corner of the matrix as numbers."""
-    quiet = {"displayModeBar": False}
-    stairs, rounding = st.columns(2, gap="medium")
-    limit = 1.08 * reach(look.weight)
-    with stairs:
-        st.subheader("Rounding is a staircase", anchor=False)
-        plane = charts.plane("weight", "stored as", (-limit, limit), diagonal=True)
-        st.plotly_chart(plane, key="stairs", config=quiet, alt="Staircase from weight to stored value")
-    with rounding:
-        st.subheader("What is lost", anchor=False)
-        empty = charts.plane("rounding error in steps", "how many, to scale with the tallest", (-1.0, 1.0))
-        empty["layout"]["yaxis"] |= {"range": [0, 1], "showticklabels": False}
-        st.plotly_chart(
-            empty, key="errors", config=quiet, alt="Histogram of rounding errors in units of the step"
-        )
-        place("errors")
-    st.subheader("Five by five weights", anchor=False)
-    place("corner")
+    one_weight.lecture()
 
 
 def level_table(grid: Grid, rounded: bool, row: int) -> pd.DataFrame:
@@ -110,7 +84,7 @@ def level_marks(look: Look, grid: Grid, table: pd.DataFrame) -> list[dict[str, A
     Where the levels are of one scale out of several, all weights are taken to be like its own; the zeros of a
     mask are drawn in neither.
     """
-    drawn = table[(table["weights"] > 0) & ((table["value"] != 0) | (not masked(look)))]
+    drawn = table[(table["weights"] > 0) & ((table["value"] != 0) | (not is_masked(look)))]
     lines = table["value"].tolist()
     if len(lines) > MOST_LEVELS:  # they would fill the plot
         lines, drawn = [], drawn[:0]
@@ -124,23 +98,12 @@ def level_marks(look: Look, grid: Grid, table: pd.DataFrame) -> list[dict[str, A
     ]
 
 
-def masked(look: Look) -> bool:
-    """Whether some weights are exactly zero: those of a mask."""
-    return bool((look.weight == 0).any())
-
-
-def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
-    steps = grids.staircase(grid, rounded, row)
-    corners = steps.iloc[np.unique(np.linspace(0, len(steps) - 1, 4 * MOST_LEVELS).astype(int))]
-    path = {"kind": "path", "xs": corners["input"].tolist(), "ys": corners["output"].tolist()}
-    return {"stairs": [{**path, "colour": charts.CHANGED}]}
-
-
 def chosen_of(look: Look) -> dict[str, Any]:
-    """How the layer is cut and its range found, whatever the bits."""
+    """How the layer is cut, its range found and its weights rounded, whatever the bits."""
     settings = look.step.settings
     tiles = named(settings["granularity"], settings["group"])
-    return {"granularity": tiles, **{name: settings[name] for name in RANGE}}
+    chance = {"seed": settings["seed"]} if settings["rounding"] == "stochastic" else {}
+    return {"granularity": tiles, **{name: settings[name] for name in RANGE}, **chance}
 
 
 def curve_of(look: Look) -> dict[str, Any]:
@@ -184,7 +147,7 @@ def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
             lines = level_marks(look, grid, level_table(grid, rounded, row))
             here |= {"levels": lines + clips.handle, clip.CHART: clips.marks}
         if bits <= 6:
-            here |= stair_marks(grid, rounded, row)
+            here |= one_weight.stair_marks(grid, rounded, row)
         marks.append(here)
     return Ahead(marks)
 
@@ -201,41 +164,22 @@ def moving(look: Look) -> Moving:
     widest = clip.shown(look, param)
     table = level_table(param, rounded, widest)
     clips = clip.drawn(look, param)
-    lost = grids.errors_in_steps(look.weight, param, rounded).numpy()
-    errors, edges = np.histogram(np.clip(lost, -1, 1), 40, (-1.0, 1.0))
-    shares = errors / max(errors.sum(), 1)
-    histogram = {
-        "kind": "path",
-        "xs": [-1.0, *np.repeat(edges, 2)[1:-1].tolist(), 1.0],
-        "ys": [0.0, *np.repeat(shares / max(shares.max(), 1e-9) * 0.95, 2).tolist(), 0.0],
-        "colour": charts.REMOVED,
-        "fill": True,
-    }
+    errors, said_of_errors = one_weight.error_marks(look, param, rounded)
     marks = {
         "levels": level_marks(look, param, table) + clips.handle,
-        **stair_marks(param, rounded, widest),
+        **one_weight.stair_marks(param, rounded, widest),
         **curve_marks(look, look.row["bits"], look.row["sqnr_db"]),
-        "errors": [histogram],
+        **errors,
         clip.CHART: clips.marks,
     }
-    at = grids.busiest(look.weight)
-    before, codes, after = grids.corner(look.weight, param, at=at)
-    limit = reach(before)
     return Moving(
         marks,
         {
             "levels": caption(said_of_levels(look, param, table)),
             "clip": clips.words,
-            "errors": caption(said_of_errors(look, lost, float(shares.max()))),
+            "errors": said_of_errors,
             "curve": caption(said_of_bits(curve_of(look)["ys"])),
-            "corner": caption(
-                "Around the largest weight."
-                if look.large
-                else f"Around the largest weight: from row {at[0] + 1}, column {at[1] + 1}."
-            )
-            + corner("original", before, 3, limit)
-            + corner("integer code", codes, 0)
-            + corner("(code - zero point) x scale", after, 3, limit),
+            "corner": one_weight.corners(look, param),
             "layers": layers(look),
         },
         lesson(look, param, table),
@@ -281,7 +225,7 @@ def said_of_levels(look: Look, grid: Grid, table: pd.DataFrame) -> str:
     number, scales = clip.shown(look, grid), len(grid.scale)
     scale, zero = float(grid.scale[number]), int(grid.zero[number])
     whose = "One scale" if scales == 1 else f"Scale {number + 1:,} of {scales:,}, the largest weight's"
-    few = ", too many to draw" if len(table) > MOST_LEVELS else ", zeros not drawn" if masked(look) else ""
+    few = ", too many to draw" if len(table) > MOST_LEVELS else ", zeros not drawn" if is_masked(look) else ""
     apart = f"-{scale:.4g} and {scale:.4g}" if symmetric(look) and grid.bits == 1 else f"step {scale:.4g}"
     centre = "" if symmetric(look) else f", zero point {zero}"
     return f"{whose}: {len(table):,} levels{few}, {apart}{centre}."
@@ -292,17 +236,6 @@ def said_of_bits(decibels: list[float]) -> str:
     if len(decibels) > 1 and decibels[-1] - decibels[-2] < 3:
         return "From some bits on, only clipping is left: a bit more brings nothing."
     return "From 2 bits on, each bit brings about 6 dB: half the error."
-
-
-def said_of_errors(look: Look, lost: NDArray[np.floating[Any]], tallest: float) -> str:
-    """How high the bars are, what the two at the ends stand for, and how much was clipped."""
-    of = "the weights that are not zero" if masked(look) else "the weights"
-    outside = float((np.abs(lost) > 1).mean()) if len(lost) else 0.0
-    ends = f" {figures.text(outside, 'share')} are off by more than a step: they are in the bars at the ends."
-    return (
-        f"The tallest bar holds {100 * tallest:.1f} % of {of}.{ends if outside else ''} "
-        f"Clipped: {figures.text(look.row['clipped'], 'share')} of all."
-    )
 
 
 def layers(look: Look) -> str:
@@ -335,20 +268,6 @@ def layers(look: Look) -> str:
         },
         look.layer,
     )
-
-
-def lecture() -> None:
-    """The worked example of the lecture, where the blackboard and the exact scale disagree."""
-    example = grids.affine_example(-4.75, 4.67, 8, -3.57)
-    with st.expander("A worked example: -3.57 in 8 bits, and why two answers are given for it"):
-        st.markdown(
-            f"Weights from -4.75 to 4.67 in unsigned 8 bits: the step is (4.67 + 4.75) / 255 = **{example.scale:.6f}** and the "
-            f"zero point is round(4.75 / step) = **{example.zero}**.\n\n"
-            f"- With the exact step, -3.57 gets code round(-3.57 / {example.scale:.6f}) + {example.zero} = **{example.code}**.\n"
-            f"- With the step rounded to **{example.rounded_scale}**, as on a blackboard, it gets **{example.rounded_code}**.\n\n"
-            "Both are right for their step: -3.57 lies close to a border between two codes, and rounding the step to three "
-            "digits moves that border. slimscope always computes with the exact step."
-        )
 
 
 frame.heading(

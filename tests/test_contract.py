@@ -20,9 +20,9 @@ from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 
 ALL = list(REGISTRY)
 # Techniques that train do so for as little as their own knobs allow, unless named here.
-TINY: Mapping[str, Mapping[str, Any]] = {}
+TINY: Mapping[str, Mapping[str, Any]] = {"adaround": {"steps": 100}}
 NETS = {"condense": "resnet-8"}  # for techniques that can't work on a perceptron
-SHORT = ("epochs", "rounds", "tuning", "samples")  # settings that say how long it takes
+SHORT = ("epochs", "rounds", "steps", "tuning", "samples")  # settings that say how long it takes
 RECURRENT = ("lstm-mnist", "lstm-32")
 PLAIN = ("lenet-300-100", "lenet-5", "mlp-32", "lenet-5-small")  # without batch-norm
 REFUSED: Mapping[str, tuple[str, ...]] = {

@@ -89,8 +89,9 @@ def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zer
 def _with_inputs(bundle: Bundle, data: Data, widths: Mapping[str, int]) -> Bundle:
     """The model with a quantizer before each module, on the step that its inputs suggest."""
     arch, params = bundle.arch, dict(bundle.params)
-    for name, values in inputs_seen(bundle, data, list(widths), "minmax").items():
-        bits, signed = widths[name], bool(values.min() < 0)
+    for name, seen in inputs_seen(bundle, data, list(widths), "minmax").items():
+        values, bits = seen.values, widths[name]
+        signed = bool(seen.lows.min() < 0)
         step = grids.first_step(values.double().abs().mean().view(1), bits, signed)
         arch = arch.edit("quantize_input", layer=name, bits=bits, symmetric=False, dynamic=False)
         params[name + SCALE] = Dense(step)

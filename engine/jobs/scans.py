@@ -155,8 +155,9 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     """How accuracy bears one technique on one layer at a time; chooses, so it sees validation.
 
     Payload: model, recipe (key, followed first), data (spec), technique, setting, values,
-    settings (the others), samples (n), layers (all unless told). One row per layer and value:
-    layer, value, accuracy low..high of n, paired change to the start, refused.
+    settings (the others), samples (n), layers (all unless told), all_but (the technique touches all
+    layers but that one instead). One row per layer and value: layer, value, accuracy low..high of n, paired
+    change to the start, refused.
     """
     source = testset.needed(keys.read_data(payload["data"]))
     model, sample = models.get_model(payload["model"], payload["data"]), _sample(source, payload)
@@ -186,7 +187,7 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
 
 
 def scan(start: Bundle, payload: Mapping[str, Any]) -> list[tuple[str, Any, Step]]:
-    """The steps of a sensitivity scan: (layer, value, the step that touches that layer alone)."""
+    """The steps of a sensitivity scan: (layer, value, the step for that layer alone, or for all others)."""
     known, setting = technique.get(payload["technique"]), payload["setting"]
     left_out = [name for name, knob in known.knobs.items() if isinstance(knob, knobs.Layers)]
     if not left_out or setting not in known.knobs:
@@ -196,7 +197,7 @@ def scan(start: Bundle, payload: Mapping[str, Any]) -> list[tuple[str, Any, Step
     chosen = knobs.Layers(help="").check("layers", payload.get("layers", layers), start)
     todo = []
     for layer in (name for name in layers if name in chosen):
-        others = {left_out[0]: [name for name in layers if name != layer]}
+        others = {left_out[0]: [name for name in layers if (name == layer) == payload.get("all_but", False)]}
         for value in payload["values"]:
             settings = known.check({**payload.get("settings", {}), **others, setting: value})
             todo.append((layer, settings[setting], Step(known.name, settings)))

@@ -32,6 +32,7 @@ DEFAULTS = (
     ("share_weights", "train_centroids"),
     ("quantize_aware",),
     ("distill_quantized",),
+    ("adaround",),
 )
 # Another draw of the same: a page shows how much the two have in common.
 SECOND: dict[str, dict[str, Any]] = {"lottery_ticket": {"seed": 1, "re_init": False}}

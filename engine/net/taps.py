@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.data.sets import Data
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.net.surgery import get_layer
-from engine.types import Bundle, SlimscopeError
+from engine.types import Arch, Bundle, SlimscopeError
 
 CALIBRATION = 256  # images of the training split that static activation ranges are read from
 # Layers that multiply what they are called with.
@@ -19,7 +20,7 @@ LAYERS = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
-SKETCH = 2**17  # values of a layer's input that percentile and MSE ranges look at
+SKETCH = 2**17  # values of a layer's input that ranges look at, but for the extremes
 
 
 def module_of(weight: str) -> str:
@@ -31,8 +32,20 @@ def module_of(weight: str) -> str:
     return weight.rpartition(".")[0].partition(".parametrizations.")[0]
 
 
-def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Tensor]:
-    """What enters each module for the calibration images: a flat, even sketch of it.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What entered a layer: a flat, even sketch of it, and the extremes of each image, in their order.
+
+    Where the first axis is not the images, each call's extremes.
+    """
+
+    values: Tensor
+    lows: Tensor
+    highs: Tensor
+
+
+def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Seen]:
+    """What enters each module for the calibration images.
 
     Left out are modules that are no `LAYERS`, that nobody calls (attention reads its last matrix by
     itself), or that are given anything but a tensor of floats.
@@ -42,13 +55,14 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
             raise SlimscopeError(
                 f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
             )
-    net, seen = zoo.fork(bundle).eval(), dict[str, Tensor]()
+    images = data.train.stratified(CALIBRATION).inputs()
+    net, seen = zoo.fork(bundle).eval(), dict[str, Seen]()
 
     def tap(name: str) -> Any:
         def look(module: nn.Module, args: tuple[Any, ...]) -> None:
             if args and isinstance(args[0], Tensor) and args[0].is_floating_point():
-                now = _sketch(args[0].flatten(), range)
-                seen[name] = torch.cat([seen[name], now]) if name in seen else now  # of every call
+                now = _seen(args[0], len(images), range)
+                seen[name] = _joined(seen[name], now) if name in seen else now  # of every call
 
         return look
 
@@ -56,8 +70,18 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
         if isinstance(layer := get_layer(net, name), LAYERS):
             layer.register_forward_pre_hook(tap(name))
     with torch.no_grad():
-        net(data.train.stratified(CALIBRATION).inputs())
+        net(images)
     return {name: seen[name] for name in modules if name in seen}
+
+
+def _seen(values: Tensor, images: int, range: str) -> Seen:
+    each = values.flatten(1) if values.dim() > 1 and len(values) == images else values.reshape(1, -1)
+    return Seen(_sketch(values.flatten(), range), each.amin(1), each.amax(1))
+
+
+def _joined(one: Seen, other: Seen) -> Seen:
+    parts = ((one.values, other.values), (one.lows, other.lows), (one.highs, other.highs))
+    return Seen(*(torch.cat(both) for both in parts))
 
 
 def _sketch(values: Tensor, range: str) -> Tensor:
@@ -70,3 +94,28 @@ def _sketch(values: Tensor, range: str) -> Tensor:
         return values
     sketch = values[:: -(-len(values) // SKETCH) | 1]
     return torch.cat([sketch, *(t.view(1) for t in values.aminmax())]) if range == "minmax" else sketch
+
+
+def normal_behind(arch: Arch) -> dict[str, str]:
+    """Layer -> the batch-norm that its output goes into; the net is followed without numbers."""
+    net = zoo.skeleton(arch).eval()
+    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
+    found: dict[str, str] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda module, args, output: made.update({id(output): (name, output)})
+
+    def meet(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if id(args[0]) in made:
+                found[made[id(args[0])][0]] = name
+
+        return hook
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(note(name))
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.register_forward_pre_hook(meet(name))
+    net(sources.inputs(arch).to("meta"))
+    return found

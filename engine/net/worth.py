@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.data.sets import Data
-from engine.net import curvature, sources, zoo
+from engine.net import curvature, taps
 from engine.tensor import scores
 from engine.types import Bundle, SlimscopeError, weight_layers
 
@@ -58,27 +58,8 @@ def unfit(
 
 
 def normal_scales(bundle: Bundle) -> dict[str, Tensor]:
-    """Layer -> scale of the batch-norm that its output goes into, (outputs,); followed without numbers."""
+    """Layer -> scale of the batch-norm that its output goes into, (outputs,)."""
     if not bundle.arch.runs:
         raise SlimscopeError("score 'batch-norm' must know what is behind a layer: it needs an architecture")
-    net = zoo.skeleton(bundle.arch).eval()
-    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
-    found: dict[str, Tensor] = {}
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda module, args, output: made.update({id(output): (name, output)})
-
-    def meet(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if id(args[0]) in made:
-                found[made[id(args[0])][0]] = bundle.params[f"{name}.weight"].decode()
-
-        return hook
-
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(note(name))
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.register_forward_pre_hook(meet(name))
-    net(sources.inputs(bundle.arch).to("meta"))
-    return found
+    behind = taps.normal_behind(bundle.arch)
+    return {layer: bundle.params[f"{name}.weight"].decode() for layer, name in behind.items()}

@@ -1,7 +1,7 @@
 """Words that settings had once: old links, files, scripts and kept results are read through one table.
 
 A setting that is renamed gets a line in RENAMED. A setting that a technique gets later is declared with
-`added=True`: at its default, what was kept without it still counts.
+`added=True`: at its default, what was kept without it still counts, and files do not say it.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ RENAMED: Mapping[str, tuple[Renamed, ...]] = {
 def current(recipe: Recipe) -> Recipe:
     """The recipe in today's words; a setting given in both keeps the new one and is refused for the old.
 
+    Steps that have all settings but those that were added later get these, at their defaults.
+
     >>> current(Recipe((Step("prune_channels", {"kept": 0.3, "by": "lasso"}),))).key
     '[["prune_channels",{"removed":0.7,"selection":"lasso"}]]'
     """
@@ -78,7 +80,15 @@ def _current(step: Step) -> dict[str, Any]:
     for change in RENAMED.get(step.technique, ()):
         if change.old in settings and (change.new == change.old or change.new not in settings):
             settings[change.new] = change.forward(settings.pop(change.old))
-    return settings
+    return {**_added(step.technique, settings), **settings}
+
+
+def _added(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults of what a technique got later, for settings that have all else; the registry may be empty."""
+    known = technique.REGISTRY.get(name)
+    if known is None or not all(setting in settings or knob.added for setting, knob in known.knobs.items()):
+        return {}
+    return {setting: known.defaults[setting] for setting, knob in known.knobs.items() if knob.added}
 
 
 def read(text: str) -> Recipe:
@@ -91,11 +101,18 @@ def kept_as(recipe: Recipe) -> str:
     return Recipe(tuple(Step(s.technique, _kept_as(s), s.on) for s in recipe)).key
 
 
+def without_added(recipe: Recipe) -> Recipe:
+    """The recipe without settings added later that stand at their defaults; `current` puts them back."""
+    return Recipe(tuple(Step(s.technique, _without_added(s), s.on) for s in recipe))
+
+
+def _without_added(step: Step) -> dict[str, Any]:
+    added = _added(step.technique, step.settings)
+    return {name: v for name, v in step.settings.items() if name not in added or v != added[name]}
+
+
 def _kept_as(step: Step) -> dict[str, Any]:
-    known, settings = technique.get(step.technique), dict(step.settings)
-    for name, knob in known.knobs.items():
-        if knob.added and settings.get(name) == known.defaults[name]:
-            del settings[name]
+    settings = _without_added(step)
     for change in RENAMED.get(step.technique, ()):
         if change.new in settings:
             settings[change.old] = change.back(settings.pop(change.new))

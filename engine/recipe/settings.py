@@ -57,9 +57,9 @@ def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
     return Slider(low=50, high=2000, step=50, whole=True, unit=unit, label="Samples", help=help, when=when)
 
 
-def seed(help: str, when: tuple[When, ...] = ()) -> Slider:
+def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
     """From 0 to 9999."""
-    return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when, rare=True)
+    return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when, rare=True, added=added)
 
 
 def leave_out(help: str) -> Layers:

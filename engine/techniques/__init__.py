@@ -19,11 +19,13 @@ from engine.techniques.quantize import number_format as number_format
 from engine.techniques.quantize import ternarize as ternarize
 from engine.techniques.quantize import binarize as binarize
 from engine.techniques.quantize import aciq as aciq
+from engine.techniques.quantize import adaround as adaround
 from engine.techniques.quantize import entropy_penalty as entropy_penalty
 from engine.techniques.quantize import share_weights as share_weights
 from engine.techniques.quantize import train_centroids as train_centroids
 from engine.techniques.quantize import quantize_aware as quantize_aware
 from engine.techniques.quantize import distill_quantized as distill_quantized
+from engine.techniques.quantize import recalibrate as recalibrate
 from engine.techniques.quantize import trim as trim
 from engine.techniques.factor import low_rank as low_rank
 from engine.techniques.distill import distill as distill

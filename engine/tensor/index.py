@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.tensor.affine import code_range, stored_affine
-from engine.tensor.grids import FRACTIONS
+from engine.tensor.calibrate import FRACTIONS
 from engine.types import SlimscopeError
 
 TOGETHER = 1 << 16  # levels of several grids that are asked at once: 16 MB while it lasts

@@ -13,6 +13,7 @@ from engine.recipe import sweep, technique
 from pages.parts import charts, jobs, knobs, spoken, visitor
 from pages.parts.fold import fold
 
+ALONE, ALL_BUT = "one layer", "all but one"
 BEARABLE = (0.005, 0.01, 0.02, 0.05)  # of accuracy
 
 
@@ -29,6 +30,14 @@ def _inside(name: str, setting: str, values: list[float], unit: str, layers: lis
     if visitor.why_idle():
         st.caption(visitor.why_idle())
         return
+    around = st.segmented_control(
+        "Compress",
+        (ALONE, ALL_BUT),
+        default=ALONE,
+        key=f"around-{name}",
+        required=True,
+        help="One layer shows what it costs by itself; all but one shows what sparing it would win back.",
+    )
     payload = {
         "recipe": knobs.before(name).key,
         "technique": name,
@@ -40,17 +49,20 @@ def _inside(name: str, setting: str, values: list[float], unit: str, layers: lis
             if k not in ("leave_out", "per_layer", setting)
         },
         **({} if layers is None else {"layers": layers}),
+        "all_but": around == ALL_BUT,
     }
     job = jobs.latest("sensitivity", **payload)
     if job is None or not job.open:
         st.button(
-            "Scan each layer by itself" if job is None else "Scan again",
+            ("Scan each layer by itself" if around == ALONE else "Scan with each layer spared")
+            if job is None
+            else "Scan again",
             key=f"scan-{name}",
             on_click=jobs.submit,
             args=("sensitivity", f"Sensitivity to {setting}"),
             kwargs=payload,
             icon=":material/troubleshoot:",
-            help="Compresses one layer at a time and measures accuracy on 1,000 validation samples.",
+            help="Compresses one layer at a time, or all others, and measures accuracy on 1,000 validation samples.",
         )
     if job is None:
         return
@@ -72,13 +84,13 @@ def _inside(name: str, setting: str, values: list[float], unit: str, layers: lis
         st.plotly_chart(
             figure,
             key=f"scan-chart-{name}",
-            alt="Accuracy of the model when one layer is compressed, per layer",
+            alt="Accuracy of the model when one layer is compressed, or all but one, per layer",
         )
         with st.expander("The same as a table"):
             st.dataframe(rows, hide_index=True, key=f"scan-table-{name}")
 
     jobs.watch(job.id, drawn)
-    if job.state == "done":
+    if job.state == "done" and around == ALONE:
         rows = [row for row in job.series if "change" in row]
         allocation(name, setting, rows, sweep.tolerated(rows, values, bearable()))
 

@@ -355,6 +355,16 @@ def test_sensitivity_touches_one_layer_at_a_time():
             assert zeros == pytest.approx(row["value"] if label == row["layer"] else 0.0, abs=0.005)
 
 
+def test_sensitivity_of_all_layers_but_one():
+    rows = tasks.perform("sensitivity", task(**SCAN | {"values": [0.9], "all_but": True}), Progress())["rows"]
+    alone = tasks.perform("sensitivity", task(**SCAN | {"values": [0.9]}), Progress())["rows"]
+    assert [row["layer"] for row in rows] == ["fc1", "fc2"]
+    spared = [Recipe.from_key(row["recipe"]).steps[0].settings["leave_out"] for row in rows]
+    assert spared == [["fc1"], ["fc2"]]
+    # Of two layers, all but one is the other.
+    assert [row["accuracy"] for row in rows] == [row["accuracy"] for row in reversed(alone)]
+
+
 def test_sensitivity_of_one_layer_after_a_recipe():
     payload = task(SHRINK, **SCAN | {"layers": ["fc2"], "values": [0.5], "settings": {"keep_sign": False}})
     rows = tasks.perform("sensitivity", payload, Progress())["rows"]

@@ -10,6 +10,7 @@ import pytest
 import engine.techniques  # noqa: F401
 from engine.data import sets
 from engine.data.sets import Data
+from engine.file import packfile
 from engine.jobs import as_json, recipes, tasks
 from engine.net import zoo
 from engine.recipe import migrate, run, technique
@@ -154,3 +155,45 @@ def test_a_report_kept_in_old_words_says_todays() -> None:
     told = as_json.report_of(data).step
     assert told is not None
     assert told.settings == {"allocation": "global", "sparsity": 0.9}
+
+
+# ---------------------------------------------------------------- the recipe in a file
+
+
+def quantize_with_more(
+    bundle: Bundle,
+    data: Data | None,
+    *,
+    bits: Annotated[int, technique.get("quantize").knobs["bits"]] = 8,
+    leave_out: Annotated[list[str], technique.get("quantize").knobs["leave_out"]] = (),  # type: ignore[assignment]
+    hadamard_rotated: Annotated[bool, Toggle(help="A setting of a later day.", added=True)] = False,
+) -> tuple[Bundle, Report]:
+    """Quantize of a later day."""
+    raise AssertionError("only read")
+
+
+def test_a_file_says_a_setting_that_came_later_only_where_it_is_not_at_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = technique.get("quantize")
+    knobs, defaults = technique._read_signature(quantize_with_more)
+
+    def packed(**settings: Any) -> bytes:
+        recipe = technique.complete(Recipe((Step("quantize", settings),)))
+        return packfile.pack(replace(zoo.load("mlp-32"), lineage=recipe))
+
+    less = {name: knob for name, knob in knobs.items() if not knob.added}
+    monkeypatch.setitem(
+        technique.REGISTRY,
+        "quantize",
+        replace(known, knobs=less, defaults={name: defaults[name] for name in less}),
+    )
+    before = packed(bits=5)
+    monkeypatch.setitem(technique.REGISTRY, "quantize", replace(known, knobs=knobs, defaults=defaults))
+    assert packed(bits=5) == before
+    assert packfile.unpack(before).lineage == technique.complete(Recipe((Step("quantize", {"bits": 5}),)))
+    other = packed(bits=5, hadamard_rotated=True)
+    assert len(other) > len(before)
+    assert packfile.unpack(other).lineage.steps[0].settings["hadamard_rotated"] is True
+    incomplete = replace(zoo.load("mlp-32"), lineage=Recipe((Step("quantize", {"hadamard_rotated": False}),)))
+    assert packfile.unpack(packfile.pack(incomplete)).lineage == incomplete.lineage

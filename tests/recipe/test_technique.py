@@ -90,11 +90,13 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "number_format",
         "ternarize",
         "binarize",
+        "adaround",
         "aciq",
         "entropy_penalty",
         "share_weights",
         "train_centroids",
         "quantize_aware",
         "distill_quantized",
+        "recalibrate",
         "trim",
     ]

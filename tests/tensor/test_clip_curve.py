@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine.tensor import grids
 from engine.tensor.affine import code_range, stored_affine
+from engine.tensor.calibrate import FRACTIONS
 from engine.tensor.clip_curve import clip_at, clip_curve
 from engine.tensor.sorted_index import SortedIndex
 
@@ -36,7 +37,7 @@ def test_the_curve_is_what_rounding_every_weight_gives(
 ) -> None:
     weights = torch.tensor(values, dtype=torch.float32)
     curve = clip_curve(SortedIndex(weights), bits, symmetric)
-    assert len(curve) == grids.FRACTIONS
+    assert len(curve) == FRACTIONS
     for row in curve.iloc[[0, 36, 70, 99]].itertuples():
         expected = by_hand(weights, row.clip, bits, symmetric)
         assert (row.roundoff, row.clipping) == pytest.approx(expected, rel=1e-4, abs=1e-6)

@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.tensor import grids
+from engine.tensor import calibrate, grids
 from engine.tensor.affine import code_range, stored_affine
+from engine.tensor.calibrate import least_error
+from engine.tensor.calibrate import ranges as spans
 from engine.tensor.granularity import (
     TENSOR,
     TOKEN,
@@ -20,7 +22,6 @@ from engine.tensor.granularity import (
     per_block,
     per_group,
 )
-from engine.tensor.grids import clip, rounding
 from engine.types import SlimscopeError
 
 bits = st.integers(1, 16)
@@ -29,7 +30,7 @@ weights = st.lists(
 ).map(lambda v: torch.tensor(v[: len(v) // 3 * 3]).view(3, -1))
 EACH = (TENSOR, TOKEN, per_axis(0), per_axis(1), per_group(2), per_group(3, None), per_block(2, 2))
 granularities = st.sampled_from(EACH)
-ranges = st.sampled_from(grids.RANGES)
+ranges = st.sampled_from(calibrate.METHODS)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -95,7 +96,7 @@ def test_a_group_wider_than_the_row_is_the_row() -> None:
 
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("width", [1, 2, 8])
-@pytest.mark.parametrize("range", grids.RANGES)
+@pytest.mark.parametrize("range", calibrate.METHODS)
 def test_a_row_of_zeros_stays_zeros(symmetric: bool, width: int, range: str) -> None:
     values = torch.stack([torch.zeros(5), normal(5)])
     grid = grids.quantize(values, width, symmetric, per_axis(0), range=range)
@@ -123,7 +124,7 @@ def test_percentiles_are_numpys(count: int, percentile: float) -> None:
     values = torch.randn(count, generator=torch.Generator().manual_seed(count)) * 3
     rows, half = torch.stack([values, values.roll(1) - 1]), percentile / 200
     for symmetric, shares in ((True, [2 * half]), (False, [0.5 - half, 0.5 + half])):
-        lows, highs = rounding._percentile_range(rows, percentile, symmetric)
+        lows, highs = spans._percentile_range(rows, percentile, symmetric)
         for row, low, high in zip(rows.double().numpy(), lows.tolist(), highs.tolist(), strict=True):
             alive = row[row != 0]
             ends = np.quantile(np.abs(alive) if symmetric else alive, shares)
@@ -135,7 +136,7 @@ def test_zeros_take_no_part_in_a_percentile() -> None:
     values = torch.randn(5000, generator=torch.Generator().manual_seed(0))
     thin = torch.cat([values, torch.zeros(20_000)])[None]
     for symmetric in (True, False):
-        alone, among = (rounding._percentile_range(block, 97.5, symmetric) for block in (values[None], thin))
+        alone, among = (spans._percentile_range(block, 97.5, symmetric) for block in (values[None], thin))
         assert [end.tolist() for end in alone] == [end.tolist() for end in among]
 
 
@@ -151,8 +152,8 @@ def test_unknown_words_are_refused() -> None:
         named("row", 8)
     with pytest.raises(SlimscopeError, match=r"a tensor of shape \(3,\) has no axis 1"):
         grids.quantize(normal(3), 8, granularity=per_axis(1))
-    with pytest.raises(SlimscopeError, match=r"range is 'kl'.*minmax, percentile, mse"):
-        grids.quantize(normal(3), 8, range="kl")
+    with pytest.raises(SlimscopeError, match=r"range is 'lap'.*minmax, percentile, mse"):
+        grids.quantize(normal(3), 8, range="lap")
 
 
 # ---------------------------------------------------------------- properties
@@ -244,7 +245,7 @@ def test_both_searches_for_the_clip_agree_with_brute_force(symmetric: bool, shap
     slow = torch.stack(
         [_sse(values, *stored_affine(low * f, high * f, 3, symmetric), symmetric) for f in fractions], 1
     )
-    for search in (clip._sorted_errors, clip._direct_errors):
+    for search in (least_error._sorted_errors, least_error._direct_errors):
         fast = search(values, low, high, 3, symmetric, fractions)
         assert torch.allclose(fast, slow, rtol=1e-5)
     grid = grids.quantize(values, 3, symmetric, per_axis(0), range="mse")
@@ -270,7 +271,7 @@ def test_a_bit_is_worth_six_decibels() -> None:
 
 
 @pytest.mark.parametrize("granularity", EACH)
-@pytest.mark.parametrize("range", grids.RANGES)
+@pytest.mark.parametrize("range", calibrate.METHODS)
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_the_curve_says_what_quantizing_to_each_width_costs(
     granularity: Granularity, range: str, symmetric: bool

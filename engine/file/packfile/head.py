@@ -99,14 +99,19 @@ def head_bytes(
     lengths: Sequence[int],
     checksum: int,
 ) -> bytes:
-    """The file up to its sections, for descriptions and codings by name."""
+    """The file up to its sections, for descriptions and codings by name.
+
+    Settings that a technique got later need not be said at their defaults: the shorter header is written.
+    """
     formats = list(dict.fromkeys(kind for kind, *_ in tensors.values()))
     coders = list(dict.fromkeys(coding for each in codings for coding in each))
     described = [[formats.index(kind), *rest] for kind, *rest in tensors.values()]
     streams = [[coders.index(coding) for coding in each] for each in codings]
-    recipe = json.loads(lineage.key)
-    header = [arch.data, recipe, list(tensors), formats, coders, described, streams, lengths]
-    packed = squeezed(json.dumps(header, separators=(",", ":"), allow_nan=False).encode())
+    rest = [list(tensors), formats, coders, described, streams, lengths]
+    recipes = dict.fromkeys(each.key for each in (lineage, migrate.without_added(lineage)))
+    headers = [[arch.data, json.loads(recipe), *rest] for recipe in recipes]
+    texts = [json.dumps(header, separators=(",", ":"), allow_nan=False) for header in headers]
+    packed = min((squeezed(text.encode()) for text in texts), key=len)
     return PREFIX.pack(MAGIC, VERSION, checksum, len(packed)) + packed
 
 

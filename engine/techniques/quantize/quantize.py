@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from engine.data.sets import Data
 from engine.figures import reports
-from engine.net.taps import CALIBRATION, SKETCH, inputs_seen, module_of
+from engine.net import rounded_inputs
+from engine.net.rounded_inputs import Plan
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider
+from engine.recipe.knobs import Choice, Slider, Toggle
 from engine.recipe.technique import technique
 from engine.tensor import grids
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Dense, Grid
-from engine.tensor.granularity import TENSOR, named
-from engine.types import Arch, Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
+from engine.tensor.formats import Grid
+from engine.tensor.granularity import named
+from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
 BITS = Slider(
     low=1,
@@ -44,7 +43,6 @@ LAYER_COLUMNS = (
     "range_low",
     "range_high",
 )
-ACTIVATION_COLUMNS = ("layer", "bits", "kind", "seen_low", "seen_high", "scale", "zero", "sqnr_db", "clipped")
 
 
 @technique(
@@ -55,7 +53,7 @@ ACTIVATION_COLUMNS = ("layer", "bits", "kind", "seen_low", "seen_high", "scale",
     stage=700,
     runs="instant",
     locality="row",
-    tables={"layers": LAYER_COLUMNS, "activations": ACTIVATION_COLUMNS},
+    tables={"layers": LAYER_COLUMNS, "activations": rounded_inputs.COLUMNS},
     presets={"gentle": {"bits": 8}, "balanced": {"bits": 5}, "extreme": {"bits": 3, "range": "mse"}},
 )
 def quantize(
@@ -108,6 +106,8 @@ def quantize(
                 "minmax": "from the smallest to the largest: nothing is clipped, outliers widen all steps",
                 "percentile": "a share of the non-zero values: outliers are clipped",
                 "mse": "the clip with the least squared error, of 100 that are tried",
+                "kl": "the clip whose histogram tells most of the values': TensorRT's entropy calibration",
+                "aciq": "a clip from a formula, for values of a normal or Laplace distribution (Banner 2019)",
             },
         ),
     ] = "minmax",
@@ -148,6 +148,68 @@ def quantize(
             when=(("activations", ("static", "dynamic")),),
         ),
     ] = 8,
+    activation_range: Annotated[
+        str,
+        Choice(
+            label="Activation range",
+            help="Which values the grid of what enters a layer spans, as calibration images show them.",
+            options={
+                "same": "found as for the weights",
+                "minmax": "from the smallest to the largest value seen",
+                "average": "from image to image, the smallest and largest move by 1 % to those of the next",
+                "percentile": "a share of the non-zero values, of its own",
+                "mse": "the clip with the least squared error, of 100 that are tried",
+                "kl": "the clip of least divergence between 2,048 bins and the levels: TensorRT's",
+                "aciq": "a clip from a formula, one-sided behind ReLU (Banner 2019)",
+            },
+            when=(("activations", ("static",)),),
+            rare=True,
+            added=True,
+        ),
+    ] = "same",
+    activation_percentile: Annotated[
+        float,
+        Slider(
+            low=99.0,
+            high=100.0,
+            step=0.01,
+            unit="%",
+            label="Activation percentile",
+            help="How many of the non-zero values that enter a layer stay inside of its range.",
+            when=(("activations", ("static",)), ("activation_range", ("percentile",))),
+            rare=True,
+            added=True,
+        ),
+    ] = 99.9,
+    rounding: Annotated[
+        str,
+        Choice(
+            label="Rounding",
+            help="Which of the two levels around a weight it takes.",
+            options={
+                "nearest": "the nearer one, which loses least",
+                "stochastic": "by chance, the nearer one more often: right on average, with more error",
+            },
+            rare=True,
+            added=True,
+        ),
+    ] = "nearest",
+    seed: Annotated[
+        int,
+        settings.seed(
+            "Fixes which weights are rounded up.", when=(("rounding", ("stochastic",)),), added=True
+        ),
+    ] = 0,
+    round_weights: Annotated[
+        bool,
+        Toggle(
+            label="Round weights",
+            help="Off, weights stay as they are, and only what enters layers is rounded.",
+            when=(("activations", ("static", "dynamic")),),
+            rare=True,
+            added=True,
+        ),
+    ] = True,
     per_layer: Annotated[
         Mapping[str, int],
         settings.per_layer(BITS, "Own bits", "Layers whose weights have a bit width of their own."),
@@ -157,30 +219,30 @@ def quantize(
     """Round weights to an even grid of 2^bits values and store the codes with their scales.
 
     Biases and normalisation stay 32-bit floats. Exact zeros stay exact zeros, so pruned weights
-    stay pruned. Activations are rounded with one scale per layer input, in the same scheme and range.
+    stay pruned. Activations are rounded with one scale per layer input, in the same scheme.
     """
     symmetric = scheme == "symmetric"
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
     params: dict[str, Param] = dict(bundle.params)
-    rows = []
-    for label, name in names.items():
-        values = bundle.params[name].decode()
-        width = per_layer.get(label, bits)
-        grid = grids.quantize(values, width, symmetric, named(granularity, group), range, percentile)
+    rows, chance = [], seed if rounding == "stochastic" else None
+    for label, name in names.items() if round_weights or activations == "none" else ():
+        values, width = bundle.params[name].decode(), per_layer.get(label, bits)
+        grid = grids.quantize(values, width, symmetric, named(granularity, group), range, percentile, chance)
         params[name] = grid
         rows.append(_row(label, values, grid, symmetric))
     layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
     after, tables, notes = bundle.become(params), {"layers": layers}, _notes(layers, symmetric, leave_out)
-    if activations != "none":
-        dynamic = activations == "dynamic"
-        plan = _Plan(activation_bits, symmetric, dynamic, "minmax" if dynamic else range, percentile)
-        modules = _modules(names)
-        seen = inputs_seen(after, _with_net(bundle, data), modules, plan.range)
-        after, tables["activations"] = _quantize_inputs(after, seen, plan)
-        notes += _activation_notes(tables["activations"], plan, names)
-        floats = [name for name in modules if name not in seen]
-        notes = (*notes, *reports.named("What enters these layers stays 32-bit floats:", floats))
-    return after, Report(_figures(layers), tables, notes)
+    if activations == "none":
+        return after, Report(_figures(layers), tables, notes)
+    own = (range, percentile) if activation_range == "same" else (activation_range, activation_percentile)
+    is_dynamic = activations == "dynamic"
+    plan = Plan(activation_bits, symmetric, is_dynamic, "minmax" if is_dynamic else own[0], own[1])
+    after, tables["activations"], floats = rounded_inputs.round_inputs(after, data, names, plan)
+    notes += rounded_inputs.notes(tables["activations"], plan, names)
+    notes += tuple(reports.named("What enters these layers stays 32-bit floats:", floats))
+    how = "layers whose input is rounded"
+    inputs = Figure("rounded inputs", len(tables["activations"]), "layers", Basis.COUNTED, how)
+    return after, Report(_figures(layers) if rows else (inputs,), tables, notes)
 
 
 def _row(label: str, values: Tensor, grid: Grid, symmetric: bool) -> dict[str, Any]:
@@ -236,80 +298,3 @@ def _notes(layers: pd.DataFrame, symmetric: bool, leave_out: Sequence[str]) -> t
             "the range says. Exact zeros stay zero, so a pruned layer needs a third symbol for them."
         )
     return (*notes, *reports.named("Left out:", leave_out))
-
-
-# ---------------------------------------------------------------- activations
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How inputs are rounded. Dynamic grids always span the extremes of their batch."""
-
-    bits: int
-    symmetric: bool
-    dynamic: bool
-    range: str
-    percentile: float
-
-
-def _with_net(bundle: Bundle, data: Data | None) -> Data:
-    if data is None or not bundle.arch.runs:
-        raise SlimscopeError(
-            "activations can only be quantized where a model runs: it needs a known architecture with data; "
-            "choose activations = 'none'"
-        )
-    return data
-
-
-def _modules(names: Mapping[str, str]) -> list[str]:
-    """Module names, each once: several matrices may share one input, as in recurrent layers."""
-    return list(dict.fromkeys(map(module_of, names.values())))
-
-
-def _quantize_inputs(bundle: Bundle, seen: Mapping[str, Tensor], plan: _Plan) -> tuple[Bundle, pd.DataFrame]:
-    arch: Arch = bundle.arch
-    params: dict[str, Param] = dict(bundle.params)
-    rows = []
-    for name, values in seen.items():
-        grid = grids.quantize(values, plan.bits, plan.symmetric, TENSOR, plan.range, plan.percentile)
-        arch = arch.edit(
-            "quantize_input", layer=name, bits=plan.bits, symmetric=plan.symmetric, dynamic=plan.dynamic
-        )
-        if not plan.dynamic:
-            params[f"{name}.input_quantizer.scale"] = Dense(grid.scale)
-            params[f"{name}.input_quantizer.zero"] = Dense(grid.zero.to(torch.float32))
-        error = grids.error(values, grid, plan.symmetric)
-        rows.append(
-            {
-                "layer": name,
-                "bits": plan.bits,
-                "kind": "dynamic" if plan.dynamic else "static",
-                "seen_low": float(values.min()),
-                "seen_high": float(values.max()),
-                "scale": float(grid.scale),
-                "zero": int(grid.zero),
-                "sqnr_db": error.sqnr_db,
-                "clipped": error.clipped,
-            }
-        )
-    return bundle.become(params, arch), pd.DataFrame(rows, columns=ACTIVATION_COLUMNS)
-
-
-def _activation_notes(table: pd.DataFrame, plan: _Plan, names: Mapping[str, str]) -> tuple[str, ...]:
-    sample = f"{CALIBRATION} fixed training images, every class in its share"
-    notes = [
-        f"Scales shown for activations are those of {sample}; as the model runs, each batch has its own."
-        if plan.dynamic
-        else f"Activation ranges were read from {sample}, with the weights already rounded."
-    ]
-    if plan.range != "minmax":
-        notes.append(f"They look at up to {SKETCH:,} evenly spaced values of each layer's input.")
-    positive = table.loc[table["seen_low"] >= 0, "layer"].tolist()
-    if plan.symmetric and positive:
-        notes.append(
-            f"What enters {', '.join(positive)} is never negative: a symmetric grid leaves half of its codes "
-            "unused there. The asymmetric scheme uses them all."
-        )
-    if any("weight_hh" in name for name in names.values()):
-        notes.append("Inside of a recurrent layer the states that pass from step to step stay 32-bit floats.")
-    return tuple(notes)

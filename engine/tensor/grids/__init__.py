@@ -5,7 +5,6 @@ that masks survive. Rounding is half to even, as in torch and IEEE 754. Which la
 are rounded is not known here.
 """
 
-from engine.tensor.grids.clip import FRACTIONS
 from engine.tensor.grids.errors import (
     Error,
     decibels,
@@ -15,7 +14,7 @@ from engine.tensor.grids.errors import (
     sum_of_squares,
 )
 from engine.tensor.grids.learned import first_step, learned, middle
-from engine.tensor.grids.rounding import RANGES, quantize
+from engine.tensor.grids.rounding import on_range, quantize
 from engine.tensor.grids.views import (
     AffineExample,
     affine_example,
@@ -26,8 +25,6 @@ from engine.tensor.grids.views import (
 )
 
 __all__ = [
-    "FRACTIONS",
-    "RANGES",
     "AffineExample",
     "Error",
     "affine_example",
@@ -41,6 +38,7 @@ __all__ = [
     "learned",
     "levels",
     "middle",
+    "on_range",
     "quantize",
     "staircase",
     "sum_of_squares",

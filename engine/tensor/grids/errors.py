@@ -10,11 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from engine.tensor import calibrate
 from engine.tensor.affine import code_range, stored_affine
+from engine.tensor.calibrate.least_error import rounding
 from engine.tensor.formats import Grid
 from engine.tensor.granularity import TENSOR, Granularity
-from engine.tensor.grids.clip import rounding
-from engine.tensor.grids.rounding import affine_of, free_codes, reach
+from engine.tensor.grids.rounding import affine_of, free_codes, quantize
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,19 @@ def error_curve(
     granularity: Granularity = TENSOR,
     range: str = "minmax",
     percentile: float = 99.9,
+    seed: int | None = None,
 ) -> pd.DataFrame:
     """What each bit width costs: one row with bits, mse, sqnr_db, as `error` after `quantize` says.
 
-    The range is looked for once where it is the same for all widths, and no codes are made.
+    The range is looked for once where it is the same for all widths, and no codes are made unless chance
+    rounds.
     """
     noise = np.zeros(len(bits))
-    for _, block in granularity.cut(values.detach()):
-        ends = None if range == "mse" else reach(block, symmetric, range, percentile)
+    if seed is not None:
+        chosen = (symmetric, granularity, range, percentile, seed)
+        noise += [sum_of_squares(quantize(values, width, *chosen).decode() - values) for width in bits]
+    for _, block in granularity.cut(values.detach()) if seed is None else ():
+        ends = None if range in calibrate.BY_BITS else calibrate.span(block, 0, symmetric, range, percentile)
         buffer = torch.empty_like(block)
         for i, width in enumerate(bits):
             if ends is None or (symmetric and width == 1):

@@ -119,10 +119,11 @@ def _sensitivity(subject: str, key: str) -> Measure:
 
 
 def _newest_scan() -> Job | None:
-    """The newest scan of the model in view that came to its end."""
+    """The newest scan of the model in view that came to its end, of single layers."""
     wanted = {"model": session.model(), "data": visitor.scaling()}
     for job in jobs.manager().list(visitor.owner()):
-        if job.kind == "sensitivity" and job.state == "done" and wanted.items() <= job.payload.items():
+        is_scan = job.kind == "sensitivity" and not job.payload.get("all_but")
+        if is_scan and job.state == "done" and wanted.items() <= job.payload.items():
             return job
     return None
 

@@ -226,3 +226,47 @@ def test_layers_that_take_no_floats_of_their_own_are_left_and_named(
     again = compress.decode_elsewhere(path, (), ())
     assert again["fingerprint"] == after.fingerprint
     assert again["answers"] == measure.predictions(after, task.test).tolist()
+
+
+# ---------------------------------------------------------------- ranges and rounding of a later day
+
+
+@pytest.mark.parametrize("method", ["average", "percentile", "mse", "kl", "aciq"])
+def test_static_ranges_of_inputs_may_be_found_in_a_way_of_their_own(method: str, mnist: Data) -> None:
+    chosen = {"activations": "static", "scheme": "asymmetric", "activation_bits": 4}
+    bundle = zoo.load("mlp-32")
+    widest, narrow = (
+        apply(bundle, step("quantize", **chosen, activation_range=way), mnist) for way in ("minmax", method)
+    )
+    assert torch.equal(narrow[0].params["fc1.weight"].decode(), widest[0].params["fc1.weight"].decode())
+    scales = [
+        each[1].tables["activations"].set_index("layer").loc["fc2", "scale"] for each in (widest, narrow)
+    ]
+    assert 0 < scales[1] < scales[0], "none but the extremes spans all that was seen"
+    assert (
+        widest[1].tables["activations"]["clipped"].max()
+        == 0
+        < narrow[1].tables["activations"]["clipped"].max()
+    )
+
+
+def test_without_rounded_weights_only_inputs_are_rounded(mnist: Data) -> None:
+    before = net()
+    after, report = apply(before, step("quantize", activations="dynamic", round_weights=False), mnist)
+    assert all(after.params[name] is param for name, param in before.params.items())
+    assert report.tables["layers"].empty
+    assert [figure.name for figure in report.figures] == ["rounded inputs"]
+    alone, _ = apply(before, step("quantize", round_weights=False), None)
+    assert isinstance(alone.params["fc1.weight"], Grid), "hidden without activations, it changes nothing"
+
+
+def test_weights_rounded_by_chance_have_the_same_scales() -> None:
+    nearest, chance = (
+        apply(net(), step("quantize", bits=4, rounding=way, seed=7), None)[0]
+        for way in ("nearest", "stochastic")
+    )
+    one, other = nearest.params["fc1.weight"], chance.params["fc1.weight"]
+    assert isinstance(one, Grid)
+    assert isinstance(other, Grid)
+    assert torch.equal(one.scale, other.scale)
+    assert int((one.codes - other.codes).abs().max()) == 1

@@ -1,0 +1,88 @@
+"""Layers changed one after another, each to give what it gave before, from what the changed ones give it.
+
+One run of the model as it was notes each layer's outputs at some places; in one run more, each layer is
+changed when its inputs come by, and what follows sees the change.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.net.walk import Goal, drawn_places, rows_at
+
+Change = Callable[[str, Tensor, Tensor], Tensor]  # (layer, rows (points, inputs), goal) -> its new weight
+
+
+def is_matched(layer: nn.Module) -> bool:
+    """Whether a layer's outputs are a matrix times rows of its inputs."""
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return isinstance(layer, nn.Linear)
+
+
+@torch.no_grad()
+def goals_of(
+    net: nn.Module, names: Mapping[str, str], images: Tensor, points: int, seed: int
+) -> dict[str, Goal]:
+    """Label -> what the layer gives at up to `points` places of each image, without its bias.
+
+    `names` maps labels to weights. Left out are layers that can't be matched, and those that are called
+    twice or never.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    found: dict[str, Goal] = {}
+    calls = Counter[str]()
+
+    def note(label: str, layer: nn.Module, inputs: Tensor) -> None:
+        calls[label] += 1
+        if len(inputs) == len(images):
+            places = drawn_places(layer, inputs, points, rng)
+            found[label] = Goal(places, rows_at(layer, inputs, places) @ layer.weight.flatten(1).T)  # type: ignore[operator]
+
+    _run(net, names, images, note)
+    return {label: goal for label, goal in found.items() if calls[label] == 1}
+
+
+@torch.no_grad()
+def change(
+    net: nn.Module, names: Mapping[str, str], images: Tensor, goals: Mapping[str, Goal], new: Change
+) -> None:
+    """Give each layer that has a goal the weight (outputs, inputs * kernel) that `new` makes of its rows."""
+
+    def act(label: str, layer: nn.Module, inputs: Tensor) -> None:
+        if label in goals:
+            rows = rows_at(layer, inputs, goals[label].places)
+            weight: Any = layer.weight
+            weight.copy_(new(label, rows, goals[label].outputs).reshape(weight.shape))
+
+    _run(net, names, images, act)
+
+
+def _run(
+    net: nn.Module, names: Mapping[str, str], images: Tensor, act: Callable[[str, nn.Module, Tensor], None]
+) -> None:
+    """Run the net; `act` is called with each layer, in its turn, and with what is about to enter it."""
+    busy, handles = set[str](), []
+
+    def hook(label: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def meet(layer: nn.Module, args: tuple[Any, ...]) -> None:
+            if label not in busy:  # the layer may be tried while it is looked at
+                busy.add(label)
+                act(label, layer, args[0])
+                busy.discard(label)
+
+        return meet
+
+    for label, name in names.items():
+        layer, _, own = name.rpartition(".")
+        module = net.get_submodule(layer) if own == "weight" else None
+        if module is not None and is_matched(module):
+            handles.append(module.register_forward_pre_hook(hook(label)))
+    net(images)
+    for handle in handles:
+        handle.remove()
