@@ -401,11 +401,13 @@ function leave(event) {
 }
 
 // On the way to another page, Streamlit writes that page's link behind the address of the old one, then the new
-// address: two places to go back to, the first of which never was. They become one.
+// address: two places to go back to, the first of which never was. They become one, and so do an address without a
+// link, where the new page came first, and the same with its link.
 function joined(push) {
   return function (state, title, url) {
     const place = new URL(url, location), isHere = place.pathname === location.pathname
     if (isHere && stage.leaving()) stage.link = place.search
+    else if (isHere && !location.search) history.replaceState(state, title, place)
     else {
       if (!isHere && stage.link) place.search = stage.link
       stage.link = null

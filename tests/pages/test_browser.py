@@ -452,6 +452,20 @@ def test_one_step_back_from_another_page_is_the_page_before_with_its_link(tab: T
     assert exact(tab.drawn(), "prune_weights-sparsity") == 0.8
 
 
+def test_an_address_without_a_link_is_no_place_to_go_back_to(tab: Tab) -> None:
+    """Streamlit may write a new page's address before its link."""
+    tab.open("prune", SMALL, PRUNE)
+    places = tab.page.evaluate(
+        """() => {
+            const link = location.search, before = history.length
+            history.pushState(null, "", "/quantize")
+            history.pushState(null, "", "/quantize" + link)
+            return [history.length - before, location.pathname + location.search === "/quantize" + link]
+        }"""
+    )
+    assert places == [1, True]
+
+
 def test_a_value_is_typed_in_the_unit_that_is_shown_and_a_double_click_sets_the_default(tab: Tab) -> None:
     tab.open("prune", SMALL, PRUNE)
     field = tab.control("prune_weights-sparsity").locator(".exact")
