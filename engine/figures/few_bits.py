@@ -16,7 +16,7 @@ from torch import nn
 from engine.data.sets import Data
 from engine.figures import measure, reports, rounding, training
 from engine.net import zoo
-from engine.net.taps import inputs_seen, module_of
+from engine.net.taps import has_name, inputs_seen, is_inside, module_of, notes_of_states
 from engine.net.train import Loss, Part, Plan, hard_labels, stored, stored_steps, train_inputs, train_on
 from engine.tensor import grids
 from engine.tensor.formats import Dense, Grid
@@ -94,7 +94,7 @@ def _with_inputs(bundle: Bundle, data: Data, widths: Mapping[str, int]) -> Bundl
         signed = bool(seen.lows.min() < 0)
         step = grids.first_step(values.double().abs().mean().view(1), bits, signed)
         arch = arch.edit("quantize_input", layer=name, bits=bits, symmetric=False, dynamic=False)
-        params[name + SCALE] = Dense(step)
+        params[has_name(name) + SCALE] = Dense(step)
         params[f"{name}.input_quantizer.zero"] = Dense(torch.tensor([float(grids.middle(bits, signed))]))
     return bundle.become(params, arch)
 
@@ -193,13 +193,13 @@ def step_table(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
 def layer_table(start: Start, after: Bundle) -> pd.DataFrame:
     """Columns LAYER_COLUMNS; several step sizes of a layer are told by their mean.
 
-    The columns of inputs are left out where none are rounded.
+    The columns of inputs are left out where none are rounded, and empty for weights that read inner states.
     """
     first, now = _steps(start.rounded), _steps(after)
     input_bits = {own["layer"]: own["bits"] for verb, own in after.arch.edits if verb == "quantize_input"}
     rows = []
     for label, name in weight_layers(after).items():
-        grid, module = after.params[name], module_of(name)
+        grid, module = after.params[name], None if is_inside(name) else module_of(name)
         assert isinstance(grid, Grid)
         row = {
             "layer": label,
@@ -238,6 +238,7 @@ def notes(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[str,
     return (
         reports.trained_on(data),
         *reports.named("What enters these layers stays 32-bit floats:", floats),
+        *(notes_of_states(start.grids) if rounded else ()),
         *reports.named(
             "Zeros stayed zero, those that rounding had made as well, in",
             held if start.masks is None else (),

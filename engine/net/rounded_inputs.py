@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from engine.data.sets import Data
-from engine.net.taps import CALIBRATION, SKETCH, Seen, inputs_seen, module_of
+from engine.net.taps import CALIBRATION, SKETCH, Seen, has_name, inputs_seen, module_of, notes_of_states
 from engine.tensor import calibrate, grids
 from engine.tensor.formats import Dense, Grid
 from engine.tensor.granularity import TENSOR
@@ -63,7 +63,7 @@ def round_inputs(
             "quantize_input", layer=name, bits=plan.bits, symmetric=plan.symmetric, dynamic=plan.dynamic
         )
         if not plan.dynamic:
-            params[f"{name}.input_quantizer.scale"] = Dense(grid.scale)
+            params[f"{has_name(name)}.input_quantizer.scale"] = Dense(grid.scale)
             params[f"{name}.input_quantizer.zero"] = Dense(grid.zero.to(torch.float32))
         error = grids.error(values.values, grid, plan.symmetric)
         rows.append(
@@ -104,6 +104,4 @@ def notes(table: pd.DataFrame, plan: Plan, names: Mapping[str, str]) -> tuple[st
             f"What enters {', '.join(positive)} is never negative: a symmetric grid leaves half of its codes "
             "unused there. The asymmetric scheme uses them all."
         )
-    if any("weight_hh" in name for name in names.values()):
-        said.append("Inside of a recurrent layer the states that pass from step to step stay 32-bit floats.")
-    return tuple(said)
+    return (*said, *notes_of_states(names.values()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,31 @@ def module_of(weight: str) -> str:
     ('fc1', 'cell')
     """
     return weight.rpartition(".")[0].partition(".parametrizations.")[0]
+
+
+def is_inside(weight: str) -> bool:
+    """Whether a weight reads what its recurrent module passes on inside of it, not what enters the module.
+
+    >>> [is_inside(name) for name in ("lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.weight_ih_l1_reverse")]
+    [False, True, True]
+    """
+    return re.search(r"(^|\.)weight_(hh|hr|ih_l[1-9])", weight) is not None
+
+
+def notes_of_states(weights: Iterable[str]) -> tuple[str, ...]:
+    """What a step that rounds inputs says where some weights read inner states."""
+    said = "Inside of a recurrent layer the states that pass from step to step stay 32-bit floats."
+    return (said,) if any(map(is_inside, weights)) else ()
+
+
+def has_name(module: str) -> str:
+    """A module's name, for steps that store numbers under it; SlimscopeError where it is the whole model."""
+    if not module:
+        raise SlimscopeError(
+            "the model is one layer without a name, and no step size can be stored for what enters it; "
+            "put it into an nn.Sequential, or leave activations as they are"
+        )
+    return module
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import assert_resumes_exactly
 from torch import nn
+from torch.utils.data import TensorDataset
 
-import engine.techniques  # noqa: F401  (fills the registry)
+import engine.techniques
 from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import few_bits, measure, training
@@ -20,7 +21,7 @@ from engine.net.train import stored, stored_steps, train_inputs, train_on
 from engine.recipe.run import apply
 from engine.tensor import grids
 from engine.tensor.formats import Dense, Grid
-from engine.types import Bundle, Progress, Report, Step, weight_layers
+from engine.types import Bundle, Progress, Report, SlimscopeError, Step, weight_layers
 
 TWO = {"bits": 2, "activation_bits": 2, "end_bits": 2}
 
@@ -210,6 +211,26 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     name: str, stop: int, small: Data, tmp_path: Path
 ) -> None:
     assert_resumes_exactly(zoo.load("mlp-32"), Step(name, {**TWO, "epochs": 2}), small, stop, tmp_path)
+
+
+def test_no_width_is_told_of_states_inside_of_a_recurrent_layer(small: Data) -> None:
+    _, report = apply(zoo.load("lstm-32"), Step("quantize_aware", {"epochs": 1}), small)
+    inputs = report.tables["layers"].set_index("layer")[["input_bits", "first_input_step", "input_step"]]
+    assert inputs.isna().all(axis=1).to_dict() == {
+        "lstm.weight_ih_l0": False,
+        "lstm.weight_hh_l0": True,
+        "fc": False,
+    }
+    assert any("states that pass from step to step stay 32-bit floats" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("quantize_aware", {"epochs": 1}), ("quantize", {"activations": "static"})]
+)
+def test_the_input_of_a_layer_that_is_the_whole_model_is_refused(name: str, own: dict[str, Any]) -> None:
+    numbers = TensorDataset(torch.randn(64, 8), torch.arange(64) % 3)
+    with pytest.raises(SlimscopeError, match=r"one layer without a name.*nn\.Sequential"):
+        engine.compress(nn.Linear(8, 3), [[name, own]], numbers, numbers, numbers)
 
 
 def test_trained_with_two_bits_it_is_far_better_than_rounded_to_two_bits() -> None:
