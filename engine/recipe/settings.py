@@ -90,7 +90,8 @@ EndBits = Annotated[
     int,
     trained_bits(
         "First and last layer",
-        "Width in the first and the last layer of the list, of weights and of what enters them.",
+        "Width in the first and the last layer of the list, of weights and of what enters them, whatever the "
+        "others have.",
     ),
 ]
 TrainedGranularity = Annotated[

@@ -35,15 +35,19 @@ def draw(name: str) -> None:
     frame.header(subject)
     report = training.side_by_side(name)
     st.html(Lesson(known.aha, known.trap).html())
-    if report is not None and "layers" in report.tables:
+    tabs = footer.tabs()
+    with tabs[0]:
         st.subheader("Layer by layer", anchor=False)
-        st.html(_table(report.tables["layers"]))
-    footer.draw(footer.tabs(), subject)
+        if report is not None and "layers" in report.tables:
+            st.html(_table(report.tables["layers"]))
+        else:
+            st.caption("What a training says of each layer stands here when it has ended.")
+    footer.draw(tabs, subject)
     jobs.wake()
 
 
 def hero(look: Look, place: Place) -> None:
-    st.subheader("Weights before; lines: values after", anchor=False)
+    st.subheader(f"Weights before; lines: values after (up to {MOST_LINES:,})", anchor=False)
     st.plotly_chart(
         charts.histogram(look.weight, look.layer),
         key="weights",

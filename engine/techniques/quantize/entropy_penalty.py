@@ -120,7 +120,10 @@ def entropy_penalty(
             {**rounding.row(layer, values[layer], params[name], params[name].tensors()["codes"]), **said}
         )
     layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
-    notes = tuple(reports.named("Left out:", leave_out))
+    notes = (
+        *reports.named("Left out:", leave_out),
+        *reports.emptied(layers.assign(kept=layers["weights"] - layers["zeros"])),
+    )
     return bundle.become(params), Report(
         (*rounding.figures(layers), *_figures(layers)), {"layers": layers}, notes
     )

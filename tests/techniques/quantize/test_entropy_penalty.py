@@ -69,6 +69,11 @@ def test_curvature_spends_bits_where_the_loss_notices_them(net: Bundle) -> None:
     assert moved["fc1"] > 2 * moved["fc3"], "most of what sees the images matters little"
 
 
+def test_a_layer_that_a_high_price_empties_is_named(net: Bundle) -> None:
+    report = applied(net, bits=2, penalty=4.0)[1]
+    assert any(note.startswith("No weight is left in fc1") for note in report.notes)
+
+
 def test_curvature_needs_a_model_that_runs() -> None:
     bare = Bundle(Arch("bare"), {"a.weight": Dense(torch.randn(8, 16))})
     with pytest.raises(SlimscopeError, match="importance = 'equal'"):
