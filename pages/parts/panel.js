@@ -97,10 +97,12 @@ function build(panel, root) {
   const { presets, groups, name } = panel.data
   const buttons = Object.entries(presets).map(([title, { words, short }]) =>
     `<button type="button" data-preset="${safe(title)}" title="${safe(words)}">${safe(title[0].toUpperCase() + title.slice(1))} <small>${safe(short)}</small></button>`)
-  root.innerHTML = `${buttons.length ? `<div class="presets">${buttons.join("")}</div>` : ""}` + groups.map(({ title, controls }) => {
-    const inside = controls.map(control => drawn(panel, control)).join("")
-    return title ? `<details data-fold="${safe(title)}-${name}"><summary>${safe(title)}</summary>${inside}</details>` : inside
-  }).join("") + '<button type="button" class="unfold" aria-expanded="false">More settings</button>'
+  const inside = ({ controls }) => controls.map(control => drawn(panel, control)).join("")
+  const folds = groups.filter(group => group.title).map(group =>
+    `<details data-fold="${safe(group.title)}-${name}"><summary>${safe(group.title)}</summary>${inside(group)}</details>`)
+  root.innerHTML = `${buttons.length ? `<div class="presets">${buttons.join("")}</div>` : ""}
+${groups.filter(group => !group.title).map(inside).join("")}<div class="folds">${folds.join("")}</div>
+<button type="button" class="unfold" aria-expanded="false">More settings</button>`
   root.classList.add("folded") // on a phone, where the slider and the picture come first
 }
 
