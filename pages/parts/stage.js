@@ -163,7 +163,7 @@ function show(message) {
   stage.html = { ...(whole ? {} : stage.html), ...message.html }
   stage.pending = whole ? message.pending : stage.pending.filter(name => !(name in message.tiles))
   stage.tiles = { ...stage.tiles, ...message.tiles }
-  dim()
+  if (stage.ask?.recipe) dim()
   paint([
     ...(whole ? Object.keys(message.marks).map(chart => () => draw(chart)) : stage.left),
     ...Object.keys(message.html).map(place => () => fill(place)),
