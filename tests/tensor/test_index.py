@@ -108,7 +108,7 @@ def test_a_grid_costs_what_rounding_every_weight_costs(symmetric: bool) -> None:
         low, high = code_range(bits, symmetric)
         zero = 0 if symmetric else low + place % (high - low + 1)
         step = torch.tensor([scale])
-        codes = rounding._codes(TENSOR, w, step, torch.tensor([zero]), bits, symmetric)
+        codes = rounding.codes_of(TENSOR, w, step, torch.tensor([zero]), bits, symmetric)
         back = (codes - zero).float() * step
         answer = SortedIndex(w).on_grid(scale, zero, bits, symmetric)
         counted = torch.bincount(codes.flatten() - low, minlength=high - low + 1)
@@ -159,7 +159,7 @@ def test_the_clip_is_the_best_of_all_hundred(bits: int, symmetric: bool) -> None
     low, high = w.min().double(), w.max().double()
     for clip, sse in zip(table["clip"], table["sse"], strict=True):
         scale, zero = stored_affine(low * clip, high * clip, bits, symmetric)
-        codes = rounding._codes(TENSOR, w, scale.view(1), zero.view(1), bits, symmetric)
+        codes = rounding.codes_of(TENSOR, w, scale.view(1), zero.view(1), bits, symmetric)
         lost = (codes - zero).float() * scale - w.double()
         assert sse == pytest.approx(squares(lost), abs=1e-9 * squares(w))
     chosen = found.best_clip(bits, symmetric)
