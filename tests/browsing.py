@@ -56,6 +56,19 @@ class Tab:
         self.until(lambda: urlsplit(self.page.url).path == path)
         return self.drawn()
 
+    def offered(self) -> Any:
+        """The lines of the list of models, open. A run that ends under the press closes it again."""
+        lines = self.page.locator("[data-testid=stSelectboxVirtualDropdown] [role=option]")
+
+        def is_open() -> bool:
+            if not lines.count():
+                self.key("pick").locator("input").click()
+                self.page.wait_for_timeout(2000)
+            return bool(lines.count())
+
+        self.until(is_open)
+        return lines
+
     def heard(self) -> Tab:
         """Wait until the server has heard of every edit and the page shows what it says of them."""
         self.page.wait_for_function(HEARD)

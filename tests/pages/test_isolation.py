@@ -29,9 +29,7 @@ def sidebar(tab: Tab) -> str:
 
 def offered(tab: Tab) -> list[str]:
     """The nets that can be chosen."""
-    tab.key("pick").locator("input").click()
-    tab.page.get_by_role("option").first.wait_for()
-    names = tab.page.get_by_role("option").all_inner_texts()
+    names = tab.offered().all_inner_texts()
     tab.page.keyboard.press("Escape")
     return names
 
