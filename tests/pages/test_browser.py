@@ -19,6 +19,7 @@ from pages.parts import menu
 
 pytestmark = pytest.mark.browser
 
+WATCHING = "() => window.slimscopeStage?.watching"  # stage.js is here: a page is at rest before it, too
 PAGES = tuple(entry.name for entry in menu.of_files())
 # ---------------------------------------------------------------- getting there
 
@@ -443,7 +444,8 @@ def test_one_step_back_from_another_page_is_the_page_before_with_its_link(tab: T
     others = [
         next(entry for entry in menu.entries() if entry.name == name) for name in ("quantize", "low_rank")
     ]
-    places = [tab.open("prune", SMALL, PRUNE).page.url, *(tab.go(entry).page.url for entry in others)]
+    tab.open("prune", SMALL, PRUNE).page.wait_for_function(WATCHING)
+    places = [tab.page.url, *(tab.go(entry).page.url for entry in others)]
     for place in places[1::-1]:
         tab.page.evaluate("history.back()")
         tab.until(lambda place=place: tab.page.url == place)
@@ -453,7 +455,7 @@ def test_one_step_back_from_another_page_is_the_page_before_with_its_link(tab: T
 
 def test_an_address_without_a_link_is_no_place_to_go_back_to(tab: Tab) -> None:
     """Streamlit may write a new page's address before its link."""
-    tab.open("prune", SMALL, PRUNE)
+    tab.open("prune", SMALL, PRUNE).page.wait_for_function(WATCHING)
     places = tab.page.evaluate(
         """() => {
             const link = location.search, before = history.length
