@@ -21,7 +21,7 @@ from engine.net.train import Loss, Part, Plan, hard_labels, stored, stored_steps
 from engine.tensor import grids
 from engine.tensor.formats import Dense, Grid
 from engine.tensor.granularity import named
-from engine.types import Arch, Bundle, Figure, Param, Progress, weight_layers
+from engine.types import Arch, Bundle, Param, Progress, Report, weight_layers
 
 CURVE = ("epoch", "loss", "train accuracy", "validation accuracy")
 STEP_COLUMNS = ("epoch", "layer", "of", "times_first")  # a step size over the one that it began with
@@ -164,14 +164,24 @@ def _steps(bundle: Bundle) -> dict[str, float]:
 # ---------------------------------------------------------------- the report
 
 
-def tables(
-    start: Start, after: Bundle, data: Data, rows: Sequence[Mapping[str, float]]
-) -> dict[str, pd.DataFrame]:
-    """`curve` (epoch 0 is the model that is rounded and not trained), `steps` and `layers`."""
-    untrained = measure.accuracy(start.rounded, data.validation).value
+def report(
+    before: Bundle, start: Start, after: Bundle, data: Data, rows: Sequence[Mapping[str, float]]
+) -> Report:
+    """Accuracy before, rounded without training, and after, on validation; the bits of a weight; three tables."""
+    untrained = replace(
+        measure.accuracy(start.rounded, data.validation), name="validation accuracy, rounded and not trained"
+    )
+    layers = layer_table(start, after)
+    change = training.change(before, after, data.validation)
+    tables = {"curve": curve(float(untrained.value), rows), "steps": step_table(rows), "layers": layers}
+    figures = (*change, untrained, rounding.bits_per_weight(layers))
+    return Report(figures, tables, notes(before, start, after, data))
+
+
+def curve(untrained: float, rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+    """Columns CURVE; epoch 0 is the model that is rounded and not trained."""
     first = {"epoch": 0.0, "validation accuracy": untrained}
-    curve = pd.DataFrame([first, *rows], columns=list(CURVE)).astype({"epoch": int})
-    return {"curve": curve, "steps": step_table(rows), "layers": layer_table(start, after)}
+    return pd.DataFrame([first, *rows], columns=list(CURVE)).astype({"epoch": int})
 
 
 def step_table(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
@@ -215,15 +225,6 @@ def layer_table(start: Start, after: Bundle) -> pd.DataFrame:
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=LAYER_COLUMNS).dropna(axis=1, how="all")
-
-
-def figures(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[Figure, ...]:
-    """Accuracy before, after, and rounded without training, on validation; and the bits of a weight."""
-    untrained = replace(
-        measure.accuracy(start.rounded, data.validation), name="validation accuracy, rounded and not trained"
-    )
-    change = training.change(before, after, data.validation)
-    return (*change, untrained, rounding.bits_per_weight(layer_table(start, after)))
 
 
 def notes(before: Bundle, start: Start, after: Bundle, data: Data) -> tuple[str, ...]:

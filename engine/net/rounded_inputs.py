@@ -52,7 +52,7 @@ def round_inputs(
             "activations can only be quantized where a model runs: it needs a known architecture with data; "
             "choose activations = 'none'"
         )
-    modules = _modules(names)
+    modules = [*dict.fromkeys(map(module_of, names.values()))]  # several matrices may share one input
     seen = inputs_seen(bundle, data, modules, "minmax" if plan.range == AVERAGE else plan.range)
     arch: Arch = bundle.arch
     params: dict[str, Param] = dict(bundle.params)
@@ -81,11 +81,6 @@ def round_inputs(
         )
     table = pd.DataFrame(rows, columns=COLUMNS)
     return bundle.become(params, arch), table, [name for name in modules if name not in seen]
-
-
-def _modules(names: Mapping[str, str]) -> list[str]:
-    """Module names, each once: several matrices may share one input, as in recurrent layers."""
-    return list(dict.fromkeys(map(module_of, names.values())))
 
 
 def notes(table: pd.DataFrame, plan: Plan, names: Mapping[str, str]) -> tuple[str, ...]:

@@ -67,6 +67,12 @@ def leave_out(help: str) -> Layers:
     return Layers(unit="layers", label="Leave out", help=help)
 
 
+def one_per(what: str, help: str) -> Choice:
+    """Whether a layer has one scale, or step, or each of its outputs has one."""
+    options = {"tensor": "one for the whole layer", "channel": "one for each output of the layer"}
+    return Choice(label=f"One {what} per", help=help, options=options)
+
+
 def trained_bits(label: str, help: str, when: tuple[When, ...] = ()) -> Slider:
     """Widths that a model can be trained in."""
     return Slider(low=2, high=8, whole=True, unit="bits", label=label, help=help, when=when)
@@ -94,12 +100,33 @@ EndBits = Annotated[
         "others have.",
     ),
 ]
-TrainedGranularity = Annotated[
-    str,
-    Choice(
-        label="One step per",
-        help="How many weights share one step size of 32 bits.",
-        options={"tensor": "one for the whole layer", "channel": "one for each output of the layer"},
+TrainedGranularity = Annotated[str, one_per("step", "How many weights share one step size of 32 bits.")]
+RateWithSteps = Annotated[
+    float,
+    learning_rate(
+        "How far a step moves weights and step sizes at the start; it falls to zero along a cosine."
+    ),
+]
+TeacherShare = Annotated[
+    float,
+    Slider(
+        low=0.0,
+        high=1.0,
+        step=0.05,
+        unit="share of the loss",
+        percent=True,
+        label="Teacher",
+        help="0 learns from the labels alone, 1 from the teacher alone.",
+    ),
+]
+Temperature = Annotated[
+    float,
+    Slider(
+        low=0.5,
+        high=20.0,
+        step=0.5,
+        label="Temperature",
+        help="Softens the teacher's answers: the higher, the more they say about the wrong classes.",
     ),
 ]
 KeepZeros = Annotated[

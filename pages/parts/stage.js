@@ -146,7 +146,7 @@ function tile(name) {
 }
 
 // What Keep would do is said by the server's own run, after the tiles: until then it is marked as of before.
-const dim = () => document.querySelectorAll(".keeps").forEach(line => {
+const dim = () => stage.ask?.recipe && document.querySelectorAll(".keeps").forEach(line => {
   line.classList.toggle("pending", line.dataset.of !== stage.key)
   line.setAttribute("aria-busy", line.dataset.of !== stage.key)
 })
@@ -163,7 +163,7 @@ function show(message) {
   stage.html = { ...(whole ? {} : stage.html), ...message.html }
   stage.pending = whole ? message.pending : stage.pending.filter(name => !(name in message.tiles))
   stage.tiles = { ...stage.tiles, ...message.tiles }
-  if (stage.ask?.recipe) dim()
+  dim()
   paint([
     ...(whole ? Object.keys(message.marks).map(chart => () => draw(chart)) : stage.left),
     ...Object.keys(message.html).map(place => () => fill(place)),
@@ -177,9 +177,8 @@ const repaint = () => paint(Object.keys(stage.marks).filter(plotOf).map(chart =>
 
 function restore(list) {
   if (stage.left.length) paint(stage.left)
-  if (!stage.ask?.recipe) return
   dim()
-  if (stage.server !== null) return
+  if (!stage.ask?.recipe || stage.server !== null) return
   for (const { addedNodes } of list)
     for (const node of addedNodes)
       for (const found of node.querySelectorAll ? [node, ...node.querySelectorAll("[data-live], [data-tile]")] : []) {

@@ -49,28 +49,8 @@ def distill(
     bundle: Bundle,
     data: Data,
     *,
-    temperature: Annotated[
-        float,
-        Slider(
-            low=0.5,
-            high=20.0,
-            step=0.5,
-            label="Temperature",
-            help="Softens the teacher's answers: the higher, the more they say about the wrong classes.",
-        ),
-    ] = 4.0,
-    alpha: Annotated[
-        float,
-        Slider(
-            low=0.0,
-            high=1.0,
-            step=0.05,
-            unit="share of the loss",
-            percent=True,
-            label="Teacher",
-            help="0 learns from the labels alone, 1 from the teacher alone.",
-        ),
-    ] = 0.7,
+    temperature: settings.Temperature = 4.0,
+    alpha: settings.TeacherShare = 0.7,
     epochs: Annotated[int, settings.epochs("How often the student sees the chosen training images.")] = 10,
     learning_rate: Annotated[
         float,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pandas as pd
@@ -129,9 +130,7 @@ def adaround(
             "error_learned": _error(rows[fitted:], goal[fitted:], learned_weight),
             "other_level": float((codes != grid.codes.flatten(1)).double().mean()),
         }
-        params[names[label]] = Grid(
-            codes.reshape(grid.codes.shape), grid.scale, grid.zero, bits, grid.granularity
-        )
+        params[names[label]] = replace(grid, codes=codes.reshape(grid.codes.shape))
         return learned_weight
 
     matching.change(zoo.fork(bundle.become(params)).eval(), names, images, goals, new)

@@ -10,7 +10,6 @@ import pandas as pd
 from engine.data.sets import Data
 from engine.figures import reports, rounding
 from engine.recipe import settings
-from engine.recipe.knobs import Choice
 from engine.recipe.technique import technique
 from engine.tensor import grids
 from engine.tensor.granularity import named
@@ -42,12 +41,7 @@ def binarize(
     data: Data | None,
     *,
     granularity: Annotated[
-        str,
-        Choice(
-            label="One scale per",
-            help="How many weights share a scale of 32 bits.",
-            options={"tensor": "one for the whole layer", "channel": "one for each output of the layer"},
-        ),
+        str, settings.one_per("scale", "How many weights share a scale of 32 bits.")
     ] = "channel",
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:

@@ -15,7 +15,7 @@ from engine.figures.few_bits import CURVE, LAYER_COLUMNS, STEP_COLUMNS, Widths
 from engine.net import zoo
 from engine.net.train import Plan, learning_from
 from engine.recipe import settings
-from engine.recipe.knobs import Slider, Toggle
+from engine.recipe.knobs import Toggle
 from engine.recipe.technique import Cost, technique
 from engine.types import Bundle, Figure, Progress, Report
 
@@ -50,35 +50,10 @@ def distill_quantized(
     activations: settings.RoundInputs = True,
     activation_bits: settings.InputBits = 3,
     end_bits: settings.EndBits = 8,
-    alpha: Annotated[
-        float,
-        Slider(
-            low=0.0,
-            high=1.0,
-            step=0.05,
-            unit="share of the loss",
-            percent=True,
-            label="Teacher",
-            help="0 learns from the labels alone, 1 from the teacher alone.",
-        ),
-    ] = 0.5,
-    temperature: Annotated[
-        float,
-        Slider(
-            low=0.5,
-            high=20.0,
-            step=0.5,
-            label="Temperature",
-            help="Softens the teacher's answers: the higher, the more they say about the wrong classes.",
-        ),
-    ] = 1.0,
+    alpha: settings.TeacherShare = 0.5,
+    temperature: settings.Temperature = 1.0,
     epochs: Annotated[int, settings.epochs("How often the model sees all training images.")] = 5,
-    learning_rate: Annotated[
-        float,
-        settings.learning_rate(
-            "How far a step moves weights and step sizes at the start; it falls to zero along a cosine."
-        ),
-    ] = 0.01,
+    learning_rate: settings.RateWithSteps = 0.01,
     control: Annotated[
         bool,
         Toggle(
@@ -104,7 +79,7 @@ def distill_quantized(
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     teacher = zoo.build(bundle.origin)
     shares = (alpha, 0.0) if control else (alpha,)
-    trained, tables = [], []
+    trained, series = [], []
     for number, share in enumerate(shares):
         told = progress.part(number / len(shares), (number + 1) / len(shares), partial(_numbered, number))
         loss = learning_from(teacher, temperature, share)
@@ -112,11 +87,14 @@ def distill_quantized(
             start, data, plan, progress, RUNS[number], learned=True, loss=loss, told=told
         )
         trained.append(after)
-        tables.append(few_bits.tables(start, after, data, rows))
-    curves = [each["curve"].assign(run=run) for run, each in zip(RUNS, tables, strict=False)]
-    figures = (*few_bits.figures(bundle, start, trained[0], data), *_gain(trained, data))
-    said = {**tables[0], "curve": pd.concat(curves, ignore_index=True)}
-    return trained[0], Report(figures, said, few_bits.notes(bundle, start, trained[0], data))
+        series.append(rows)
+    report = few_bits.report(bundle, start, trained[0], data, series[0])
+    untrained = float(report.tables["curve"]["validation accuracy"].iloc[0])
+    curves = [
+        few_bits.curve(untrained, rows).assign(run=run) for run, rows in zip(RUNS, series, strict=False)
+    ]
+    tables = {**report.tables, "curve": pd.concat(curves, ignore_index=True)}
+    return trained[0], Report((*report.figures, *_gain(trained, data)), tables, report.notes)
 
 
 def _numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:

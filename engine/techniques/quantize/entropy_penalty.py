@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pandas as pd
@@ -69,12 +70,7 @@ def entropy_penalty(
         ),
     ] = 5,
     granularity: Annotated[
-        str,
-        Choice(
-            label="One scale per",
-            help="How many weights share one step size of 32 bits.",
-            options={"tensor": "one for the whole layer", "channel": "one for each output of the layer"},
-        ),
+        str, settings.one_per("scale", "How many weights share one step size of 32 bits.")
     ] = "channel",
     importance: Annotated[
         str,
@@ -161,13 +157,7 @@ def _priced(values: Tensor, nearest: Grid, worth: Tensor, penalty: float) -> tup
     ratios = values / nearest.granularity.over(nearest.scale, nearest.shape)
     flat = [each.contiguous().view(-1).numpy() for each in (ratios, worth.to(torch.float32))]
     codes, bits = priced(before, columns, flat[0], flat[1], penalty)
-    grid = Grid(
-        torch.from_numpy(codes).view(nearest.shape),
-        nearest.scale,
-        nearest.zero,
-        nearest.bits,
-        nearest.granularity,
-    )
+    grid = replace(nearest, codes=torch.from_numpy(codes).view(nearest.shape))
     moved, zeros = float((codes != before).mean()), int((codes == 0).sum())
     return grid, {"moved": moved, "zeros": zeros, "coded_bits": bits}
 

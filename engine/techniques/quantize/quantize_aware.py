@@ -53,12 +53,7 @@ def quantize_aware(
         ),
     ] = "learned",
     epochs: Annotated[int, settings.epochs("How often the model sees all training images.")] = 5,
-    learning_rate: Annotated[
-        float,
-        settings.learning_rate(
-            "How far a step moves weights and step sizes at the start; it falls to zero along a cosine."
-        ),
-    ] = 0.01,
+    learning_rate: settings.RateWithSteps = 0.01,
     granularity: settings.TrainedGranularity = "tensor",
     weight_decay: settings.WeightDecay = 5e-5,
     keep_zeros: settings.KeepZeros = True,
@@ -77,7 +72,4 @@ def quantize_aware(
     start = few_bits.begin(bundle, data, widths, granularity, keep_zeros)
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     after, rows = few_bits.train(start, data, plan, progress, "net", learned=step_sizes == "learned")
-    tables = few_bits.tables(start, after, data, rows)
-    return after, Report(
-        few_bits.figures(bundle, start, after, data), tables, few_bits.notes(bundle, start, after, data)
-    )
+    return after, few_bits.report(bundle, start, after, data, rows)

@@ -42,12 +42,7 @@ def ternarize(
     data: Data | None,
     *,
     granularity: Annotated[
-        str,
-        Choice(
-            label="One scale per",
-            help="How many weights share a threshold and a scale of 32 bits.",
-            options={"tensor": "one for the whole layer", "channel": "one for each output of the layer"},
-        ),
+        str, settings.one_per("scale", "How many weights share a threshold and a scale of 32 bits.")
     ] = "channel",
     threshold: Annotated[
         str,

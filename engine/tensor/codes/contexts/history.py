@@ -105,6 +105,12 @@ def look_at_columns(row: Number, period: Number, prior: Number, columns: Columns
 
 
 @inlined
+def means_at(columns: Columns, j: Number, row_mean: Number) -> Number:
+    """How large symbols were on average in column j and in this row, in half doublings, as one number."""
+    return log_step(4 * columns.sizes[j] // (columns.counted[j] + 1)) * 16 + row_mean
+
+
+@inlined
 def look_around(
     sizes: NDArray[np.uint8], i: Number, j: Number, row: Number, columns: Number, period: Number
 ) -> Around:

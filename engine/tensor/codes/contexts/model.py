@@ -19,6 +19,7 @@ from engine.tensor.codes.contexts.history import (
     log_step,
     look_around,
     look_at_columns,
+    means_at,
 )
 from engine.tensor.codes.contexts.mixing import (
     ONE,
@@ -128,8 +129,8 @@ def code_value(
     value = np.int64(matrix.values[i])
     negative = code_sign(mixer, matrix, start, row, j, 1 if value < 0 else 0)
     wanted, below = ((abs(value) - 1) >> shift) + 1, (abs(value) - 1) & ((1 << shift) - 1)
-    column_mean = log_step(4 * history.sizes[j] // (history.counted[j] + 1))
-    size = code_size(mixer, start, near, row, j, history.smooth[j], column_mean * 16 + row_mean, wanted)
+    means = means_at(history, j, row_mean)
+    size = code_size(mixer, start, near, row, j, history.smooth[j], means, wanted)
     low = code_low(mixer, below, shift, start[LOW_BITS] + 64 * min(size, 3))
     whole = ((size - 1) << shift) + low + 1
     matrix.values[i] = -whole if negative == 1 else whole

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.tensor.codes.contexts.compiled import inlined
 from engine.tensor.codes.contexts.conditions import Matrix, sign_contexts, size_contexts
-from engine.tensor.codes.contexts.history import Around, Columns, log_step
+from engine.tensor.codes.contexts.history import Around, Columns, means_at
 from engine.tensor.codes.contexts.mixing import Eight, Mixer, Number, State, length_of
 from engine.tensor.codes.contexts.places import MAG_SET, NEAR_SET, ROW_SET, SIGN_SET, UNARY
 
@@ -45,14 +45,12 @@ def cheapest(
     if nearest == 0:
         return nearest
     ratio, worth, second = np.float64(rating.ratios[i]), np.float64(rating.worths[i]), ROW_SET + near.level
-    best, least = (
-        np.int64(0),
-        length_of(mixer, 0, contexts, row_set, second) * rating.price + worth * ratio**2,
-    )
+    best = np.int64(0)
+    least = length_of(mixer, 0, contexts, row_set, second) * rating.price + worth * ratio**2
     signs, sign_set = sign_contexts(matrix, start, row, j)
     bits = length_of(mixer, 1, contexts, row_set, second) + matrix.shift
     bits += length_of(mixer, 1 if nearest < 0 else 0, signs, SIGN_SET, sign_set)
-    means = log_step(4 * history.sizes[j] // (history.counted[j] + 1)) * 16 + row_mean
+    means = means_at(history, j, row_mean)
     for one in (nearest - np.sign(nearest), nearest):
         if one != 0:
             size = ((abs(one) - 1) >> matrix.shift) + 1
