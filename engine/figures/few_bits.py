@@ -167,7 +167,7 @@ def _steps(bundle: Bundle) -> dict[str, float]:
 def report(
     before: Bundle, start: Start, after: Bundle, data: Data, rows: Sequence[Mapping[str, float]]
 ) -> Report:
-    """Accuracy before, rounded without training, and after, on validation; the bits of a weight; three tables."""
+    """Accuracy before, rounded without training, and after, on validation; bits of a weight; tables."""
     untrained = replace(
         measure.accuracy(start.rounded, data.validation), name="validation accuracy, rounded and not trained"
     )

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from engine.data.sets import Samples
 from engine.memory import remembered
 from engine.net import surgery, zoo
+from engine.net.matching import is_matched
 from engine.net.surgery import InputQuantizer
 from engine.types import Bundle, SlimscopeError
 
@@ -103,9 +104,7 @@ def _plain_layers(net: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, nn
 
 def _is_plain(module: nn.Module) -> bool:
     """Whether a weight's derivative is a sum of products of what enters the layer and what comes back."""
-    if isinstance(module, nn.Conv2d):
-        return module.groups == 1 and not isinstance(module.padding, str) and module.padding_mode == "zeros"
-    return isinstance(module, nn.Linear)
+    return not isinstance(module, nn.Conv1d) and is_matched(module)
 
 
 def _squares(net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, Tensor]:
