@@ -48,7 +48,8 @@ def test_every_page_is_reached_from_the_menu(tab: Tab) -> None:
 
 
 def test_a_page_that_speaks_while_another_is_on_its_way_does_not_keep_it_away(tab: Tab) -> None:
-    tab.open("prune", SMALL, "[]").page.evaluate(
+    tab.open("prune", SMALL, "[]").page.wait_for_function(f"{WATCHING} && window.slimscopeCurve?.again")
+    tab.page.evaluate(
         """() => {
             document.querySelector('[data-testid=stSidebarNavLink][href*="/quantize"]').click()
             slimscopeStage.settle()
