@@ -1,4 +1,4 @@
-"""Bytes of five recipes' integer weights under our coders, Huffman, xz; zstd and DeepCABAC if installed."""
+"""Bytes of five recipes' integer weights under our coders, Huffman, xz and zstd; DeepCABAC if installed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import engine.techniques  # noqa: F401
+from engine.figures.coding import zstd
 from engine.net import zoo
 from engine.recipe import run, technique
 from engine.tensor import codes
@@ -68,7 +69,7 @@ def of_recipe(recipe: tuple[str, float, int]) -> list[dict[str, Any]]:
     others = {"Huffman": huffman(matrices), "xz -9e": xz(matrices)}
     others |= {
         "relative index": relative(matrices),
-        "zstd -19": zstd(matrices),
+        "zstd -19": sum(len(zstd(matrix.astype(np.int8).tobytes())) for matrix in matrices),
         "DeepCABAC": deep_cabac(matrices),
     }
     others["mixed contexts, ideal length"] = IDEAL.get(recipe)
@@ -97,16 +98,6 @@ def relative(matrices: Matrices) -> int:
     """Deep Compression's own coding: distances with fillers, and values, in Huffman's code."""
     with codes.only("relative"):
         return sum(len(codes.encode(matrix.reshape(-1), matrix.shape[1])[1]) for matrix in matrices)
-
-
-def zstd(matrices: Matrices) -> int | None:
-    """None where zstandard is not installed."""
-    try:
-        import zstandard
-    except ImportError:
-        return None
-    squeezer = zstandard.ZstdCompressor(level=19)
-    return sum(len(squeezer.compress(matrix.astype(np.int8).tobytes())) for matrix in matrices)
 
 
 def deep_cabac(matrices: Matrices) -> int | None:

@@ -76,6 +76,7 @@ def test_a_run_reports_the_decoded_file_on_the_test_set(
         "share_weights": {"entries": 16, "start": "linear"},
         "train_centroids": {"epochs": 1},
         "shares of the time": [0.3, 0.7],
+        "coder": "relative",
     }
     shares: list[float] = []
     outcome = han_deep.run("mlp-32", recipe, 1, Progress(lambda share, _: shares.append(share)), tmp_path)
@@ -83,6 +84,7 @@ def test_a_run_reports_the_decoded_file_on_the_test_set(
     assert shares[-1] == 1
     figures = outcome.figures
     assert figures[han_deep.RATIO] == pytest.approx(102_096 / figures["bytes"], rel=0.02)
+    assert figures["bytes with the shortest coders"] < figures["bytes"]
     assert figures[han.CHANGE] == pytest.approx(figures[han.AFTER] - figures[han.BEFORE])
     table = outcome.tables["layers"]
     assert table["layer"].tolist() == ["fc1", "fc2"]
