@@ -13,7 +13,7 @@ import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.jobs import home
-from pages.parts import menu, plain, proposal, session, sidebar, visitor
+from pages.parts import components, menu, plain, proposal, session, sidebar, visitor
 
 HERE = Path(__file__).parent
 
@@ -44,6 +44,7 @@ menu.remember(pages)
 chosen = st.navigation(groups, expanded=True)
 here = next(entry for entry in entries if entry.name == (chosen.url_path or entries[0].name))
 session.look_at(here.technique, tells=here == entries[0])
+components.places()
 sidebar.draw()
 if visitor.is_missing():
     is_file = session.model().startswith("file-")

@@ -19,6 +19,11 @@ def _component(name: str, html: str, css: str = "") -> Any:
     return st.components.v2.component(f"slimscope_{name.replace('/', '_')}", html=html, js=script, css=css)
 
 
+def places() -> None:
+    """Keep one step back what a visitor takes for one step; nothing is to be seen."""
+    _component("places", "<span></span>")(key="places", height=1)
+
+
 def stage(message: dict[str, Any], key: str) -> None:
     """Put a message of `live.py` on the page: marks over charts, pieces of HTML, tiles."""
     _component("stage", "<span></span>")(data={**message, "sent": next(SENT)}, key=key, height=1)

@@ -77,7 +77,7 @@ function bind(chart) {
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
-  Object.assign(curve, { data, words: parentElement.querySelector("p"), again: sent => window.slimscopeStage?.leaving() || setTriggerValue("again", sent) })
+  Object.assign(curve, { data, words: parentElement.querySelector("p"), again: sent => window.slimscopePlaces?.leaving() || setTriggerValue("again", sent) })
   if (!curve.listening) listen()
   curve.listening = true
   show()

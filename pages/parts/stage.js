@@ -389,41 +389,12 @@ async function lookAround() {
   }
 }
 
-// From the click on another page until its address is here, Streamlit takes what a component says for a wish to be on
-// the old page: the click would be lost, and pieces of that page would come into an empty one. So nobody speaks then.
-stage.leaving = () => (stage.from === location.pathname) || Boolean(stage.from = null)
-
-function leave(event) {
-  const link = event.target.closest?.("a[data-testid=stSidebarNavLink], a[data-testid^=stPageLink]")
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || link.pathname === location.pathname) return
-  stage.from = location.pathname
-}
-
-// On the way to another page, Streamlit writes that page's link behind the address of the old one, then the new
-// address: two places to go back to, the first of which never was. They become one, and so do an address without a
-// link, where the new page came first, and the same with its link.
-function joined(push) {
-  return function (state, title, url) {
-    const place = new URL(url, location), isHere = place.pathname === location.pathname
-    if (isHere && stage.leaving()) stage.link = place.search
-    else if (isHere && !location.search) history.replaceState(state, title, place)
-    else {
-      if (!isHere && stage.link) place.search = stage.link
-      stage.link = null
-      push.call(history, state, title, place)
-    }
-  }
-}
-
 stage.draw = draw // drag.js moves marks by itself
 
 if (!stage.watching) {
-  history.pushState = joined(history.pushState)
   new MutationObserver(restore).observe(document.documentElement, { subtree: true, childList: true })
   for (const [event, down] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]])
     document.addEventListener(event, () => { stage.down = down; if (!down) soon() }, true)
-  document.addEventListener("click", leave, true)
-  window.addEventListener("popstate", () => { stage.from = null })
 }
 stage.watching = true
 
@@ -431,7 +402,7 @@ export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   if (data.rest) {
     stage.drawn = data.key
-    stage.settle = () => stage.leaving() || setTriggerValue("settled", stage.key)
+    stage.settle = () => window.slimscopePlaces?.leaving() || setTriggerValue("settled", stage.key)
   } else {
     const halo = getComputedStyle(parentElement.querySelector("span")).getPropertyValue("--st-background-color")
     document.documentElement.style.setProperty("--halo", halo)

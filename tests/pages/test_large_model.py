@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL, DATA = "bench.resnet:model", "bench.resnet:data"
 PRUNED = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]')).key
 HALVED = technique.complete(Recipe.from_key('[["prune_filters",{"removed":0.5}]]')).key
-CACHES = (cached.given, cached.original, cached.is_large, cached.seen, cached.images, cached._from_job)
+CACHES = (cached.given, cached.original, cached.is_large, cached.seen, cached.images, cached.states._from_job)
 PAGES = tuple(entry.name for entry in menu.of_files())
 pytestmark = pytest.mark.usefixtures("framed")
 

@@ -891,7 +891,8 @@ def test_a_large_net_is_drawn_without_being_compressed(
         assert key == "[]", "this recipe was applied to the whole model"
         return cached.original(subject), ()
 
-    monkeypatch.setattr(cached, "after", after)
+    for module in (cached, cached.states, cached.weights, cached.sizes, cached.predictions):
+        monkeypatch.setattr(module, "after", after)
     visit = Visit(page)
     assert visit.link["m"].startswith("file-")
     if page != "distill":  # it has nothing to show without a net that runs

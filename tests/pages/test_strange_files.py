@@ -112,7 +112,7 @@ def test_a_model_that_fails_on_every_page_can_be_left(monkeypatch: pytest.Monkey
 
     found = models.get_model
     monkeypatch.setattr(models, "get_model", fails)
-    for memory in (cached.original, cached._at_once, cached.is_large):
+    for memory in (cached.original, cached.states._at_once, cached.is_large):
         memory.clear()
     monkeypatch.setattr(layerwise, "is_large", lambda bundle: False)
     for page in PAGES:
