@@ -10,12 +10,13 @@ from typing import Any
 import streamlit as st
 
 HERE = Path(__file__).parent
+PARTS = {"stage": ("marks", "foresee", "stage")}  # a script of several files, which are one module
 SENT = count()  # a message like the last one would not be delivered, though the page has moved on since
 
 
 def _component(name: str, html: str, css: str = "") -> Any:
     # Registered again in each run: cheap, and right after the server was restarted under an open page.
-    script = (HERE / f"{name}.js").read_text()
+    script = "\n".join((HERE / f"{part}.js").read_text() for part in PARTS.get(name, (name,)))
     return st.components.v2.component(f"slimscope_{name.replace('/', '_')}", html=html, js=script, css=css)
 
 
