@@ -70,7 +70,7 @@ def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> di
     label = knob.label or name.replace("_", " ").capitalize()
     number = knob.knob if isinstance(knob, PerLayer) else knob
     percent = isinstance(number, Slider) and number.percent
-    unit = "" if percent or label.lower().endswith(knob.unit) else knob.unit
+    unit = "" if percent or knob.unit in label.lower() else knob.unit
     common = {
         "setting": name,
         "label": label,
