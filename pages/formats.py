@@ -24,10 +24,6 @@ PAGE = {
 }
 
 
-def reach(look: Look) -> float:
-    return float(look.weight.abs().max()) or 1.0
-
-
 def tiles(look: Look) -> tuple[str, int]:
     """Which weights share a scale, as the controls say."""
     settings = look.step.settings
@@ -37,11 +33,13 @@ def tiles(look: Look) -> tuple[str, int]:
 def hero(look: Look, place: Place) -> None:
     st.subheader("Every format on one number line", anchor=False)
     lines = {
-        SYSTEMS[name].title: ticks(Levels.of(look.weight, name, tiles_of(name, "tensor", 1)), reach(look))
+        SYSTEMS[name].title: ticks(
+            Levels.of(look.weight, name, tiles_of(name, "tensor", 1)), charts.reach(look.weight)
+        )
         for name in NAMES
     }
     st.plotly_chart(
-        number_lines(look.weight, lines, reach(look)),
+        number_lines(look.weight, lines, charts.reach(look.weight)),
         key="lines",
         config={"displayModeBar": False},
         alt=f"The numbers of each format, and under them the weights of {look.layer}",
@@ -91,7 +89,7 @@ def moving(look: Look) -> Moving:
             {"lines": "", "formats": formats(look), "layers": figures.left_out(look.layer) + layers(look)},
             lesson(look),
         )
-    marks = {"kind": "levels", "at": ticks(param, reach(look)), "colour": charts.CHANGED}
+    marks = {"kind": "levels", "at": ticks(param, charts.reach(look.weight)), "colour": charts.CHANGED}
     return Moving(
         {"lines": [marks]},
         {"lines": caption(said_of(look, param)), "formats": formats(look), "layers": layers(look)},

@@ -17,7 +17,7 @@ from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import clip, one_weight
-from pages.parts.pictures.one_weight import MOST_LEVELS, is_masked, reach
+from pages.parts.pictures.one_weight import MOST_LEVELS, is_masked
 
 PAGE = {
     "title": "Quantize",
@@ -28,7 +28,6 @@ PAGE = {
     "group": "Quantize",
 }
 
-HISTOGRAM_BINS = 160  # of charts.histogram
 MOST_AHEAD = 2_000_000  # weights of a layer that is rounded to every bit width before the slider moves
 RANGE = ("range", "percentile")
 LEAST_DECIBELS, MOST_DECIBELS = -4, 108  # what 1 to 16 bits usually reach
@@ -89,7 +88,7 @@ def level_marks(look: Look, grid: Grid, table: pd.DataFrame) -> list[dict[str, A
     if len(lines) > MOST_LEVELS:  # they would fill the plot
         lines, drawn = [], drawn[:0]
     step = float(grid.scale[clip.shown(look, grid)]) * (2 if symmetric(look) and grid.bits == 1 else 1)
-    bin_width = 2 * reach(look.weight) / HISTOGRAM_BINS
+    bin_width = 2 * charts.reach(look.weight) / charts.BINS
     share = bin_width / step * int((look.weight != 0).sum()) / max(int(drawn["weights"].sum()), 1)
     bars = {"at": drawn["value"].tolist(), "heights": (share * drawn["weights"]).tolist(), "wide": step}
     return [

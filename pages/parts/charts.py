@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
 KEPT, REMOVED, CHANGED, ORIGINAL = "#2f8fcf", "#d55e00", "#cc79a7", "#8c96a3"
 SERIES = (KEPT, REMOVED, "#009e73", CHANGED, "#e69f00", "#56b4e9", "#8c96a3", "#7a5cc0")
+BINS = 160  # of a histogram of weights
 Chart = dict[str, Any]
 
 
@@ -36,12 +38,22 @@ def chart(traces: list[Chart], x: str, y: str, height: int = 250, **layout: Any)
     }
 
 
-def histogram(values: Tensor, name: str, bins: int = 160) -> Chart:
-    """Weights over their value, exact zeros aside; zero is in the middle, so that a band around it fits."""
+def reach(values: Tensor) -> float:
+    """How far from zero a histogram of these values goes."""
+    return float(values.abs().max()) or 1.0
+
+
+def counted(values: Tensor, end: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many values are in each of BINS from -end to end, exact zeros aside, and the bins' edges."""
     flat = values.detach().flatten().numpy()
     flat = flat[flat != 0].astype(np.float64)  # the smallest 32-bit floats have no smaller ones between
-    reach = float(np.abs(flat).max(initial=0.0)) or 1.0
-    counts, edges = np.histogram(flat, bins, (-reach, reach))
+    return np.histogram(flat, BINS, (-end, end))
+
+
+def histogram(values: Tensor, name: str) -> Chart:
+    """Weights over their value; zero is in the middle, so that a band around it fits."""
+    end = reach(values)
+    counts, edges = counted(values, end)
     centres = (edges[:-1] + edges[1:]) / 2
     trace = {
         "type": "scatter",
@@ -57,7 +69,7 @@ def histogram(values: Tensor, name: str, bins: int = 160) -> Chart:
         [trace],
         "weight (exact zeros are not drawn)" if bool((values == 0).any()) else "weight",
         "weights",
-        xaxis={"range": [-reach, reach]},
+        xaxis={"range": [-end, end]},
         yaxis={"rangemode": "tozero"},
     )
 

@@ -71,10 +71,11 @@ def control(owner: str, name: str, knob: Knob, value: Any, bundle: Bundle) -> di
     number = knob.knob if isinstance(knob, PerLayer) else knob
     percent = isinstance(number, Slider) and number.percent
     unit = "" if percent or knob.unit in label.lower() else knob.unit
+    title = unit.capitalize() if label.lower() in unit else f"{label} ({unit})" if unit else label
     common = {
         "setting": name,
         "label": label,
-        "title": f"{label} ({unit})" if unit else label,
+        "title": title,
         "help": knob.help,
         "unit": unit,
         "percent": percent,

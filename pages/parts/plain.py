@@ -20,7 +20,7 @@ from pages.parts.live import Look, Moving
 from pages.parts.pictures import legend, of_tensor
 
 BINS, TALL = 160, 100  # bars and pixels of the histogram after the step
-MOST_LINES = 1024  # values after the step that are drawn
+MOST_LINES = 256  # values after the step that are drawn each by itself
 COLOURS = ("#f2f2f2", charts.ORIGINAL, charts.KEPT, "#08306b")  # nothing, before alone, after alone, both
 
 
@@ -47,12 +47,12 @@ def draw(name: str) -> None:
 
 
 def hero(look: Look, place: Place) -> None:
-    st.subheader(f"Weights before; lines: values after (up to {MOST_LINES:,})", anchor=False)
+    st.subheader("Weights, and values after", anchor=False)
     st.plotly_chart(
         charts.histogram(look.weight, look.layer),
         key="weights",
         config={"displayModeBar": False},
-        alt=f"Histogram of the weights of {look.layer} before the step, and lines at the values after it",
+        alt=f"Histogram of the weights of {look.layer} before the step, and over it the values after it",
     )
 
 
@@ -73,9 +73,24 @@ def moving(look: Look) -> Moving:
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures)
     known = technique.get(look.step.technique)
     html = {"after": picture, "figures": figures.tiles(row), "layers": _layers(look)}
-    values = [] if after is None else torch.unique(after).tolist()
-    lines = {"kind": "levels", "at": values if len(values) <= MOST_LINES else [], "colour": charts.CHANGED}
-    return Moving({"weights": [lines]}, html, Lesson(known.aha, known.trap))
+    marks = [] if after is None else [values_after(look.weight, after)]
+    return Moving({"weights": marks}, html, Lesson(known.aha, known.trap))
+
+
+def values_after(before: Tensor, after: Tensor) -> dict[str, Any]:
+    """A mark over the histogram of `before`: a line for each value after, or bars where there are many."""
+    values = torch.unique(after)
+    if len(values) <= MOST_LINES:
+        return {"kind": "levels", "at": values.tolist(), "colour": charts.CHANGED}
+    counts, edges = charts.counted(after, charts.reach(before))
+    kept = counts > 0
+    return {
+        "kind": "bars",
+        "at": ((edges[:-1] + edges[1:]) / 2)[kept].tolist(),
+        "wide": float(edges[1] - edges[0]),
+        "heights": counts[kept].tolist(),
+        "colour": charts.CHANGED,
+    }
 
 
 def compared(before: Tensor, after: Tensor, layer: str) -> str:

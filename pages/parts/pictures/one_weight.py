@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
-from torch import Tensor
 
 from engine.tensor import grids
 from engine.tensor.formats import Grid
@@ -20,10 +19,6 @@ from pages.parts.pictures import corner
 MOST_LEVELS = 256  # drawn
 
 
-def reach(weight: Tensor) -> float:
-    return float(weight.abs().max()) or 1.0
-
-
 def is_masked(look: Look) -> bool:
     """Whether some weights are exactly zero: those of a mask."""
     return bool((look.weight == 0).any())
@@ -33,7 +28,7 @@ def draw(look: Look, place: Place) -> None:
     """The staircase, what it loses, and a corner of the matrix as numbers."""
     quiet = {"displayModeBar": False}
     stairs, rounding = st.columns(2, gap="medium")
-    limit = 1.08 * reach(look.weight)
+    limit = 1.08 * charts.reach(look.weight)
     with stairs:
         st.subheader("Rounding is a staircase", anchor=False)
         plane = charts.plane("weight", "stored as", (-limit, limit), diagonal=True)
@@ -76,7 +71,7 @@ def corners(look: Look, grid: Grid) -> str:
     """Five by five weights around the largest: as they were, their codes, and what these stand for."""
     at = grids.busiest(look.weight)
     before, codes, after = grids.corner(look.weight, grid, at=at)
-    limit = reach(before)
+    limit = charts.reach(before)
     where = "." if look.large else f": from row {at[0] + 1}, column {at[1] + 1}."
     return (
         caption(f"Around the largest weight{where}")
