@@ -56,12 +56,12 @@ def deeper(look: Look, place: Place) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         singles(look)
-    with right:
-        place("figures")
         st.subheader("Which ones go", anchor=False)
         place("map")
-        st.html(of_tensor(weight_maps.kept_map(look.weight), f"{look.layer} before pruning", kind="was"))
+        st.html(of_tensor(weight_maps.kept_map(look.weight), f"{look.layer} before pruning", 300, "was"))
         st.html(kept_legend(of=look.weight))
+    with right:
+        place("figures")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(
@@ -147,7 +147,9 @@ def moving(look: Look) -> Moving:
         here(1 - float(layers["kept"].sum()) / float(layers["weights"].sum())),
         {
             "figures": figures.tiles(row),
-            "map": of_tensor(weight_maps.kept_map(after), f"Map of {look.layer}: kept and removed weights"),
+            "map": of_tensor(
+                weight_maps.kept_map(after), f"Map of {look.layer}: kept and removed weights", 300
+            ),
             "layers": table,
         },
         lesson(look),

@@ -180,8 +180,8 @@ def maps(look: Look, gone: list[int]) -> str:
         words = f"{label} reads them: its input slices" if number else f"{label}: its filters"
         left = whole.index_fill(axis, torch.tensor(places, dtype=torch.long), 0.0)
         alt = f"{label}, kept and removed"
-        pair = of_tensor(weight_maps.kept_map(left, PIXELS), alt, 300) + of_tensor(
-            weight_maps.kept_map(whole, PIXELS), f"{label} before pruning", 300, "was"
+        pair = of_tensor(weight_maps.kept_map(left, PIXELS), alt, 150) + of_tensor(
+            weight_maps.kept_map(whole, PIXELS), f"{label} before pruning", 150, "was"
         )
         drawn.append((pair, f"{words}. {sampled(whole, PIXELS)}"))
     return side_by_side(drawn)

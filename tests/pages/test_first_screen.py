@@ -18,6 +18,7 @@ from pages.parts import menu
 pytestmark = pytest.mark.browser
 
 ENTRIES = menu.of_files()
+TALL = "() => document.querySelector('[data-testid=stMain]').scrollHeight"
 BENCHES = [e for e in ENTRIES if e.technique and not technique.get(e.technique).trains]
 PARTS = {
     "title": ".st-key-title",
@@ -103,6 +104,8 @@ def test_a_deep_link_opens_a_page_that_fits_every_window_and_has_no_serious_barr
     screen.page.wait_for_timeout(500)
     assert (screen.page.evaluate(OUTSIDE), screen.page.evaluate(CUT)) == ([], [])
     screen.page.set_viewport_size({"width": 1280, "height": 800})
+    screen.page.wait_for_timeout(500)
+    assert screen.page.evaluate(TALL) <= 2200
     for scheme in ("light", "dark"):
         screen.page.emulate_media(color_scheme=scheme)
         screen.page.wait_for_timeout(500)  # the theme follows
