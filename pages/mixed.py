@@ -106,7 +106,7 @@ def lesson(look: Look) -> Lesson:
     unused = 1 - rows.loc["uniform", "bytes"] / mixed["bytes"]
     if unused > UNUSED:
         trap = (
-            f"A uniform width comes in whole bits: here it leaves {figures.text(unused, 'share')} of the bytes unused, and "
+            f"A uniform width comes in whole bits: here it leaves {100 * unused:.0f} % of the bytes unused, and "
             "part of the gain is bytes. Look at a budget where both weigh the same."
         )
     aha = f"Layers are not alike. Against {found['uniform bits'].value:.0f} bits in all of them: {gain}, {sizes} of weights."

@@ -27,7 +27,7 @@ SENSITIVITIES = {
     "trace": "Hessian trace over weights, times squared error: how steep the loss gets (HAWQ-V2)",
     "curvature": "weight by weight: the loss's curvature at a weight, times its squared error",
     "kl": "KL of the outputs with this layer alone rounded, from the outputs before",
-    "accuracy": "how many more samples are wrong with this layer alone rounded",
+    "accuracy": "how many more samples are wrong with this layer alone rounded: takes many samples",
     "error": "squared error of the weights: the model is not asked",
 }
 

@@ -97,7 +97,7 @@ def mixed_precision(
             ),
             rare=True,
         ),
-    ] = 100,
+    ] = 50,
     checked: Annotated[
         int,
         Slider(

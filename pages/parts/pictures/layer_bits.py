@@ -20,7 +20,7 @@ def empty(labels: Sequence[str]) -> charts.Chart:
     drawn = charts.plane("layer", "bits", (-0.6, len(labels) - 0.4))
     places = list(range(len(labels))) if len(labels) <= MOST_NAMES else []
     drawn["layout"]["xaxis"] |= {"tickvals": places, "ticktext": list(labels), "showgrid": False}
-    drawn["layout"]["height"] = 185
+    drawn["layout"]["height"] = 230
     drawn["layout"]["yaxis"] |= {"range": [0, 8.9], "dtick": 2}
     return drawn
 
