@@ -69,13 +69,18 @@ def diagonal(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
     return {name: (value / len(samples)).float() for name, value in total.items()}
 
 
-def _start(net: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
-    """The weights of a net that is made to answer as in use, and a sum for each, float64."""
+def weights_of(net: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights by name. The net answers as in use from here on, and rounded inputs pass derivatives."""
     net.eval()
     for module in net.modules():
         if isinstance(module, InputQuantizer):
             module.train()  # the same values; in eval mode rounding has derivative zero
-    weights = {name: p for name, p in net.named_parameters() if p.dim() >= 2}
+    return {name: p for name, p in net.named_parameters() if p.dim() >= 2}
+
+
+def _start(net: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
+    """The weights of a net, and a sum for each, float64."""
+    weights = weights_of(net)
     return weights, {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in weights.items()}
 
 

@@ -12,6 +12,7 @@ from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
 from engine.papers.li import RESNET, VGG
 from engine.papers.liu import SLIMMING
+from engine.papers.yao import MIXED_BITS
 from engine.types import SlimscopeError
 
 PAPERS: dict[str, Paper] = {
@@ -27,6 +28,7 @@ PAPERS: dict[str, Paper] = {
         VGG,
         RESNET,
         LSQ,
+        MIXED_BITS,
     )
 }
 

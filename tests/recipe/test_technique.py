@@ -87,6 +87,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "prune_weights",
         "finetune",
         "quantize",
+        "mixed_precision",
         "number_format",
         "ternarize",
         "binarize",

@@ -1,0 +1,164 @@
+"""Mixed precision: bits for each layer by how much its rounding matters, under a budget of real bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import pandas as pd
+
+from engine.data.sets import Data
+from engine.figures import mixed_bits, mixed_trial, reports, widths
+from engine.figures.mixed_bits import Deal
+from engine.figures.mixed_trial import Trial
+from engine.figures.widths import Rounding
+from engine.recipe import settings
+from engine.recipe.knobs import Choice, Slider
+from engine.recipe.technique import technique
+from engine.types import Bundle, Report, weight_layers
+
+ALLOWED: Mapping[str, tuple[int, ...]] = {"any": tuple(range(2, 9)), "powers": (2, 4, 8), "hardware": (4, 8)}
+
+
+@technique(
+    family="quantize",
+    title="Mixed precision",
+    reference="Dong et al. 2020, HAWQ-V2, arXiv 1911.03852; Cai et al. 2020, ZeroQ, arXiv 2001.00281 (KL)",
+    page="mixed",
+    stage=701,
+    runs="seconds",
+    locality="model",
+    tables=mixed_bits.TABLES,
+    aha="Layers are not alike: a bit more in a small layer that the loss notices costs few bytes, and a bit "
+    "less in a large one that it hardly notices pays for many of them.",
+    trap="What layers lose alone is added up, and together they lose something else: compare the prediction "
+    "with what is measured. And a uniform width comes in whole bits: it may leave part of the budget unused.",
+    presets={"gentle": {"budget": 4.5}, "balanced": {}, "extreme": {"budget": 2.0}},
+    needs_model=True,
+)
+def mixed_precision(
+    bundle: Bundle,
+    data: Data,
+    *,
+    budget: Annotated[
+        float,
+        Slider(
+            low=0.1,
+            high=8.0,
+            step=0.05,
+            unit="bits a weight",
+            label="Budget",
+            help="What the weights may take in the file, on average: codes as they are coded there, and "
+            "their scales. Floats take 32, so 4 is an eighth of their bytes.",
+        ),
+    ] = 3.0,
+    sensitivity: Annotated[
+        str,
+        Choice(
+            label="Sensitivity",
+            help="How it is told what a layer loses at a width.",
+            options=widths.SENSITIVITIES,
+        ),
+    ] = "kl",
+    allowed: Annotated[
+        str,
+        Choice(
+            label="Widths",
+            help="Which widths a layer may have.",
+            options={
+                "any": "2, 3, 4, 5, 6, 7 or 8 bits",
+                "powers": "2, 4 or 8 bits: a byte holds a whole number of codes",
+                "hardware": "4 or 8 bits: what processors and accelerators multiply",
+            },
+        ),
+    ] = "any",
+    granularity: Annotated[
+        str, settings.one_per("scale", "How many weights share one step size of 32 bits.")
+    ] = "channel",
+    range: Annotated[
+        str,
+        Choice(
+            label="Range",
+            help="Which values the grid spans; what lies outside is clipped to its ends.",
+            options={
+                "minmax": "from the smallest to the largest: nothing is clipped, outliers widen all steps",
+                "mse": "the clip with the least squared error, of 100 that are tried",
+            },
+        ),
+    ] = "minmax",
+    samples: Annotated[
+        int,
+        replace(
+            settings.samples(
+                "On how many training samples sensitivity is told.",
+                when=(("sensitivity", ("trace", "curvature", "kl", "accuracy")),),
+            ),
+            rare=True,
+        ),
+    ] = 50,
+    checked: Annotated[
+        int,
+        Slider(
+            low=100,
+            high=5000,
+            step=100,
+            whole=True,
+            unit="validation samples",
+            label="Measured on",
+            help="On how many validation samples the result and its uniform counterpart are compared.",
+            rare=True,
+        ),
+    ] = 1000,
+    seed: Annotated[
+        int, settings.seed("Fixes the training samples, and the vectors of the trace's estimate.")
+    ] = 0,
+    leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
+) -> tuple[Bundle, Report]:
+    """Give each layer the bits with which the model is expected to lose least within a budget of bytes.
+
+    For each layer and width it is worked out what the layer takes in the file, with its scales, and what the
+    model loses by it alone, on training samples. Of all combinations within the budget the one of the least
+    sum is taken, exactly. Rounding is symmetric. Beside it stands the largest width for all layers that fits
+    the budget, too; both are measured on validation samples. Biases and normalisation stay 32-bit floats, and
+    nothing is trained. Where even the narrowest widths exceed the budget, all layers have them, with a note.
+    """
+    names = {layer: name for layer, name in weight_layers(bundle).items() if layer not in leave_out}
+    weights = {layer: math.prod(bundle.params[name].shape) for layer, name in names.items()}
+    how, bits, total = Rounding(granularity, range), ALLOWED[allowed], sum(weights.values())
+    told = widths.told(bundle, tuple(names.items()), bits, how, sensitivity, data.train, samples, seed)
+    least = int(told.groupby("layer")["bytes"].min().sum())
+    limit = mixed_bits.limit(budget, total)
+    dealt = mixed_bits.deal(told, max(limit, least))
+    after = widths.rounded(bundle, tuple((names[layer], own) for layer, own in dealt.bits.items()), how)
+    trial = Trial(bundle, names, how, sensitivity, data.validation, checked)
+    figures, models = mixed_trial.compared(trial, told, dealt, after, total)
+    tables = {
+        "layers": mixed_bits.layer_table(told, weights, dealt),
+        "models": models,
+        "widths": told,
+        "front": mixed_bits.front(told, total),
+    }
+    notes = _notes(told, dealt, sensitivity, leave_out)
+    if least > limit:
+        notes += (
+            f"The budget is too small: in {bits[0]} bits, the narrowest width that is allowed, these layers "
+            f"take {8 * least / total:.4g} bits a weight with their scales.",
+        )
+    return after, Report(figures, tables, notes)
+
+
+def _notes(told: pd.DataFrame, dealt: Deal, sensitivity: str, leave_out: Sequence[str]) -> tuple[str, ...]:
+    flat = told.groupby("layer", sort=False)["sensitivity"].max()
+    return (
+        *reports.named("Left out:", leave_out),
+        *(
+            reports.named(
+                "The trace came out at zero or below in", flat.index[flat <= 0], ": no bits are spent there."
+            )
+            if sensitivity == "trace"
+            else []
+        ),
+        *(["No width for all layers fits this budget."] if dealt.uniform is None and dealt.bits else []),
+    )

@@ -1,0 +1,133 @@
+"""Mixed precision: which layers need their bits, and which can spare some?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.figures import mixed_bits
+from engine.recipe import technique
+from pages.parts import figures, frame
+from pages.parts.figures import caption
+from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
+from pages.parts.live import Ahead, Look, Moving
+from pages.parts.pictures import layer_bits
+
+PAGE = {
+    "title": "Mixed precision",
+    "icon": "equalizer",
+    "about": "Give each layer its own bits under a budget, by how much the loss notices its rounding.",
+    "order": 61,
+    "technique": "mixed_precision",
+    "group": "Quantize",
+}
+MOST_AHEAD = 60  # layers whose bits are dealt out at all stops of the slider
+UNUSED = 0.05  # of the bytes: more says that uniform bits are of another size
+NAT = "Predicted from training samples, layer by layer, and measured on validation samples, all rounded"
+SAID = {
+    "trace": f"{NAT}: the increase of the loss, in nat.",
+    "curvature": f"{NAT}: the increase of the loss, in nat.",
+    "kl": f"{NAT}: KL of the outputs, in nat.",
+    "accuracy": f"{NAT}: the share of the samples that are lost.",
+    "error": "Measured on validation samples: the increase of the loss, in nat. Squared error predicts none.",
+}
+MODELS = {
+    "model": figures.Column("bits"),
+    "bits_per_weight": figures.Column("in the file", "bits"),
+    "bytes": figures.Column("weights", "B"),
+    "predicted": figures.Column("predicted"),
+    "measured": figures.Column("measured"),
+    "accuracy": figures.Column("accuracy", "share"),
+    "low": figures.Column("from", "share"),
+    "high": figures.Column("to", "share"),
+    "change": figures.Column("change", "points"),
+    "change_low": figures.Column("from", "points"),
+    "change_high": figures.Column("to", "points"),
+}
+LAYERS = {
+    "layer": figures.Column("layer"),
+    "weights": figures.Column("weights"),
+    "bits": figures.Column("bits"),
+    "uniform_bits": figures.Column("uniform bits"),
+    "bytes": figures.Column("in the file", "B"),
+    "sensitivity": figures.Column("expected to lose"),
+    "squared_error": figures.Column("squared error"),
+}
+
+
+def hero(look: Look, place: Place) -> None:
+    st.subheader("Bits of each layer", anchor=False)
+    st.plotly_chart(
+        layer_bits.empty(look.labels),
+        key="bits",
+        config={"displayModeBar": False},
+        alt="Bits of each layer as bars",
+    )
+    place("bits")
+
+
+def deeper(look: Look, place: Place) -> None:
+    st.subheader("Predicted and measured, mixed and uniform", anchor=False)
+    place("models")
+    st.subheader("Layer by layer", anchor=False)
+    place("layers")
+
+
+def moving(look: Look) -> Moving:
+    tables = look.report.tables
+    table = tables["layers"]
+    bits = dict(zip(table["layer"], table["bits"].tolist(), strict=True))
+    uniform = int(table["uniform_bits"].iloc[0]) if "uniform_bits" in table and len(table) else None
+    models = figures.table(tables["models"], {x: own for x, own in MODELS.items() if x in tables["models"]})
+    columns = {name: own for name, own in LAYERS.items() if name in table}
+    html = {
+        "bits": caption(layer_bits.said(look, uniform)),
+        "models": models + caption(SAID[look.step.settings["sensitivity"]]),
+        "layers": figures.table(table, columns, look.layer),
+    }
+    return Moving(layer_bits.bars(look, mixed_bits.Deal(bits, uniform)), html, lesson(look))
+
+
+def lesson(look: Look) -> Lesson:
+    """What mixed bits gain over uniform ones, how far the prediction is off, and whether bytes are alike."""
+    known, rows = technique.get(look.step.technique), look.report.tables["models"].set_index("model")
+    found = {figure.name: figure for figure in look.report.figures}
+    mixed = rows.loc["mixed"]
+    trap = known.trap
+    if "predicted" in mixed:
+        trap = (
+            "What layers lose alone is added up, but together they lose something else: "
+            f"{mixed['predicted']:.3g} predicted, {mixed['measured']:.3g} measured."
+        )
+    if "uniform" not in rows.index:
+        return Lesson(known.aha, trap)
+    gain = figures.points(found["validation accuracy gain over uniform bits"], look.step.settings["checked"])
+    sizes = " against ".join(figures.text(rows.loc[x, "bytes"], "B") for x in ("mixed", "uniform"))
+    unused = 1 - rows.loc["uniform", "bytes"] / mixed["bytes"]
+    if unused > UNUSED:
+        trap = (
+            f"A uniform width comes in whole bits: here it leaves {100 * unused:.0f} % of the bytes unused, and "
+            "part of the gain is bytes. Look at a budget where both weigh the same."
+        )
+    aha = f"Layers are not alike. Against {found['uniform bits'].value:.0f} bits in all of them: {gain}, {sizes} of weights."
+    return Lesson(aha, trap, bool(unused > UNUSED))
+
+
+def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+    """The bars at each budget."""
+    if setting != "budget" or len(look.labels) > MOST_AHEAD:
+        return None
+    told, weights = look.report.tables["widths"], int(look.report.tables["layers"]["weights"].sum())
+    least = int(told.groupby("layer")["bytes"].min().sum())
+    limits = (max(least, mixed_bits.limit(stop, weights)) for stop in stops)
+    return Ahead([layer_bits.bars(look, mixed_bits.deal(told, bytes)) for bytes in limits])
+
+
+frame.heading(
+    "Mixed precision",
+    "Which layers need their bits, and which can spare some? **Lower the budget and watch who pays.**",
+    "Each layer is rounded to a width of its own. What a layer loses at each width is worked out once, and what it takes in "
+    "the file as well; then the widths of the least loss in all are found exactly, for any budget. The line is what the "
+    "same bytes buy where all layers have the same bits.",
+)
+frame.workbench("mixed_precision", hero, moving, foresee, deeper)

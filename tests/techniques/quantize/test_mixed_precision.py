@@ -1,0 +1,173 @@
+"""Mixed precision on nets: rounded as `quantize` does, real bytes, what it predicts, and what it wins."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import engine.techniques  # noqa: F401  (fills the registry)
+from engine.data import sets
+from engine.figures import measure, mixed_bits, widths
+from engine.figures.widths import Rounding
+from engine.file import packfile
+from engine.net import zoo
+from engine.recipe import run
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, Report, SlimscopeError, Step, weight_layers
+
+HOW = Rounding("channel", "mse")
+
+
+def applied(bundle: Bundle, **settings: Any) -> tuple[Bundle, Report]:
+    data = sets.load(zoo.entry(bundle.arch.name).data)
+    return run.apply(bundle, Step("mixed_precision", settings), data)
+
+
+@pytest.fixture(scope="module")
+def net() -> Bundle:
+    return zoo.load("mlp-32")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Bundle:
+    return zoo.load("lenet-5-small")
+
+
+def bits_of(report: Report) -> dict[str, int]:
+    rows = report.tables["layers"]
+    return dict(zip(rows["layer"], rows["bits"].tolist(), strict=True))
+
+
+def figure(report: Report, name: str) -> Any:
+    return next(each for each in report.figures if each.name == name)
+
+
+def test_a_deal_by_hand() -> None:
+    """20 bytes: b is wider, since 5 of loss go with 5 bytes; 15 are enough for the narrowest pair alone."""
+    rows = [("a", 2, 5, 0.0, 3.0), ("a", 4, 10, 0.0, 1.0), ("b", 2, 10, 0.0, 6.0), ("b", 4, 15, 0.0, 1.0)]
+    told = pd.DataFrame(rows, columns=["layer", "bits", "bytes", "squared_error", "sensitivity"])
+    assert mixed_bits.deal(told, 20) == mixed_bits.Deal({"a": 2, "b": 4}, 2)
+    assert mixed_bits.deal(told, 15) == mixed_bits.Deal({"a": 2, "b": 2}, 2)
+    assert mixed_bits.deal(told, 25) == mixed_bits.Deal({"a": 4, "b": 4}, 4)
+    front = mixed_bits.front(told, 100)
+    assert front[front["kind"] == "mixed"]["sensitivity"].tolist() == [9.0, 4.0, 2.0]
+    assert front[front["kind"] == "uniform"]["bytes"].tolist() == [15, 25]
+
+
+@pytest.mark.parametrize("range", ["minmax", "mse"])
+def test_weights_are_those_that_quantize_gives_with_the_same_bits(digits: Bundle, range: str) -> None:
+    after, report = applied(digits, budget=3.0, range=range, sensitivity="error", checked=100)
+    settings = {"per_layer": bits_of(report), "range": range, "granularity": "channel"}
+    wanted = run.apply(digits, Step("quantize", settings), None)[0]
+    assert len(set(bits_of(report).values())) > 1
+    for name in weight_layers(digits).values():
+        ours, theirs = after.params[name], wanted.params[name]
+        assert all(torch.equal(ours.tensors()[part], theirs.tensors()[part]) for part in theirs.tensors())
+
+
+def test_bytes_are_those_of_the_file_and_within_the_budget(digits: Bundle) -> None:
+    after, report = applied(digits, budget=3.0, checked=100)
+    layers = report.tables["layers"]
+    limit = 3.0 * layers["weights"].sum() / 8
+    real = packfile.sections(after).groupby("tensor")["bytes"].sum()
+    for layer, size in zip(layers["layer"], layers["bytes"], strict=True):
+        assert size == real[weight_layers(digits)[layer]]
+    assert figure(report, "bytes of the weights").value == layers["bytes"].sum() <= limit
+    assert figure(report, "predicted bytes").value == layers["bytes"].sum()
+
+
+def test_trace_is_the_second_order_of_the_loss(net: Bundle) -> None:
+    """Half the mean of the Hessian's diagonal times the squared error; weight by weight it is close by."""
+    train = sets.load("mnist").train
+    layers = tuple(weight_layers(net).items())
+    trace, curved = (
+        widths.told(net, layers, (3, 6), HOW, kind, train, 500, 0) for kind in ("trace", "curvature")
+    )
+    means = widths.mean_diagonals(net, train, 500, 0)
+    for row in trace.to_dict("records"):
+        name = weight_layers(net)[row["layer"]]
+        assert row["sensitivity"] == pytest.approx(means[name] / 2 * row["squared_error"])
+    assert (trace["sensitivity"] / curved["sensitivity"]).between(0.3, 3).all()
+
+
+def test_kl_and_lost_samples_are_those_of_one_layer_rounded_alone(net: Bundle) -> None:
+    train = sets.load("mnist").train
+    part, layers = train.stratified(200, 0), tuple(weight_layers(net).items())
+    before = measure.logits(zoo.build(net), part)
+    told = [widths.told(net, layers, (2,), HOW, kind, train, 200, 0) for kind in ("kl", "accuracy")]
+    for place, (_, name) in enumerate(layers):
+        after = measure.logits(zoo.build(widths.rounded(net, ((name, 2),), HOW)), part)
+        lost = int((after.argmax(1) != part.labels).sum()) - int((before.argmax(1) != part.labels).sum())
+        assert told[0]["sensitivity"][place] == pytest.approx(measure.kl(before, after).value, rel=1e-3)
+        assert told[1]["sensitivity"][place] == pytest.approx(lost / 200)
+
+
+def test_what_is_chosen_never_sees_validation_or_test(net: Bundle) -> None:
+    """With other validation and test samples the widths stay, whatever tells the sensitivity."""
+    data = sets.load("mnist")
+    other = sets.Data("mnist", data.train, data.test.take(slice(0, 300)), data.validation, data.classes)
+    for kind in widths.SENSITIVITIES:
+        step = Step("mixed_precision", {"sensitivity": kind, "samples": 50, "checked": 100})
+        one, two = (run.apply(net, step, each)[1] for each in (data, other))
+        assert one.tables["layers"].equals(two.tables["layers"])
+
+
+def test_it_beats_uniform_bits_at_the_same_bytes() -> None:
+    """ResNet-8, clips of least squared error, the bytes of 3 bits: 49 % become 74 % of validation."""
+    photos = zoo.load("resnet-8")
+    layers = tuple(weight_layers(photos).items())
+    costs = widths.costs(photos, layers, (2, 3, 4, 5, 6, 7, 8), HOW)
+    weights = sum(photos.params[name].decode().numel() for _, name in layers)
+    budget = 8 * int(costs.groupby("bits")["bytes"].sum()[3]) / weights
+    report = applied(photos, budget=budget, range="mse", samples=50, checked=500)[1]
+    gain = figure(report, "validation accuracy gain over uniform bits")
+    assert figure(report, "uniform bits").value == 3
+    even = figure(report, "predicted bytes at uniform bits").value
+    assert 0.99 * even < figure(report, "bytes of the weights").value <= even
+    assert gain.spread[0] > 0.15
+
+
+def test_predictions_stand_beside_what_is_measured(digits: Bundle) -> None:
+    for kind, name in {
+        "trace": "loss increase",
+        "kl": "KL of the outputs",
+        "accuracy": "accuracy lost",
+    }.items():
+        report = applied(digits, sensitivity=kind, samples=100, checked=300)[1]
+        assert figure(report, f"predicted {name}").value == report.tables["layers"]["sensitivity"].sum()
+        low, high = figure(report, name).spread
+        assert low <= figure(report, name).value <= high
+        assert report.tables["models"]["model"].tolist() == ["mixed", "uniform"]
+    report = applied(digits, sensitivity="error", checked=300)[1]
+    assert "predicted" not in report.tables["models"]
+
+
+def test_a_budget_that_the_narrowest_widths_exceed_is_noted(net: Bundle) -> None:
+    report = applied(net, budget=1.0, allowed="hardware", checked=100)[1]
+    assert set(bits_of(report).values()) == {4}
+    assert f"take {figure(report, 'bits per weight').value:.4g} bits a weight" in report.notes[-1]
+
+
+def test_layers_that_are_left_out_stay_and_count_in_nothing(digits: Bundle) -> None:
+    after, report = applied(digits, leave_out=["fc2"], checked=100)
+    assert after.params["fc2.weight"] is digits.params["fc2.weight"]
+    assert "fc2" not in bits_of(report)
+    assert "Left out: fc2." in report.notes
+    empty = applied(digits, leave_out=list(weight_layers(digits)), checked=100)[1]
+    assert len(empty.tables["layers"]) == 0
+
+
+def test_a_model_that_cannot_run_is_refused() -> None:
+    bare = Bundle(Arch("bare"), {"a.weight": Dense(torch.randn(8, 16))})
+    with pytest.raises(SlimscopeError, match="Mixed precision must run the model"):
+        run.apply(bare, Step("mixed_precision"), None)
+
+
+def test_the_report_is_json(digits: Bundle) -> None:
+    report = applied(digits, checked=100)[1]
+    for rows in report.tables.values():
+        json.dumps(rows.to_dict("records"), allow_nan=False)
