@@ -70,8 +70,18 @@ class Seen:
     highs: Tensor
 
 
-def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Seen]:
-    """What enters each module for the calibration images.
+Meet = Callable[[str, nn.Module, Tensor], None]  # is told of each call: name, module, what enters it
+
+
+def calibration(data: Data) -> Tensor:
+    """Inputs of the training images that static activation ranges are read from."""
+    return data.train.stratified(CALIBRATION).inputs()
+
+
+def inputs_seen(
+    bundle: Bundle, images: Tensor, modules: Sequence[str], range: str, meet: Meet = lambda *_: None
+) -> dict[str, Seen]:
+    """What enters each module for these images, of which `meet` is told as well.
 
     Left out are modules that are no `LAYERS`, that nobody calls (attention reads its last matrix by
     itself), or that are given anything but a tensor of floats.
@@ -81,7 +91,6 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
             raise SlimscopeError(
                 f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
             )
-    images = data.train.stratified(CALIBRATION).inputs()
     net, seen = zoo.fork(bundle).eval(), dict[str, Seen]()
 
     def tap(name: str) -> Any:
@@ -89,6 +98,7 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
             if args and isinstance(args[0], Tensor) and args[0].is_floating_point():
                 now = _seen(args[0], len(images), range)
                 seen[name] = _joined(seen[name], now) if name in seen else now  # of every call
+                meet(name, module, args[0])
 
         return look
 
