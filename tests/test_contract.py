@@ -36,6 +36,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
         "mlp-500-300",
         "mlp-32",
     ),  # no equal groups
+    "equalize": RECURRENT,
     "distill": ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32"),  # nobody learns from these
 }
 PURE_NUMBERS = ("learning_rate", "weight_decay", "temperature", "seed")

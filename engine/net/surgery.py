@@ -228,11 +228,30 @@ def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
     replace_layer(net, layer, CondensedConv2d(old, reads))
 
 
+NORMALS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def fold(net: nn.Module, *, layer: str, normal: str) -> None:
+    """Take away a batch-norm that has become a part of the layer before it; that layer has a bias then."""
+    own, gone = get_layer(net, layer), get_layer(net, normal)
+    if not isinstance(own, (nn.Linear, *CONVOLUTIONS)) or not isinstance(gone, NORMALS):
+        kinds = f"{type(gone).__name__} can't be folded into {type(own).__name__}"
+        raise SlimscopeError(f"{normal!r} can't become a part of {layer!r}: {kinds}")
+    if gone.num_features != len(own.weight):
+        raise SlimscopeError(
+            f"{normal!r} has {gone.num_features} channels: allowed are the {len(own.weight)} of {layer!r}"
+        )
+    if own.bias is None:
+        own.bias = nn.Parameter(torch.zeros(len(own.weight)))
+    replace_layer(net, normal, nn.Identity())
+
+
 EDITS: Mapping[str, Callable[..., None]] = {
     "split": split,
     "quantize_input": quantize_input,
     "narrow": narrow,
     "condense": condense,
+    "fold": fold,
 }
 
 
@@ -242,6 +261,8 @@ def layers_of(verb: str, settings: Mapping[str, Any]) -> set[str]:
         return set()
     if verb == "narrow":
         return {*settings.get("outputs", ()), *settings.get("inputs", ())}
+    if verb == "fold":
+        return {str(settings.get("layer")), str(settings.get("normal"))}
     return {str(settings.get("layer"))}
 
 

@@ -133,25 +133,26 @@ def _sketch(values: Tensor, range: str) -> Tensor:
 
 
 def normal_behind(arch: Arch) -> dict[str, str]:
-    """Layer -> the batch-norm that its output goes into; the net is followed without numbers."""
+    """Layer -> the batch-norm that its output goes into, as it is; the net is followed without numbers."""
     net = zoo.skeleton(arch).eval()
-    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
+    made: dict[int, tuple[str, Tensor, int]] = {}  # with the tensor, so that its id is not used again
     found: dict[str, str] = {}
 
     def note(name: str) -> Callable[..., None]:
-        return lambda module, args, output: made.update({id(output): (name, output)})
+        return lambda module, args, output: made.update({id(output): (name, output, output._version)})
 
     def meet(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if id(args[0]) in made:
-                found[made[id(args[0])][0]] = name
+            layer, _, version = made.get(id(args[0]), ("", None, 0))
+            if layer and args[0]._version == version:  # else a function has changed it in its place
+                found[layer] = name
 
         return hook
 
     for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             module.register_forward_hook(note(name))
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             module.register_forward_pre_hook(meet(name))
     net(sources.inputs(arch).to("meta"))
     return found

@@ -14,6 +14,7 @@ from engine.techniques.prune import condense as condense
 from engine.techniques.distill import finetune as finetune
 from engine.techniques.prune import prune_iteratively as prune_iteratively
 from engine.techniques.prune import lottery_ticket as lottery_ticket
+from engine.techniques.quantize import equalize as equalize
 from engine.techniques.quantize import quantize as quantize
 from engine.techniques.quantize import number_format as number_format
 from engine.techniques.quantize import ternarize as ternarize

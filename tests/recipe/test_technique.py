@@ -86,6 +86,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "optimal_brain_damage",
         "prune_weights",
         "finetune",
+        "equalize",
         "quantize",
         "number_format",
         "ternarize",
