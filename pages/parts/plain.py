@@ -33,7 +33,7 @@ def draw(name: str) -> None:
         return
     subject = session.subject()
     frame.header(subject)
-    report = training.side_by_side(name)
+    report = training.side_by_side(name) if training.suits(name) else None
     st.html(Lesson(known.aha, known.trap).html())
     tabs = footer.tabs()
     with tabs[0]:

@@ -89,6 +89,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "equalize",
         "quantize",
         "number_format",
+        "zeroq",
         "ternarize",
         "binarize",
         "adaround",
