@@ -65,3 +65,14 @@ def precision(each: Tensor) -> float:
     """
     largest = float(each.max())
     return float(each.mean()) / largest if largest > 0 else 1.0
+
+
+def joint_precision(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """What equalization maximizes: mean over channels of both precisions' product, of ranges (made, read).
+
+    >>> joint_precision([(torch.tensor([1.0, 0.5]), torch.tensor([0.5, 1.0]))])
+    0.5
+    """
+    alive = [(made, read) for made, read in pairs if float(made.max()) > 0 and float(read.max()) > 0]
+    each = [made / made.max() * (read / read.max()) for made, read in alive]
+    return float(torch.cat(each).mean()) if each else 1.0

@@ -15,4 +15,4 @@ def test_it_lists_the_ranges_of_each_channel_of_the_chosen_layer(monkeypatch: py
     html = Visit("equalize", m="lenet-5-small").html
     assert "Channels of conv1" in html
     assert html.count('<td class="text">conv2</td>') >= 4, "who reads each of its four channels"
-    assert "Change of answers" in html
+    assert "Answers differ by" in html

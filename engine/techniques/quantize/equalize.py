@@ -14,7 +14,7 @@ from engine.net.channels import scaling
 from engine.net.folding import Equalized, Rest
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
-from engine.tensor.equalize import MOST, precision, ranges
+from engine.tensor.equalize import MOST, joint_precision, precision, ranges
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, weight_layers
 
@@ -105,7 +105,7 @@ def equalize(
     layers = _layers(bundle, after, normals, found)
     change = _change(bundle, after, data.validation.stratified(CHECKED))
     tables = {"layers": layers, "channels": _channels(found)}
-    return after, Report((*_figures(layers), change), tables, _notes(bundle, after, what, found, rest))
+    return after, Report((*_figures(layers, found), change), tables, _notes(bundle, after, what, found, rest))
 
 
 def _layers(
@@ -145,10 +145,14 @@ def _channels(found: Mapping[str, Equalized]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CHANNEL_COLUMNS)
 
 
-def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
+def _figures(layers: pd.DataFrame, found: Mapping[str, Equalized]) -> tuple[Figure, ...]:
     folded, pairs = (int((layers[column] != "").sum()) for column in ("batch_norm", "read_by"))
-    how = "range of an output's weights over its layer's, mean over outputs, then over this step's layers"
-    moved = layers[(layers["batch_norm"] != "") | (layers["read_by"] != "")]
+    how = (
+        "range of a channel over the widest one's, in the layer that makes it times in its reader; "
+        "mean over channels of all pairs, after folding: 1 where all channels are as wide"
+    )
+    each = list(found.values())
+    told = (("before", [one.before for one in each]), ("after", [one.after for one in each]))
     return (
         Figure(
             "folded batch-norms",
@@ -159,9 +163,9 @@ def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
         ),
         Figure("equalized pairs", pairs, "pairs", Basis.COUNTED, "pairs of layers with scaled channels"),
         *(
-            Figure(f"precision {when}", float(moved[f"precision_{when}"].mean()), "share", Basis.COUNTED, how)
-            for when in ("before", "after")
-            if len(moved)
+            Figure(f"precision {when} equalizing", joint_precision(both), "share", Basis.COUNTED, how)
+            for when, both in told
+            if both
         ),
     )
 
@@ -172,7 +176,7 @@ def _change(before: Bundle, after: Bundle, samples: Samples) -> Figure:
     largest = float(old.abs().max())
     value = float((new - old).abs().max()) / largest if largest > 0 else 0.0
     how = f"largest difference of an output over the largest output, on {len(samples)} validation samples"
-    return Figure("change of answers", value, "share", Basis.MEASURED, how)
+    return Figure("answers differ by", value, "1", Basis.MEASURED, how)
 
 
 def _notes(

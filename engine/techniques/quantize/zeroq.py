@@ -24,7 +24,7 @@ from engine.types import Basis, Bundle, Figure, Progress, Report, weight_layers
 
 CHECKED = 1000  # validation samples that calibrations are compared on
 SCANNED = (8, 4, 2)  # bits of one layer, the others floats
-SHOWN = 6  # images that are kept for the report
+SHOWN = 5  # images that are kept for the report
 SOURCES = ("distilled images", "training images", "noise")
 LAYER_COLUMNS = (*rounding.COLUMNS, *(f"kl_{bits}_bits" for bits in SCANNED))
 COMPARED_COLUMNS = ("ranges_from", "images", "accuracy", "low", "high", "change", "change_low", "change_high")

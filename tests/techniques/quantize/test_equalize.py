@@ -124,6 +124,9 @@ def test_ranges_are_equal_on_both_sides_afterwards(done: tuple[Bundle, Report]) 
     assert table["range_after"].tolist() == pytest.approx(table["reader_after"].tolist(), rel=1e-3)
     assert float((table["range_before"] / table["reader_before"]).max()) > 2
     assert any("nothing moved any more" in note for note in done[1].notes)
+    figures = {figure.name: figure.value for figure in done[1].figures}
+    assert figures["precision after equalizing"] > figures["precision before equalizing"]
+    assert figures["answers differ by"] < 1e-5
 
 
 def test_the_packed_file_has_no_batch_norm_and_answers_the_same(
