@@ -10,7 +10,7 @@ from engine.tensor import grids
 from engine.tensor.formats import Grid
 from engine.tensor.granularity import named
 from engine.types import Recipe, weight_layers
-from pages.parts import cached, charts, components, damage_split, figures, frame, sensitivity
+from pages.parts import cached, charts, components, damage_split, figures, frame, outlier_lab, sensitivity
 from pages.parts.figures import caption
 from pages.parts.fold import fold
 from pages.parts.frame import Place
@@ -66,6 +66,7 @@ def deeper(look: Look, place: Place) -> None:
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     fold("One weight at a time", "one-weight", lambda: one_weight.draw(look, place))
+    fold(outlier_lab.TITLE, "outlier", lambda: outlier_lab.draw(look))
     damage_split.section("quantize")
     sensitivity.section("quantize", "bits", [8, 6, 5, 4, 3, 2], "bits")
     one_weight.lecture()

@@ -16,7 +16,7 @@ from torch import nn
 from engine.data.sets import Data
 from engine.figures import measure, reports, rounding, training
 from engine.net import zoo
-from engine.net.taps import has_name, inputs_seen, is_inside, module_of, notes_of_states
+from engine.net.taps import calibration, has_name, inputs_seen, is_inside, module_of, notes_of_states
 from engine.net.train import Loss, Part, Plan, hard_labels, stored, stored_steps, train_inputs, train_on
 from engine.tensor import grids
 from engine.tensor.formats import Dense, Grid
@@ -89,7 +89,7 @@ def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zer
 def _with_inputs(bundle: Bundle, data: Data, widths: Mapping[str, int]) -> Bundle:
     """The model with a quantizer before each module, on the step that its inputs suggest."""
     arch, params = bundle.arch, dict(bundle.params)
-    for name, seen in inputs_seen(bundle, data, list(widths), "minmax").items():
+    for name, seen in inputs_seen(bundle, calibration(data), list(widths), "minmax").items():
         values, bits = seen.values, widths[name]
         signed = bool(seen.lows.min() < 0)
         step = grids.first_step(values.double().abs().mean().view(1), bits, signed)

@@ -146,10 +146,10 @@ def _check_ties(arch: Arch, shapes: Shapes) -> None:
 def _check_settings(verb: str, settings: Mapping[str, Any]) -> None:
     if verb not in surgery.EDITS:
         raise CheckError(f"edit {ascii(verb)[:60]} is unknown; there are {', '.join(surgery.EDITS)}")
-    wanted = _settings_of(verb)
-    if set(settings) != set(wanted):
+    wanted, needed = _settings_of(verb), _needed(verb)
+    if not set(needed) <= set(settings) <= set(wanted):
         given = ascii(sorted(settings))[:80]
-        raise CheckError(f"edit {verb!r} has the settings {given}: needed are {', '.join(wanted)}")
+        raise CheckError(f"edit {verb!r} has the settings {given}: needed are {', '.join(needed)}")
     for name, value in settings.items():
         if not _is_of(value, wanted[name]):
             kind = inspect.formatannotation(wanted[name])
@@ -164,6 +164,13 @@ def _settings_of(verb: str) -> Mapping[str, Any]:
     """Name -> type of each setting of an edit, read off its function."""
     hints = get_type_hints(surgery.EDITS[verb])
     return {name: hint for name, hint in hints.items() if name not in ("net", "return")}
+
+
+@cache
+def _needed(verb: str) -> tuple[str, ...]:
+    """The settings without a default: one that an edit got later has one, and older files do not say it."""
+    parameters = inspect.signature(surgery.EDITS[verb]).parameters.values()
+    return tuple(p.name for p in parameters if p.name != "net" and p.default is p.empty)
 
 
 def _is_of(value: Any, hint: Any) -> bool:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from engine.data.sets import Data
-from engine.net.taps import CALIBRATION, SKETCH, Seen, has_name, inputs_seen, module_of, notes_of_states
+from engine.net.input_quantizer import InputQuantizer, alone_of
+from engine.net.taps import (
+    CALIBRATION,
+    SKETCH,
+    Seen,
+    calibration,
+    has_name,
+    inputs_seen,
+    module_of,
+    notes_of_states,
+)
 from engine.tensor import calibrate, grids
 from engine.tensor.formats import Dense, Grid
 from engine.tensor.granularity import TENSOR
@@ -23,7 +36,7 @@ COLUMNS = ("layer", "bits", "kind", "seen_low", "seen_high", "scale", "zero", "s
 class Plan:
     """How inputs are rounded: `range` is a calibration method or AVERAGE.
 
-    Dynamic grids always span the extremes of their batch.
+    Dynamic grids always span extremes: of their batch, or with `tokens` of each sample or token.
     """
 
     bits: int
@@ -31,6 +44,11 @@ class Plan:
     dynamic: bool
     range: str
     percentile: float
+    tokens: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "token" if self.tokens else "dynamic" if self.dynamic else "static"
 
     def grid(self, seen: Seen) -> Grid:
         """What was seen of one layer's input, on its grid."""
@@ -38,6 +56,37 @@ class Plan:
             low, high = (calibrate.moving_average(each) for each in (seen.lows, seen.highs))
             return grids.on_range(seen.values, low, high, self.bits, self.symmetric)
         return grids.quantize(seen.values, self.bits, self.symmetric, TENSOR, self.range, self.percentile)
+
+
+@dataclass
+class Tokens:
+    """What rounding each token by itself costs one layer, added up over its calls."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    values: int = 0
+    clipped: int = 0
+    scales: float = 0.0
+    tokens: int = 0
+
+    def add(self, plan: Plan, layer: nn.Module, x: Tensor) -> None:
+        quantizer = InputQuantizer(plan.bits, plan.symmetric, True, alone_of(layer))
+        scale, lost = quantizer.affine(x)[0], x - quantizer.eval()(x)
+        self.signal += grids.sum_of_squares(x)
+        self.noise += grids.sum_of_squares(lost)
+        self.values += x.numel()
+        self.clipped += int((lost.abs() > 0.5001 * scale).sum())  # within a grid it is half a step at most
+        self.scales += float(scale.double().sum())
+        self.tokens += scale.numel()
+
+    def row(self, plan: Plan) -> dict[str, Any]:
+        """The mean step over tokens; zero points differ where levels are asymmetric."""
+        return {
+            "scale": self.scales / self.tokens,
+            "zero": 0 if plan.symmetric else math.nan,
+            "sqnr_db": grids.decibels(self.signal, self.noise),
+            "clipped": self.clipped / self.values,
+        }
 
 
 def round_inputs(
@@ -52,51 +101,72 @@ def round_inputs(
             "activations can only be quantized where a model runs: it needs a known architecture with data; "
             "choose activations = 'none'"
         )
+    return calibrated(bundle, calibration(data), names, plan)
+
+
+def calibrated(
+    bundle: Bundle, images: Tensor, names: Mapping[str, str], plan: Plan
+) -> tuple[Bundle, pd.DataFrame, list[str]]:
+    """As `round_inputs`, with ranges from these images."""
     modules = [*dict.fromkeys(map(module_of, names.values()))]  # several matrices may share one input
-    seen = inputs_seen(bundle, data, modules, "minmax" if plan.range == AVERAGE else plan.range)
+    tokens = {name: Tokens() for name in modules if plan.tokens}
+
+    def meet(name: str, layer: nn.Module, x: Tensor) -> None:
+        if name in tokens:
+            tokens[name].add(plan, layer, x)
+
+    seen = inputs_seen(bundle, images, modules, "minmax" if plan.range == AVERAGE else plan.range, meet)
     arch: Arch = bundle.arch
     params: dict[str, Param] = dict(bundle.params)
     rows = []
     for name, values in seen.items():
+        own = {"bits": plan.bits, "symmetric": plan.symmetric, "dynamic": plan.dynamic}
+        arch = arch.edit("quantize_input", layer=name, **own, **({"tokens": True} if plan.tokens else {}))
         grid = plan.grid(values)
-        arch = arch.edit(
-            "quantize_input", layer=name, bits=plan.bits, symmetric=plan.symmetric, dynamic=plan.dynamic
-        )
         if not plan.dynamic:
             params[f"{has_name(name)}.input_quantizer.scale"] = Dense(grid.scale)
             params[f"{name}.input_quantizer.zero"] = Dense(grid.zero.to(torch.float32))
-        error = grids.error(values.values, grid, plan.symmetric)
         rows.append(
             {
                 "layer": name,
                 "bits": plan.bits,
-                "kind": "dynamic" if plan.dynamic else "static",
+                "kind": plan.kind,
                 "seen_low": float(values.lows.min()),
                 "seen_high": float(values.highs.max()),
-                "scale": float(grid.scale),
-                "zero": int(grid.zero),
-                "sqnr_db": error.sqnr_db,
-                "clipped": error.clipped,
+                **(tokens[name].row(plan) if plan.tokens else _row(values, grid, plan)),
             }
         )
     table = pd.DataFrame(rows, columns=COLUMNS)
     return bundle.become(params, arch), table, [name for name in modules if name not in seen]
 
 
+def _row(seen: Seen, grid: Grid, plan: Plan) -> dict[str, Any]:
+    error = grids.error(seen.values, grid, plan.symmetric)
+    return {
+        "scale": float(grid.scale),
+        "zero": int(grid.zero),
+        "sqnr_db": error.sqnr_db,
+        "clipped": error.clipped,
+    }
+
+
 def notes(table: pd.DataFrame, plan: Plan, names: Mapping[str, str]) -> tuple[str, ...]:
     """What a report says of rounded inputs, beside its table."""
     sample = f"{CALIBRATION} fixed training images, every class in its share"
-    said = [
-        f"Scales shown for activations are those of {sample}; as the model runs, each batch has its own."
-        if plan.dynamic
-        else f"Activation ranges were read from {sample}, with the weights already rounded."
-    ]
+    said = {
+        "static": f"Activation ranges were read from {sample}, with the weights already rounded.",
+        "dynamic": f"Scales shown for activations are those of {sample}; as the model runs, each batch has "
+        "its own.",
+        "token": f"Scales shown for activations are means over {sample}; as the model runs, each sample has "
+        "its own, and in linear and recurrent layers each token of a sequence.",
+    }
+    told = [said[plan.kind]]
     if plan.range not in ("minmax", AVERAGE):
-        said.append(f"They look at up to {SKETCH:,} evenly spaced values of each layer's input.")
+        told.append(f"They look at up to {SKETCH:,} evenly spaced values of each layer's input.")
     positive = table.loc[table["seen_low"] >= 0, "layer"].tolist()
     if plan.symmetric and positive:
-        said.append(
+        told.append(
             f"What enters {', '.join(positive)} is never negative: a symmetric grid leaves half of its codes "
             "unused there. The asymmetric scheme uses them all."
         )
-    return (*said, *notes_of_states(names.values()))
+    return (*told, *notes_of_states(names.values()))

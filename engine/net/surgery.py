@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.tensor.affine import affine_from_range, code_range, round_through
+from engine.net.input_quantizer import InputQuantizer as InputQuantizer
+from engine.net.input_quantizer import alone_of
 from engine.types import Arch, SlimscopeError
 
 MOST_BITS = 16  # of what enters a layer
@@ -101,40 +102,14 @@ def split(net: nn.Module, *, layer: str, rank: int, form: str) -> None:
     replace_layer(net, layer, nn.Sequential(*pair))
 
 
-class InputQuantizer(nn.Module):
-    """Rounds what enters a layer to an affine grid: `scale * (code - zero)`, codes from low to high.
-
-    Static: scale and zero are parameters of the bundle, found by calibration. Dynamic: they
-    are taken from the smallest and largest value of each batch at run time.
-    """
-
-    scale: Tensor
-    zero: Tensor
-
-    def __init__(self, bits: int, symmetric: bool, dynamic: bool) -> None:
-        super().__init__()
-        self.bits, self.symmetric, self.dynamic = bits, symmetric, dynamic
-        if not dynamic:
-            self.register_buffer("scale", torch.ones(1))
-            self.register_buffer("zero", torch.zeros(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        low, high = code_range(self.bits, self.symmetric)
-        scale, zero = (
-            affine_from_range(x.detach().min(), x.detach().max(), self.bits, self.symmetric)
-            if self.dynamic
-            else (self.scale, self.zero)
-        )
-        whole = round_through(x / scale) if self.training else torch.round(x / scale)
-        return (torch.clamp(whole + zero, low, high) - zero) * scale
-
-
 def _quantize_argument(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (layer.input_quantizer(args[0]), *args[1:])  # type: ignore[operator]
 
 
-def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dynamic: bool) -> None:
-    """Round what enters `layer`; the layer's own parameters keep their names."""
+def quantize_input(
+    net: nn.Module, *, layer: str, bits: int, symmetric: bool, dynamic: bool, tokens: bool = False
+) -> None:
+    """Round what enters `layer`, with `tokens` each by a range of its own; parameters keep their names."""
     target = get_layer(net, layer)
     if hasattr(target, "input_quantizer"):
         raise SlimscopeError(
@@ -142,7 +117,10 @@ def quantize_input(net: nn.Module, *, layer: str, bits: int, symmetric: bool, dy
         )
     if not 1 <= bits <= MOST_BITS:
         raise SlimscopeError(f"the input of layer {layer!r} has {bits} bits: allowed are 1 to {MOST_BITS}")
-    target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic))
+    if tokens and not dynamic:
+        raise SlimscopeError(f"the input of layer {layer!r} has a static range: no token has one of its own")
+    alone = alone_of(target) if tokens else 0
+    target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic, alone))
     target.register_forward_pre_hook(_quantize_argument)
 
 
@@ -250,11 +228,30 @@ def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
     replace_layer(net, layer, CondensedConv2d(old, reads))
 
 
+NORMALS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def fold(net: nn.Module, *, layer: str, normal: str) -> None:
+    """Take away a batch-norm that has become a part of the layer before it; that layer has a bias then."""
+    own, gone = get_layer(net, layer), get_layer(net, normal)
+    if not isinstance(own, (nn.Linear, *CONVOLUTIONS)) or not isinstance(gone, NORMALS):
+        kinds = f"{type(gone).__name__} can't be folded into {type(own).__name__}"
+        raise SlimscopeError(f"{normal!r} can't become a part of {layer!r}: {kinds}")
+    if gone.num_features != len(own.weight):
+        raise SlimscopeError(
+            f"{normal!r} has {gone.num_features} channels: allowed are the {len(own.weight)} of {layer!r}"
+        )
+    if own.bias is None:
+        own.bias = nn.Parameter(torch.zeros(len(own.weight)))
+    replace_layer(net, normal, nn.Identity())
+
+
 EDITS: Mapping[str, Callable[..., None]] = {
     "split": split,
     "quantize_input": quantize_input,
     "narrow": narrow,
     "condense": condense,
+    "fold": fold,
 }
 
 
@@ -264,6 +261,8 @@ def layers_of(verb: str, settings: Mapping[str, Any]) -> set[str]:
         return set()
     if verb == "narrow":
         return {*settings.get("outputs", ()), *settings.get("inputs", ())}
+    if verb == "fold":
+        return {str(settings.get("layer")), str(settings.get("normal"))}
     return {str(settings.get("layer"))}
 
 

@@ -70,8 +70,18 @@ class Seen:
     highs: Tensor
 
 
-def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) -> dict[str, Seen]:
-    """What enters each module for the calibration images.
+Meet = Callable[[str, nn.Module, Tensor], None]  # is told of each call: name, module, what enters it
+
+
+def calibration(data: Data) -> Tensor:
+    """Inputs of the training images that static activation ranges are read from."""
+    return data.train.stratified(CALIBRATION).inputs()
+
+
+def inputs_seen(
+    bundle: Bundle, images: Tensor, modules: Sequence[str], range: str, meet: Meet = lambda *_: None
+) -> dict[str, Seen]:
+    """What enters each module for these images, of which `meet` is told as well.
 
     Left out are modules that are no `LAYERS`, that nobody calls (attention reads its last matrix by
     itself), or that are given anything but a tensor of floats.
@@ -81,7 +91,6 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
             raise SlimscopeError(
                 f"the input of layer {own['layer']!r} is quantized already; remove one of the two steps"
             )
-    images = data.train.stratified(CALIBRATION).inputs()
     net, seen = zoo.fork(bundle).eval(), dict[str, Seen]()
 
     def tap(name: str) -> Any:
@@ -89,6 +98,7 @@ def inputs_seen(bundle: Bundle, data: Data, modules: Sequence[str], range: str) 
             if args and isinstance(args[0], Tensor) and args[0].is_floating_point():
                 now = _seen(args[0], len(images), range)
                 seen[name] = _joined(seen[name], now) if name in seen else now  # of every call
+                meet(name, module, args[0])
 
         return look
 
@@ -123,25 +133,26 @@ def _sketch(values: Tensor, range: str) -> Tensor:
 
 
 def normal_behind(arch: Arch) -> dict[str, str]:
-    """Layer -> the batch-norm that its output goes into; the net is followed without numbers."""
+    """Layer -> the batch-norm that its output goes into, as it is; the net is followed without numbers."""
     net = zoo.skeleton(arch).eval()
-    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that its id is not used again
+    made: dict[int, tuple[str, Tensor, int]] = {}  # with the tensor, so that its id is not used again
     found: dict[str, str] = {}
 
     def note(name: str) -> Callable[..., None]:
-        return lambda module, args, output: made.update({id(output): (name, output)})
+        return lambda module, args, output: made.update({id(output): (name, output, output._version)})
 
     def meet(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if id(args[0]) in made:
-                found[made[id(args[0])][0]] = name
+            layer, _, version = made.get(id(args[0]), ("", None, 0))
+            if layer and args[0]._version == version:  # else a function has changed it in its place
+                found[layer] = name
 
         return hook
 
     for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             module.register_forward_hook(note(name))
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             module.register_forward_pre_hook(meet(name))
     net(sources.inputs(arch).to("meta"))
     return found

@@ -14,6 +14,7 @@ from engine.techniques.prune import condense as condense
 from engine.techniques.distill import finetune as finetune
 from engine.techniques.prune import prune_iteratively as prune_iteratively
 from engine.techniques.prune import lottery_ticket as lottery_ticket
+from engine.techniques.quantize import equalize as equalize
 from engine.techniques.quantize import quantize as quantize
 from engine.techniques.quantize import mixed_precision as mixed_precision
 from engine.techniques.quantize import number_format as number_format
@@ -21,6 +22,7 @@ from engine.techniques.quantize import ternarize as ternarize
 from engine.techniques.quantize import binarize as binarize
 from engine.techniques.quantize import aciq as aciq
 from engine.techniques.quantize import adaround as adaround
+from engine.techniques.quantize import zeroq as zeroq
 from engine.techniques.quantize import entropy_penalty as entropy_penalty
 from engine.techniques.quantize import share_weights as share_weights
 from engine.techniques.quantize import train_centroids as train_centroids

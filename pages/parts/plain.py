@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pages.parts.pictures import legend, of_tensor
 
 BINS, TALL = 160, 100  # bars and pixels of the histogram after the step
 MOST_LINES = 256  # values after the step that are drawn each by itself
+MOST_ROWS = 64  # of a table about one layer
 COLOURS = ("#f2f2f2", charts.ORIGINAL, charts.KEPT, "#08306b")  # nothing, before alone, after alone, both
 
 
@@ -33,7 +35,7 @@ def draw(name: str) -> None:
         return
     subject = session.subject()
     frame.header(subject)
-    report = training.side_by_side(name)
+    report = training.side_by_side(name) if training.suits(name) else None
     st.html(Lesson(known.aha, known.trap).html())
     tabs = footer.tabs()
     with tabs[0]:
@@ -64,6 +66,7 @@ def deeper(look: Look, place: Place) -> None:
     place("figures")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
+    place("more")
 
 
 def moving(look: Look) -> Moving:
@@ -72,7 +75,7 @@ def moving(look: Look) -> Moving:
     picture = figures.notice(words) if after is None else compared(look.weight, after, look.layer)
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures)
     known = technique.get(look.step.technique)
-    html = {"after": picture, "figures": figures.tiles(row), "layers": _layers(look)}
+    html = {"after": picture, "figures": figures.tiles(row), "layers": _layers(look), "more": _more(look)}
     marks = [] if after is None else [values_after(look.weight, after)]
     return Moving({"weights": marks}, html, Lesson(known.aha, known.trap))
 
@@ -120,6 +123,18 @@ def _layers(look: Look) -> str:
         rows = [_row(look, layer, weight) for layer, weight in count.weights(look.before)]
         table = pd.DataFrame(rows)
     return _table(table, look.layer)
+
+
+def _more(look: Look) -> str:
+    """What the report's other tables say of the chosen layer."""
+    parts = []
+    for name, table in look.report.tables.items():
+        rows = table[table["layer"] == look.layer] if name != "layers" and "layer" in table else table[:0]
+        if len(rows):
+            first = f", the first {MOST_ROWS} of {len(rows):,}" if len(rows) > MOST_ROWS else ""
+            parts.append(f"<p><b>{escape(f'{name.capitalize()} of {look.layer}{first}')}</b></p>")
+            parts.append(_table(rows[:MOST_ROWS]))
+    return "".join(parts)
 
 
 def _table(table: pd.DataFrame, layer: str = "") -> str:

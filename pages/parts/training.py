@@ -14,7 +14,7 @@ from engine.recipe import technique
 from engine.types import Report, SlimscopeError
 from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, spoken, view, visitor
 from pages.parts.fold import fold
-from pages.parts.pictures import step_sizes
+from pages.parts.pictures import distilled, step_sizes
 
 
 def controls(name: str) -> None:
@@ -48,6 +48,8 @@ def _report(name: str, report: Report) -> Report:
         _curve(name, report.tables["curve"])
     if "steps" in report.tables:
         step_sizes.draw(report.tables["steps"], name)
+    if "images" in report.tables:
+        distilled.draw(report.tables["images"])
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row))
     for note in report.notes:
@@ -87,14 +89,19 @@ def _inside(name: str, lead: str, draw: Callable[[Report], object]) -> None:
     if visitor.why_idle():
         st.caption(visitor.why_idle())
         return
+    report = side_by_side(name) if suits(name) else None
+    if report is not None:
+        draw(report)
+
+
+def suits(name: str) -> bool:
+    """Whether the technique can work on the model; where it can't, its words stand on the page."""
     try:
         technique.get(name).possible(cached.original(session.subject()))
     except SlimscopeError as error:
         st.info(str(error))
-        return
-    report = side_by_side(name)
-    if report is not None:
-        draw(report)
+        return False
+    return True
 
 
 def side_by_side(name: str) -> Report | None:

@@ -242,6 +242,8 @@ NARROW: dict[str, Any] = {"outputs": {}, "inputs": {}, "pads": {}}
         (("narrow", NARROW | {"outputs": {"fc2": 5}}), "'fc2.weight' has the shape"),
         (("narrow", NARROW | {"outputs": []}), "outputs of edit 'narrow' is .."),
         (("condense", {"layer": "fc2", "reads": [[0], [1]]}), "can't be condensed"),
+        (("fold", {"layer": "fc2", "normal": "fc1"}), "'fc1' can't become a part of 'fc2'"),
+        (("fold", {"layer": "fc2"}), "needed are layer, normal"),
         (("narrow", {"self": 1}), "an architecture is"),
     ],
 )

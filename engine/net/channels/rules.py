@@ -15,7 +15,8 @@ from torch import Tensor
 from engine.net.channels.trace import Flow, Rule, along, fixed, flows, name_of, places, plainly
 
 
-def _given(args: Any, kwargs: Any, place: int, name: str, default: Any = None) -> Any:
+def given(args: Any, kwargs: Any, place: int, name: str, default: Any = None) -> Any:
+    """An argument of a function of torch, by its place or its name."""
     return args[place] if len(args) > place else kwargs.get(name, default)
 
 
@@ -27,10 +28,10 @@ def layer(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
     A convolution that looks at one channel each has the channels that enter: they go from both.
     """
-    x, weight, bias = args[0], _given(args, kwargs, 1, "weight"), _given(args, kwargs, 2, "bias")
+    x, weight, bias = args[0], given(args, kwargs, 1, "weight"), given(args, kwargs, 2, "bias")
     if not isinstance(x, Flow):
         return None
-    module, groups = x.trace.owner(weight), _given(args, kwargs, 6, "groups", 1)
+    module, groups = x.trace.owner(weight), given(args, kwargs, 6, "groups", 1)
     if module is None or getattr(module, "groups", 1) != groups:
         return _grouped(func, args, kwargs, weight, x) if groups != 1 else None
     spatial = weight.dim() - 2
@@ -56,7 +57,7 @@ def _grouped(func: Callable[..., Any], args: Any, kwargs: Any, weight: Tensor, x
 def normal(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
     """Batch-norm has one entry for each channel."""
     names = ("running_mean", "running_var", "weight", "bias")
-    own = [_given(args, kwargs, place, name) for place, name in enumerate(names, 1)]
+    own = [given(args, kwargs, place, name) for place, name in enumerate(names, 1)]
     x = along(args[0], 1)
     if any(tensor is not None and x.trace.owner(tensor) is None for tensor in own):
         return None
@@ -68,8 +69,8 @@ def normal(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
 
 def embedding(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
     """Each column of the table is a channel."""
-    x, weight = args[0], _given(args, kwargs, 1, "weight")
-    if not isinstance(x, Flow) or x.trace.owner(weight) is None or _given(args, kwargs, 3, "max_norm"):
+    x, weight = args[0], given(args, kwargs, 1, "weight")
+    if not isinstance(x, Flow) or x.trace.owner(weight) is None or given(args, kwargs, 3, "max_norm"):
         return None
     x.trace.pin(x, "channels can't be numbers of rows")
     made = x.trace.fresh(weight.shape[1])
@@ -100,7 +101,7 @@ def pool(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
 
 def reduce(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
     """A mean, sum or largest value over other axes than that of the channels."""
-    x, dims = args[0], _given(args, kwargs, 1, "dim")
+    x, dims = args[0], given(args, kwargs, 1, "dim")
     value = plainly(func, args, kwargs)
     if dims is None or not isinstance(value, Tensor):
         return None
@@ -114,9 +115,9 @@ def reduce(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
 def pad(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
     """Zeros or other values of the same channel around; zero channels where a block's shortcut has them."""
     x: Flow = args[0]
-    sides = tuple(_given(args, kwargs, 1, "pad"))
-    mode = _given(args, kwargs, 2, "mode", "constant")
-    if mode == "constant" and _given(args, kwargs, 3, "value"):
+    sides = tuple(given(args, kwargs, 1, "pad"))
+    mode = given(args, kwargs, 2, "mode", "constant")
+    if mode == "constant" and given(args, kwargs, 3, "value"):
         return None
     place = 2 * (x.value.dim() - 1 - x.axis)
     zeros, value = sides[place : place + 2], plainly(func, args, kwargs)
@@ -174,7 +175,7 @@ def cut(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
 def pieces(func: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Flow, ...] | None:
     """`split` and `chunk` along another axis than that of the channels."""
     x, values = args[0], plainly(func, args, kwargs)
-    if _given(args, kwargs, 2, "dim", 0) % x.value.dim() == x.axis:
+    if given(args, kwargs, 2, "dim", 0) % x.value.dim() == x.axis:
         return None
     return tuple(x.like(value) for value in values)
 
@@ -182,12 +183,12 @@ def pieces(func: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Flow, ...]
 # ---------------------------------------------------------------- several at once
 
 
-def _aligned(given: list[Flow | Tensor]) -> list[Flow] | None:
+def _aligned(parts: list[Flow | Tensor]) -> list[Flow] | None:
     """Flows of as many axes with their channels along the same one; what is fixed goes along with any."""
-    all_flows = list(flows(given))
+    all_flows = list(flows(parts))
     lead = next((flow for flow in all_flows if not flow.is_fixed), all_flows[0])
     made = []
-    for one in given:
+    for one in parts:
         flow = one if isinstance(one, Flow) else fixed(lead.trace, one.to("meta"))
         if flow.value.dim() != lead.value.dim():
             return None
@@ -206,7 +207,7 @@ def cat(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
     if made is None:
         return None
     first, *others = made
-    if _given(args, kwargs, 1, "dim", 0) % value.dim() == first.axis:
+    if given(args, kwargs, 1, "dim", 0) % value.dim() == first.axis:
         return Flow(first.trace, value, first.axis, tuple(channel for flow in made for channel in flow.ids))
     for flow in others:
         first.trace.join(first.ids, flow.ids)

@@ -133,6 +133,7 @@ def quantize(
                 "none": "they stay 32-bit floats",
                 "static": "with ranges found beforehand on training images",
                 "dynamic": "with the range of each batch, taken as it runs",
+                "token": "with a range for each sample, or each token of a sequence, taken as it runs",
             },
         ),
     ] = "none",
@@ -145,7 +146,7 @@ def quantize(
             unit="bits",
             label="Activation bits",
             help="Width of the codes of what enters a layer.",
-            when=(("activations", ("static", "dynamic")),),
+            when=(("activations", ("static", "dynamic", "token")),),
         ),
     ] = 8,
     activation_range: Annotated[
@@ -205,7 +206,7 @@ def quantize(
         Toggle(
             label="Round weights",
             help="Off, weights stay as they are, and only what enters layers is rounded.",
-            when=(("activations", ("static", "dynamic")),),
+            when=(("activations", ("static", "dynamic", "token")),),
             rare=True,
             added=True,
         ),
@@ -219,7 +220,7 @@ def quantize(
     """Round weights to an even grid of 2^bits values and store the codes with their scales.
 
     Biases and normalisation stay 32-bit floats. Exact zeros stay exact zeros, so pruned weights
-    stay pruned. Activations are rounded with one scale per layer input, in the same scheme.
+    stay pruned. Activations are rounded in the same scheme, with one scale per layer input, or per token.
     """
     symmetric = scheme == "symmetric"
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
@@ -235,8 +236,8 @@ def quantize(
     if activations == "none":
         return after, Report(_figures(layers), tables, notes)
     own = (range, percentile) if activation_range == "same" else (activation_range, activation_percentile)
-    is_dynamic = activations == "dynamic"
-    plan = Plan(activation_bits, symmetric, is_dynamic, "minmax" if is_dynamic else own[0], own[1])
+    found = own if activations == "static" else ("minmax", percentile)
+    plan = Plan(activation_bits, symmetric, activations != "static", *found, activations == "token")
     after, tables["activations"], floats = rounded_inputs.round_inputs(after, data, names, plan)
     notes += rounded_inputs.notes(tables["activations"], plan, names)
     notes += tuple(reports.named("What enters these layers stays 32-bit floats:", floats))

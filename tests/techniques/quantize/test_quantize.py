@@ -270,3 +270,57 @@ def test_weights_rounded_by_chance_have_the_same_scales() -> None:
     assert isinstance(other, Grid)
     assert torch.equal(one.scale, other.scale)
     assert int((one.codes - other.codes).abs().max()) == 1
+
+
+# ---------------------------------------------------------------- a range for each token
+
+
+@pytest.mark.parametrize("scheme", ["symmetric", "asymmetric"])
+def test_each_token_is_rounded_as_torch_rounds_rows_with_scales_of_their_own(scheme: str) -> None:
+    x = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(0)) * torch.logspace(-2, 2, 12).view(
+        4, 3, 1
+    )
+    symmetric = scheme == "symmetric"
+    quantizer = InputQuantizer(4, symmetric, True, alone=-1).eval()
+    scale, zero = (each.flatten() for each in quantizer.affine(x))
+    ends = (-7, 7) if symmetric else (0, 15)
+    rows = torch.fake_quantize_per_channel_affine(x.reshape(12, 6), scale, zero.to(torch.int32), 0, *ends)
+    assert torch.allclose(quantizer(x).reshape(12, 6), rows, atol=1e-6, rtol=1e-5)
+
+
+def test_a_sample_does_not_change_the_answer_to_another(mnist: Data) -> None:
+    some = mnist.test.take(slice(0, 20)).inputs()
+    some[1:] *= 30
+    for activations, alike in (("token", True), ("dynamic", False)):
+        settings = {"activations": activations, "activation_bits": 4}
+        built = zoo.build(apply(zoo.load("lenet-5-small"), step("quantize", **settings), mnist)[0])
+        assert torch.allclose(built(some)[:1], built(some[:1]), rtol=1e-4, atol=1e-4) == alike
+
+
+def test_a_range_for_each_sample_loses_less_than_one_for_the_batch(mnist: Data) -> None:
+    bundle, chosen = zoo.load("lenet-5-small"), {"activation_bits": 4, "scheme": "asymmetric"}
+    token, batch = (
+        apply(bundle, step("quantize", activations=way, **chosen), mnist) for way in ("token", "dynamic")
+    )
+    noise = [each[1].tables["activations"].set_index("layer")["sqnr_db"] for each in (token, batch)]
+    assert bool((noise[0] > noise[1] + 2)[["conv2", "fc1", "fc2"]].all())
+    assert set(token[1].tables["activations"]["kind"]) == {"token"}
+    assert token[1].tables["activations"]["clipped"].max() < 1e-3
+    assert any("each sample has its own" in note for note in token[1].notes)
+
+
+def test_a_packed_file_says_whether_tokens_are_rounded_by_themselves(mnist: Data) -> None:
+    after, _ = apply(zoo.load("lstm-32"), step("quantize", activations="token"), mnist)
+    again = packfile.unpack(packfile.pack(after))
+    assert again.fingerprint == after.fingerprint
+    assert zoo.build(again).lstm.input_quantizer.alone == -1  # type: ignore[union-attr]
+
+
+def test_files_and_links_of_before_do_not_say_tokens(mnist: Data) -> None:
+    after, _ = apply(net(), step("quantize", activations="dynamic"), mnist)
+    assert set(after.arch.edits[0][1]) == {"layer", "bits", "symmetric", "dynamic"}
+    static = after.arch.plain.edit(
+        "quantize_input", layer="fc1", bits=8, symmetric=True, dynamic=False, tokens=True
+    )
+    with pytest.raises(SlimscopeError, match="has a static range"):
+        zoo.skeleton(static)
