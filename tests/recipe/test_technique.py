@@ -94,6 +94,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "aciq",
         "entropy_penalty",
         "share_weights",
+        "product_quantize",
         "train_centroids",
         "quantize_aware",
         "distill_quantized",
