@@ -96,6 +96,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "share_weights",
         "product_quantize",
         "train_centroids",
+        "ternarize_trained",
         "quantize_aware",
         "distill_quantized",
         "recalibrate",
