@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engine.tensor import codes
 from engine.tensor.codes import huffman
 from engine.tensor.codes.counts import counted, entropy_bits
-from engine.tensor.formats import Book, Grid, Levels
+from engine.tensor.formats import Book, Grid, Levels, Product
 from engine.tensor.formats.numbers import numbers, row_length
 from engine.types import Param
 
@@ -52,6 +52,8 @@ def stream_of(param: Param) -> Stream:
             return Stream(numbers(param.codes)[:MOST], columns, "codes of a grid")
         case Book():
             return Stream(numbers(param.codes)[:MOST], columns, "numbers of shared values")
+        case Product():
+            return Stream(numbers(param.codes)[:MOST], param.per_row, "numbers of shared sub-vectors")
     values = numbers(param.decode())[:MOST]
     if np.count_nonzero(values) < len(values):
         return Stream((values != 0).astype(np.uint8), columns, "map of what is not zero")

@@ -6,8 +6,9 @@ layer 0 .. 2^b - 1 steps, or as the weights where some of it is negative.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,7 +18,17 @@ from engine.data.sets import Data
 from engine.figures import measure, reports, rounding, training
 from engine.net import zoo
 from engine.net.taps import calibration, has_name, inputs_seen, is_inside, module_of, notes_of_states
-from engine.net.train import Loss, Part, Plan, hard_labels, stored, stored_steps, train_inputs, train_on
+from engine.net.train import (
+    Loss,
+    Part,
+    Plan,
+    by_format,
+    hard_labels,
+    stored,
+    stored_steps,
+    train_inputs,
+    train_on,
+)
 from engine.tensor import grids
 from engine.tensor.formats import Dense, Grid
 from engine.tensor.granularity import named
@@ -32,6 +43,7 @@ LAYER_COLUMNS = (
 OF_WEIGHTS, OF_INPUTS = "weights", "inputs"
 STEP_OF = "step of "  # in live rows, before what it is the step of
 SCALE = ".input_quantizer.scale"
+Sizes = Callable[[Bundle], Mapping[str, float]]  # `OF of LAYER` -> a number that learns with the weights
 
 
 @dataclass(frozen=True)
@@ -45,13 +57,13 @@ class Widths:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins: weights as floats behind rounded inputs, and the grids that round the weights.
+    """Where a training begins: weights as floats behind rounded inputs, and the formats that round them.
 
     `masks` is empty where zeros may become other values; None: they stay.
     """
 
     floats: Bundle
-    grids: Mapping[str, Grid]
+    grids: Mapping[str, Param]
     masks: Mapping[str, torch.Tensor] | None
 
     @property
@@ -112,20 +124,24 @@ def train(
     learned: bool,
     loss: Loss = hard_labels,
     told: Progress | None = None,
+    way: Callable[[Any], nn.Module] = by_format,
+    sizes: Sizes | None = None,
 ) -> tuple[Bundle, list[dict[str, float]]]:
     """The model after a training on its grids, in their format, and the live series.
 
     With `learned`, step sizes train as well, and rows say how many times the first they are. `name` and
-    `told` are those of `training.tune`.
+    `told` are those of `training.tune`, `way` that of `train_on`; `sizes` says what is learned beside the
+    weights, where that is not step sizes.
     """
-    net = zoo.fork(start.floats)
-    parts = (train_on(net, start.grids, ties=start.floats.arch.ties), train_inputs(net))
+    net, sizes = zoo.fork(start.floats), sizes or _steps
+    parts = (train_on(net, start.grids, ties=start.floats.arch.ties, way=way), train_inputs(net))
     for part in parts:
         part.module.requires_grad_(learned)
 
     def watch(net: nn.Module) -> dict[str, float]:
         right = training.accuracy_on(data.validation)(net)
-        return {**right, **(_times_first(start, _after(start, net, parts[0])) if learned else {})}
+        now = _after(start, net, parts[0])
+        return {**right, **(_times_first(sizes(start.rounded), sizes(now)) if learned else {})}
 
     rows = training.tune(
         net, data, plan, progress, name, told=told, loss=loss, masks=start.masks, parts=parts, watch=watch
@@ -142,9 +158,8 @@ def _after(start: Start, net: nn.Module, part: Part) -> Bundle:
     return start.floats.become({**start.floats.params, **others, **weights})
 
 
-def _times_first(start: Start, after: Bundle) -> dict[str, float]:
-    now = _steps(after)
-    return {STEP_OF + key: now[key] / first for key, first in _steps(start.rounded).items()}
+def _times_first(first: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    return {STEP_OF + key: now[key] / size for key, size in first.items()}
 
 
 def _steps(bundle: Bundle) -> dict[str, float]:
@@ -165,13 +180,21 @@ def _steps(bundle: Bundle) -> dict[str, float]:
 
 
 def report(
-    before: Bundle, start: Start, after: Bundle, data: Data, rows: Sequence[Mapping[str, float]]
+    before: Bundle,
+    start: Start,
+    after: Bundle,
+    data: Data,
+    rows: Sequence[Mapping[str, float]],
+    layers: pd.DataFrame | None = None,
 ) -> Report:
-    """Accuracy before, rounded without training, and after, on validation; bits of a weight; tables."""
+    """Accuracy before, rounded without training, and after, on validation; bits of a weight; tables.
+
+    `layers` is the table of layers where that is not `layer_table`.
+    """
     untrained = replace(
         measure.accuracy(start.rounded, data.validation), name="validation accuracy, rounded and not trained"
     )
-    layers = layer_table(start, after)
+    layers = layer_table(start, after) if layers is None else layers
     change = training.change(before, after, data.validation)
     tables = {"curve": curve(float(untrained.value), rows), "steps": step_table(rows), "layers": layers}
     figures = (*change, untrained, rounding.bits_per_weight(layers))

@@ -54,7 +54,8 @@ def ledger(bundle: Bundle) -> list[Figure]:
             sum(param.fixed_bits() for param in params),
             "bits of the grid x weights, up to whole bytes for each tensor, + 4 B a scale + the bits of the "
             "grid a zero point where any is not 0; a shared-value tensor: ceil(log2 k) bits an index + 4 B a "
-            "value; other tensors 4 B a number",
+            "value; a product codebook: ceil(log2 k) bits a sub-vector + 4 B a number of its table + 1 bit a "
+            "weight where any is zero; other tensors 4 B a number",
         ),
         _decoded(
             "codebook + indices",

@@ -30,6 +30,7 @@ DEFAULTS = (
     ("slim",),
     ("condense",),
     ("share_weights", "train_centroids"),
+    ("ternarize_trained",),
     ("quantize_aware",),
     ("distill_quantized",),
     ("adaround",),

@@ -6,6 +6,7 @@ changed when its inputs come by, and what follows sees the change.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -61,6 +62,20 @@ def change(
             weight.copy_(new(label, rows, goals[label].outputs).reshape(weight.shape))
 
     _run(net, names, images, act)
+
+
+def output_error(rows: Tensor, goal: Tensor, weight: Tensor) -> float:
+    """How far a weight (outputs, inputs * kernel) is from the goal (points, outputs), over its norm.
+
+    NaN where there are no points to measure it on.
+
+    >>> output_error(torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0]]), torch.tensor([[1.0, 1.0]]))
+    0.25
+    """
+    if not len(rows):
+        return math.nan
+    norm = float(goal.norm())
+    return float((rows @ weight.T - goal).norm()) / norm if norm > 0 else 0.0
 
 
 def _run(

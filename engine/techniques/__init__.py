@@ -25,7 +25,9 @@ from engine.techniques.quantize import adaround as adaround
 from engine.techniques.quantize import zeroq as zeroq
 from engine.techniques.quantize import entropy_penalty as entropy_penalty
 from engine.techniques.quantize import share_weights as share_weights
+from engine.techniques.quantize import product_quantize as product_quantize
 from engine.techniques.quantize import train_centroids as train_centroids
+from engine.techniques.quantize import ternarize_trained as ternarize_trained
 from engine.techniques.quantize import quantize_aware as quantize_aware
 from engine.techniques.quantize import distill_quantized as distill_quantized
 from engine.techniques.quantize import recalibrate as recalibrate

@@ -1,13 +1,14 @@
-"""Three values, -a, 0 and a: the threshold and the scale of least squared error."""
+"""Three values: -a, 0 and a with the least squared error, or -n, 0 and p that are trained."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from engine.tensor.formats import Levels
+from engine.tensor.formats import Book, Levels
+from engine.tensor.formats.through import StraightThrough, above_zero, through
 from engine.tensor.granularity import TENSOR, Granularity
 
 RULE = 0.7  # times the mean magnitude: the paper's threshold for normal weights
@@ -56,3 +57,71 @@ def _by_rule(sizes: Tensor) -> tuple[Tensor, Tensor]:
     above = sizes > threshold
     mean = torch.where(above, sizes, 0.0).sum(1, dtype=torch.float64) / above.sum(1).clamp(min=1)
     return torch.where(mean > 0, mean, 1.0).to(torch.float32), threshold.flatten()
+
+
+# ---------------------------------------------------------------- trained
+
+
+def scaled(values: Tensor) -> Tensor:
+    """Weights over their largest magnitude: within -1 and 1.
+
+    >>> scaled(torch.tensor([2.0, -4.0])).tolist()
+    [0.5, -1.0]
+    """
+    largest = values.abs().max()
+    return values / largest if bool(largest > 0) else values
+
+
+def three_values(values: Tensor, share: float) -> Book:
+    """The table -n, 0, p: weights up to `share` of the largest magnitude become zero.
+
+    p and n are the mean magnitudes of what stays on their side: the least squared error.
+
+    >>> book = three_values(torch.tensor([4.0, 2.0, 0.5, -1.0]), 0.2)
+    >>> book.decode().tolist(), book.table.tolist()
+    ([3.0, 3.0, 0.0, -1.0], [-1.0, 0.0, 3.0])
+    """
+    values = values.detach()
+    above, below = _sides(values, share)
+    known = [float(values[side].double().abs().mean()) for side in (below, above) if bool(side.any())]
+    negative, positive = (*known, *known, 1.0, 1.0)[:2]  # a side without weights has the other's
+    return _book(above, below, torch.tensor([-negative, 0.0, positive]))
+
+
+class ThreeValues(StraightThrough):
+    """Ternary weights with two scales that learn (Zhu 2017, Trained Ternary Quantization, arXiv 1612.01064).
+
+    A scale's gradient is the sum over its weights, with the sign that they have. A weight's is scaled by p
+    above the threshold, by n below its negative, and passes as it is between: equations 7 and 8. The
+    threshold follows the largest magnitude.
+
+    >>> module = ThreeValues(three_values(torch.tensor([1.0, 0.01, -0.5]), 0.05), 0.05)
+    >>> latent = torch.tensor([1.0, 0.01, -0.5], requires_grad=True)
+    >>> module(latent).sum().backward()
+    >>> latent.grad.tolist(), module.positive.grad.item(), module.negative.grad.item()
+    ([1.0, 1.0, 0.5], 1.0, -1.0)
+    """
+
+    def __init__(self, book: Book, share: float) -> None:
+        super().__init__()
+        self.negative, self.positive = (nn.Parameter(book.table[at].abs().clone()) for at in (0, 2))
+        self.share = share
+
+    def forward(self, latent: Tensor) -> Tensor:
+        above, below = _sides(latent.detach(), self.share)
+        negative, positive = above_zero(self.negative), above_zero(self.positive)
+        slope = torch.where(above, positive, torch.where(below, negative, 1.0)).detach()
+        return through(slope * latent, above * positive - below * negative)
+
+    def encode(self, latent: Tensor) -> Book:
+        table = torch.stack([-above_zero(self.negative), torch.zeros(()), above_zero(self.positive)])
+        return _book(*_sides(latent.detach(), self.share), table.detach())
+
+
+def _sides(values: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    border = share * values.abs().max()
+    return values > border, values < -border
+
+
+def _book(above: Tensor, below: Tensor, table: Tensor) -> Book:
+    return Book(1 + above.to(torch.int32) - below.to(torch.int32), table)

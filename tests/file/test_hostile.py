@@ -29,7 +29,7 @@ from engine.file.packfile.words import WORDS
 from engine.net import sources, zoo
 from engine.recipe.technique import step
 from engine.tensor import grids
-from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.formats import Book, Dense, Grid, Product
 from engine.tensor.granularity import TENSOR, per_axis, per_group
 from engine.types import Arch, Bundle, Param, Recipe, Step
 
@@ -343,6 +343,10 @@ def one_grid(scale: float, bits: int = 8, top: int = 1, group: int | None = None
         (one_grid(1e11, top=1000), "tensor 'w' holds 3e.14"),
         (one_grid(1.0, bits=40), "have 40 bits: allowed are 1 to 16"),
         (Book(INTS, torch.tensor([1.0, 2.0, float("nan"), 0.0])), "table of tensor 'w' holds 1 values"),
+        (
+            Product(INTS[0], torch.tensor([[1.0], [float("inf")]]), (1, 2)),
+            "table of tensor 'w' holds 1 values",
+        ),
     ],
 )
 def test_numbers(param: Param, says: str) -> None:

@@ -22,7 +22,7 @@ from engine.file import packfile
 from engine.file.packfile import PackError, pack, unpack, writing
 from engine.file.packfile.head import FIELDS, squeezed
 from engine.net import zoo
-from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.formats import Book, Dense, Grid, Product
 from engine.tensor.granularity import TENSOR, TOKEN, Granularity, per_axis, per_block, per_group
 from engine.types import Arch, Basis, Bundle, Param, Recipe, SlimscopeError, Step
 
@@ -82,6 +82,20 @@ def book(draw: st.DrawFn) -> Book:
     return Book(torch.from_numpy(np.asarray(rng.integers(0, k, shape))).to(torch.int32), table)
 
 
+@st.composite
+def product(draw: st.DrawFn) -> Product:
+    shape, rng = draw(SHAPES), generator(draw(st.integers(0, 2**16)))
+    k, length = draw(st.integers(1, 40)), draw(st.integers(1, 9))
+    columns = int(np.prod(shape[1:] or shape))
+    count = int(np.prod(shape)) // max(columns, 1) * -(-columns // length)
+    table = torch.from_numpy(rng.normal(size=(k, length)).astype(np.float32))
+    numbers = torch.from_numpy(np.asarray(rng.integers(0, k, count))).to(torch.int32)
+    kept = torch.from_numpy(np.asarray(rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 1.0]))))
+    masked = Product(numbers, table, tuple(shape)).masked(kept)
+    assert isinstance(masked, Product)
+    return masked
+
+
 RECIPES = st.sampled_from(
     [
         Recipe(),
@@ -100,7 +114,7 @@ BUNDLES = st.builds(
         arch, {f"layer{i}.weight": p for i, p in enumerate(params)}, None, recipe
     ),
     ARCHES,
-    st.lists(dense() | grid() | book(), max_size=4),
+    st.lists(dense() | grid() | book() | product(), max_size=4),
     RECIPES,
 )
 
@@ -379,7 +393,7 @@ def announced(**changes: object) -> dict[str, object]:
         "arch": ["bare", []],
         "recipe": [],
         "names": ["w"],
-        "formats": ["dense", "grid", "book"],
+        "formats": ["dense", "grid", "book", "product"],
         "coders": ["raw", "packed"],
         "tensors": [[0, [1]]],
         "streams": [[0]],
@@ -402,10 +416,14 @@ def announced(**changes: object) -> dict[str, object]:
         ({"formats": ["pickle"]}, "this file uses format 'pickle', which this version does not know"),
         ({"coders": ["steps arithmetic"]}, "uses coder 'arithmetic', which this version does not know"),
         ({"coders": [["raw"]]}, "uses coder .'raw'., which"),
-        ({"tensors": [[3, [1]]]}, "3 is no place in .'dense', 'grid', 'book'."),
+        ({"tensors": [[4, [1]]]}, "4 is no place in .'dense', 'grid', 'book', 'product'."),
         ({"tensors": [[True, [1]]]}, "True is no place"),
         ({"streams": [[-1]]}, "-1 is no place in .'raw', 'packed'."),
         ({"tensors": [[2, [1], 1 << 40]]}, "absurdly large"),
+        ({"tensors": [[3, [1], 1 << 40, 2, False]]}, "absurdly large"),
+        ({"tensors": [[3, [1], 2, 0, False]]}, "a product codebook is described as .2, 0, False.: allowed"),
+        ({"tensors": [[3, [1], "two", 2, False]]}, "a product codebook is described as"),
+        ({"tensors": [[3, [1], 2, 2]]}, "a product codebook is described as"),
         ({"tensors": [[1, [1], 8, ["cube", 2]]]}, "a granularity is .'cube', 2.: allowed are"),
         ({"tensors": [[1, [1], 8, ["axis", 1]]]}, "has no axis 1"),
         ({"tensors": 3}, "damaged"),
@@ -458,6 +476,11 @@ INTS, ONE = torch.zeros(2, 2, dtype=torch.int32), torch.ones(1)
         (Grid(INTS, ONE, INTS[0, :1], 8, per_group(0)), "no groups of 0 along axis 0"),
         (Book(INTS + 3, torch.ones(3)), "outside of its table of 3"),
         (Book(INTS - 1, torch.ones(3)), "outside of its table of 3"),
+        (Product(INTS[0] + 3, torch.ones(3, 2), (2, 2)), "outside of its table of 3"),
+        (Product(INTS[0], torch.ones(3, 2), (2, 3)), "needs 4 codes of sub-vectors of 2"),
+        (Product(INTS[0], torch.ones(3, 2), (2, 2), INTS + 2), "neither that a weight is zero nor"),
+        (Product(INTS[0] + 1, torch.ones(3, 2), (2, 2), INTS + 1), "that is zero has a code"),
+        (Product(INTS[0], torch.ones(3, 0), (2, 2)), "needs a table"),
     ],
 )
 def test_what_could_not_be_read_back_is_not_written(param: Param, message: str) -> None:

@@ -32,7 +32,13 @@ def test_a_lesson_has_both_sentences_and_marks_the_trap_that_is_sprung() -> None
     assert 'class="trap caught"' in html
 
 
-@pytest.mark.parametrize("name", ["aciq", "binarize", "ternarize", "quantize_aware", "distill_quantized"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("aciq", "binarize", "ternarize", "product_quantize"),
+        *("ternarize_trained", "quantize_aware", "distill_quantized"),
+    ],
+)
 def test_techniques_without_a_page_of_their_own_say_theirs(name: str) -> None:
     known = technique.get(name)
     assert min(len(known.aha), len(known.trap)) > 40

@@ -28,7 +28,7 @@ def visit(page: str, model: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return at
 
 
-@pytest.mark.parametrize("name", ["quantize_aware", "distill_quantized"])
+@pytest.mark.parametrize("name", ["quantize_aware", "distill_quantized", "ternarize_trained"])
 def test_it_opens_with_the_trained_defaults(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, list[float]]] = []
 
@@ -39,7 +39,7 @@ def test_it_opens_with_the_trained_defaults(name: str, monkeypatch: pytest.Monke
     at, known = visit(name, "lenet-300-100", monkeypatch), technique.get(name)
     html = "\n".join(part.proto.body for part in at.html)
     assert at.header[0].value == known.title
-    assert panels(at)[name]["settings"]["bits"] == 3
+    assert panels(at)[name]["settings"] == known.defaults
     assert drawn == [(name, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])]
     assert "Validation accuracy, rounded and not trained" in html
     assert "Layer by layer" in [part.value for part in at.subheader]

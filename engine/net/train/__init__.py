@@ -4,7 +4,7 @@ from engine.net.train.augment import augment
 from engine.net.train.kit import Part, zero_masks
 from engine.net.train.loop import Project, Prune, Watch, fit
 from engine.net.train.losses import Loss, distillation_loss, hard_labels, learning_from, log_shares, softened
-from engine.net.train.on_format import stored, train_on
+from engine.net.train.on_format import by_format, stored, train_on
 from engine.net.train.on_inputs import stored_steps, train_inputs
 from engine.net.train.plan import Plan, suited
 
@@ -16,6 +16,7 @@ __all__ = [
     "Prune",
     "Watch",
     "augment",
+    "by_format",
     "distillation_loss",
     "fit",
     "hard_labels",

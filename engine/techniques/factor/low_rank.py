@@ -16,7 +16,7 @@ from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
 from engine.tensor import factors
-from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
 DEFAULT_RANK = 16
@@ -156,7 +156,7 @@ def low_rank(
         if row["applied"]:
             params = _replaced(params, label, parts, row["rank"])
             arch = arch.edit("split", layer=label, rank=row["rank"], form=kind)
-            if isinstance(bundle.params[name], Grid | Book):
+            if not isinstance(bundle.params[name], Dense):
                 lost.append(label)
     table = pd.DataFrame(rows, columns=COLUMNS)
     return bundle.become(params, arch), Report(_figures(table), {"layers": table}, _notes(table, lost))

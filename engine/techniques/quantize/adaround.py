@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -126,8 +125,8 @@ def adaround(
         learned_weight, nearest_weight = codes * scale[:, None], grid.decode().flatten(1)
         said[label] = {
             "points": fitted,
-            "error_nearest": _error(rows[fitted:], goal[fitted:], nearest_weight),
-            "error_learned": _error(rows[fitted:], goal[fitted:], learned_weight),
+            "error_nearest": matching.output_error(rows[fitted:], goal[fitted:], nearest_weight),
+            "error_learned": matching.output_error(rows[fitted:], goal[fitted:], learned_weight),
             "other_level": float((codes != grid.codes.flatten(1)).double().mean()),
         }
         params[names[label]] = replace(grid, codes=codes.reshape(grid.codes.shape))
@@ -145,14 +144,6 @@ def adaround(
         *reports.named("Left out:", leave_out),
     ]
     return after, Report(figures, {"layers": layers}, tuple(notes))
-
-
-def _error(rows: Tensor, goal: Tensor, weight: Tensor) -> float:
-    """Relative error of the outputs; NaN where there are no points to measure it on."""
-    if not len(rows):
-        return math.nan
-    norm = float(goal.norm())
-    return float((rows @ weight.T - goal).norm()) / norm if norm > 0 else 0.0
 
 
 def _layers(

@@ -9,12 +9,14 @@ from engine.tensor.formats.affine import Grid
 from engine.tensor.formats.codebook import Book, Centroids
 from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.levels import Levels
+from engine.tensor.formats.product import Product
 from engine.tensor.formats.rows import Rows
 from engine.types import FormatError, Param
 
-__all__ = ["FORMATS", "Book", "Centroids", "Dense", "Grid", "Levels", "Rows", "of_kind"]
+__all__ = ["FORMATS", "Book", "Centroids", "Dense", "Grid", "Levels", "Product", "Rows", "of_kind"]
 
-FORMATS: dict[str, type[Param]] = {format.kind: format for format in (Dense, Grid, Book, Levels, Rows)}
+ALL: tuple[type[Param], ...] = (Dense, Grid, Book, Levels, Rows, Product)
+FORMATS = {format.kind: format for format in ALL}
 
 
 def of_kind(kind: object) -> type[Param]:

@@ -1,4 +1,4 @@
-"""Step sizes as they learn: how many times the first each one is, layer by layer."""
+"""Step sizes and scales as they learn: how many times the first each one is, layer by layer."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ def draw(steps: pd.DataFrame, key: str) -> None:
             "epoch",
             "times_first",
             "layer",
-            titles=("epoch", f"{of}: step size / first"),
+            titles=("epoch", f"{of}: {_what(of)} / first"),
             height=240,
         )
         place.plotly_chart(
             chart,
             key=f"steps-{of}-{key}",
             config={"displayModeBar": False},
-            alt=f"Step size of the {of} of each layer after each epoch, over the one that it began with",
+            alt=f"{_what(of).capitalize()} of the {of} of each layer after each epoch, over the one that it began with",
         )
+
+
+def _what(of: str) -> str:
+    return "step size" if of in (few_bits.OF_WEIGHTS, few_bits.OF_INPUTS) else "scale"
