@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.data import user
 from engine.data.sets import Data, Samples
-from engine.figures import closeness, count, measure, theory
+from engine.figures import closeness, count, integer_only, measure, onnx_run, theory
 from engine.figures import latency as variants
 from engine.file import intake, packfile, recognise
 from engine.jobs import as_json, curves, keys, layerwise, models, recipes, streaming, testset
@@ -421,6 +421,23 @@ def latency(subject: str, key: str, batch: int) -> tuple[variants.Row, ...]:
 def latency_takes(subject: str, key: str, batch: int) -> Figure:
     """About how many seconds `latency` needs."""
     return variants.seconds(original(subject), after(subject, key)[0], batch)
+
+
+def looked_at(subject: str) -> Samples:
+    """The samples of the test set that a model answers while a page waits."""
+    return sample(subject, FEW if is_large(subject) else sample_size(subject))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def as_onnx(subject: str, key: str) -> onnx_run.Tried:
+    """The model as an ONNX file, run and timed on this machine. Raises SlimscopeError where it can't be one."""
+    return onnx_run.tried(original(subject), after(subject, key)[0], looked_at(subject))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def on_integers(subject: str, key: str) -> integer_only.Compared:
+    """The model on integers alone beside the simulated one. Raises SlimscopeError where it can't run so."""
+    return integer_only.compared(after(subject, key)[0], looked_at(subject))
 
 
 def card(model: str) -> dict[str, object]:
