@@ -49,16 +49,16 @@ class _Weight:
     def coded(self, unsigned: bool, per_output: bool) -> tuple[Integers, Integers] | None:
         """(8-bit codes, zero point) with steps = codes - zero; None where one zero point does not reach."""
         low, high = int(self.steps.min(initial=0)), int(self.steps.max(initial=0))
+        lowest, kind = (0, np.uint8) if unsigned else (-128, np.int8)
         if low >= -128 and high <= 127:
-            if not unsigned:
-                return self.steps.astype(np.int8), np.array(0, np.int8)
-            return (self.steps + 128).astype(np.uint8), np.array(128, np.uint8)
-        if high - low <= 255:
-            return (self.steps - low).astype(np.uint8), np.array(-low, np.uint8)
-        if not per_output or self.scale.ndim == 0:
+            zero = np.array(lowest + 128)
+        elif high - low <= 255:
+            zero = np.array(lowest - low)
+        elif per_output and self.scale.ndim:
+            zero = lowest - self.steps.reshape(len(self.steps), -1).min(1).clip(max=0)
+        else:
             return None
-        lows = self.steps.reshape(len(self.steps), -1).min(1).clip(max=0)
-        return (self.steps - _over(lows, self.steps.ndim)).astype(np.uint8), (-lows).astype(np.uint8)
+        return (self.steps + _over(zero, self.steps.ndim)).astype(kind), zero.astype(kind)
 
 
 def _over(values: NDArray[Any], dims: int) -> NDArray[Any]:
