@@ -34,7 +34,8 @@ def _inside(subject: str, key: str) -> None:
     except SlimscopeError as error:
         st.info(str(error))
         return
-    row = [_tile(name, found, figure) for name, figure in TILES.items()]
+    n = len(cached.looked_at(subject))
+    row = [_tile(name, found, figure, n) for name, figure in TILES.items()]
     st.html(figures.tiles(tile for tile in row if tile.figure is not None))
     st.markdown("\n".join(f"- {line}" for line in onnx_run.told(found)))
     name = ship.origin(subject)[0]
@@ -60,7 +61,7 @@ def _inside(subject: str, key: str) -> None:
     st.code(ship.command(subject, view.now().live, "export", "onnx", "onnx"), language="sh", wrap_lines=True)
 
 
-def _tile(name: str, found: onnx_run.Tried, figure: str) -> Tile:
+def _tile(name: str, found: onnx_run.Tried, figure: str, n: int) -> Tile:
     own = found.figure(figure)
     match figure:
         case "ONNX file":
@@ -69,7 +70,7 @@ def _tile(name: str, found: onnx_run.Tried, figure: str) -> Tile:
         case "speed-up":
             note = "against the original's float file"
         case "accuracy":
-            note = "" if own is None else figures.interval(own)
+            note = "" if own is None else f"{figures.interval(own)}, n = {n:,}"
         case _:
             note = "from the model's own outputs"
     return Tile(name, own, note)

@@ -99,8 +99,8 @@ def test_the_first_sample_that_differs_is_named() -> None:
     one = torch.tensor([[1.0, 0.0], [0.25, 0.0], [0.0, 3.0]])
     other = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.0, 3.0]])
     assert integer_only._first(one, other) == (
-        "Sample 1 is the first of 1 that differ: class 0 simulated, ahead by 0.25, and 1 on integers, ahead "
-        "by 0.5."
+        "Sample 1 of these 3 is the first of 1 that differ: class 0 simulated, ahead by 0.25, and 1 on "
+        "integers, ahead by 0.5."
     )
     assert integer_only._first(one, one) == "Both put all 3 samples into the same classes."
 

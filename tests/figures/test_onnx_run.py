@@ -84,7 +84,7 @@ def test_layers_on_floats_and_operators_are_told() -> None:
     assert "3 Add" in found.operators
     said = "\n".join(onnx_run.told(found))
     assert "On floats: " in said
-    assert "because its output goes on as floats" in said
+    assert "because its output is not rounded next" in said
     assert said.startswith(found.why)
 
 

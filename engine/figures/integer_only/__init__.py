@@ -129,8 +129,8 @@ def _first(simulated: Tensor, found: Tensor) -> str:
     row = int(rows[0])
     gaps = [float(each[row].topk(2).values.diff().abs()) for each in (simulated, found)]
     return (
-        f"Sample {row} is the first of {len(rows)} that differ: class {int(one[row])} simulated, ahead by "
-        f"{gaps[0]:.3g}, and {int(other[row])} on integers, ahead by {gaps[1]:.3g}."
+        f"Sample {row} of these {len(one):,} is the first of {len(rows)} that differ: class {int(one[row])} "
+        f"simulated, ahead by {gaps[0]:.3g}, and {int(other[row])} on integers, ahead by {gaps[1]:.3g}."
     )
 
 

@@ -23,7 +23,8 @@ LARGEST = 2**31 - 1
 NO_CODES = "its weights are not codes of at most 8 bits with one scale, or one for each output"
 FLOAT_INPUT = "nothing rounds what enters it to a fixed grid of at most 8 bits"
 FLOAT_OUTPUT = (
-    "its output goes on as floats, into a sum or an average, and no kernel takes 8-bit codes to floats"
+    "its output is not rounded next (it goes into a sum or an average, say), and ONNX Runtime's convolution "
+    "of codes gives codes"
 )
 FAR_ZEROS = "zero points of its channels lie too far apart for one that all share"
 LARGE_BIAS = "its bias does not fit 32 bits on the grid of its products"
