@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import odd_models
 import onnx
 import own_models
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
@@ -17,6 +20,7 @@ from engine.data import sets
 from engine.data.user import task_of
 from engine.file import onnx_file
 from engine.file.onnx_file import floats, running
+from engine.file.onnx_file.graph import Graph
 from engine.file.onnx_file.integers import FAR_ZEROS, FLOAT_INPUT, FLOAT_OUTPUT, NO_CODES
 from engine.net import sources, zoo
 from engine.recipe.run import run
@@ -163,6 +167,18 @@ def test_what_cannot_be_multiplied_as_codes_says_why() -> None:
     )
 
 
+def test_codes_beyond_their_bits_stay_floats() -> None:
+    bundle = after("mlp-32", STATIC)
+    grid = bundle.params["fc1.weight"]
+    assert isinstance(grid, Grid)
+    odd = bundle.become({**bundle.params, "fc1.weight": replace(grid, codes=grid.codes * 9)})
+    file = onnx_file.write(odd, images(odd, 2))
+    assert file.floats == {"fc1.weight": FAR_ZEROS}
+    inputs = images(odd, 20)
+    found, expected = running.answer(running.session(file.data), inputs), zoo.build(odd)(inputs)
+    torch.testing.assert_close(found, expected, atol=0.3, rtol=0.02)
+
+
 class Bounded(nn.Module):
     """ReLU6, an average, and a layer without a bias over a sequence."""
 
@@ -220,6 +236,28 @@ def test_a_net_that_the_exporter_does_not_know_is_refused_in_a_sentence() -> Non
     bundle, _ = adopted(Strange(), inputs, 4)
     with pytest.raises(SlimscopeError, match="can't be written as ONNX: UnsupportedOperatorError"):
         onnx_file.write(bundle, inputs)
+
+
+def test_what_an_inner_graph_reads_is_kept_and_renamed() -> None:
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in ("x", "y", "inner")]
+    flag = helper.make_tensor_value_info("flag", TensorProto.BOOL, [])
+    node = helper.make_node("Add", ["r", "w"], ["inner"])
+    branch = helper.make_graph([node], "branch", [], ends[2:])
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("If", ["flag"], ["y"], then_branch=branch, else_branch=branch),
+    ]
+    fixed = [numpy_helper.from_array(np.array([1.0, 2.0], np.float32), "w")]
+    outer = helper.make_graph(nodes, "outer", [ends[0], flag], [ends[1]], fixed)
+    model = helper.make_model(outer, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    graph = Graph(model)
+    graph.nodes.reverse()
+    relu = graph.producer("r")
+    assert relu is not None
+    graph.remove(relu)
+    session = running.session(graph.finish().SerializeToString())
+    found = session.run(None, {"x": np.array([-3.0, 4.0], np.float32), "flag": np.array(True)})[0]
+    assert found.tolist() == [-2.0, 6.0]
 
 
 def test_no_file_names_a_place_of_this_machine() -> None:

@@ -30,9 +30,10 @@ class Graph:
         self.nodes: list[Node] = list(model.graph.node)
         self.constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
         for node in [node for node in self.nodes if node.op_type == "Constant"]:
-            value = helper.get_node_attr_value(node, "value")
-            self.constants[node.output[0]] = numpy_helper.to_array(value)
-            self.nodes.remove(node)
+            value = {each.name: each for each in node.attribute}.get("value")
+            if value is not None:  # not a list or a text
+                self.constants[node.output[0]] = numpy_helper.to_array(value.t)
+                self.nodes.remove(node)
         for node in [node for node in self.nodes if node.op_type == "Identity"]:
             if node.output[0] not in self.outputs and node.input[0] in self.constants:
                 self.remove(node)
@@ -46,7 +47,7 @@ class Graph:
         return next((node for node in self.nodes if value in node.output), None)
 
     def readers(self, value: str) -> list[Node]:
-        return [node for node in self.nodes if value in node.input]
+        return [node for node in self.nodes if value in _reads(node)]
 
     def only_reader(self, value: str) -> Node | None:
         """The node that alone reads a value; None where there are several, or it is an output."""
@@ -78,7 +79,7 @@ class Graph:
     def rename(self, old: str, new: str) -> None:
         """Let all that read `old` read `new`."""
         for node in self.readers(old):
-            node.input[:] = [new if each == old else each for each in node.input]
+            _rename(node, old, new)
 
     def fold(self, weights: Collection[str]) -> None:
         """Work out what depends on small constants alone, such as shapes; weights stay under their names."""
@@ -86,7 +87,7 @@ class Graph:
             name for name, value in self.constants.items() if value.size <= SMALL and name not in weights
         }
         for node in self.ordered():
-            if node.input and small.issuperset(node.input) and node.output[0] not in self.outputs:
+            if node.input and small.issuperset(_reads(node)) and node.output[0] not in self.outputs:
                 run = ReferenceEvaluator(node, opsets={"": self.model.opset_import[0].version})
                 given = {name: self.constants[name] for name in node.input}
                 for name, value in zip(node.output, run.run(None, given), strict=True):
@@ -100,7 +101,7 @@ class Graph:
         while waiting:
             later = list[Node]()
             for node in waiting:
-                if ready.issuperset(node.input):
+                if ready.issuperset(_reads(node) - _made_inside(node)):
                     ordered.append(node)
                     ready.update(node.output)
                 else:
@@ -119,9 +120,41 @@ class Graph:
         self.model.graph.node.extend(ordered)
         for node in self.model.graph.node:
             node.ClearField("doc_string")  # where in torch's code it came from
-        read = {name for node in ordered for name in node.input}
+        read = {name for node in ordered for name in _reads(node)}
         kept = [
             numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read
         ]
         self.model.graph.initializer.extend(kept)
         return self.model
+
+
+def _inside(node: Node) -> list[onnx.GraphProto]:
+    """The graphs that a node runs, as If and Loop do."""
+    return [each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH]
+
+
+def _reads(node: Node) -> set[str]:
+    """What a node reads, its inner graphs included."""
+    found = set(node.input)
+    for graph in _inside(node):
+        found |= {name for inner in graph.node for name in _reads(inner)}
+        found |= {each.name for each in graph.output}  # it may pass on what is outside
+    return found
+
+
+def _made_inside(node: Node) -> set[str]:
+    found = set[str]()
+    for graph in _inside(node):
+        found |= {each.name for each in (*graph.input, *graph.initializer)}
+        for inner in graph.node:
+            found |= {*inner.output} | _made_inside(inner)
+    return found
+
+
+def _rename(node: Node, old: str, new: str) -> None:
+    node.input[:] = [new if each == old else each for each in node.input]
+    for graph in _inside(node):
+        for inner in graph.node:
+            _rename(inner, old, new)
+        for each in graph.output:
+            each.name = new if each.name == old else each.name

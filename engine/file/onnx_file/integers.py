@@ -7,15 +7,12 @@ codes. Everywhere else codes are turned into floats once, when the file is loade
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from engine.file.onnx_file.graph import Graph, Node
-from engine.tensor.formats import Grid
+from engine.file.onnx_file.weights import Floats, Integers, Weight, over, weight_of
 from engine.types import Param
 
 CODES, DECODED = " codes", " decoded"  # behind a weight's name
@@ -28,56 +25,6 @@ FLOAT_OUTPUT = (
 )
 FAR_ZEROS = "zero points of its channels lie too far apart for one that all share"
 LARGE_BIAS = "its bias does not fit 32 bits on the grid of its products"
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True)
-class _Weight:
-    """value = scale * steps, with one scale or one for each output (the first axis)."""
-
-    name: str
-    steps: Integers
-    scale: Floats
-
-    def spread(self) -> _Weight:
-        """The same values in finer steps, up to 8 bits: biases on the grid of products are rounded less."""
-        largest = max(int(np.abs(self.steps).max(initial=0)), 1)
-        times = 2 ** max(int(np.log2(127 / largest)), 0)
-        return _Weight(self.name, self.steps * times, self.scale / np.float32(times))
-
-    def coded(self, unsigned: bool, per_output: bool) -> tuple[Integers, Integers] | None:
-        """(8-bit codes, zero point) with steps = codes - zero; None where one zero point does not reach."""
-        low, high = int(self.steps.min(initial=0)), int(self.steps.max(initial=0))
-        lowest, kind = (0, np.uint8) if unsigned else (-128, np.int8)
-        if low >= -128 and high <= 127:
-            zero = np.array(lowest + 128)
-        elif high - low <= 255:
-            zero = np.array(lowest - low)
-        elif per_output and self.scale.ndim:
-            zero = lowest - self.steps.reshape(len(self.steps), -1).min(1).clip(max=0)
-        else:
-            return None
-        return (self.steps + _over(zero, self.steps.ndim)).astype(kind), zero.astype(kind)
-
-
-def _over(values: NDArray[Any], dims: int) -> NDArray[Any]:
-    """One value for each output, shaped to go over a weight."""
-    return values.reshape(-1, *[1] * (dims - 1)) if values.ndim else values
-
-
-def _weight(name: str, param: Param | None) -> _Weight | None:
-    """A weight of at most 8 bits with one scale, or one for each output."""
-    if (
-        not isinstance(param, Grid)
-        or param.bits > 8
-        or param.granularity.data not in (["tensor"], ["axis", 0])
-    ):
-        return None
-    steps = param.codes - param.granularity.over(param.zero, param.shape)
-    scale = param.scale if param.granularity.kind == "axis" else param.scale[0]
-    return _Weight(name, steps.numpy(), scale.numpy())
 
 
 def store_codes(
@@ -92,7 +39,7 @@ def store_codes(
         name = _name_of_weight(graph, node)
         if name not in params:
             continue
-        weight = _weight(name, params[name])
+        weight = weight_of(name, params[name])
         why = NO_CODES if weight is None else _as_integers(graph, node, weight, unsigned, with_kernels)
         if why:
             floats[name] = why
@@ -101,7 +48,7 @@ def store_codes(
             integers[name] = None
     for name in list(graph.constants):
         # A weight that several layers share may be both.
-        weight = _weight(name, params.get(name))
+        weight = weight_of(name, params.get(name))
         if weight is not None and graph.readers(name):
             _decoded_at_load(graph, weight)
     return list(integers), {name: why for name, why in floats.items() if name not in integers}
@@ -115,7 +62,7 @@ def _name_of_weight(graph: Graph, node: Node) -> str:
     return str(node.input[1])
 
 
-def _as_integers(graph: Graph, node: Node, weight: _Weight, unsigned: bool, with_kernels: bool) -> str:
+def _as_integers(graph: Graph, node: Node, weight: Weight, unsigned: bool, with_kernels: bool) -> str:
     """Let a layer read its weights and bias as codes; why not, where it can't."""
     inputs = graph.producer(node.input[0])
     if inputs is None or inputs.op_type != "DequantizeLinear":
@@ -172,14 +119,14 @@ def _plain_input(graph: Graph, node: Node) -> None:
     node.input[0] = name
 
 
-def _folded(graph: Graph, normal: Node, weight: _Weight, bias: Floats) -> tuple[_Weight, Floats]:
+def _folded(graph: Graph, normal: Node, weight: Weight, bias: Floats) -> tuple[Weight, Floats]:
     """Batch-norm in the scales and the bias of the layer before it: codes change at most their sign."""
     gain, shift, mean, variance = (graph.constants[name].astype(np.float64) for name in normal.input[1:5])
     epsilon = next((helper.get_attribute_value(a) for a in normal.attribute if a.name == "epsilon"), 1e-5)
     factor = gain / np.sqrt(variance + epsilon)
-    steps = weight.steps * _over(np.sign(factor).astype(weight.steps.dtype), weight.steps.ndim)
+    steps = weight.steps * over(np.sign(factor).astype(weight.steps.dtype), weight.steps.ndim)
     scale = np.where(factor == 0, 1.0, weight.scale * np.abs(factor)).astype(np.float32)
-    return _Weight(weight.name, steps, scale), shift + (bias - mean) * factor
+    return Weight(weight.name, steps, scale), shift + (bias - mean) * factor
 
 
 def _pair(graph: Graph, name: str, codes: Integers, scale: Floats, zero: Integers | None, axis: int) -> str:
@@ -195,7 +142,7 @@ def _pair(graph: Graph, name: str, codes: Integers, scale: Floats, zero: Integer
     return name + DECODED + own
 
 
-def _decoded_at_load(graph: Graph, weight: _Weight) -> None:
+def _decoded_at_load(graph: Graph, weight: Weight) -> None:
     """A weight as codes and what turns them into floats: plain arithmetic, which a runtime does once."""
     coded = weight.coded(False, per_output=True)
     if coded is None:
@@ -207,7 +154,7 @@ def _decoded_at_load(graph: Graph, weight: _Weight) -> None:
     graph.add("Cast", [value], f"{name} cast", to=TensorProto.FLOAT)
     value = f"{name} cast"
     if zero.any():
-        point = graph.constant(f"{name} point", _over(zero.astype(np.float32), dims))
+        point = graph.constant(f"{name} point", over(zero.astype(np.float32), dims))
         graph.add("Sub", [value, point], f"{name} steps")
         value = f"{name} steps"
-    graph.add("Mul", [value, graph.constant(f"{name} each", _over(weight.scale, dims))], out)
+    graph.add("Mul", [value, graph.constant(f"{name} each", over(weight.scale, dims))], out)
