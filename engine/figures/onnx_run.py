@@ -16,6 +16,7 @@ from engine.figures.latency import stopwatch
 from engine.figures.latency.stopwatch import REPEATS, Comparison
 from engine.file import onnx_file
 from engine.file.onnx_file import OnnxFile, floats, running
+from engine.file.onnx_file.traced import INPUT
 from engine.net import incremental, processor
 from engine.types import Basis, Bundle, Figure, SlimscopeError
 
@@ -65,7 +66,8 @@ def tried(
     if unsigned is None:
         unsigned = not processor.multiplies_bytes(processor.flags())
     example = samples.inputs(slice(0, 2))
-    file, first = onnx_file.write(now, example, unsigned=unsigned), onnx_file.write_floats(before, example)
+    file = onnx_file.write(now, example, unsigned=unsigned, about=inputs_of(samples))
+    first = onnx_file.write_floats(before, example)
     figures = _answers(file, now, samples)
     figures += [
         Figure("ONNX file", len(file.data), "B", Basis.MEASURED, "length of the file"),
@@ -80,6 +82,21 @@ def tried(
     integers, others, operators = _of_layers(file)
     why = onnx_why.sentence(before, now, compared, len(integers), len(others))
     return Tried(file.data, tuple(figures), integers, others, operators, unsigned, why)
+
+
+def inputs_of(samples: Samples) -> str:
+    """What a file is to be given, in a sentence.
+
+    >>> inputs_of(Samples(torch.zeros(9, 1, 28, 28).byte(), torch.zeros(9), (0.1307,), (0.3081,)))
+    'Input "images": (batch, 1, 28, 28), float32; pixels / 255, minus mean 0.1307, over deviation 0.3081.'
+    """
+    shape = ", ".join(map(str, samples.images.shape[1:]))
+    kind = str(samples.inputs(slice(0, 1)).dtype).removeprefix("torch.")
+    words = f'Input "{INPUT}": (batch, {shape}), {kind}'
+    if not samples.mean:
+        return f"{words}, as the data give it."
+    mean, deviation = (", ".join(f"{each:g}" for each in numbers) for numbers in (samples.mean, samples.std))
+    return f"{words}; pixels / 255, minus mean {mean}, over deviation {deviation}."
 
 
 def _answers(file: OnnxFile, now: Bundle, samples: Samples) -> list[Figure]:

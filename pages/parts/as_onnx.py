@@ -49,7 +49,8 @@ def _inside(subject: str, key: str) -> None:
         width="stretch",
         key="get-onnx",
     )
-    get.caption("This very file was run for the figures above. Its input is a batch of any length.")
+    what = onnx_run.inputs_of(cached.looked_at(subject))
+    get.caption(f"This very file was run for the figures above, and it says so of itself: {what}")
     again.button(
         "Run and time it again",
         on_click=cached.as_onnx.clear,

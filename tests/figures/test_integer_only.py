@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import own_models
 import pytest
 import torch
 from torch import nn
@@ -155,6 +156,26 @@ def test_what_has_no_integers_is_refused_in_a_sentence(name: str, recipe: str, s
     bundle, validation = after(name, recipe)
     with pytest.raises(SlimscopeError, match=said):
         integer_only.compared(bundle, validation.stratified(10))
+
+
+@pytest.mark.parametrize("kind", list(own_models.KINDS))
+def test_nets_of_the_user_s_own_run_within_a_step_or_say_why_not(kind: str) -> None:
+    refused = {
+        "transformer": "attention",
+        "GRU": "a recurrent layer",
+        "convolutions 1-D": "Erf|Div|Mul",
+        "branches": "Concat",
+    }
+    data = task_of(own_models.parts(kind), kind)
+    bundle = sources.adopt(own_models.model(kind), data)[0]
+    bundle = run(bundle, Recipe.from_key(STATIC), data)[0]
+    if kind in refused:
+        with pytest.raises(SlimscopeError, match=refused[kind]):
+            integer_only.compared(bundle, data.test)
+    else:
+        found = integer_only.compared(bundle, data.test)
+        assert len(found.layers) == 20
+        assert (found.layers["largest_lsb_alone"] <= 1).all()
 
 
 def test_what_is_not_done_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 import torch
 from test_latency import FASTER, NOISE, SLOWER, TIE
@@ -51,6 +52,7 @@ def test_the_figures_are_those_of_that_very_file() -> None:
         spread = figures[name].spread
         assert spread is not None
         assert 0 < spread[0] <= figures[name].value <= spread[1]
+    assert onnx.load_from_string(found.data).doc_string == onnx_run.inputs_of(samples)
     assert found.integers == ("conv1", "conv2", "fc1", "fc2")
     assert (found.floats, found.operators) == ((), ())
 

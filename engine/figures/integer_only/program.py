@@ -25,7 +25,11 @@ from engine.tensor import fixed_point
 from engine.types import Bundle, SlimscopeError
 
 TOP = 255  # of unsigned codes
-RECURRENT = ("LSTM", "GRU", "RNN")
+# Kinds that are refused before anything is run, by the operator that they have.
+REFUSED = {
+    **{name: f"a recurrent layer ({name})" for name in ("LSTM", "GRU", "RNN")},
+    "Softmax": "a softmax, as attention has",
+}
 
 
 @dataclass(eq=False)
@@ -150,13 +154,13 @@ def compiled(bundle: Bundle, inputs: Tensor) -> Program:
     Raises SlimscopeError where the weights or the inputs of a layer are no codes of at most 8 bits.
     """
     graph, floats = onnx_file.codes_only(bundle, inputs)
+    for kind in (node.op_type for node in graph.nodes if node.op_type in REFUSED):
+        raise refused(bundle.arch.title, REFUSED[kind])
     for name, why in floats.items():
         raise SlimscopeError(
             f"layer {onnx_file.layer_of(name)!r} is not run on integers: {why}. Weights must be in 8 bits or "
             "fewer, and activations, too, with fixed (static) ranges"
         )
-    if recurrent := next((node.op_type for node in graph.nodes if node.op_type in RECURRENT), None):
-        raise refused(bundle.arch.title, f"a recurrent layer ({recurrent})")
     # What reads constants alone is weights, which layers look up.
     nodes = [
         node for node in graph.ordered() if any(name not in graph.constants for name in node.input if name)

@@ -31,8 +31,10 @@ class OnnxFile:
     floats: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(bundle: Bundle, inputs: Tensor, *, unsigned: bool = False) -> OnnxFile:
+def write(bundle: Bundle, inputs: Tensor, *, unsigned: bool = False, about: str = "") -> OnnxFile:
     """A bundle as a file for batches of any length; `inputs` (n, ...) are an example.
+
+    What the file says `about` itself is for people who read it elsewhere.
 
     Scales and zero points are the bundle's own; nothing is calibrated. With `unsigned`, weights are
     unsigned codes as well, which no processor adds up wrongly. Raises SlimscopeError for a bundle that
@@ -43,7 +45,7 @@ def write(bundle: Bundle, inputs: Tensor, *, unsigned: bool = False) -> OnnxFile
     integers, floats = store_codes(graph, bundle.params, unsigned)
     rounds = any(verb == "quantize_input" for verb, _ in bundle.arch.edits)
     told = {name: why for name, why in floats.items() if rounds or isinstance(bundle.params[name], Grid)}
-    return OnnxFile(_bytes(graph), tuple(integers), told)
+    return OnnxFile(_bytes(graph, about), tuple(integers), told)
 
 
 def codes_only(bundle: Bundle, inputs: Tensor) -> tuple[Graph, dict[str, str]]:
@@ -69,9 +71,9 @@ def _graph(bundle: Bundle, inputs: Tensor, coded: bool) -> Graph:
     return graph
 
 
-def _bytes(graph: Graph) -> bytes:
+def _bytes(graph: Graph, about: str = "") -> bytes:
     model = graph.finish()
-    model.producer_name = "slimscope"
+    model.producer_name, model.doc_string = "slimscope", about
     data: bytes = model.SerializeToString()
     return data
 
