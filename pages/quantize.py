@@ -274,7 +274,8 @@ frame.heading(
     "Quantize",
     "How few bits can a weight be stored in? **Move the slider from 8 bits to 3 and watch the levels part.**",
     "Each weight is rounded to one of a few evenly spaced levels, and only the number of the level is stored. Accuracy "
-    "holds for long, then breaks. The file gets smaller; here the model does not get faster, because codes are turned "
-    "back into 32-bit numbers before they are used.",
+    "holds for long, then breaks. The file gets smaller; on the pages the model does not get faster, because codes are "
+    "turned back into 32-bit numbers before they are used. With rounded activations, an ONNX file (Ship it) multiplies "
+    "codes as they are.",
 )
 frame.workbench("quantize", hero, moving, foresee, deeper)

@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
     options.add_model(command)
     options.add_recipe(command)
     command.add_argument(
-        "--out", metavar="FILE", type=_writable, required=True, help="the .slim file to write"
+        "--out", metavar="FILE", type=writable, required=True, help="the .slim file to write"
     )
     command.add_argument(
         "--coder",
@@ -45,7 +45,7 @@ def add(verbs: Any) -> None:
     command.set_defaults(run=run)
 
 
-def _writable(text: str) -> Path:
+def writable(text: str) -> Path:
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
         said = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
@@ -59,9 +59,9 @@ def run(given: Namespace) -> Said:
     model, original, notes = options.model_of(given, options.take_for(given))
     recipe = options.recipe_of(given, original)
     data = options.data_of(model, given, original)
-    bundle, said = _applied(original, recipe, data)
+    bundle, said = applied(original, recipe, data)
     is_taken = data is not None and original.arch.source == "zoo"
-    with _kept_if_good(given.out) as path:
+    with kept_if_good(given.out) as path:
         with codes.only(given.coder):
             path.write_bytes(packfile.pack(bundle))
         decoded = decode_elsewhere(path, given.mean, given.std, original.arch.name if is_taken else "")
@@ -86,7 +86,7 @@ def run(given: Namespace) -> Said:
 
 
 @contextmanager
-def _kept_if_good(out: Path) -> Iterator[Path]:
+def kept_if_good(out: Path) -> Iterator[Path]:
     """Where to write first: it becomes `out` when nothing is raised, and is removed otherwise."""
     partial = out.with_name(f"{out.stem}.partial{out.suffix}")
     try:
@@ -96,7 +96,7 @@ def _kept_if_good(out: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _applied(original: Bundle, recipe: Recipe, data: Data | None) -> tuple[Bundle, list[str]]:
+def applied(original: Bundle, recipe: Recipe, data: Data | None) -> tuple[Bundle, list[str]]:
     """The compressed bundle and what the techniques noted; a bar on stderr fills for each training."""
     trains = any(technique.get(step.technique).trains for step in recipe.live)
     with bar("training", disable=None if trains else True) as progress:

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from engine.types import SlimscopeError
-from pages.parts import cached, changed, faster, ship, view, visitor, whole
+from pages.parts import as_onnx, cached, changed, faster, integers, ship, view, visitor, whole
 
 CHANGED, SHIP = "What changed", "Ship it"
 
@@ -42,6 +42,8 @@ def draw(three: Sequence[Any], subject: str) -> None:
 
 def _ship(subject: str, key: str) -> None:
     ship.take_away(subject, key)
+    as_onnx.section(subject, key)
+    integers.section(subject, key)
     st.subheader("Is it faster here?", anchor=False)
     if visitor.why_idle():
         st.info(visitor.why_idle())

@@ -49,7 +49,7 @@ def _named(model: str, take_for: str) -> str:
 def take_away(subject: str, key: str) -> None:
     """The packed file, dense weights, and a script that gives the same result."""
     bundle = cached.after(subject, key)[0]
-    name, scale, take_for = _origin(subject)
+    name, scale, take_for = origin(subject)
     steps = view.now().live  # a download is served outside of any session
     packed, dense, text = st.columns(3)
     packed.download_button(
@@ -91,16 +91,16 @@ def take_away(subject: str, key: str) -> None:
     st.code(command(subject, steps), language="sh", wrap_lines=True)
 
 
-def command(subject: str, steps: Recipe) -> str:
-    """The command that makes the packed file of a recipe."""
-    name, scale, take_for = _origin(subject)
+def command(subject: str, steps: Recipe, verb: str = "compress", kind: str = "out", end: str = "slim") -> str:
+    """The command that makes the file of a recipe: packed, or with other words another one."""
+    name, scale, take_for = origin(subject)
     told = f" --take-for {take_for}" if take_for not in ("", recognise.OWN) else ""
     told += "".join(f" --{word}={_listed(n)}" for word, n in zip(("mean", "std"), scale, strict=True) if n)
     recipe = link.brief(steps).key
-    return f"slimscope compress {_named(name, take_for)}{told} --recipe '{recipe}' --out {name}.slim"
+    return f"slimscope {verb} {_named(name, take_for)}{told} --recipe '{recipe}' --{kind} {name}.{end}"
 
 
-def _origin(subject: str) -> tuple[str, tuple[tuple[float, ...], tuple[float, ...]], str]:
+def origin(subject: str) -> tuple[str, tuple[tuple[float, ...], tuple[float, ...]], str]:
     """The model's name, its own mean and deviation of inputs, and what its file is taken for."""
     name, held = cached.parts(subject)[0], cached.images(subject)
     scale = (held.test.mean, held.test.std) if held and "@" in visitor.scaling() else ((), ())

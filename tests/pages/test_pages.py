@@ -896,7 +896,7 @@ def test_a_large_net_is_drawn_without_being_compressed(
         assert key == "[]", "this recipe was applied to the whole model"
         return cached.original(subject), ()
 
-    for module in (cached, cached.states, cached.weights, cached.sizes, cached.predictions):
+    for module in (cached, cached.states, cached.weights, cached.sizes, cached.predictions, cached.runtimes):
         monkeypatch.setattr(module, "after", after)
     visit = Visit(page)
     assert visit.link["m"].startswith("file-")

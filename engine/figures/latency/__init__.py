@@ -6,7 +6,6 @@ is not faster, and follows from the times.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,9 +24,6 @@ from engine.types import Basis, Bundle, Figure, SlimscopeError
 CLOSE = 1e-4  # how far a variant's outputs may lie from the net's own, over the largest of them (1 at least)
 LEAST_LINEAR = 0.05  # of all weights must be in linear layers for a sparse variant to be one
 ORIGINAL, CUT = "Original, dense", "Zero channels cut out"
-
-# The exporter keeps its state in globals, and two measurements at once would slow each other down.
-_ALONE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def latency(before: Bundle, now: Bundle, batch: int = 1, repeats: int = REPEATS)
         )
     images = sources.data(before.arch).test
     inputs = images.inputs(torch.arange(batch) % len(images))
-    with _ALONE, torch.inference_mode():
+    with stopwatch.ALONE, torch.inference_mode():
         return _measured(before, now, inputs, repeats)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from engine.types import Basis, Figure
 
 WARM_UP = 10
 REPEATS = 30  # fewer say little about a median
+
+# Two measurements at once would slow each other down.
+ALONE = threading.Lock()
 
 
 class Pace(StrEnum):

@@ -6,19 +6,17 @@ through another runtime.
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import onnxruntime
-import torch
 from torch import Tensor, nn
 
 from engine.figures import count, theory
 from engine.figures.latency.sparse import SparseLinear
+from engine.file import onnx_file
+from engine.file.onnx_file import running
 from engine.net import zoo
 from engine.net.surgery import replace_layer
 from engine.types import Basis, Bundle, Figure
@@ -47,30 +45,12 @@ def _net(bundle: Bundle) -> nn.Module:
 
 
 def through_onnx(name: str, bundle: Bundle, inputs: Tensor) -> Variant:
-    model = to_onnx(bundle, inputs)
+    """All its numbers decoded to 32-bit floats; `engine.figures.onnx_run` times codes."""
+    model = onnx_file.write_floats(bundle, inputs)
     size = Figure(
         "ONNX file", len(model), "bytes", Basis.MEASURED, "length of the file that the runtime reads"
     )
-    session, feed = _session(model), inputs.numpy()
-    return Variant(name, ONNX, lambda: torch.from_numpy(session.run(None, {"images": feed})[0]), size)
-
-
-def to_onnx(bundle: Bundle, inputs: Tensor) -> bytes:
-    """The net as an ONNX file for batches like `inputs`; decoded, so all its numbers are 32-bit floats."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # The other exporter needs one more package; what this one warns of does not touch a fixed batch.
-        warnings.simplefilter("ignore")
-        names = {"input_names": ["images"], "output_names": ["logits"]}
-        torch.onnx.export(zoo.build(bundle), (inputs,), file, dynamo=False, **names)  # type: ignore[arg-type]
-    return file.getvalue()
-
-
-def _session(model: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return Variant(name, ONNX, partial(running.answer, running.session(model), inputs), size)
 
 
 def in_csr(bundle: Bundle, inputs: Tensor) -> Variant:

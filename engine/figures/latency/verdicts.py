@@ -21,7 +21,7 @@ def work_left(before: Bundle, now: Bundle) -> float | None:
         return None
 
 
-def _noise(compared: Comparison) -> str:
+def noise_of(compared: Comparison) -> str:
     """What is said of a tie that comes from noise, so that no reason is given for it; else nothing."""
     low, high = quartiles(compared.ratio)
     if compared.pace is not Pace.TIE or high < NOISY * low:
@@ -32,7 +32,7 @@ def _noise(compared: Comparison) -> str:
     )
 
 
-def _lead(compared: Comparison) -> str:
+def lead_of(compared: Comparison) -> str:
     match compared.pace:
         case Pace.FASTER:
             return f"{compared.ratio.value:.2f} times as fast"
@@ -43,18 +43,18 @@ def _lead(compared: Comparison) -> str:
 
 def why_runtime(compared: Comparison) -> str:
     """The same dense net through the two runtimes."""
-    if noise := _noise(compared):
+    if noise := noise_of(compared):
         return f"Beside {TORCH}: {noise[0].lower()}{noise[1:]}"
     if compared.pace is Pace.TIE:
         return f"{ONNX} and {TORCH} take the same time for it, within the noise."
-    return f"The same model as in {TORCH}, {_lead(compared)}: another runtime, no compression."
+    return f"The same model as in {TORCH}, {lead_of(compared)}: another runtime, no compression."
 
 
 def why(before: Bundle, now: Bundle, compared: Comparison) -> str:
     """Is this net faster than the original, beyond the noise, and why or why not."""
-    if noise := _noise(compared):
+    if noise := noise_of(compared):
         return noise
-    lead, work = _lead(compared), work_left(before, now)
+    lead, work = lead_of(compared), work_left(before, now)
     if work is None:
         return f"{lead}; how much it multiplies is not known, because a layer is of no kind that is counted."
     if compared.pace is Pace.FASTER:
@@ -92,9 +92,9 @@ def _obstacles(bundle: Bundle) -> list[str]:
 
 def why_csr(compared: Comparison, layer: str, zeros: float, threshold: Figure | None) -> str:
     """Of the sparse variant; `layer` is the largest linear one, with a share `zeros` of zeros."""
-    if noise := _noise(compared):
+    if noise := noise_of(compared):
         return noise
-    lead = _lead(compared)
+    lead = lead_of(compared)
     if threshold is None:
         gain = f"at no share of zeros up to {share(SHARES[-1])}"
     elif threshold.value <= SHARES[0]:

@@ -16,13 +16,12 @@ from pages.parts.cached.predictions import (
     answers_so_far,
     full_accuracy,
     labels,
-    latency,
-    latency_takes,
     least_certain,
     origin_accuracy,
     sample,
     sample_size,
 )
+from pages.parts.cached.runtimes import as_onnx, latency, latency_takes, looked_at, on_integers
 from pages.parts.cached.sizes import (
     counted,
     dense_bytes,
@@ -62,6 +61,7 @@ __all__ = [
     "answers",
     "answers_of_all",
     "answers_so_far",
+    "as_onnx",
     "base",
     "bytes_along",
     "card",
@@ -83,8 +83,10 @@ __all__ = [
     "layers",
     "least_certain",
     "ledger",
+    "looked_at",
     "macs",
     "needs_whole",
+    "on_integers",
     "origin_accuracy",
     "original",
     "outlines",

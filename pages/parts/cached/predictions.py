@@ -1,4 +1,4 @@
-"""What models answer to samples, how often that is right, and how long it takes."""
+"""What models answer to samples, and how often that is right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import streamlit as st
 from torch import Tensor
 
 from engine.data.sets import Samples
-from engine.figures import latency as variants
 from engine.figures import measure
 from engine.jobs import as_json, testset
 from engine.net import incremental, zoo
@@ -110,15 +109,3 @@ def least_certain(subject: str, among: int = 500) -> list[int]:
     among = FEW if is_large(subject) else among
     shares = measure.logits(zoo.build(original(subject)), held.test.take(slice(0, among))).softmax(1)
     return [int(i) for i in shares.max(1).values.argsort()]
-
-
-@st.cache_data(max_entries=128, show_spinner=False)
-def latency(subject: str, key: str, batch: int) -> tuple[variants.Row, ...]:
-    """The original and every form of this model, timed side by side on this machine."""
-    return variants.latency(original(subject), after(subject, key)[0], batch)
-
-
-@st.cache_data(max_entries=128, show_spinner=False)
-def latency_takes(subject: str, key: str, batch: int) -> Figure:
-    """About how many seconds `latency` needs."""
-    return variants.seconds(original(subject), after(subject, key)[0], batch)
