@@ -24,7 +24,15 @@ from engine.types import SlimscopeError
 HERE = Path(__file__).parent
 SHARE = 0.75
 MATRIX: dict[str, dict[str, str]] = json.loads((HERE / "matrix.json").read_text())
-SMALL = {"epochs": 1, "rounds": 1, "samples": 500, "start": "seed", "energy": 0.5, "residual": True}
+SMALL = {
+    "epochs": 1,
+    "rounds": 1,
+    "steps": 100,
+    "samples": 500,
+    "start": "seed",
+    "energy": 0.5,
+    "residual": True,
+}
 
 
 @pytest.fixture(autouse=True)
