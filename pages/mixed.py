@@ -24,6 +24,12 @@ PAGE = {
 MOST_AHEAD = 60  # layers whose bits are dealt out at all stops of the slider
 UNUSED = 0.05  # of the bytes: more says that uniform bits are of another size
 NAT = "Predicted from training samples, layer by layer, and measured on validation samples, all rounded"
+UNITS = {
+    "trace": "nat of loss",
+    "curvature": "nat of loss",
+    "kl": "nat of KL",
+    "accuracy": "share of the samples",
+}
 SAID = {
     "trace": f"{NAT}: the increase of the loss, in nat.",
     "curvature": f"{NAT}: the increase of the loss, in nat.",
@@ -97,7 +103,7 @@ def lesson(look: Look) -> Lesson:
     if "predicted" in mixed:
         trap = (
             "What layers lose alone is added up, but together they lose something else: "
-            f"{mixed['predicted']:.3g} predicted, {mixed['measured']:.3g} measured."
+            f"{mixed['predicted']:.3g} predicted, {mixed['measured']:.3g} measured ({UNITS[look.step.settings['sensitivity']]})."
         )
     if "uniform" not in rows.index:
         return Lesson(known.aha, trap)

@@ -32,7 +32,6 @@ SENSITIVITIES = {
 }
 
 Layers = tuple[tuple[str, str], ...]  # label and weight's name
-
 Widths = tuple[tuple[str, int], ...]  # a weight's name and its bits
 
 

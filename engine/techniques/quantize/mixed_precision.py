@@ -155,7 +155,9 @@ def _notes(told: pd.DataFrame, dealt: Deal, sensitivity: str, leave_out: Sequenc
         *reports.named("Left out:", leave_out),
         *(
             reports.named(
-                "The trace came out at zero or below in", flat.index[flat <= 0], ": no bits are spent there."
+                "The trace is estimated at zero or below in",
+                flat.index[flat <= 0],
+                ": the narrowest width is theirs.",
             )
             if sensitivity == "trace"
             else []
