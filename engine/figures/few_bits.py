@@ -43,7 +43,9 @@ LAYER_COLUMNS = (
 OF_WEIGHTS, OF_INPUTS = "weights", "inputs"
 STEP_OF = "step of "  # in live rows, before what it is the step of
 SCALE = ".input_quantizer.scale"
-Sizes = Callable[[Bundle], Mapping[str, float]]  # `OF of LAYER` -> a number that learns with the weights
+PRUNED, CLIPPED = "prune point", "clip point"  # of an interval, over the clip point that it began with
+FIRST = {PRUNED: 0.0}  # all else begins at 1
+Beside = Callable[[Bundle], Mapping[str, float]]  # what live rows say of what learns beside the weights
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,16 @@ def train(
     loss: Loss = hard_labels,
     told: Progress | None = None,
     way: Callable[[Any], nn.Module] = by_format,
-    sizes: Sizes | None = None,
+    beside: Beside | None = None,
+    stages: Sequence[Callable[[], object]] = (tuple,),
 ) -> tuple[Bundle, list[dict[str, float]]]:
     """The model after a training on its grids, in their format, and the live series.
 
-    With `learned`, step sizes train as well, and rows say how many times the first they are. `name` and
-    `told` are those of `training.tune`, `way` that of `train_on`; `sizes` says what is learned beside the
-    weights, where that is not step sizes.
+    With `learned`, step sizes train as well, and rows say how many times the first they are, or what
+    `beside` makes of the model then. `name` and `told` are those of `training.tune`, `way` that of
+    `train_on`. Each of `stages` is called before a training by the whole plan, which goes on from the last.
     """
-    net, sizes = zoo.fork(start.floats), sizes or _steps
+    net, first = zoo.fork(start.floats), _steps(start.rounded)
     parts = (train_on(net, start.grids, ties=start.floats.arch.ties, way=way), train_inputs(net))
     for part in parts:
         part.module.requires_grad_(learned)
@@ -141,11 +144,19 @@ def train(
     def watch(net: nn.Module) -> dict[str, float]:
         right = training.accuracy_on(data.validation)(net)
         now = _after(start, net, parts[0])
-        return {**right, **(_times_first(sizes(start.rounded), sizes(now)) if learned else {})}
+        says = beside(now) if beside is not None else times_first(first, _steps(now))
+        return {**right, **(says if learned else {})}
 
-    rows = training.tune(
-        net, data, plan, progress, name, told=told, loss=loss, masks=start.masks, parts=parts, watch=watch
-    )
+    rows: list[dict[str, float]] = []
+    for number, begin_stage in enumerate(stages):
+        begin_stage()
+        later = training.later(number * plan.epochs)
+        share = (told or progress).part(number / len(stages), (number + 1) / len(stages), later)
+        run = name if len(stages) == 1 else f"{name}-{number}"
+        made = training.tune(
+            net, data, plan, progress, run, told=share, loss=loss, masks=start.masks, parts=parts, watch=watch
+        )
+        rows += map(later, made)
     return _after(start, net, parts[0]), rows
 
 
@@ -158,7 +169,12 @@ def _after(start: Start, net: nn.Module, part: Part) -> Bundle:
     return start.floats.become({**start.floats.params, **others, **weights})
 
 
-def _times_first(first: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+def times_first(first: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """What live rows say of `OF of LAYER` -> a number that learns: it over the one that it began with.
+
+    >>> times_first({"weights of fc1": 0.5}, {"weights of fc1": 0.25})
+    {'step of weights of fc1': 0.5}
+    """
     return {STEP_OF + key: now[key] / size for key, size in first.items()}
 
 
@@ -219,7 +235,7 @@ def step_table(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
         for key in (key for key in row if key.startswith(STEP_OF)):
             of, _, layer = key.removeprefix(STEP_OF).partition(" of ")
             found.append((row["epoch"], layer, of, row[key]))
-    first = [(0.0, layer, of, 1.0) for layer, of in dict.fromkeys(each[1:3] for each in found)]
+    first = [(0.0, layer, of, FIRST.get(of, 1.0)) for layer, of in dict.fromkeys(each[1:3] for each in found)]
     return pd.DataFrame([*first, *found], columns=STEP_COLUMNS)
 
 

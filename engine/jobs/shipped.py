@@ -32,6 +32,7 @@ DEFAULTS = (
     ("share_weights", "train_centroids"),
     ("ternarize_trained",),
     ("quantize_aware",),
+    ("learn_intervals",),
     ("distill_quantized",),
     ("adaround",),
 )

@@ -29,6 +29,7 @@ from engine.techniques.quantize import product_quantize as product_quantize
 from engine.techniques.quantize import train_centroids as train_centroids
 from engine.techniques.quantize import ternarize_trained as ternarize_trained
 from engine.techniques.quantize import quantize_aware as quantize_aware
+from engine.techniques.quantize import learn_intervals as learn_intervals
 from engine.techniques.quantize import distill_quantized as distill_quantized
 from engine.techniques.quantize import recalibrate as recalibrate
 from engine.techniques.quantize import trim as trim

@@ -36,7 +36,7 @@ def test_a_lesson_has_both_sentences_and_marks_the_trap_that_is_sprung() -> None
     "name",
     [
         *("aciq", "binarize", "ternarize", "product_quantize"),
-        *("ternarize_trained", "quantize_aware", "distill_quantized"),
+        *("ternarize_trained", "quantize_aware", "distill_quantized", "learn_intervals"),
     ],
 )
 def test_techniques_without_a_page_of_their_own_say_theirs(name: str) -> None:

@@ -28,7 +28,9 @@ def visit(page: str, model: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return at
 
 
-@pytest.mark.parametrize("name", ["quantize_aware", "distill_quantized", "ternarize_trained"])
+@pytest.mark.parametrize(
+    "name", ["quantize_aware", "distill_quantized", "ternarize_trained", "learn_intervals"]
+)
 def test_it_opens_with_the_trained_defaults(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, list[float]]] = []
 

@@ -101,6 +101,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "train_centroids",
         "ternarize_trained",
         "quantize_aware",
+        "learn_intervals",
         "distill_quantized",
         "recalibrate",
         "trim",

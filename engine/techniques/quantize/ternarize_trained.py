@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated
 
 import pandas as pd
@@ -97,7 +96,7 @@ def ternarize_trained(
         "net",
         learned=True,
         way=lambda book: ThreeValues(book, threshold),
-        sizes=partial(_scales, names),
+        beside=lambda now: few_bits.times_first(_scales(names, start.rounded), _scales(names, now)),
     )
     layers = _layers(names, start, after)
     told = few_bits.report(bundle, start, after, data, rows, layers)

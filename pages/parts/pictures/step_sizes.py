@@ -1,4 +1,4 @@
-"""Step sizes and scales as they learn: how many times the first each one is, layer by layer."""
+"""Step sizes, scales and intervals as they learn, over what they began with, layer by layer."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ def draw(steps: pd.DataFrame, key: str) -> None:
             "epoch",
             "times_first",
             "layer",
-            titles=("epoch", f"{of}: {_what(of)} / first"),
+            titles=("epoch", _what(of)),
             height=240,
         )
         place.plotly_chart(
             chart,
             key=f"steps-{of}-{key}",
             config={"displayModeBar": False},
-            alt=f"{_what(of).capitalize()} of the {of} of each layer after each epoch, over the one that it began with",
+            alt=f"{_what(of).capitalize()}, of each layer after each epoch",
         )
 
 
 def _what(of: str) -> str:
-    return "step size" if of in (few_bits.OF_WEIGHTS, few_bits.OF_INPUTS) else "scale"
+    """What a chart shows: step sizes, the ends of intervals, or scales."""
+    known = {name: f"{name}: step size / first" for name in (few_bits.OF_WEIGHTS, few_bits.OF_INPUTS)}
+    ends = {name: f"{name} / first clip point" for name in (few_bits.PRUNED, few_bits.CLIPPED)}
+    return {**known, **ends}.get(of, f"{of}: scale / first")
