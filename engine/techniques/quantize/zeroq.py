@@ -111,17 +111,14 @@ def zeroq(
     alone are rounded. Refused for models without batch-norm. Raises Cancelled through `progress`.
     """
     distilled.check(bundle)
-    names, mean = weight_layers(bundle), data.train.mean
-    pixels = Pixels(mean, data.train.std) if mean else None
-    grid = {label: _rounded(bundle, name, bits) for label, name in names.items()}
-    weights = bundle.become({**bundle.params, **{names[label]: param for label, param in grid.items()}})
-    plan = Plan(activation_bits, False, False, "minmax", 100.0)
+    names, pixels = weight_layers(bundle), pixels_of(data)
     others = (data.train.stratified(images).inputs(), distilled.noise(bundle, images, seed + 1, pixels))
-    done = [rounded_inputs.calibrated(weights, shown, names, plan) for shown in others]
+    done = [calibrated_by(shown, bundle, bits, activation_bits) for shown in others]
     found = distilled.distil(bundle, images, steps, seed, pixels, progress.part(0.0, 0.8))
-    after, activations, floats = rounded_inputs.calibrated(weights, found.images, names, plan)
+    after, activations, floats = calibrated_by(found.images, bundle, bits, activation_bits)
     models = dict(zip(SOURCES, (after, *(each[0] for each in done)), strict=True))
     compared, change = _compared(bundle, models, data.validation.stratified(CHECKED), images)
+    grid = {x: param for x, name in names.items() if isinstance(param := after.params[name], Grid)}
     layers = _layers(bundle, names, grid, found.images, progress.part(0.8, 1.0))
     tables = {
         "layers": layers,
@@ -136,6 +133,26 @@ def zeroq(
         *reports.named("What enters these layers stays 32-bit floats:", floats),
     )
     return after, Report((*change, *_figures(compared, found), *rounding.figures(layers)), tables, notes)
+
+
+def pixels_of(data: Data) -> Pixels | None:
+    """How pixels are scaled; None where that is not known."""
+    return Pixels(data.train.mean, data.train.std) if data.train.mean else None
+
+
+def calibrated_by(
+    images: Tensor, bundle: Bundle, bits: int, activation_bits: int
+) -> tuple[Bundle, pd.DataFrame, list[str]]:
+    """The bundle with rounded weights, and inputs of layers rounded by the extremes that images show.
+
+    With it a row for each layer, and the layers whose inputs stay floats (`rounded_inputs.calibrated`).
+    """
+    names = weight_layers(bundle)
+    grid = {name: _rounded(bundle, name, bits) for name in names.values()}
+    weights = bundle.become({**bundle.params, **grid})
+    return rounded_inputs.calibrated(
+        weights, images, names, Plan(activation_bits, False, False, "minmax", 100.0)
+    )
 
 
 def _rounded(bundle: Bundle, name: str, bits: int) -> Grid:
