@@ -16,9 +16,7 @@ TABLES = {
     "layers": LAYER_COLUMNS,
     "models": ("model", "bits_per_weight", "bytes", *TRIED),
     "widths": (*LISTED, "sensitivity"),
-    "front": ("kind", "bits_per_weight", "bytes", "sensitivity"),
 }
-STOPS = 24  # budgets of the predicted front
 ROUNDED = 1e-9  # of a budget: settings are written with ten digits
 
 
@@ -69,15 +67,3 @@ def layer_table(told: pd.DataFrame, weights: Mapping[str, int], dealt: Deal) -> 
     table = mine.assign(weights=mine["layer"].map(weights), uniform_bits=dealt.uniform)
     columns = LAYER_COLUMNS if dealt.uniform is not None else LAYER_COLUMNS[:-1]
     return table[list(columns)]
-
-
-def front(told: pd.DataFrame, weights: int) -> pd.DataFrame:
-    """What is predicted along budgets, and at each width for all layers: columns of TABLES."""
-    by_layer, sums = told.groupby("layer")["bytes"], ["bytes", "sensitivity"]
-    least, most = int(by_layer.min().sum()), int(by_layer.max().sum())
-    budgets = (least + (most - least) * stop // STOPS for stop in range(STOPS + 1))
-    mixed = pd.DataFrame([at(told, deal(told, budget).bits)[sums].sum() for budget in budgets])
-    uniform = told.groupby("bits")[sums].sum()
-    table = pd.concat([mixed.drop_duplicates().assign(kind="mixed"), uniform.assign(kind="uniform")])
-    table = table.assign(bits_per_weight=8 * table["bytes"] / max(weights, 1)).astype({"bytes": int})
-    return table[list(TABLES["front"])].reset_index(drop=True)

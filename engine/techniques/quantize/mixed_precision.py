@@ -138,7 +138,6 @@ def mixed_precision(
         "layers": mixed_bits.layer_table(told, weights, dealt),
         "models": models,
         "widths": told,
-        "front": mixed_bits.front(told, total),
     }
     notes = _notes(told, dealt, sensitivity, leave_out)
     if least > limit:
