@@ -253,7 +253,7 @@ def _notes(
             "one could only go from all layers of its stream."
         )
     single = layers.loc[(layers["kept"] == 1) & (layers["removed"] > 0), "layer"].tolist()
-    cut = ": the cut runs through the runs of weights that shared a scale. Quantize after this step."
+    cut = ": the cut runs through weights that shared a scale or a code. Quantize after this step."
     return (
         *notes,
         *reports.named("Only one filter is left in", single, ": all that follows depends on it."),
