@@ -40,6 +40,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     "zeroq": (*RECURRENT, *PLAIN),
     "distill": ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32"),  # nobody learns from these
 }
+LIKE_OTHERS = ("lenet-300-100", "lenet-5", "resnet-20", "lstm-mnist")  # wider or deeper, of the same layers
 PURE_NUMBERS = ("learning_rate", "weight_decay", "temperature", "seed")
 
 
@@ -117,9 +118,9 @@ def test_the_packed_net_is_rebuilt_with_equal_answers(name: str, results: Mappin
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("net", list(zoo.ENTRIES))
+@pytest.mark.parametrize("net", [net for net in zoo.ENTRIES if net not in LIKE_OTHERS])
 @pytest.mark.parametrize("name", ALL)
-def test_on_every_net_it_works_or_says_in_a_sentence_why_not(name: str, net: str) -> None:
+def test_on_a_net_of_each_kind_it_works_or_says_in_a_sentence_why_not(name: str, net: str) -> None:
     bundle, images = fresh(net), few(zoo.entry(net).data)
     spec = REGISTRY[name]
     shortest = {k: knob.bounds(None)[0] for k, knob in spec.knobs.items() if k in SHORT}
