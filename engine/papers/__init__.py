@@ -3,7 +3,6 @@
 Adding one is a file here and a line below; `slimscope papers` shows how far each has come.
 """
 
-from engine.papers.cai import ZEROQ
 from engine.papers.esser import LSQ
 from engine.papers.frankle import LOTTERY_TICKET
 from engine.papers.han import LENET_5, LENET_300_100
@@ -30,7 +29,6 @@ PAPERS: dict[str, Paper] = {
         RESNET,
         LSQ,
         MIXED_BITS,
-        ZEROQ,
     )
 }
 

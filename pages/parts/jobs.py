@@ -53,8 +53,10 @@ def measure_all(owner: str, subject: str, key: str) -> Job | None:
 def ensure(owner: str, kind: str, title: str, subject: str, key: str, **more: object) -> Job | None:
     """The job of this kind on a recipe, queued where it is not; what the title was asked for before is dropped.
 
-    One that failed, or that its owner stopped, is left so. None where the queue is full.
+    One that failed, or that its owner stopped, is left so. None where the queue is full, or nobody asks: "".
     """
+    if not owner:
+        return None
     model, spec = cached.parts(subject)
     payload = {"model": model, "data": spec, "recipe": key, **more}
     for job in manager().list(owner):

@@ -26,11 +26,22 @@ def draw(name: str) -> None:
         help="Puts this step into your recipe. The recipe is what you build up, step by step, and what you take away at the end.",
     )
     if new != now:
+        shown = view.now().live.key
+        before, after = _each_in_turn(subject, shown, (now, new))
         st.html(
-            f'<p class="keeps" data-of="{escape(view.now().live.key)}">'
-            f"My recipe: {_said(subject, now)} &rarr; <b>{_said(subject, new)}</b></p>",
+            f'<p class="keeps" data-of="{escape(shown)}">My recipe: {before} &rarr; <b>{after}</b></p>',
             width="stretch",
         )
+
+
+def _each_in_turn(subject: str, shown: str, wanted: tuple[Recipe, ...]) -> list[str]:
+    """What is known of recipes. One is asked for at a time, after what the tiles show: jobs would drop each other."""
+    said, is_settled = [], tiles.is_settled(subject, shown)
+    for recipe in wanted:
+        key = view.trained(recipe).live.key
+        said.append(_said(subject, key, visitor.owner() if is_settled else ""))
+        is_settled = is_settled and tiles.is_settled(subject, key)
+    return said
 
 
 def _keep(name: str) -> None:
@@ -56,13 +67,12 @@ def _to_train(new: Recipe, place: int) -> None:
     )
 
 
-def _said(subject: str, recipe: Recipe) -> str:
+def _said(subject: str, key: str, owner: str) -> str:
     """Accuracy and bytes of a recipe, as far as they are known."""
-    key = view.trained(recipe).live.key
     if cached.is_bare_and_large(subject):
         return "known when the file is written"
     try:
-        known = tiles.measured(visitor.owner(), subject, key)
+        known = tiles.measured(owner, subject, key)
     except SlimscopeError as error:
         return escape(str(error))
     return ", ".join(_with_interval(tile) for tile in known if tile.figure is not None) or "not known yet"

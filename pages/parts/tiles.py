@@ -99,6 +99,20 @@ def bare(subject: str, key: str) -> list[Tile]:
     return [accuracy, file_size("", subject, key), zeros, parameters]
 
 
+def is_settled(subject: str, key: str) -> bool:
+    """Whether no job has to work for the measured tiles of a recipe any more."""
+    held = cached.images(subject)
+    if held is None:
+        return True
+    is_large, is_original = (
+        cached.is_large(subject),
+        key == "[]" and cached.origin_accuracy(subject) is not None,
+    )
+    is_whole = not is_large and cached.sample_size(subject) == len(held.test)
+    is_measured = is_original or is_whole or cached.full_accuracy(subject, key) is not None
+    return is_measured and (not is_large or cached.written(subject, key) is not None)
+
+
 def file_size(owner: str, subject: str, key: str) -> Tile:
     """Bytes of the real file, and how many times smaller it is than the original's dense file."""
     try:
