@@ -61,19 +61,9 @@ def zeroq(
     bundle: Bundle,
     data: Data,
     *,
-    bits: Annotated[
-        int, Slider(low=2, high=8, whole=True, unit="bits", label="Bits", help="Width of a weight's code.")
-    ] = 6,
+    bits: Annotated[int, settings.trained_bits("Bits", "Width of a weight's code.")] = 6,
     activation_bits: Annotated[
-        int,
-        Slider(
-            low=2,
-            high=8,
-            whole=True,
-            unit="bits",
-            label="Activation bits",
-            help="Width of the codes of what enters a layer.",
-        ),
+        int, settings.trained_bits("Activation bits", "Width of the codes of what enters a layer.")
     ] = 6,
     steps: Annotated[
         int,
