@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from torch import Tensor
 
 from pages.parts import charts
 
-BINS, FOOT = 160, 2.0  # bars of the histogram, and its height in lines
+FOOT = 2.0  # height of the histogram in lines
 ROW = 17  # pixels of a line
 
 
@@ -39,8 +38,7 @@ def number_lines(weight: Tensor, lines: Mapping[str, list[float]], reach: float)
 
 
 def _foot(weight: Tensor, reach: float) -> charts.Chart:
-    flat = charts.some(weight).numpy()
-    counts, edges = np.histogram(flat[flat != 0], BINS, (-reach, reach))
+    counts, edges = charts.counted(charts.some(weight), reach)
     return {
         "type": "scatter",
         "mode": "lines",

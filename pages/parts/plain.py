@@ -98,7 +98,7 @@ def values_after(before: Tensor, after: Tensor) -> dict[str, Any]:
 
 def compared(before: Tensor, after: Tensor, layer: str) -> str:
     """Both histograms in one picture, over the range of both; heights are logarithmic, since zeros are many."""
-    values = [weight.flatten().numpy() for weight in (before, after)]
+    values = [weight.flatten().double().numpy() for weight in (before, after)]
     ends = (float(min(v.min() for v in values)), float(max(v.max() for v in values)))
     bars = [_heights(v, ends) for v in values]
     filled = [np.arange(TALL, 0, -1)[:, None] <= height[None, :] for height in bars]
@@ -110,7 +110,7 @@ def compared(before: Tensor, after: Tensor, layer: str) -> str:
     return shown + figures.caption(f"From {ends[0]:.4g} to {ends[1]:.4g}; heights are logarithms of counts.")
 
 
-def _heights(values: NDArray[np.float32], ends: tuple[float, float]) -> NDArray[np.float64]:
+def _heights(values: NDArray[np.float64], ends: tuple[float, float]) -> NDArray[np.float64]:
     """The height of each bar in pixels; one with a value in it is at least one pixel tall."""
     counts = np.log1p(np.histogram(values, BINS, ends)[0])
     return np.asarray(np.ceil(TALL * counts / counts.max()))

@@ -69,10 +69,12 @@ def test_strange_files_are_shown_on_every_page(name: str) -> None:
             assert "<script>alert" not in visit.html
 
 
-@pytest.mark.parametrize("page", ["prune", "quantize"])
-def test_every_strange_layer_has_its_pictures(page: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "step"), [("prune", "prune_weights"), ("quantize", "quantize"), ("formats", "number_format")]
+)
+def test_every_strange_layer_has_its_pictures(page: str, step: str) -> None:
     visit = upload(Visit(page, m=SMALL, r=PRUNED), "strange.slim", packed())
-    visit.at.query_params["r"] = f'[["{page.replace("prune", "prune_weights")}",{{}}]]'
+    visit.at.query_params["r"] = f'[["{step}",{{}}]]'
     visit.open(page)
     box = next(box for box in visit.at.selectbox if str(box.key).startswith("layer-"))
     assert len(box.options) == 10
