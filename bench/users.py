@@ -30,6 +30,7 @@ USERS, PERIOD = 20, 2.0  # seconds from move to move
 ROUNDS, MOVES = 2, 15  # of one user and of all, in turns; moves of each user in a round
 REST = 0.03  # seconds without a move, before what takes longer is asked for: as in stage.js
 PATIENCE = 60.0  # seconds for one answer: a limit, a longer one is an error
+OPEN = 3.0  # seconds without a question after which a connection is opened anew: the server closes it after 5
 
 
 def recipe(number: int) -> list[Any]:
@@ -47,6 +48,7 @@ class User:
         host = address.removeprefix("http://")
         self.spent: list[float] = []
         self.door, self.side = (http.client.HTTPConnection(host, timeout=PATIENCE) for _ in range(2))
+        self.used: dict[http.client.HTTPConnection, float] = {}
         stack.callback(self.door.close)
         stack.callback(self.side.close)
         self.door.request("GET", "/")
@@ -79,8 +81,6 @@ class User:
 
     def live(self, start: float) -> None:
         """MOVES moves, one every PERIOD seconds from `start` on the clock `time.monotonic`."""
-        for door in (self.door, self.side):
-            door.close()  # the server has, after seconds without a question; the next one opens it again
         for i in range(MOVES):
             time.sleep(max(0.0, start + i * PERIOD - time.monotonic()))
             self.move()
@@ -118,6 +118,9 @@ class User:
     def _question(
         self, door: http.client.HTTPConnection, question: dict[str, Any], path: str = "/live"
     ) -> None:
+        if time.monotonic() - self.used.get(door, 0.0) > OPEN:
+            door.close()  # as a browser would find it; the question opens it again
+        self.used[door] = time.monotonic()
         door.request("POST", path, json.dumps(question), {**self.headers, **self.origin})
 
     def _answer(self, door: http.client.HTTPConnection) -> Any:
