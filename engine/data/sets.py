@@ -49,7 +49,7 @@ class Samples:
             return self.images[rows]
         mean = torch.tensor(self.mean).view(1, -1, 1, 1)
         std = torch.tensor(self.std).view(1, -1, 1, 1)
-        return (self.images[rows].to(torch.float32) / 255.0 - mean) / std
+        return self.images[rows].to(torch.float32, copy=True).div_(255.0).sub_(mean).div_(std)
 
     def take(self, rows: Tensor | slice) -> Samples:
         """The chosen rows as samples of their own."""

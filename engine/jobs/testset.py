@@ -32,22 +32,18 @@ def needed(data: Data | None) -> Data:
     return data
 
 
-def answers(model_id: str, recipe: Recipe, data: str) -> Tensor | None:
+def answers(model: Bundle, recipe: Recipe, data: Data | None) -> Tensor | None:
     """The class given to each test sample (n,) int64, once an `accuracy` job of this recipe is done.
 
     The original net's answers are those of the empty recipe. None before.
     """
-    live = technique.complete(recipe.live)
-    saved = store.get(keys.of_recipe("answers", models.get_model(model_id, data), live, keys.read_data(data)))
+    saved = store.get(keys.of_recipe("answers", model, technique.complete(recipe.live), data))
     return None if saved is None else torch.tensor(saved, dtype=torch.int64)
 
 
-def full_accuracy(model_id: str, recipe: Recipe, data: str) -> dict[str, Any] | None:
+def full_accuracy(model: Bundle, recipe: Recipe, data: Data | None) -> dict[str, Any] | None:
     """What an `accuracy` job answered, or None before it is done."""
-    live = technique.complete(recipe.live)
-    saved = store.get(
-        keys.of_recipe("accuracy", models.get_model(model_id, data), live, keys.read_data(data))
-    )
+    saved = store.get(keys.of_recipe("accuracy", model, technique.complete(recipe.live), data))
     return None if saved is None else dict(saved)
 
 
@@ -74,10 +70,10 @@ def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     kept as well. Raises SlimscopeError before trained steps are trained.
     """
     model_id, recipe = payload["model"], migrate.read(payload["recipe"])
-    known = full_accuracy(model_id, recipe, payload["data"])
+    source = needed(keys.read_data(payload["data"]))
+    known = full_accuracy(models.get_model(model_id, payload["data"]), recipe, source)
     if known is not None:
         return known
-    source = needed(keys.read_data(payload["data"]))
     bundle = compressed(model_id, recipe, payload["data"], progress.part(0.0, 0.2, recipes.untold))
     before = _test_answers(bundle.origin, source, progress.part(0.2, 0.6, recipes.untold))
     now = _test_answers(bundle, source, progress.part(0.6, 1.0, recipes.untold))

@@ -50,7 +50,9 @@ def test_every_technique_works_on_it_and_its_accuracy_is_that_of_its_file(steps:
     assert figures["parameters"].value == count.parameters(bundle).value
     assert figures["sparsity"].value == count.sparsity(bundle).value
     assert sum(tensors.values()) == figures["file size"].value == len(packfile.pack(bundle))
-    found = testset.full_accuracy(MODEL, recipe, DATA) or pytest.fail("it is not measured")
+    found = testset.full_accuracy(zoo.load(MODEL), recipe, sets.load(DATA)) or pytest.fail(
+        "it is not measured"
+    )
     assert found["figures"][0]["value"] == measure.accuracy(bundle, sets.load(DATA).test).value
     made = streaming.made(MODEL, recipe, DATA) or pytest.fail("it is not there")
     assert made[0].fingerprint == bundle.fingerprint

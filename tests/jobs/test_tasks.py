@@ -169,7 +169,7 @@ def test_a_lost_file_is_missing_not_an_error():
 
 def test_accuracy_is_the_full_test_and_its_paired_difference():
     recipe = Recipe((Step("shrink", {"share": 0.9}),))
-    assert testset.full_accuracy(MODEL, recipe, DATA) is None
+    assert testset.full_accuracy(zoo.load(MODEL), recipe, keys.read_data(DATA)) is None
     result = tasks.perform("accuracy", task(*recipe), Progress())
     test, bundle = datasets.load(DATA).test, recipes.after(MODEL, recipe, DATA)[0]
     accuracy, change = (as_json.figure_of(figure) for figure in result["figures"])
@@ -177,16 +177,16 @@ def test_accuracy_is_the_full_test_and_its_paired_difference():
     assert accuracy == measure.accuracy_of(now, test.labels)
     assert change == measure.paired_difference(before, now, test.labels)
     assert change.value == pytest.approx(accuracy.value - measure.accuracy(zoo.load(MODEL), test).value)
-    assert testset.full_accuracy(MODEL, recipe, DATA) == result
-    assert torch.equal(testset.answers(MODEL, recipe, DATA), now)
-    assert torch.equal(testset.answers(MODEL, Recipe(), DATA), before)
+    assert testset.full_accuracy(zoo.load(MODEL), recipe, keys.read_data(DATA)) == result
+    assert torch.equal(testset.answers(zoo.load(MODEL), recipe, keys.read_data(DATA)), now)
+    assert torch.equal(testset.answers(zoo.load(MODEL), Recipe(), keys.read_data(DATA)), before)
 
 
 def test_accuracy_of_a_recipe_keeps_that_of_the_original_too():
     spec = keys.data_spec(DATA, (0.25,), (0.5,))  # a standardisation that no other test asks for
-    assert testset.full_accuracy(MODEL, Recipe(), spec) is None
+    assert testset.full_accuracy(zoo.load(MODEL), Recipe(), keys.read_data(spec)) is None
     tasks.perform("accuracy", {**task(SHRINK), "data": spec}, Progress())
-    kept = testset.full_accuracy(MODEL, Recipe(), spec)
+    kept = testset.full_accuracy(zoo.load(MODEL), Recipe(), keys.read_data(spec))
     accuracy, change = (as_json.figure_of(figure) for figure in kept["figures"])
     assert accuracy == measure.accuracy(zoo.load(MODEL), keys.read_data(spec).test)
     assert change.value == 0.0
@@ -223,14 +223,14 @@ def test_accuracy_goes_on_where_it_was_broken_off(monkeypatch):
     with pytest.raises(Cancelled):
         tasks.perform("accuracy", task(*recipe), broken)
     assert sum(asked) == 4500
-    assert testset.answers(MODEL, recipe, DATA) is None
+    assert testset.answers(zoo.load(MODEL), recipe, keys.read_data(DATA)) is None
     asked.clear()
     again = Watch()
     tasks.perform("accuracy", task(*recipe), again.progress)
     assert sum(asked) == 6000  # four parts of a thousand were kept
     assert again.shares == sorted(again.shares)
     expected = measure.predictions(recipes.after(MODEL, recipe, DATA)[0], datasets.load(DATA).test)
-    assert torch.equal(testset.answers(MODEL, recipe, DATA), expected)
+    assert torch.equal(testset.answers(zoo.load(MODEL), recipe, keys.read_data(DATA)), expected)
 
 
 # ---------------------------------------------------------------- sweeps and scans

@@ -63,8 +63,8 @@ def answers_so_far(subject: str, key: str) -> tuple[Samples, Tensor, Tensor] | N
 
 def answers_of_all(subject: str, key: str) -> tuple[Tensor, Tensor] | None:
     """Predicted classes of the original and of this model on the whole test set, once a job has measured them."""
-    model, spec = parts(subject)
-    found = [testset.answers(model, Recipe.from_key(text), spec) for text in ("[]", key)]
+    model, held = original(subject), images(subject)
+    found = [testset.answers(model, Recipe.from_key(text), held) for text in ("[]", key)]
     return None if found[0] is None or found[1] is None else (found[0], found[1])
 
 
@@ -81,8 +81,7 @@ def accuracy(subject: str, key: str, n: int) -> tuple[Figure, Figure]:
 
 def full_accuracy(subject: str, key: str) -> tuple[Figure, Figure] | None:
     """(accuracy, paired difference) on the whole test set, once a job has measured it."""
-    model, spec = parts(subject)
-    found = testset.full_accuracy(model, Recipe.from_key(key), spec)
+    found = testset.full_accuracy(original(subject), Recipe.from_key(key), images(subject))
     if found is None:
         return None
     now, change = (as_json.figure_of(figure) for figure in found["figures"])
