@@ -39,14 +39,6 @@ def test_a_deep_link_opens_its_page_on_a_server_that_nobody_has_visited(
     assert "Traceback" not in cold_server.log.read_text()
 
 
-def test_every_page_is_reached_from_the_menu(tab: Tab) -> None:
-    tab.open("overview", SMALL, '[["prune_weights",{"sparsity":0.7}]]')
-    link = tab.kept
-    for entry in menu.entries():
-        assert tab.go(entry).kept == link
-        tab.assert_well()
-
-
 def test_a_page_that_speaks_while_another_is_on_its_way_does_not_keep_it_away(tab: Tab) -> None:
     tab.open("prune", SMALL, "[]").page.wait_for_function(
         f"{WATCHING} && window.slimscopeStage?.settle && window.slimscopeCurve?.again"

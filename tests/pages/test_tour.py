@@ -11,6 +11,7 @@ from conftest import Server
 from test_first_screen import BENCHES
 
 from engine import cli
+from pages.parts import menu
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("decoded_here")]
 KEPT = '[["prune_weights",{"sparsity":0.7}]]'
@@ -24,12 +25,16 @@ def compressed(recipe: list[object], folder: Path, capsys: pytest.CaptureFixture
     return {figure["name"]: figure["value"] for figure in said["figures"]}
 
 
-def test_a_tour_that_moves_every_main_slider_keeps_the_recipe_and_says_what_the_command_says(
+def test_a_tour_of_all_pages_that_moves_main_sliders_keeps_the_recipe_and_says_what_the_command_says(
     tab: Tab, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tab.open("overview", SMALL, KEPT)
-    for entry in BENCHES:
-        main = tab.go(entry).page.locator(".st-key-workbench .control.main").first
+    for entry in menu.entries():
+        tab.go(entry).assert_well()
+        assert tab.kept == json.loads(KEPT)
+        if entry not in BENCHES:
+            continue
+        main = tab.page.locator(".st-key-workbench .control.main").first
         move(tab, main.get_attribute("data-control"), 2)
         setting = main.get_attribute("data-setting")
         tab.until(lambda setting=setting: setting in tab.recipe[0][1])
