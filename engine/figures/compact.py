@@ -199,6 +199,6 @@ def why_short(rows: Sequence[Row]) -> str:
     return (
         f"{TITLES[row.design.name]} does {promise:.1f} times fewer multiply-adds and is {faster:.2f} times "
         f"as fast: it multiplies {row.intensity.value:.3g} times for each number that it reads or writes, "
-        f"the standard convolution {standard.intensity.value:.3g} times, and moving numbers and calling kernels "
-        "take time that does not shrink with the multiply-adds."
+        f"the standard convolution {standard.intensity.value:.3g} times, and moving numbers and calling "
+        "kernels take time that does not shrink with the multiply-adds."
     )

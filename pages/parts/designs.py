@@ -50,7 +50,10 @@ def chosen(subject: str, layers: Mapping[str, Layer]) -> Layer:
 
 def rows(layer: Layer, settings: Mapping[str, Any]) -> tuple[Row, ...]:
     """What each design of the layer costs, with the groups and the expansion of the controls."""
-    return compact.costs(layer, compact.designs(settings["groups"], settings["expansion"]))
+    wanted = compact.designs(settings["groups"], settings["expansion"])
+    question = f"costs {layer.conv} {layer.input} {wanted}"
+    answer = cached.answer(question, lambda: {"rows": compact.costs(layer, wanted)})
+    return () if answer is None else answer["rows"]
 
 
 def grids(layer: Layer, rows: tuple[Row, ...], settings: Mapping[str, Any]) -> str:

@@ -10,11 +10,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.file import onnx_file
+from engine.file.onnx_file import running
 from engine.net import compact as chains
 from engine.net import kinds, surgery, zoo
 from engine.tensor import compact
 from engine.tensor.compact import Design
-from engine.types import Arch, SlimscopeError
+from engine.tensor.formats import Dense
+from engine.types import Arch, Bundle, SlimscopeError
 
 DESIGNS = (Design("separable"), Design("grouped", 2), Design("shuffled", 2), Design("inverted", expansion=2))
 SHAPES: dict[str, dict[str, Any]] = {
@@ -65,12 +67,11 @@ def test_patches_are_what_a_kernel_reads_and_means_are_a_biass(bias: bool) -> No
 def test_a_net_with_a_shuffle_can_be_written_as_onnx() -> None:
     arch = Arch("lenet-5-small").edit("replace_conv", layer="conv2", design="shuffled", groups=2, expansion=1)
     torch.manual_seed(0)
-    net = zoo.skeleton(arch)
-    state = {name: torch.randn(tensor.shape) * 0.1 for name, tensor in net.state_dict().items()}
-    bundle = zoo.sources.bundle_of(arch, state)
+    state = zoo.skeleton(arch).state_dict()
+    bundle = Bundle(arch, {name: Dense(torch.randn(own.shape) * 0.1) for name, own in state.items()})
     images = torch.randn(3, 1, 28, 28)
     model = onnx_file.write_floats(bundle, images)
-    answer = onnx_file.running.answer(onnx_file.running.session(model), images)
+    answer = running.answer(running.session(model), images)
     assert torch.allclose(answer, zoo.build(bundle)(images), atol=1e-4)
 
 

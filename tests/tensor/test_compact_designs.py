@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -89,7 +91,7 @@ def test_every_round_takes_the_error_down(seed: int, design: Design) -> None:
     for _ in range(4):
         factors = compact.refitted(factors, moments, design)
         errors.append(compact.error(factors.kernel, moments))
-    assert errors == sorted(errors, reverse=True)
+    assert all(after <= before + 1e-12 for before, after in itertools.pairwise(errors))
     assert errors[-1] < errors[0]
     goal = weight.double().flatten(1) @ reads
     left = (factors.kernel.flatten(1) @ reads - goal).square().sum() / goal.square().sum()
