@@ -127,29 +127,37 @@ def moments(
     """What the layer reads in the student beside what it gives in the teacher, over images and places.
 
     With it the means of both: (n,) and (outputs,), which a bias takes over; without a bias they are
-    zero, and moments are about zero. Raises SlimscopeError where the layer is never called.
+    zero, and moments are about zero. Of a layer that is called twice the first call counts. Raises
+    SlimscopeError where it is never called.
     """
-    asked, given = list[Tensor](), list[Tensor]()
-    layer: Any = student.get_submodule(label)
-    hooks = (
-        teacher.get_submodule(label).register_forward_hook(lambda _, args, output: given.append(output)),
-        layer.register_forward_pre_hook(lambda _, args: asked.append(args[0])),
-    )
-    sums = _Sums()
-    try:
-        for batch in images.split(BATCH):
-            teacher(batch)
-            student(batch)
-            for x, y in zip(asked, given, strict=True):
-                sums.add(patches(layer, x), y.movedim(1, 0).flatten(1))
-            asked.clear()
-            given.clear()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not sums.count:
-        raise SlimscopeError(f"layer {label!r} is never called: there is nothing to fit it to")
+    layer, sums = student.get_submodule(label), _Sums()
+    assert isinstance(layer, nn.Conv2d)
+    for batch in images.split(BATCH):
+        given, asked = _at(teacher, label, batch)[1], _at(student, label, batch)[0]
+        sums.add(patches(layer, asked), given.movedim(1, 0).flatten(1))
     return sums.moments(layer.bias is not None)
+
+
+class _Reached(Exception):
+    """A net has come to the layer that is looked at: what lies behind it need not run."""
+
+
+def _at(net: nn.Module, label: str, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """What enters a layer, and what it gives."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def look(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append((args[0], output))
+        raise _Reached
+
+    hook = net.get_submodule(label).register_forward_hook(look)
+    try:
+        net(batch)
+    except _Reached:
+        return seen[0]
+    finally:
+        hook.remove()
+    raise SlimscopeError(f"layer {label!r} is never called: there is nothing to fit it to")
 
 
 def patches(layer: nn.Conv2d, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ depthwise filters (Guo 2018, Network Decoupling, arXiv 1808.05517), per pair of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,10 @@ class Factors:
     def kernel(self) -> Tensor:
         """The one kernel (outputs, inputs, area) that the chain is."""
         return (self.mixes @ self.reads.flatten(1)).unflatten(1, self.reads.shape[1:])
+
+
+# (kernel, its number, what is wanted of it (n,), moments) -> what is added to it
+Fit = Callable[[Tensor, int, Tensor, Moments], Tensor]
 
 
 def error(kernel: Tensor, moments: Moments) -> float:
@@ -110,7 +115,7 @@ def refitted(factors: Factors, moments: Moments, design: Design) -> Factors:
     outputs, (_, inputs, area) = len(mixes), reads.shape
     wiring = stages(design, inputs, outputs)
     left = moments.cross - mixes @ reads.flatten(1) @ moments.reads  # not explained yet
-    fit = _rank_one if design.name == "inverted" else _Supported(wiring[0], area, moments)
+    fit: Fit = _rank_one if design.name == "inverted" else _Supported(wiring[0], area, moments)
     for channel in range(len(reads)):
         size = float(mixes[:, channel] @ mixes[:, channel])
         if size > 0:

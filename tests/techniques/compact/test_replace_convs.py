@@ -80,7 +80,8 @@ def test_the_fit_brings_accuracy_that_weights_alone_lose_and_training_more(digit
 
 def test_a_layer_can_be_put_back_and_one_must_be_left(digits: Data) -> None:
     photos = sets.load("cifar10")
-    few = Data(photos.name, *(part.stratified(40) for part in (photos.train, photos.validation, photos.test)))
+    parts = (part.stratified(40) for part in (photos.train, photos.validation, photos.test))
+    few = Data(photos.name, *parts, classes=photos.classes)
     bundle = zoo.load("resnet-8")
     step = Step("replace_convs", {"epochs": 0, "rounds": 1, "leave_out": ["layer1.0.conv1"]})
     after, report = apply(bundle, step, few)
