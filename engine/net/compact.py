@@ -132,7 +132,7 @@ def moments(
     """
     layer, sums = student.get_submodule(label), _Sums()
     assert isinstance(layer, nn.Conv2d)
-    for batch in images.split(BATCH):
+    for batch in torch.split(images, BATCH):
         given, asked = _at(teacher, label, batch)[1], _at(student, label, batch)[0]
         sums.add(patches(layer, asked), given.movedim(1, 0).flatten(1))
     return sums.moments(layer.bias is not None)

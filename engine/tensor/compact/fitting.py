@@ -39,7 +39,7 @@ class Factors:
     @property
     def kernel(self) -> Tensor:
         """The one kernel (outputs, inputs, area) that the chain is."""
-        return (self.mixes @ self.reads.flatten(1)).unflatten(1, self.reads.shape[1:])
+        return (self.mixes @ self.reads.flatten(1)).view(len(self.mixes), *self.reads.shape[1:])
 
 
 # (kernel, its number, what is wanted of it (n,), moments) -> what is added to it
@@ -73,7 +73,8 @@ def start(weight: Tensor, design: Design) -> Factors:
             terms = design.expansion if design.name == "inverted" else 1
             return _depthwise(weight, terms)
         case "shuffled":
-            return _in_groups(weight, *stages(design, inputs, outputs), design.groups)
+            first, second = stages(design, inputs, outputs)
+            return _in_groups(weight, first, second, design.groups)
     reads = weight * stages(design, inputs, outputs)[0][:, :, None]
     return Factors(reads, torch.eye(outputs, dtype=weight.dtype))
 
@@ -131,7 +132,7 @@ class _Supported:
     """Steps of kernels that read a few inputs each; what is solved for one serves all that read the same."""
 
     def __init__(self, support: Tensor, area: int, moments: Moments) -> None:
-        kinds, self.kind = support.unique(dim=0, return_inverse=True)
+        kinds, self.kind = support.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
         self.places = [kind.repeat_interleave(area).nonzero().flatten() for kind in kinds]
         self.solvers = [
             _damped(moments.reads[places][:, places], moments.reads.diagonal().mean())
@@ -171,7 +172,7 @@ def _mixing(reads: Tensor, left: Tensor, moments: Moments, support: Tensor) -> T
     flat, step = reads.flatten(1), torch.zeros(support.shape, dtype=reads.dtype)
     between, wanted = flat @ moments.reads @ flat.t(), left @ flat.t()
     scale = between.diagonal().mean()
-    for kind in support.unique(dim=0):
+    for kind in support.unique(dim=0):  # type: ignore[no-untyped-call]
         rows, places = (support == kind).all(1).nonzero().flatten(), kind.nonzero().flatten()
         solved = _solved(between[places][:, places], wanted[rows][:, places].t(), scale)
         step[rows[:, None], places] = solved.t()
@@ -180,7 +181,8 @@ def _mixing(reads: Tensor, left: Tensor, moments: Moments, support: Tensor) -> T
 
 def _solved(matrix: Tensor, wanted: Tensor, scale: Tensor) -> Tensor:
     goal = wanted[:, None] if wanted.dim() == 1 else wanted
-    return torch.cholesky_solve(goal, _damped(matrix, scale)).view_as(wanted)
+    solved: Tensor = torch.cholesky_solve(goal, _damped(matrix, scale))
+    return solved.reshape(wanted.shape)
 
 
 def _damped(matrix: Tensor, scale: Tensor) -> Tensor:
