@@ -188,4 +188,5 @@ def _solved(matrix: Tensor, wanted: Tensor, scale: Tensor) -> Tensor:
 def _damped(matrix: Tensor, scale: Tensor) -> Tensor:
     """The Cholesky factor of a matrix of moments that may have no inverse."""
     damping = DAMPING * scale.clamp(min=1e-30)
-    return torch.linalg.cholesky(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype))
+    root: Tensor = torch.linalg.cholesky(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype))
+    return root
