@@ -26,7 +26,7 @@ LAYERS = {
 
 frame.heading(
     "Compact",
-    "What does a convolution need to connect? **Change the groups and see which inputs an output still hears of.**",
+    "What does a convolution need to connect? **Choose a design and see which inputs an output still hears of.**",
     "A standard convolution lets every output read every input at every place of its kernel. Compact designs leave most of "
     "these connections out. Here they take the place of a trained model's convolutions: fitted to what each of these gives, "
     "layer by layer, then trained as a whole by the answers of the model before.",

@@ -14,6 +14,7 @@ from torch import nn
 from engine.figures.latency import stopwatch
 from engine.figures.latency.stopwatch import REPEATS, Comparison
 from engine.net import compact, kinds, zoo
+from engine.net.replacing import FEWEST
 from engine.tensor.compact import Design, macs, reached, stages
 from engine.types import Basis, Bundle, Figure
 
@@ -68,13 +69,15 @@ class Row:
 
 
 def layers(bundle: Bundle) -> dict[str, Layer]:
-    """The convolutions of more than one place that are in no groups, by label."""
+    """The convolutions of a net that a design can take the place of, by label."""
     if not bundle.arch.runs:
         return {}
     modules, found = dict(zoo.skeleton(bundle.arch).named_modules()), {}
     for use in kinds.uses(bundle):
         module = modules.get(use.layer)
-        if type(module) is nn.Conv2d and module.groups == 1 and compact.area_of(module) > 1:
+        if type(module) is not nn.Conv2d or module.groups > 1 or module.in_channels < FEWEST:
+            continue
+        if compact.area_of(module) > 1:
             found[use.layer] = Layer(use.layer, module, tuple(use.input), tuple(use.output))
     return found
 

@@ -30,7 +30,6 @@ def cells(visit: Visit, title: str) -> list[list[str]]:
 def test_it_counts_the_layer_in_view_in_every_design() -> None:
     """conv2 reads 4 channels of 12 x 12 places and makes 8 of 8 x 8 with kernels of 5 x 5."""
     visit = Visit("compact", m=MODEL)
-    visit.set("selectbox", f"layer-replace_convs-{MODEL}|mnist", "conv2")
     reach, costs = cells(visit, "Grouped")
     assert reach == ["1", "1", "1"]
     assert costs[0] == f"{sum(weights(Design('grouped', 4), 4, 8, 25)) + 8:,}"

@@ -20,6 +20,7 @@ from engine.recipe.technique import Cost, technique
 from engine.tensor.compact import Design
 from engine.types import Basis, Bundle, Figure, Progress, Report, weight_layers
 
+RATE = "How far Adam moves the weights at most; it warms up, then falls to zero."
 FITTING = 0.3  # of the progress, where a training follows
 LAYER_COLUMNS = (
     "layer",
@@ -123,14 +124,11 @@ def replace_convs(
         ),
     ] = 5,
     samples: Annotated[
-        int, settings.samples("How many training samples the new layers are fitted on.")
+        int, settings.rarely(settings.samples("How many training samples the new layers are fitted on."))
     ] = 300,
-    learning_rate: Annotated[
-        float,
-        settings.learning_rate("How far Adam moves the weights at most; it warms up, then falls to zero."),
-    ] = 0.003,
-    temperature: settings.Temperature = 4.0,
-    alpha: settings.TeacherShare = 0.7,
+    learning_rate: Annotated[float, settings.rarely(settings.learning_rate(RATE))] = 0.003,
+    temperature: settings.RareTemperature = 4.0,
+    alpha: settings.RareTeacherShare = 0.7,
     leave_out: Annotated[Sequence[str], settings.leave_out("Convolutions that stay as they are.")] = (),
     seed: settings.OrderSeed = 0,
     progress: Progress,
