@@ -58,10 +58,13 @@ with st.container(key="workbench"):
     st.html(f'<div data-live="lesson">{designs.lesson(layer, rows).html()}</div>')
 tabs = footer.tabs()
 with tabs[0]:
-    st.subheader("How many inputs an output hears of", anchor=False)
-    st.html(designs.reach(layer, rows))
-    st.subheader(f"What {layer.label} costs in each design", anchor=False)
-    designs.costs(subject, layer, rows)
+    heard, spent = st.columns([1, 2], gap="medium")
+    with heard:
+        st.subheader("How many inputs an output hears of", anchor=False)
+        st.html(designs.reach(layer, rows))
+    with spent:
+        st.subheader(f"What {layer.label} costs in each design", anchor=False)
+        designs.costs(subject, layer, rows)
     if can_train:
         st.subheader("Training the model in its new design", anchor=False)
         report = training.outcome("replace_convs", offer)

@@ -198,10 +198,11 @@ def why_short(rows: Sequence[Row]) -> str:
     promise, row = max(short.values(), key=lambda own: own[0] / own[1].speed_up.value)  # type: ignore[union-attr]
     assert row.speed_up is not None
     assert row.intensity is not None
-    faster = row.speed_up.value
+    speed = row.speed_up.value
+    pace = f"is {speed:.2f} times as fast" if speed >= 1 else f"takes {1 / speed:.2f} times the time"
     return (
-        f"{TITLES[row.design.name]} does {promise:.1f} times fewer multiply-adds and is {faster:.2f} times "
-        f"as fast: it multiplies {row.intensity.value:.3g} times for each number that it reads or writes, "
+        f"{TITLES[row.design.name]} does {promise:.1f} times fewer multiply-adds and {pace}: it multiplies "
+        f"{row.intensity.value:.3g} times for each number that it reads or writes, "
         f"the standard convolution {standard.intensity.value:.3g} times, and moving numbers and calling "
         "kernels take time that does not shrink with the multiply-adds."
     )

@@ -24,13 +24,12 @@ COSTS = {
     "parameters": Column("parameters"),
     "macs": Column("MACs", "MAC"),
     "fewer": Column("times fewer", "times"),
-    "intensity": Column("MACs per number moved"),
+    "intensity": Column("MACs per number"),
 }
 TIMES = {
     "time": Column("time, measured", "ms"),
-    "low": Column("from", "ms"),
-    "high": Column("to", "ms"),
     "faster": Column("times as fast", "times"),
+    "quartiles": Column("quartiles in ms"),
 }
 
 
@@ -69,7 +68,8 @@ def grids(layer: Layer, rows: tuple[Row, ...], settings: Mapping[str, Any]) -> s
         grid = connections.drawn(row.design, inputs, outputs, groups, title)
         shown.append((grid, f"{words}: {figures.text(row.weights.value, '')} parameters"))
     what = f"{layer.label}: {inputs} channels enter, {outputs} come out. Rows are outputs, columns inputs."
-    return pictures.side_by_side(shown, "pieces") + connections.legend(groups) + caption(what)
+    drawn = pictures.side_by_side(shown, "pieces")  # below the chooser
+    return f'<div style="padding-top:.7rem">{drawn}</div>{connections.legend(groups)}{caption(what)}'
 
 
 def reach(layer: Layer, rows: tuple[Row, ...]) -> str:
@@ -81,11 +81,9 @@ def reach(layer: Layer, rows: tuple[Row, ...]) -> str:
             told = {f"after {number}": int(figure.value) for number, figure in enumerate(counts, 1)}
             found.append({"design": TITLES[row.design.name], **told})
     table = pd.DataFrame(found)
-    columns = {name: Column(name if name == "design" else f"{name} convolutions") for name in table}
-    columns["after 1"] = Column("after 1 convolution")
-    return figures.table(table, columns) + caption(
-        f"Of {layer.conv.in_channels} inputs, counted for the output that sees the fewest; the convolutions stand in a row, "
-        "and where a design is through, it begins again."
+    return figures.table(table, {name: Column(name) for name in table}) + caption(
+        f"Of {layer.conv.in_channels} inputs, after 1, 2 and 3 convolutions in a row, counted for the output that sees the "
+        "fewest. Where a design is through, it begins again."
     )
 
 
@@ -109,7 +107,7 @@ def _costs(rows: tuple[Row, ...]) -> str:
     if standard.time is not None:
         words = [compact.why_short(rows), f"Time is the {standard.time.how}.", *words]
     said = caption(
-        "Parameters and MACs are counted, batch 1; numbers moved are modelled: each is read or written once."
+        "Parameters and MACs are counted, batch 1. MACs per number that is read or written are modelled: each is moved once."
     )
     return (
         figures.table(table, {**COSTS, **({} if standard.time is None else TIMES)})
@@ -133,7 +131,7 @@ def _cost(row: Row, standard: Row) -> dict[str, Any]:
     if row.time is not None and row.time.spread is not None:
         low, high = row.time.spread
         faster = float("nan") if row.speed_up is None else row.speed_up.value
-        told |= {"time": row.time.value, "low": low, "high": high, "faster": faster}
+        told |= {"time": row.time.value, "faster": faster, "quartiles": f"{low:.3f} to {high:.3f}"}
     return told
 
 

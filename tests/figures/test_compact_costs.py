@@ -82,6 +82,8 @@ def test_the_sentence_follows_from_the_times(layer: compact.Layer, monkeypatch: 
     assert [row.speed_up.value for row in timed if row.speed_up] == [2.0, 2.0, 2.0, 1.0]
     said = compact.why_short(timed)
     assert said.startswith("Depthwise separable does 7.0 times fewer multiply-adds and is 2.00 times as fast")
+    monkeypatch.setattr(compact.stopwatch, "timed", slower_by([2.0, 4.0, 1.0, 1.0, 1.0]))
+    assert "takes 2.00 times the time" in compact.why_short(compact.timed(layer, rows))
     monkeypatch.setattr(compact.stopwatch, "timed", slower_by([100.0, 1.0, 1.0, 1.0, 1.0]))
     assert "no design falls short" in compact.why_short(compact.timed(layer, rows))
 

@@ -54,6 +54,7 @@ LAYER_COLUMNS = (
         "balanced": {"design": "separable"},
         "extreme": {"design": "shuffled", "groups": 4, "epochs": 8},
     },
+    known_by="design",
     possible=lambda bundle: fitting(bundle, Design("separable")),
     aha="A convolution looks at places and mixes channels in one go. Done one after the other, both cost a "
     "fraction: 1/N + 1/k² of it for N outputs and kernels of k x k.",
