@@ -11,6 +11,7 @@ import streamlit as st
 
 from engine.figures import compact
 from engine.figures.compact import STANDARD, TITLES, Layer, Row
+from engine.figures.latency import designs as latency
 from engine.figures.latency import stopwatch
 from engine.types import Bundle, SlimscopeError
 from pages.parts import cached, figures, frame, pictures
@@ -95,7 +96,7 @@ def costs(subject: str, layer: Layer, rows: tuple[Row, ...]) -> None:
     if st.toggle(label, key="time-designs", help=help):
         question = f"designs {subject} {layer.label} {layer.input} {[row.design for row in rows]}"
         with st.spinner("Timing the layer in every design ..."):
-            answer = cached.answer(question, lambda: {"rows": compact.timed(layer, rows)})
+            answer = cached.answer(question, lambda: {"rows": latency.timed(layer, rows)})
         rows = () if answer is None else answer["rows"]
     st.html(_costs(rows))
 
@@ -105,7 +106,7 @@ def _costs(rows: tuple[Row, ...]) -> str:
     table = pd.DataFrame([_cost(row, standard) for row in rows if not row.why])
     words = [f"{TITLES[row.design.name]} is not possible here: {row.why}." for row in rows if row.why]
     if standard.time is not None:
-        words = [compact.why_short(rows), f"Time is the {standard.time.how}.", *words]
+        words = [latency.why_short(rows), f"Time is the {standard.time.how}.", *words]
     said = caption(
         "Parameters and MACs are counted, batch 1. MACs per number that is read or written are modelled: each is moved once."
     )

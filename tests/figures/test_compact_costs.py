@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.figures import compact
 from engine.figures.compact import STANDARD
+from engine.figures.latency import designs
 from engine.net import zoo
 from engine.tensor.compact import Design, macs, weights
 
@@ -75,24 +76,24 @@ def slower_by(factors: Sequence[float]) -> Callable[..., Tensor]:
 
 def test_the_sentence_follows_from_the_times(layer: compact.Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = compact.costs(layer, compact.designs(4, 2))
-    assert compact.why_short(rows) == ""
-    monkeypatch.setattr(compact.stopwatch, "timed", slower_by([8.0, 4.0, 4.0, 4.0, 8.0]))
-    timed = compact.timed(layer, rows)
+    assert designs.why_short(rows) == ""
+    monkeypatch.setattr(designs.stopwatch, "timed", slower_by([8.0, 4.0, 4.0, 4.0, 8.0]))
+    timed = designs.timed(layer, rows)
     assert [row.time.value for row in timed if row.time] == [8.0, 4.0, 4.0, 4.0, 8.0]
     assert [row.speed_up.value for row in timed if row.speed_up] == [2.0, 2.0, 2.0, 1.0]
-    said = compact.why_short(timed)
+    said = designs.why_short(timed)
     assert said.startswith("Depthwise separable does 7.0 times fewer multiply-adds and is 2.00 times as fast")
-    monkeypatch.setattr(compact.stopwatch, "timed", slower_by([2.0, 4.0, 1.0, 1.0, 1.0]))
-    assert "takes 2.00 times the time" in compact.why_short(compact.timed(layer, rows))
-    monkeypatch.setattr(compact.stopwatch, "timed", slower_by([100.0, 1.0, 1.0, 1.0, 1.0]))
-    assert "no design falls short" in compact.why_short(compact.timed(layer, rows))
+    monkeypatch.setattr(designs.stopwatch, "timed", slower_by([2.0, 4.0, 1.0, 1.0, 1.0]))
+    assert "takes 2.00 times the time" in designs.why_short(designs.timed(layer, rows))
+    monkeypatch.setattr(designs.stopwatch, "timed", slower_by([100.0, 1.0, 1.0, 1.0, 1.0]))
+    assert "no design falls short" in designs.why_short(designs.timed(layer, rows))
 
 
 def test_a_design_that_is_not_possible_is_not_timed(
     layer: compact.Layer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compact.stopwatch, "timed", slower_by([2.0, 1.0, 1.0]))
-    timed = compact.timed(layer, compact.costs(layer, compact.designs(3, 2)))
+    monkeypatch.setattr(designs.stopwatch, "timed", slower_by([2.0, 1.0, 1.0]))
+    timed = designs.timed(layer, compact.costs(layer, compact.designs(3, 2)))
     assert [row.design.name for row in timed if row.time] == ["standard", "separable", "inverted"]
     assert timed[0].design == STANDARD
     assert timed[0].speed_up is None
