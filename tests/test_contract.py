@@ -21,7 +21,7 @@ from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 ALL = list(REGISTRY)
 # Techniques that train do so for as little as their own knobs allow, unless named here.
 TINY: Mapping[str, Mapping[str, Any]] = {"adaround": {"steps": 100}, "zeroq": {"steps": 10, "images": 16}}
-NETS = {"condense": "resnet-8"}  # for techniques that can't work on a perceptron
+NETS = {"condense": "resnet-8", "replace_convs": "lenet-5-small"}  # a perceptron has nothing for these
 SHORT = ("epochs", "rounds", "steps", "tuning", "samples", "images")  # settings that say how long it takes
 RECURRENT = ("lstm-mnist", "lstm-32")
 PLAIN = ("lenet-300-100", "lenet-5", "mlp-32", "lenet-5-small")  # without batch-norm
@@ -36,6 +36,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
         "mlp-500-300",
         "mlp-32",
     ),  # no equal groups
+    "replace_convs": (*RECURRENT, "lenet-300-100", "mlp-500-300", "mlp-32"),  # no convolutions
     "equalize": RECURRENT,
     "zeroq": (*RECURRENT, *PLAIN),
     "distill": ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32"),  # nobody learns from these

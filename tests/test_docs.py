@@ -24,7 +24,7 @@ MODULES = [
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
 ]
 # packages that only hold, and what is called from a command line
-PLAIN = (".prune", ".quantize", ".factor", ".distill", ".__main__", ".tasks")
+PLAIN = (".prune", ".quantize", ".factor", ".techniques.compact", ".distill", ".__main__", ".tasks")
 ENGINE = [name for name in MODULES if name.startswith("engine.") and name.count(".") > 1]
 ENGINE = [name for name in ENGINE if not name.startswith("engine.commands")]
 

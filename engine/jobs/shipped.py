@@ -29,6 +29,7 @@ DEFAULTS = (
     ("lottery_ticket",),
     ("slim",),
     ("condense",),
+    ("replace_convs",),
     ("share_weights", "train_centroids"),
     ("ternarize_trained",),
     ("quantize_aware",),

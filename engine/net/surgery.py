@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.net import compact
 from engine.net.input_quantizer import InputQuantizer as InputQuantizer
 from engine.net.input_quantizer import alone_of
+from engine.tensor.compact import Design, shuffled
 from engine.types import Arch, SlimscopeError
 
 MOST_BITS = 16  # of what enters a layer
@@ -203,9 +205,7 @@ class CondensedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(torch.index_select(x, 1, self.gather.to(self.weight.device)))
-        n, filters, height, width = y.shape
-        y = y.view(n, self.groups, filters // self.groups, height, width)
-        return y.transpose(1, 2).reshape(n, filters, height, width)
+        return shuffled(y, self.groups)
 
 
 def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
@@ -226,6 +226,16 @@ def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
             top = old.in_channels - 1
             raise SlimscopeError(f"{layer!r} reads no channel {channel!r}: allowed is 0 to {top}")
     replace_layer(net, layer, CondensedConv2d(old, reads))
+
+
+def replace_conv(net: nn.Module, *, layer: str, design: str, groups: int, expansion: int) -> None:
+    """Replace a convolution by a chain of cheaper ones: `layer.0` and so on (`engine.net.compact`)."""
+    old = get_layer(net, layer)
+    wanted = Design(design, groups, expansion)
+    if why := compact.why_not(old, wanted):
+        raise SlimscopeError(f"layer {layer!r} can't be {design}: {why}")
+    assert isinstance(old, nn.Conv2d)  # all else has a reason why not
+    replace_layer(net, layer, compact.chain(old, wanted))
 
 
 NORMALS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -252,6 +262,7 @@ EDITS: Mapping[str, Callable[..., None]] = {
     "narrow": narrow,
     "condense": condense,
     "fold": fold,
+    "replace_conv": replace_conv,
 }
 
 

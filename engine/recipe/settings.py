@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from engine.recipe.knobs import Choice, Layers, PerLayer, Slider, Toggle, When
 
@@ -65,6 +66,11 @@ def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
 def leave_out(help: str) -> Layers:
     """Layers that a technique passes by."""
     return Layers(unit="layers", label="Leave out", help=help)
+
+
+def rarely(knob: Slider) -> Slider:
+    """The same slider, folded away."""
+    return replace(knob, rare=True)
 
 
 def one_per(what: str, help: str) -> Choice:
@@ -129,6 +135,8 @@ Temperature = Annotated[
         help="Softens the teacher's answers: the higher, the more they say about the wrong classes.",
     ),
 ]
+RareTeacherShare = Annotated[float, rarely(get_args(TeacherShare)[1])]
+RareTemperature = Annotated[float, rarely(get_args(Temperature)[1])]
 KeepZeros = Annotated[
     bool,
     Toggle(

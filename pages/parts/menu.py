@@ -14,7 +14,13 @@ from engine.recipe import technique
 from engine.types import SlimscopeError
 
 FOLDER = Path(__file__).resolve().parent.parent
-GROUPS = {"prune": "Prune", "quantize": "Quantize", "low rank": "Factor", "train": "Distill"}  # of families
+GROUPS = {
+    "prune": "Prune",
+    "quantize": "Quantize",
+    "low rank": "Factor",
+    "compact": "Compact",
+    "train": "Distill",
+}  # of families
 BETWEEN = 500  # the order of pages without a file: after those with one, before Decide
 
 

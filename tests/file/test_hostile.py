@@ -222,6 +222,7 @@ def test_flipped_bits(name: str, content: bytes, files: int) -> None:
 
 SPLIT = {"layer": "fc2", "rank": 2, "form": "linear"}
 ROUND = {"layer": "fc1", "bits": 8, "symmetric": True, "dynamic": True}
+CHAIN = {"layer": "fc2", "design": "separable", "groups": 1, "expansion": 1}
 NARROW: dict[str, Any] = {"outputs": {}, "inputs": {}, "pads": {}}
 
 
@@ -242,6 +243,9 @@ NARROW: dict[str, Any] = {"outputs": {}, "inputs": {}, "pads": {}}
         (("narrow", NARROW | {"outputs": {"fc2": 5}}), "'fc2.weight' has the shape"),
         (("narrow", NARROW | {"outputs": []}), "outputs of edit 'narrow' is .."),
         (("condense", {"layer": "fc2", "reads": [[0], [1]]}), "can't be condensed"),
+        (("replace_conv", CHAIN), "layer 'fc2' can't be separable: it is no 2-D convolution"),
+        (("replace_conv", CHAIN | {"design": "round"}), "design is 'round'"),
+        (("replace_conv", CHAIN | {"groups": "2"}), "groups of edit 'replace_conv' is '2': allowed is int"),
         (("fold", {"layer": "fc2", "normal": "fc1"}), "'fc1' can't become a part of 'fc2'"),
         (("fold", {"layer": "fc2"}), "needed are layer, normal"),
         (("narrow", {"self": 1}), "an architecture is"),

@@ -77,6 +77,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
     assert sorted(REGISTRY, key=lambda name: REGISTRY[name].stage) == [
         "distill",
         "low_rank",
+        "replace_convs",
         "prune_channels",
         "slim",
         "condense",

@@ -1,0 +1,1 @@
+"""Compact designs in the place of a model's convolutions."""
