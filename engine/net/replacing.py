@@ -29,9 +29,9 @@ def fitting(
     if not labels:
         convolutions = {x: why for x, why in unfit.items() if isinstance(modules.get(x), nn.Conv2d)}
         if not convolutions:
-            raise SlimscopeError(f"{bundle.arch.title} has no 2-D convolution to replace")
+            raise SlimscopeError(f"{zoo.title(bundle.arch)} has no 2-D convolution to replace")
         why = "; ".join(f"{label}: {reason}" for label, reason in convolutions.items())
-        raise SlimscopeError(f"no convolution of {bundle.arch.title} can be {design.name} ({why})")
+        raise SlimscopeError(f"no convolution of {zoo.title(bundle.arch)} can be {design.name} ({why})")
     return labels, unfit
 
 

@@ -84,7 +84,7 @@ def reach(layer: Layer, rows: tuple[Row, ...]) -> str:
     table = pd.DataFrame(found)
     return figures.table(table, {name: Column(name) for name in table}) + caption(
         f"Of {layer.conv.in_channels} inputs, after 1, 2 and 3 convolutions in a row, counted for the output that sees the "
-        "fewest. Where a design is through, it begins again."
+        "fewest. A design of two or three convolutions starts over behind its last."
     )
 
 
