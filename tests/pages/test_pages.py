@@ -350,7 +350,13 @@ def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting
 @pytest.mark.parametrize("name", list(REGISTRY))
 def test_a_preset_sets_everything_at_once(name: str) -> None:
     spec = REGISTRY[name]
-    needs = {"distill": MODEL, "slim": "mlp-500-300", "zeroq": "mlp-500-300", "condense": "resnet-8"}
+    needs = {
+        "distill": MODEL,
+        "slim": "mlp-500-300",
+        "zeroq": "mlp-500-300",
+        "condense": "resnet-8",
+        "factor_transfer": "lenet-5",
+    }
     model = needs.get(name, SMALL)
     visit = Visit(spec.page, m=model, r=STORY)
     if name != visit.at.session_state["focus"]:
