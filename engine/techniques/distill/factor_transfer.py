@@ -8,7 +8,7 @@ from typing import Annotated
 from torch import nn
 
 from engine.data.sets import Data
-from engine.figures import students, training
+from engine.figures import feature_maps, students, training
 from engine.figures.students import RUNS, Taught, student_of
 from engine.net import zoo
 from engine.net.stages import matching, reader
@@ -46,6 +46,7 @@ ERROR = "reconstruction error"
     tables={
         "curve": ("epoch", "loss", "train accuracy", "validation accuracy", "run"),
         "paraphraser": ("epoch", "loss", ERROR),
+        "maps": feature_maps.COLUMNS,
     },
     series=RUNS,
     aha="Feature maps of a large model and a small one are two languages. The teacher's are paraphrased into "
@@ -154,7 +155,13 @@ def factor_transfer(
         *students.compared(zoo.build(bundle), trained, data.validation),
         Figure(ERROR, error(paraphraser), "share", Basis.MEASURED, how),
     )
-    tables = {"curve": curve, "paraphraser": training.curve(paraphrased)[["epoch", "loss", ERROR]]}
+    tables = {
+        "curve": curve,
+        "paraphraser": training.curve(paraphrased)[["epoch", "loss", ERROR]],
+        "maps": feature_maps.reconstructed(
+            read, paraphraser, data.validation.inputs(slice(0, feature_maps.IMAGES))
+        ),
+    }
     note = (
         f"{zoo.title(arch)} learned from {len(seen.train):,} images of {data.name}, by its maps at {own.name}"
     )
