@@ -20,8 +20,9 @@ def attention(maps: Tensor) -> Tensor:
 
     (Zagoruyko, Komodakis 2017, Paying More Attention to Attention, arXiv 1612.03928)
 
-    >>> attention(torch.tensor([[[[1.0, 1.0]], [[1.0, -1.0]], [[1.0, 0.0]]]])).tolist()
-    [[0.8320502638816833, 0.5547001957893372]]
+    >>> maps = torch.tensor([[[[2.0, 1.0]], [[0.0, -1.0]], [[1.0, 0.0]]]])
+    >>> [round(share, 2) for share in attention(maps).flatten().tolist()]
+    [0.93, 0.37]
     """
     return F.normalize(maps.float().square().sum(1).flatten(1))
 

@@ -25,7 +25,7 @@ from engine.recipe.knobs import Slider
 from engine.recipe.technique import Cost, technique
 from engine.types import Basis, Bundle, Figure, Progress, Report
 
-BATCH = 500  # validation images at once
+CHECKED, BATCH = 1000, 250  # validation images that reconstructions are measured on, and at once
 RATE = 5e-3  # of Adam on the paraphraser at most
 ERROR = "reconstruction error"
 
@@ -122,8 +122,9 @@ def factor_transfer(
     read = reader(zoo.fork(bundle).eval().requires_grad_(False), theirs.name)
     paraphraser = Paraphraser(theirs.channels, max(1, round(factors * theirs.channels)), seed)
 
+    samples = data.validation.stratified(CHECKED)
+
     def error(net: nn.Module) -> float:
-        samples = data.validation
         starts = range(0, len(samples), BATCH)
         return reconstruction_error(read, net, (samples.inputs(slice(i, i + BATCH)) for i in starts))
 
@@ -149,7 +150,7 @@ def factor_transfer(
     trained, curve = students.train(arch, seen, plan, lesson, control, progress, told[1])
     how = (
         f"sum of |map - reconstruction| over that of |map|, from {paraphraser.factors} factors of "
-        f"{theirs.channels} channels at {theirs.name}, {len(data.validation):,} validation samples"
+        f"{theirs.channels} channels at {theirs.name}, {len(samples):,} validation samples"
     )
     figures = (
         *students.compared(zoo.build(bundle), trained, data.validation),
