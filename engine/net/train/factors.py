@@ -7,6 +7,7 @@ arXiv 1802.04977)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +47,8 @@ def _drawn(
         torch.manual_seed(seed)
         pairs = [(kind(inputs, outputs, 3, padding=1), nn.LeakyReLU(SLOPE)) for inputs, outputs in widths]
         for layer, _ in pairs:  # He 2015: values keep their size from layer to layer
-            fan = (
-                "fan_in" if kind is nn.Conv2d else "fan_out"
-            )  # of a transposed one the axes are the other way
+            # The axes of a transposed convolution's weight are the other way round.
+            fan: Literal["fan_in", "fan_out"] = "fan_in" if kind is nn.Conv2d else "fan_out"
             nn.init.kaiming_normal_(layer.weight, SLOPE, fan)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return nn.Sequential(*(layer for pair in pairs for layer in pair))
