@@ -43,7 +43,7 @@ try:
     learner_arch = chosen_student(teacher, settings["student"], settings["width"])
 except SlimscopeError as error:
     training.controls("distill")
-    other = "" if settings["student"] == "narrow" else " Or choose a narrower copy as the student."
+    other = "" if settings["student"] == "narrow" else " Or choose a narrower copy under More."
     st.info(f"Distillation needs a student: {error}.{other}")
     st.stop()
 

@@ -87,6 +87,14 @@ def test_classes_that_are_alike_are_drawn_and_foreseen_at_each_temperature() -> 
     assert "for cat where the truth is dog" in found["texts"]["alike"]
 
 
+def test_a_model_without_a_student_in_the_zoo_can_teach_a_narrower_copy_of_itself() -> None:
+    visit = Visit("distill", m="mlp-32", r="[]")
+    assert any("Or choose a narrower copy under More" in each.value for each in visit.at.info)
+    visit.edit("distill", student="narrow", width=0.25, loss="logits")
+    assert "alike" in visit.html
+    assert "The student is MLP-32 with 25% of its channels." in visit.words
+
+
 def test_why_one_bit_is_larger_than_two_is_said_with_the_measured_bytes() -> None:
     visit = Visit("quantize", m="lenet-300-100", r='[["quantize",{"bits":1}]]')
     assert "1 bit is larger than 2: 29.8 KB against" in visit.html

@@ -52,9 +52,9 @@ ERROR = "reconstruction error"
     aha="Feature maps of a large model and a small one are two languages. The teacher's are paraphrased into "
     "fewer channels first, and a translator makes the same of the student's: only the direction of these "
     "factors is compared, not their size.",
-    trap="The authors' weight of 500 is for residual nets on photos. In a short training of LeNet-5's student "
-    "it drowns the labels: look at the plain student, same seed and all else equal. And it is not free: an "
-    "auto-encoder learns before the student and a translator beside it, and both are thrown away.",
+    trap="The authors' weight of 500 is for residual nets on photos. In a short training of the student of "
+    "LeNet-5 it drowns the labels: look at the plain student, same seed and all else equal. And it is not "
+    "free: an auto-encoder learns before the student and a translator beside it, and both are thrown away.",
     presets={"gentle": {"weight": 100.0}, "balanced": {}, "extreme": {"weight": 2000.0, "factors": 0.75}},
     possible=lambda bundle: matching(bundle.arch, student_of(bundle)),
     known_by="weight",
