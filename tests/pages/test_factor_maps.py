@@ -49,4 +49,4 @@ def test_what_was_trained_is_shown_and_a_model_without_maps_is_told_why(
     html = Visit("factor_transfer", m="lenet-5", r=recipe.key).html
     assert "Reconstruction error" in html
     assert html.count("from its factors") == 18
-    assert technique.get("factor_transfer").trap[:30] in html
+    assert "it drowns the labels" in html
