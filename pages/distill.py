@@ -1,15 +1,17 @@
 """Distill: can a small model learn what a large one knows?"""
 
 from contextlib import suppress
+from typing import Any
 
 import streamlit as st
 from torch import Tensor
 
 from engine.figures import measure
-from engine.net import sources, zoo
-from engine.types import Bundle
+from engine.net import zoo
+from engine.techniques.distill.distill import chosen_student
+from engine.types import Bundle, SlimscopeError
 from pages.parts import cached, curve, footer, frame, jobs, knobs, session, training, view, visitor
-from pages.parts.pictures import picture_of, pulls, softened
+from pages.parts.pictures import alike, picture_of, pulls, softened
 
 PAGE = {
     "title": "Distill",
@@ -28,20 +30,22 @@ frame.heading(
 )
 subject = session.subject()
 frame.header(subject, PAGE["technique"])
-original = cached.original(subject).arch
-learner_arch = sources.student(original)
-if visitor.why_idle() or learner_arch is None:
-    names = ", ".join(e.title for e in zoo.ENTRIES.values() if e.student)
-    own = "Distillation needs a student: name one by --student package.module:factory."
-    theirs = f"Distillation needs a teacher with a student in the zoo: {names}."
-    st.info(visitor.why_idle() or (own if original.source == "user" else theirs))
+if visitor.why_idle():
+    st.info(visitor.why_idle())
     st.stop()
 held = cached.images(subject)
 reached = jobs.reached(subject, knobs.before("distill"))
 if reached is None:
     st.stop()
-teacher = reached[0]
-temperature = float(knobs.current("distill").settings["temperature"])
+teacher, settings = reached[0], knobs.current("distill").settings
+temperature = float(settings["temperature"])
+try:
+    learner_arch = chosen_student(teacher, settings["student"], settings["width"])
+except SlimscopeError as error:
+    training.controls("distill")
+    other = "" if settings["student"] == "narrow" else " Or choose a narrower copy under More."
+    st.info(f"Distillation needs a student: {error}.{other}")
+    st.stop()
 
 
 def trained_student() -> Bundle | None:
@@ -52,7 +56,8 @@ def trained_student() -> Bundle | None:
     ):  # as tiles do: of before, till trained
         with suppress(cached.Untrained):
             return cached.after(subject, knobs.before("distill").then(step).key)[0]
-    return zoo.load(learner_arch.name) if learner_arch.name in zoo.trained() else None
+    stored = settings["student"] == "zoo" and learner_arch.name in zoo.trained()
+    return zoo.load(learner_arch.name) if stored else None
 
 
 learner = trained_student()
@@ -97,18 +102,29 @@ with st.container(key="workbench"):
     st.html(f'<div data-live="lesson">{softened.lesson(scores, temperature).html()}</div>')
 tabs = footer.tabs()
 with tabs[0]:
+    copy = f" with {settings['width']:.0%} of its channels" if settings["student"] == "narrow" else ""
     st.caption(
-        f"{truth} The student is {zoo.title(learner_arch)}. Temperature is a lens: what the student is changes only when it "
+        f"{truth} The student is {zoo.title(learner_arch)}{copy}. Temperature is a lens: what the student is changes only when it "
         "is trained."
     )
-    drawn = pulls.draw(subject, teacher, learner, temperature) if learner is not None else None
+    similar = alike.draw(subject, teacher, temperature)
+    softens = settings["loss"] == "hinton"
+    drawn = pulls.draw(subject, teacher, learner, temperature) if learner is not None and softens else None
     st.subheader("Training the student", anchor=False)
     training.outcome("distill", offer)
-knobs.foresee(
-    "distill",
-    teacher,
-    "temperature",
-    lambda stop: softened.ahead(scores, stop) | {"marks": {} if drawn is None else drawn(stop)},
-)
+
+
+def ahead(stop: float) -> dict[str, Any]:
+    """What the browser shows at a stop of the temperature."""
+    bars, matrix = softened.ahead(scores, stop), similar(stop)
+    return {
+        "shares": bars["shares"] | matrix["shares"],
+        "texts": bars["texts"] | matrix["texts"],
+        "marks": {} if drawn is None else drawn(stop),
+    }
+
+
+if softens:
+    knobs.foresee("distill", teacher, "temperature", ahead)
 footer.draw(tabs, subject)
 jobs.wake()

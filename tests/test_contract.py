@@ -21,10 +21,13 @@ from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 ALL = list(REGISTRY)
 # Techniques that train do so for as little as their own knobs allow, unless named here.
 TINY: Mapping[str, Mapping[str, Any]] = {"adaround": {"steps": 100}, "zeroq": {"steps": 10, "images": 16}}
-NETS = {"condense": "resnet-8", "replace_convs": "lenet-5-small"}  # a perceptron has nothing for these
-SHORT = ("epochs", "rounds", "steps", "tuning", "samples", "images")  # settings that say how long it takes
+# For techniques that have nothing to do on a perceptron.
+NETS = {"condense": "resnet-8", "replace_convs": "lenet-5-small", "factor_transfer": "lenet-5"}
+# Settings that say how long it takes.
+SHORT = ("epochs", "paraphraser_epochs", "rounds", "steps", "tuning", "samples", "images")
 RECURRENT = ("lstm-mnist", "lstm-32")
 PLAIN = ("lenet-300-100", "lenet-5", "mlp-32", "lenet-5-small")  # without batch-norm
+STUDENTS = ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32")
 REFUSED: Mapping[str, tuple[str, ...]] = {
     "prune_filters": RECURRENT,
     "prune_channels": RECURRENT,
@@ -39,7 +42,8 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     "replace_convs": (*RECURRENT, "lenet-300-100", "mlp-500-300", "mlp-32"),  # no convolutions
     "equalize": RECURRENT,
     "zeroq": (*RECURRENT, *PLAIN),
-    "distill": ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32"),  # nobody learns from these
+    "distill": STUDENTS,  # nobody learns from these
+    "factor_transfer": (*STUDENTS, "mlp-500-300"),  # which has no feature maps
 }
 LIKE_OTHERS = ("lenet-300-100", "lenet-5", "resnet-20", "lstm-mnist")  # wider or deeper, of the same layers
 PURE_NUMBERS = ("learning_rate", "weight_decay", "temperature", "seed")
@@ -72,9 +76,10 @@ def results() -> dict[str, tuple[Bundle, Report]]:
 def tiny(spec: Technique) -> Step:
     """The default step; one that trains passes over its few samples as seldom as it can."""
     settings = dict(TINY.get(spec.name, {}))
-    epochs = spec.knobs.get("epochs")
-    if spec.trains and isinstance(epochs, Slider):
-        settings.setdefault("epochs", epochs.bounds(None)[0])
+    for name in ("epochs", "paraphraser_epochs"):
+        epochs = spec.knobs.get(name)
+        if spec.trains and isinstance(epochs, Slider):
+            settings.setdefault(name, epochs.bounds(None)[0])
     return Step(spec.name, settings)
 
 

@@ -26,6 +26,7 @@ SHARE = 0.75
 MATRIX: dict[str, dict[str, str]] = json.loads((HERE / "matrix.json").read_text())
 SMALL = {
     "epochs": 1,
+    "paraphraser_epochs": 1,
     "rounds": 1,
     "steps": 100,
     "samples": 500,

@@ -56,3 +56,30 @@ def _norm(student: Tensor, loss: Callable[[Tensor], Tensor]) -> float:
     logits = student.detach().double().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(logits), logits)
     return float(gradient.norm(dim=1).mean()) * len(logits)
+
+
+def similarity(scores: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """What classes have in common for a model: (classes, classes), each row a mean of softened answers.
+
+    Row t is the mean of softmax(scores / T) over the samples whose true class is t; scores are logits
+    (n, classes), labels (n,). Rows add up to 1; a class without samples has a row of zeros. The higher T, the
+    more of a row is on the wrong classes, until all are alike. (Hinton, Vinyals, Dean 2015, arXiv 1503.02531)
+
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    >>> similarity(scores, torch.tensor([0, 0]), 2.0).round(decimals=4).tolist()
+    [[0.6155, 0.3845], [0.0, 0.0]]
+    """
+    shares = F.softmax(scores.double() / temperature, dim=1)
+    classes = scores.shape[1]
+    sums = torch.zeros(classes, classes, dtype=torch.float64).index_add_(0, labels, shares)
+    return sums / torch.bincount(labels, minlength=classes).clamp(min=1).unsqueeze(1)
+
+
+def most_alike(matrix: Tensor) -> tuple[int, int]:
+    """(true class, wrong class) of the largest share outside of the diagonal of `similarity`.
+
+    >>> most_alike(torch.tensor([[0.9, 0.1], [0.3, 0.7]]))
+    (1, 0)
+    """
+    wrong = matrix.clone().fill_diagonal_(-1.0)
+    return divmod(int(wrong.argmax()), matrix.shape[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from engine.recipe.knobs import Choice, Layers, PerLayer, Slider, Toggle, When
 
@@ -36,9 +36,9 @@ def allocation(
     return Choice(label="Allocation", help=help, options=options, when=when)
 
 
-def epochs(help: str, high: int = 30) -> Slider:
+def epochs(help: str, high: int = 30, label: str = "Epochs") -> Slider:
     """How long a net is trained."""
-    return Slider(low=1, high=high, whole=True, unit="epochs", label="Epochs", help=help)
+    return Slider(low=1, high=high, whole=True, unit="epochs", label=label, help=help)
 
 
 def learning_rate(help: str) -> Slider:
@@ -63,6 +63,18 @@ def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
     return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when, rare=True, added=added)
 
 
+def subset() -> Slider:
+    """How many training images a student sees."""
+    help = "How many training images the student sees; all of them where there are fewer."
+    return Slider(low=500, high=55_000, step=500, whole=True, unit="images", label="Images", help=help)
+
+
+def plain_student() -> Toggle:
+    """Whether a student learns without its teacher, too."""
+    help = "Also trains the same student on the labels alone, to show what the teacher adds."
+    return Toggle(label="Plain student", rare=True, help=help)
+
+
 def leave_out(help: str) -> Layers:
     """Layers that a technique passes by."""
     return Layers(unit="layers", label="Leave out", help=help)
@@ -82,6 +94,34 @@ def one_per(what: str, help: str) -> Choice:
 def trained_bits(label: str, help: str, when: tuple[When, ...] = ()) -> Slider:
     """Widths that a model can be trained in."""
     return Slider(low=2, high=8, whole=True, unit="bits", label=label, help=help, when=when)
+
+
+def teacher_share(when: tuple[When, ...] = (), added: bool = False) -> Slider:
+    """How much of the loss is the teacher's."""
+    return Slider(
+        low=0.0,
+        high=1.0,
+        step=0.05,
+        unit="share of the loss",
+        percent=True,
+        label="Teacher",
+        help="0 learns from the labels alone, 1 from the teacher alone.",
+        when=when,
+        added=added,
+    )
+
+
+def temperature(when: tuple[When, ...] = (), added: bool = False) -> Slider:
+    """From 0.5 to 20."""
+    return Slider(
+        low=0.5,
+        high=20.0,
+        step=0.5,
+        label="Temperature",
+        help="Softens the teacher's answers: the higher, the more they say about the wrong classes.",
+        when=when,
+        added=added,
+    )
 
 
 TrainedBits = Annotated[int, trained_bits("Bits", "Width of a weight's code: 2^b levels, one of them zero.")]
@@ -113,30 +153,10 @@ RateWithSteps = Annotated[
         "How far a step moves weights and step sizes at the start; it falls to zero along a cosine."
     ),
 ]
-TeacherShare = Annotated[
-    float,
-    Slider(
-        low=0.0,
-        high=1.0,
-        step=0.05,
-        unit="share of the loss",
-        percent=True,
-        label="Teacher",
-        help="0 learns from the labels alone, 1 from the teacher alone.",
-    ),
-]
-Temperature = Annotated[
-    float,
-    Slider(
-        low=0.5,
-        high=20.0,
-        step=0.5,
-        label="Temperature",
-        help="Softens the teacher's answers: the higher, the more they say about the wrong classes.",
-    ),
-]
-RareTeacherShare = Annotated[float, rarely(get_args(TeacherShare)[1])]
-RareTemperature = Annotated[float, rarely(get_args(Temperature)[1])]
+TeacherShare = Annotated[float, teacher_share()]
+Temperature = Annotated[float, temperature()]
+RareTeacherShare = Annotated[float, rarely(teacher_share())]
+RareTemperature = Annotated[float, rarely(temperature())]
 KeepZeros = Annotated[
     bool,
     Toggle(

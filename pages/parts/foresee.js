@@ -3,12 +3,14 @@
 // Marks and a small picture for this stop of the slider, at once; "≈" until the server has answered.
 function foresee(ahead, stop) {
   if (!ahead || stop < 0) return
-  for (const [set, shares] of Object.entries(ahead.shares?.[stop] || {}))
-    shares.forEach((share, i) => {
-      for (const found of document.querySelectorAll(`.bars [data-share="${set}/${i}"]`))
-        if (found.className === "fill") found.style.width = `${100 * share}%`
-        else found.textContent = `${(100 * share).toFixed(2)} %`
-    })
+  const shares = ahead.shares?.[stop]
+  for (const found of shares ? document.querySelectorAll(".bars [data-share]") : []) {
+    const [set, i] = found.dataset.share.split("/"), share = shares[set]?.[i]
+    if (share === undefined) continue
+    if (found.className === "fill") found.style.width = `${100 * share}%`
+    else found.textContent = found.className === "shade" ? (100 * share).toFixed(1) : `${(100 * share).toFixed(2)} %`
+    if (found.className === "shade") found.style.setProperty("--share", `${100 * Math.sqrt(share)}%`)
+  }
   for (const [place, text] of Object.entries(ahead.texts?.[stop] || {}))
     for (const found of document.querySelectorAll(`[data-text="${place}"]`)) found.textContent = text
   for (const [chart, marks] of Object.entries(ahead.marks?.[stop] || {})) {

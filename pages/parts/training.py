@@ -14,7 +14,7 @@ from engine.recipe import technique
 from engine.types import Report, SlimscopeError
 from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, spoken, view, visitor
 from pages.parts.fold import fold
-from pages.parts.pictures import distilled, step_sizes
+from pages.parts.pictures import distilled, factor_maps, step_sizes
 
 
 def controls(name: str) -> None:
@@ -50,6 +50,8 @@ def _report(name: str, report: Report) -> Report:
         step_sizes.draw(report.tables["steps"], name)
     if "images" in report.tables:
         distilled.draw(report.tables["images"])
+    if "maps" in report.tables:
+        factor_maps.draw(report.tables["maps"])
     row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row))
     for note in report.notes:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from engine.figures.softening import pulls, top_two
+from engine.figures.softening import most_alike, pulls, similarity, top_two
 
 GENERATOR = torch.Generator().manual_seed(3)
 STUDENT, TEACHER = (4 * torch.randn(50, 10, generator=GENERATOR) for _ in range(2))
@@ -39,3 +39,24 @@ def test_the_top_two_come_together_as_the_temperature_rises() -> None:
     shares = F.softmax(scores / 3, 0).sort(descending=True).values
     assert top_two(scores, 3).value == pytest.approx(float(shares[0] / shares[1]), rel=1e-5)
     assert [round(top_two(scores, t).value, 4) for t in (1, 2)] == [round(math.e**2, 4), round(math.e, 4)]
+
+
+def test_what_classes_have_in_common_by_hand() -> None:
+    """Class 0 has two samples, of shares (e / (e + 1), 1 / (e + 1)) and halves; class 1 has none."""
+    scores = torch.tensor([[2.0, 0.0], [5.0, 5.0]])
+    share = (math.e / (math.e + 1) + 0.5) / 2
+    matrix = similarity(scores, torch.tensor([0, 0]), 2.0)
+    assert matrix.flatten().tolist() == pytest.approx([share, 1 - share, 0.0, 0.0])
+    assert most_alike(torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.2, 0.1, 0.7]])) == (1, 2)
+
+
+def test_classes_blur_into_one_another_as_the_temperature_rises() -> None:
+    matrices = [similarity(TEACHER, LABELS, t) for t in (0.5, 4.0, 1000.0)]
+    for matrix in matrices:
+        assert matrix.sum(1).tolist() == pytest.approx([1.0] * 10)
+    shares = F.softmax(TEACHER.double() / 4, 1)
+    for label in range(10):  # against a plain mean
+        assert torch.allclose(matrices[1][label], shares[label == LABELS].mean(0))
+    spread = [float(matrix.std()) for matrix in matrices]
+    assert spread == sorted(spread, reverse=True)
+    assert torch.allclose(matrices[2], torch.full((10, 10), 0.1, dtype=torch.float64), atol=0.01)

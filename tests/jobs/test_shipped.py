@@ -12,7 +12,7 @@ from engine.data import sets
 from engine.figures import measure
 from engine.jobs import recipes, shipped
 from engine.net import zoo
-from engine.recipe import technique
+from engine.recipe import migrate, technique
 from engine.types import Recipe
 
 FILES = sorted(shipped.FOLDER.glob("*.json"))
@@ -21,7 +21,7 @@ FILES = sorted(shipped.FOLDER.glob("*.json"))
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem[:8])
 def test_each_file_is_of_a_default_and_is_found(file: Path) -> None:
     about = json.loads(file.read_text())
-    recipe = Recipe.from_key(about["recipe"])
+    recipe = migrate.read(about["recipe"])
     assert recipe in shipped.recipes_of(about["model"])
     data = sets.load(zoo.entry(about["model"]).data)
     assert shipped.path(zoo.load(about["model"]), recipe, data) == file.with_suffix(".slim")

@@ -115,11 +115,12 @@ def test_keys_pressed_faster_than_answers_come_are_not_undone(
 @pytest.mark.parametrize("key", ["temperature", "alpha", "epochs", "learning_rate", "subset"])
 def test_a_slider_of_a_training_changes_the_recipe(key: str, tab: Tab) -> None:
     tab.open("distill", MODEL, "[]")
-    bars = tab.page.inner_text(".bars")
+    bars, alike = tab.page.inner_text(".bars"), tab.page.locator(".alike").inner_text()
     move(tab, f"distill-{key}", 2)
     tab.until(lambda: bool(tab.recipe) and key in tab.recipe[0][1])
     if key == "temperature":
         tab.until(lambda: tab.page.inner_text(".bars") != bars)
+        tab.until(lambda: tab.page.inner_text(".alike") != alike)
 
 
 def test_the_band_over_the_histogram_follows_the_slider(tab: Tab) -> None:

@@ -13,7 +13,7 @@ from engine.recipe import technique
 from engine.tensor import factors
 from pages.parts import jobs, spoken
 from pages.parts.lesson import NONE, Lesson
-from pages.parts.pictures import rank_one, softened, to_scale
+from pages.parts.pictures import alike, rank_one, softened, to_scale
 
 pytestmark = pytest.mark.usefixtures("framed")
 
@@ -36,7 +36,7 @@ def test_a_lesson_has_both_sentences_and_marks_the_trap_that_is_sprung() -> None
     "name",
     [
         *("aciq", "binarize", "ternarize", "product_quantize"),
-        *("ternarize_trained", "quantize_aware", "distill_quantized", "learn_intervals"),
+        *("ternarize_trained", "quantize_aware", "distill_quantized", "learn_intervals", "factor_transfer"),
     ],
 )
 def test_techniques_without_a_page_of_their_own_say_theirs(name: str) -> None:
@@ -73,6 +73,26 @@ def test_softened_numbers_follow_the_temperature_and_never_have_a_negative_zero(
     assert float(ten["ratio/0"].removesuffix("x")) < float(one["ratio/0"].removesuffix("x"))
     assert softened.lesson(scores, 20.0).caught
     assert not softened.lesson(scores, 1.0).caught
+
+
+def test_classes_that_are_alike_are_drawn_and_foreseen_at_each_temperature() -> None:
+    matrix = torch.tensor([[0.81, 0.19], [0.25, 0.75]])
+    html = alike.drawn(["<cat>", "dog"], matrix)
+    assert html.count('class="shade"') == 4
+    assert "&lt;cat&gt;" in html
+    assert 'data-share="alike/2" style="--share:50.0%">25.0<' in html
+    found = alike.ahead(["cat", "dog"], matrix, 4.0)
+    assert found["shares"]["alike"] == [0.81, 0.19, 0.25, 0.75]
+    assert found["texts"]["alike"].startswith("At temperature 4 the largest share of a wrong class is 25")
+    assert "for cat where the truth is dog" in found["texts"]["alike"]
+
+
+def test_a_model_without_a_student_in_the_zoo_can_teach_a_narrower_copy_of_itself() -> None:
+    visit = Visit("distill", m="mlp-32", r="[]")
+    assert any("Or choose a narrower copy under More" in each.value for each in visit.at.info)
+    visit.edit("distill", student="narrow", width=0.25, loss="logits")
+    assert "alike" in visit.html
+    assert "The student is MLP-32 with 25% of its channels." in visit.words
 
 
 def test_why_one_bit_is_larger_than_two_is_said_with_the_measured_bytes() -> None:

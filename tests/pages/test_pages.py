@@ -358,6 +358,7 @@ def test_a_preset_sets_everything_at_once(name: str) -> None:
         "zeroq": "mlp-500-300",
         "condense": "resnet-8",
         "replace_convs": "lenet-5-small",
+        "factor_transfer": "lenet-5",
     }
     model = needs.get(name, SMALL)
     visit = Visit(spec.page, m=model, r=STORY)

@@ -99,17 +99,11 @@ def test_the_table_names_settings_and_values_that_there_are(name: str, change: m
 # ---------------------------------------------------------------- a setting that comes later
 
 
+AVERAGED = Toggle(help="Takes the mean of the last weights.", added=True)
+
+
 def finetune_with_more(
-    bundle: Bundle,
-    data: Data,
-    *,
-    epochs: Annotated[int, technique.get("finetune").knobs["epochs"]] = 3,
-    learning_rate: Annotated[float, technique.get("finetune").knobs["learning_rate"]] = 0.01,
-    precision: Annotated[str, technique.get("finetune").knobs["precision"]] = "float32",
-    weight_decay: Annotated[float, technique.get("finetune").knobs["weight_decay"]] = 1e-4,
-    seed: Annotated[int, technique.get("finetune").knobs["seed"]] = 0,
-    averaged: Annotated[bool, Toggle(help="Takes the mean of the last weights.", added=True)] = False,
-    progress: Progress,
+    bundle: Bundle, data: Data, *, progress: Progress, **settings: object
 ) -> tuple[Bundle, Report]:
     """Fine-tuning of a later day."""
     raise AssertionError("what is kept is not trained again")
@@ -130,9 +124,11 @@ def test_a_setting_that_comes_later_keeps_links_results_and_trained_models(later
     kept = migrate.kept_as(before)
     trained = tasks.perform("apply", payload, Progress())
     known = technique.get("finetune")
-    knobs, defaults = technique._read_signature(finetune_with_more)
     technique.REGISTRY["finetune"] = replace(
-        known, function=finetune_with_more, knobs=knobs, defaults=defaults
+        known,
+        function=finetune_with_more,
+        knobs={**known.knobs, "averaged": AVERAGED},
+        defaults={**known.defaults, "averaged": False},
     )
     after = migrate.read(link)
     assert after.steps[1].settings["averaged"] is False

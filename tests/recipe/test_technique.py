@@ -65,6 +65,9 @@ def test_declarations_that_are_unknown_or_contradict_each_other_are_refused(
         ("lottery_ticket", {"epochs": 6, "rounds": 7, "random_mask": True}, Cost(132)),
         ("distill", {"epochs": 10, "subset": 600}, Cost(20, images=600, student=True)),
         ("distill", {"epochs": 10, "control": False}, Cost(10, images=10_000, student=True)),
+        ("distill", {"epochs": 2, "student": "narrow"}, Cost(4, images=10_000)),
+        ("finetune", {"epochs": 3, "teacher": "original"}, Cost(4)),
+        ("factor_transfer", {"epochs": 10, "paraphraser_epochs": 3}, Cost(23, images=10_000, student=True)),
     ],
 )
 def test_the_cost_counts_every_run_and_round(name: str, settings: Mapping[str, Any], cost: Cost) -> None:
@@ -76,6 +79,7 @@ def test_the_cost_counts_every_run_and_round(name: str, settings: Mapping[str, A
 def test_the_stages_put_steps_in_their_usual_order() -> None:
     assert sorted(REGISTRY, key=lambda name: REGISTRY[name].stage) == [
         "distill",
+        "factor_transfer",
         "low_rank",
         "replace_convs",
         "prune_channels",

@@ -79,3 +79,19 @@ def learning_from(teacher: nn.Module | Sequence[nn.Module], temperature: float, 
         ), logits
 
     return loss
+
+
+def regressing_on(teacher: nn.Module, alpha: float) -> Loss:
+    """alpha * mean squared error of the logits + (1 - alpha) * cross-entropy, of a student of one teacher.
+
+    The teacher is in eval mode and not trained. The error is averaged over samples and classes.
+    (Ba, Caruana 2014, Do Deep Nets Really Need to be Deep?, arXiv 1312.6184)
+    """
+
+    def loss(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            goal = teacher(inputs).float()
+        logits = net(inputs).float()
+        return alpha * F.mse_loss(logits, goal) + (1 - alpha) * F.cross_entropy(logits, labels), logits
+
+    return loss

@@ -1,29 +1,27 @@
-"""Distill: a small student from the zoo learns from the answers of the net so far, the teacher.
+"""Distill: a small student learns from the answers of the net so far, the teacher, or from where it looks.
 
-The teacher may be compressed: it only answers. The student starts from its seeded random
-weights; with the control on, a plain student learns from the labels alone, all else equal.
+The teacher may be compressed: it only answers. The student, the zoo's or a narrower copy, starts from its
+seeded random weights; with the control on, a plain student learns from the labels alone, all else equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Annotated
 
-import pandas as pd
-import torch
+from torch import nn
 
-from engine.data.sets import Data, Samples
-from engine.figures import measure, training
-from engine.net import incremental, sources, zoo
-from engine.net.train import Plan, learning_from
+from engine.data.sets import Data
+from engine.figures import students
+from engine.figures.students import RUNS, Lesson, Taught, student_of
+from engine.net import zoo
+from engine.net.narrower import narrower
+from engine.net.stages import matching
+from engine.net.train import Plan, attending_as, learning_from, regressing_on
 from engine.recipe import settings
-from engine.recipe.knobs import Slider, Toggle
+from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Cost, technique
-from engine.types import Arch, Bundle, Figure, Progress, Report, SlimscopeError
-
-RUNS = ("distilled", "plain")  # what a row of the live series has a number for
+from engine.types import Arch, Bundle, Progress, Report, SlimscopeError
 
 
 @technique(
@@ -34,7 +32,9 @@ RUNS = ("distilled", "plain")  # what a row of the live series has a number for
     stage=100,
     runs="trains",
     cost=lambda chosen: Cost(
-        chosen["epochs"] * (1 + chosen["control"]), images=chosen["subset"], student=True
+        chosen["epochs"] * (1 + chosen["control"]),
+        images=chosen["subset"],
+        student=chosen["student"] == "zoo",
     ),
     locality="model",
     tables={"curve": ("epoch", "loss", "train accuracy", "validation accuracy", "run")},
@@ -49,106 +49,103 @@ def distill(
     bundle: Bundle,
     data: Data,
     *,
-    temperature: settings.Temperature = 4.0,
+    temperature: Annotated[float, settings.temperature((("loss", ("hinton",)),))] = 4.0,
     alpha: settings.TeacherShare = 0.7,
     epochs: Annotated[int, settings.epochs("How often the student sees the chosen training images.")] = 10,
     learning_rate: Annotated[
         float,
         settings.learning_rate("How far Adam moves the weights at most; it warms up, then falls to zero."),
     ] = 0.01,
-    subset: Annotated[
-        int,
-        Slider(
-            low=500,
-            high=55_000,
-            step=500,
-            whole=True,
-            unit="images",
-            label="Images",
-            help="How many training images the student sees; all of them where there are fewer.",
-        ),
-    ] = 10_000,
+    subset: Annotated[int, settings.subset()] = 10_000,
     seed: Annotated[
         int, settings.seed("Fixes the student's first weights, the chosen images and their order.")
     ] = 0,
-    control: Annotated[
-        bool,
-        Toggle(
-            label="Plain student",
-            rare=True,
-            help="Also trains the same student on the labels alone, to show what the teacher adds.",
+    control: Annotated[bool, settings.plain_student()] = True,
+    loss: Annotated[
+        str,
+        Choice(
+            label="Loss",
+            help="What of the teacher the student is trained to match, beside the labels.",
+            options={
+                "hinton": "the softened answers, by KL divergence (Hinton 2015)",
+                "logits": "the logits themselves, by their mean squared error (Ba, Caruana 2014)",
+                "attention": "where its feature maps are active, stage by stage (Zagoruyko 2017)",
+            },
+            added=True,
         ),
-    ] = True,
+    ] = "hinton",
+    student: Annotated[
+        str,
+        Choice(
+            label="Student",
+            help="The small model that learns.",
+            options={
+                "zoo": "the zoo's small model for this teacher, or the one that you named",
+                "narrow": "a copy of the teacher with fewer channels",
+            },
+            rare=True,
+            added=True,
+        ),
+    ] = "zoo",
+    width: Annotated[
+        float,
+        Slider(
+            low=0.1,
+            high=1.0,
+            step=0.05,
+            unit="share of the teacher's channels",
+            percent=True,
+            label="Width",
+            help="How many channels of each layer the copy has; 1 is a student as wide as its teacher.",
+            when=(("student", ("narrow",)),),
+            rare=True,
+            added=True,
+        ),
+    ] = 0.5,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Replaces the model by a smaller one that was trained to give the same softened answers.
 
-    The loss is alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy; Adam, batch 128,
-    one-cycle schedule, no weight decay. Raises SlimscopeError where the zoo has no student for
-    this model, and Cancelled through `progress`.
+    The loss is alpha times the teacher's term + (1 - alpha) cross-entropy; Adam, batch 128, one-cycle
+    schedule, no weight decay. The term is T^2 KL(teacher || student); or the mean squared error of the
+    logits (arXiv 1312.6184); or 1000 times that of attention, the norms of feature maps at each place, where
+    both models have maps of one size (arXiv 1612.03928). Raises SlimscopeError where there is no such student
+    for this model, or no such maps, and Cancelled through `progress`.
     """
-    arch = student_of(bundle)
-    teacher = zoo.build(bundle)
+    arch = chosen_student(bundle, student, width)
+    teacher = zoo.fork(bundle).eval().requires_grad_(False)
     seen = replace(data, train=data.train.stratified(subset, seed))
-    weight_of_run = dict(zip(RUNS, (alpha, 0.0) if control else (alpha,), strict=False))
-    of = len(weight_of_run)
-    students: dict[str, Bundle] = {}
-    curves = []
-    for number, (run, weight) in enumerate(weight_of_run.items()):
-        net = sources.seeded(arch, seed)
-        plan = Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
-        rows = training.tune(
-            net,
-            seen,
-            plan,
-            progress,
-            run,
-            told=progress.part(number / of, (number + 1) / of, partial(_numbered, number)),
-            loss=learning_from(teacher, temperature, weight),
-            masks={},
-            digits=0,
+    plan = Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
+    lesson = _lesson(loss, teacher, bundle.arch, arch, temperature, alpha)
+    trained, curve = students.train(arch, seen, plan, lesson, control, progress, progress)
+    figures = students.compared(teacher, trained, data.validation)
+    copy = f", {width:.0%} as wide," if student == "narrow" else ""
+    note = f"{zoo.title(arch)}{copy} learned from {len(seen.train):,} images of {data.name}"
+    return bundle.become(trained["distilled"].params, arch), Report(figures, {"curve": curve}, (note,))
+
+
+def chosen_student(bundle: Bundle, student: str, width: float) -> Arch:
+    """The zoo's student of a teacher, or a narrower copy of it. Raises SlimscopeError where there is none."""
+    return student_of(bundle) if student == "zoo" else narrower(bundle, width)
+
+
+def _lesson(
+    loss: str, teacher: nn.Module, known: Arch, arch: Arch, temperature: float, alpha: float
+) -> Lesson:
+    """How a student learns from the teacher; both nets are forks."""
+    if loss == "attention" and alpha == 1:
+        raise SlimscopeError(
+            "alpha is 1 with loss = 'attention', which says nothing of classes: allowed is less than 1"
         )
-        students[run] = sources.bundle_of(arch, net.state_dict())
-        curves.append(training.curve(rows).assign(run=run))
-    after = bundle.become(students["distilled"].params, arch)
-    figures = compared(teacher, students, data.validation)
-    note = f"{zoo.title(arch)} learned from {len(seen.train):,} images of {data.name}"
-    return after, Report(figures, {"curve": pd.concat(curves, ignore_index=True)}, (note,))
+    pairs = matching(known, arch).values() if loss == "attention" else ()
+    ends = [(theirs.name, own.name) for theirs, own in pairs]
 
+    def lesson(net: nn.Module) -> Taught:
+        match loss:
+            case "attention":
+                return attending_as(teacher, net, ends, alpha), ()
+            case "logits":
+                return regressing_on(teacher, alpha), ()
+        return learning_from(teacher, temperature, alpha), ()
 
-def student_of(bundle: Bundle) -> Arch:
-    """The student for a teacher: the zoo's, or the user's own. Raises SlimscopeError where there is none."""
-    student = sources.student(bundle.arch)
-    if student is None and bundle.arch.source == "user":
-        raise SlimscopeError(f"no student is named for {bundle.arch.title}: --student package.module:factory")
-    if student is None:
-        teachers = ", ".join(name for name, entry in zoo.ENTRIES.items() if entry.student)
-        raise SlimscopeError(f"the zoo has no student for {bundle.arch.title}: teachers are {teachers}")
-    return student
-
-
-def _numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:
-    return {**row, "run": float(run)}
-
-
-def compared(
-    teacher: torch.nn.Module, students: Mapping[str, Bundle], samples: Samples
-) -> tuple[Figure, ...]:
-    """Teacher, student and (with the control) plain student on the same validation samples."""
-    nets = {"teacher": teacher, **{run: zoo.build(student) for run, student in students.items()}}
-    answers = {name: incremental.checked(measure.logits(net, samples)) for name, net in nets.items()}
-    expert, labels = answers["teacher"], samples.labels
-    own = answers["distilled"]
-    figures = [*measure.before_and_after(expert.argmax(1), own.argmax(1), labels), measure.kl(expert, own)]
-    if "plain" in answers:
-        plain = answers["plain"]
-        figures += [
-            replace(
-                measure.accuracy_of(plain.argmax(1), labels), name="validation accuracy of the plain student"
-            ),
-            replace(
-                measure.paired_difference(plain.argmax(1), own.argmax(1), labels),
-                name="gain over the plain student",
-            ),
-        ]
-    return tuple(figures)
+    return lesson

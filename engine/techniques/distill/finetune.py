@@ -1,11 +1,14 @@
 """Fine-tune: train what compression left over, from the values it has, zeros kept.
 
-It knows nothing of how the zeros came about: every exact zero of a weight matrix stays one.
+It knows nothing of how the zeros came about: every exact zero of a weight matrix stays one. The model
+before all compression may teach it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import pandas as pd
 
@@ -13,11 +16,19 @@ from engine.data.sets import Data
 from engine.figures import measure, reports, training
 from engine.net import zoo
 from engine.net.processor import has_bfloat16
-from engine.net.train import Plan
+from engine.net.train import Loss, Plan, hard_labels, learning_from
 from engine.recipe import settings
 from engine.recipe.knobs import Choice
 from engine.recipe.technique import Cost, technique
 from engine.types import Bundle, Progress, Report
+
+TAUGHT = (("teacher", ("original",)),)  # where the settings of a teacher matter
+
+
+def cost(chosen: Mapping[str, Any]) -> Cost:
+    """The teacher answers, too: a third of what a pass forward and back takes, where it is as large."""
+    epochs = chosen["epochs"]
+    return Cost(epochs if chosen["teacher"] == "none" else math.ceil(epochs * 4 / 3))
 
 
 @technique(
@@ -27,7 +38,7 @@ from engine.types import Bundle, Progress, Report
     page="prune",
     stage=600,
     runs="trains",
-    cost=lambda chosen: Cost(chosen["epochs"]),
+    cost=cost,
     locality="model",
     tables={"curve": ("epoch", "loss", "train accuracy", "validation accuracy")},
     presets={
@@ -64,6 +75,20 @@ def finetune(
             rare=True,
         ),
     ] = "float32",
+    teacher: Annotated[
+        str,
+        Choice(
+            label="Learns from",
+            help="Whose answers the model is trained to give.",
+            options={
+                "none": "the labels alone",
+                "original": "the labels, and the model before all compression: its teacher",
+            },
+            added=True,
+        ),
+    ] = "none",
+    temperature: Annotated[float, settings.temperature(TAUGHT, added=True)] = 4.0,
+    alpha: Annotated[float, settings.teacher_share(TAUGHT, added=True)] = 0.7,
     weight_decay: settings.WeightDecay = 1e-4,
     seed: settings.OrderSeed = 0,
     progress: Progress,
@@ -72,19 +97,29 @@ def finetune(
 
     Stochastic gradient descent with Nesterov momentum 0.9, batch 128, and a cosine schedule. Images are
     moved by a few pixels (digits: one), and photos mirrored, as in the training of the zoo.
-    Rounded inputs stay rounded (straight-through gradients). The result is 32-bit
-    floats. Raises Cancelled through `progress`.
+    Rounded inputs stay rounded (straight-through gradients). The result is 32-bit floats.
+    With a teacher the loss is alpha T^2 KL(teacher || model) + (1 - alpha) cross-entropy (Hinton, Vinyals,
+    Dean 2015, arXiv 1503.02531); the teacher sees the same moved images, in eval mode, and stays as it is.
+    Raises Cancelled through `progress`.
     """
-    net = zoo.fork(bundle)
+    net, loss = zoo.fork(bundle), _loss(bundle, teacher, temperature, alpha)
     start = {"epoch": 0.0, "validation accuracy": measure.accuracy(bundle, data.validation).value}
     plan = Plan(
         epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, precision=precision, seed=seed
     )
-    rows = training.tune(net, data, plan, progress)
+    rows = training.tune(net, data, plan, progress, loss=loss)
     after = training.trained(bundle, net)
     figures = training.change(bundle, after, data.validation)
     curve = pd.DataFrame([start, *rows], columns=list(rows[0])).astype({"epoch": int})
     notes = [f"trained on {len(data.train):,} images of {data.name}"]
+    if teacher == "original":
+        notes.append("the loss is shared with the answers of the model before all compression")
     if precision == "bfloat16" and not has_bfloat16():
         notes.append("this processor has no bfloat16: all was multiplied in 32 bits")
     return after, Report(figures, {"curve": curve}, (*notes, *reports.decoded(bundle, "fine-tune")))
+
+
+def _loss(bundle: Bundle, teacher: str, temperature: float, alpha: float) -> Loss:
+    if teacher == "none":
+        return hard_labels
+    return learning_from(zoo.build(bundle.origin), temperature, alpha)

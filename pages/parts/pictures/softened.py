@@ -93,7 +93,7 @@ def numbers(scores: Sequence[Tensor], temperature: float) -> str:
 def ahead(scores: Sequence[Tensor], temperature: float) -> dict[str, Any]:
     """Bars and numbers at a stop of the slider, for the browser."""
     shares = train.softened(torch.stack(list(scores)), temperature)
-    return {"shares": shares.tolist(), "texts": texts(scores, temperature)}
+    return {"shares": dict(zip("01", shares.tolist(), strict=False)), "texts": texts(scores, temperature)}
 
 
 def lesson(scores: Sequence[Tensor], temperature: float) -> Lesson:

@@ -1,0 +1,52 @@
+"""The page of factor transfer: what the factors keep as pictures, and a sentence where there are no maps."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from test_pages import Visit
+
+from engine.jobs import tasks
+from engine.recipe import technique
+from engine.types import Progress, Recipe
+from pages.parts import jobs
+
+pytestmark = pytest.mark.usefixtures("framed")
+
+
+def _drawn() -> None:
+    import pandas as pd
+
+    from engine.figures.feature_maps import COLUMNS, LEFT, WHOLE
+    from pages.parts.pictures import factor_maps
+
+    rows = [
+        (image, channel, of, 1, 2, "00ff") for image in (0, 1) for channel in (4, 2) for of in (WHOLE, LEFT)
+    ]
+    factor_maps.draw(pd.DataFrame(rows, columns=COLUMNS))
+    factor_maps.draw(pd.DataFrame([], columns=COLUMNS))
+
+
+def test_each_image_has_a_row_of_maps_above_a_row_of_reconstructions() -> None:
+    at = AppTest.from_function(_drawn, default_timeout=60).run()
+    assert not at.exception
+    rows = [part.proto.body for part in at.html]
+    assert [row.count('src="data:image/png') for row in rows] == [2, 2, 0, 2, 2, 0]
+    assert "teacher&#x27;s map" in rows[0]
+    assert "from its factors" in rows[1]
+
+
+def test_what_was_trained_is_shown_and_a_model_without_maps_is_told_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    refused = Visit("factor_transfer", m="lenet-300-100")
+    assert any("has no feature maps" in each.value for each in refused.at.info)
+    assert [button for button in refused.at.button if button.key == "run-factor_transfer"] == []
+    step = technique.step("factor_transfer", epochs=1, paraphraser_epochs=1, subset=500, control=False)
+    recipe = technique.complete(Recipe((step,)))
+    tasks.perform("apply", {"model": "lenet-5", "data": "mnist", "recipe": recipe.key}, Progress())
+    html = Visit("factor_transfer", m="lenet-5", r=recipe.key).html
+    assert "Reconstruction error" in html
+    assert html.count("from its factors") == 18
+    assert "it drowns the labels" in html
