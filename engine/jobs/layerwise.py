@@ -97,6 +97,8 @@ def apply(bundle: Bundle, step: Step, labels: Sequence[str], pool: Pool) -> tupl
     known = technique.get(step.technique)
     if known.needs_model or known.locality == "model":
         raise SlimscopeError(f"{known.title} must run the model: it needs a known architecture with data")
+    if known.sees_model(step.settings):
+        raise SlimscopeError(f"{known.title} must see the whole model with these settings")
     mine = list(weight_layers(bundle))
     settings = dict(known.check(step.settings))
     if known.ranked is not None:

@@ -1,4 +1,7 @@
-"""Which width each layer gets under a budget, exactly, where what they lose and what they cost add up."""
+"""Which option each layer gets under a budget, exactly, where what they lose and what they cost add up.
+
+An option may be a width of its codes, or a rank.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def least_loss(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]]
         losses_now = (loss[:, None] + own_loss).ravel()
         may = costs_now + rest <= budget
         may &= losses_now + price * (costs_now - budget) + bound <= known + slack
-        kept = _undominated(costs_now, losses_now, np.flatnonzero(may))
+        kept = undominated(costs_now, losses_now, np.flatnonzero(may))
         steps.append(np.divmod(kept, len(own_cost)))
         cost, loss = costs_now[kept], losses_now[kept]
     places, at = [], len(cost) - 1
@@ -64,7 +67,7 @@ def least_loss(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]]
     return Choice(tuple(reversed(places)), int(cost[-1]), float(loss[-1]))
 
 
-def _undominated(cost: Ints, loss: Floats, rows: Ints) -> Ints:
+def undominated(cost: Ints, loss: Floats, rows: Ints) -> Ints:
     """Of these rows those that lose less than all that cost no more, by rising cost."""
     rows = rows[np.lexsort((loss[rows], cost[rows]))]
     best = np.minimum.accumulate(loss[rows])
