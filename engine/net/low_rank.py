@@ -14,9 +14,10 @@ from engine.data.sets import Data, Samples
 from engine.memory import remembered
 from engine.net import matching, zoo
 from engine.net.surgery import get_layer, is_read_past
-from engine.tensor import factors, splits, tucker, whitened
+from engine.tensor import rank_budget, splits, whitened
+from engine.tensor.factors import Decomposition
 from engine.tensor.formats import Dense
-from engine.tensor.splits import Pair, Ranks, Split, Triple
+from engine.tensor.splits import Pair, Ranks, Split
 from engine.types import Arch, Bundle, Param, SlimscopeError, weight_layers
 
 CHECKED = 5  # one image of so many is not looked at, and errors are measured on it
@@ -86,7 +87,7 @@ def layer_of(bundle: Bundle, data: Data | None, label: str, how: How) -> Layer:
     """A layer with its decomposition, by the outputs' error where that counts and is known."""
     weight = bundle.params[weight_layers(bundle)[label]].decode()
     shape, form = tuple(weight.shape), form_of(tuple(weight.shape), how.form)
-    plain = Triple(tucker.decompose(weight)) if form == "tucker" else Pair(factors.decompose(weight, form))
+    plain = splits.of(weight, form)
     if how.error != "outputs" or data is None or form not in whitened.FORMS:
         return Layer(label, shape, form, split=plain)
     if label not in (seen := outputs_of(bundle, data.train, how.samples)):
@@ -96,9 +97,7 @@ def layer_of(bundle: Bundle, data: Data | None, label: str, how: How) -> Layer:
 
 
 @remembered
-def _for_outputs(
-    bundle: Bundle, samples: Samples, count: int, label: str, form: str
-) -> factors.Decomposition:
+def _for_outputs(bundle: Bundle, samples: Samples, count: int, label: str, form: str) -> Decomposition:
     weight = bundle.params[weight_layers(bundle)[label]].decode()
     return whitened.decompose(weight, form, outputs_of(bundle, samples, count)[label][0])
 
@@ -160,10 +159,9 @@ def outputs_of(bundle: Bundle, samples: Samples, count: int) -> Mapping[str, tup
 def dealt(
     layers: Sequence[Layer], own: Mapping[str, Ranks], budget: float
 ) -> tuple[dict[str, Ranks], list[str], list[str]]:
-    """Ranks under a budget, a share of all weights: of every layer, beside those that have their own.
+    """Ranks of all layers under a budget, a share of all weights, where some have their own.
 
-    Also the layers that stay whole, whose ranks are full, and a note where the budget is too small. What
-    can't be split has its weights in any case.
+    Also the layers that stay whole (their ranks are full), and a note where the budget is too small.
     """
     able = [(layer, layer.split) for layer in layers if layer.split is not None]
     free = [(layer, split) for layer, split in able if layer.label not in own]
@@ -172,10 +170,10 @@ def dealt(
     fixed += sum(min(weights, layer.weights) for layer, weights in given)
     total = sum(layer.weights for layer in layers)
     limit = int(budget * total + 1e-6) - fixed
-    found = splits.within([split for _, split in free], limit)
+    found = rank_budget.within([split for _, split in free], limit)
     ranks = {layer.label: at or split.full for (layer, split), at in zip(free, found, strict=True)}
     whole = [layer.label for (layer, _), at in zip(free, found, strict=True) if at is None]
-    least = sum(splits.fewest(split) for _, split in free)
+    least = sum(rank_budget.fewest(split) for _, split in free)
     share = f"{(least + fixed) / max(total, 1):.1%}"
     short = f"The budget is too small: at the lowest ranks there are {share} of the weights."
     return {**own, **ranks}, whole, [short] * (least > limit)

@@ -48,6 +48,9 @@ def least_loss(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]]
         raise SlimscopeError(f"the budget is {budget:,}: the cheapest choice costs {least:,}")
     price, known = _relaxed(options, budget)
     slack = MARGIN * sum(float(np.abs(x).max()) for _, x in options)
+    may_lose = known + slack + price * budget - sum(float((x + price * c).min()) for c, x in options)
+    candidates = [np.flatnonzero(x + price * c <= (x + price * c).min() + may_lose) for c, x in options]
+    options = [(c[own], x[own]) for (c, x), own in zip(options, candidates, strict=True)]
     rests = [sum(int(c.min()) for c, _ in options[i + 1 :]) for i in range(len(options))]
     bounds = [sum(float((x + price * c).min()) for c, x in options[i + 1 :]) for i in range(len(options))]
     cost, loss = np.zeros(1, np.int64), np.zeros(1)
@@ -61,8 +64,8 @@ def least_loss(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]]
         steps.append(np.divmod(kept, len(own_cost)))
         cost, loss = costs_now[kept], losses_now[kept]
     places, at = [], len(cost) - 1
-    for before, option in reversed(steps):
-        places.append(int(option[at]))
+    for (before, option), own in zip(reversed(steps), reversed(candidates), strict=True):
+        places.append(int(own[option[at]]))
         at = int(before[at])
     return Choice(tuple(reversed(places)), int(cost[-1]), float(loss[-1]))
 
@@ -77,20 +80,39 @@ def undominated(cost: Ints, loss: Floats, rows: Ints) -> Ints:
 
 
 def _relaxed(options: Sequence[tuple[Ints, Floats]], budget: int) -> tuple[float, float]:
-    """A price of one unit of cost at which the choice of each layer by itself fits the budget, and its loss.
+    """A price of one unit of cost at which the choice of each layer by itself fits the budget, and a loss.
 
-    The lowest that bisection finds: then the bound that it gives is close.
+    The price is the lowest that bisection finds: then the bound that it gives is close. The loss is that of
+    these choices once what they leave of the budget is spent.
     """
 
-    def at(price: float) -> tuple[int, float]:
-        places = [int(np.lexsort((c, x + price * c))[0]) for c, x in options]
-        chosen = [(int(c[i]), float(x[i])) for (c, x), i in zip(options, places, strict=True)]
-        return sum(c for c, _ in chosen), sum(x for _, x in chosen)
+    def at(price: float) -> list[int]:
+        return [int(np.lexsort((c, x + price * c))[0]) for c, x in options]
 
-    if at(0.0)[0] <= budget:
-        return 0.0, at(0.0)[1]
+    def cost(places: list[int]) -> int:
+        return sum(int(c[i]) for (c, _), i in zip(options, places, strict=True))
+
+    if cost(at(0.0)) <= budget:
+        return 0.0, sum(float(x.min()) for _, x in options)
     low, high = 0.0, 1.0 + max(float(np.ptp(x)) for _, x in options)  # costs are whole: the cheapest wins
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if at(middle)[0] <= budget else (middle, high)
-    return high, at(high)[1]
+        low, high = (low, middle) if cost(at(middle)) <= budget else (middle, high)
+    places = at(high)
+    return high, _spent(options, places, budget - cost(places))
+
+
+def _spent(options: Sequence[tuple[Ints, Floats]], places: list[int], left: int) -> float:
+    """The loss of these places after the layer that gains most takes an option that fits, again and again."""
+    while True:
+        tried = [
+            int(np.where(c <= c[i] + left, x, np.inf).argmin())
+            for (c, x), i in zip(options, places, strict=True)
+        ]
+        gains = [float(x[i] - x[j]) for (_, x), i, j in zip(options, places, tried, strict=True)]
+        if max(gains) <= 0:
+            return sum(float(x[i]) for (_, x), i in zip(options, places, strict=True))
+        layer = gains.index(max(gains))
+        cost = options[layer][0]
+        left -= int(cost[tried[layer]] - cost[places[layer]])
+        places = [*places[:layer], tried[layer], *places[layer + 1 :]]

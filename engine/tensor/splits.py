@@ -6,7 +6,6 @@ Both answer the same questions: how many weights there are then, how much is kep
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.tensor import factors, tucker
-from engine.tensor.bit_budget import least_loss, undominated
+from engine.tensor.bit_budget import undominated
 from engine.tensor.factors import Decomposition, Shape
 from engine.tensor.tucker import Tucker
 
@@ -25,11 +24,16 @@ Ranks = tuple[int, ...]  # of a pair one, of Tucker's three that of the outputs 
 
 @dataclass(frozen=True)
 class Options:
-    """Ranks that save weights, the fewest weights first: each keeps more than those before it."""
+    """Ranks, the fewest weights first: each keeps more than those before it."""
 
     weights: NDArray[np.int64]
     lost: NDArray[np.float64]  # share of the energy
     ranks: list[Ranks]
+
+    def below(self, most: int) -> Options:
+        """Those with fewer weights."""
+        few = int((self.weights < most).sum())
+        return Options(self.weights[:few], self.lost[:few], self.ranks[:few])
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +75,11 @@ class Pair:
 
     @cached_property
     def options(self) -> Options:
-        ranks = np.arange(1, self.full[0] + 1)
+        """Ranks that save weights."""
         squares = self.parts.values.square().numpy()
         kept = np.cumsum(squares) / (squares.sum() or 1.0)
-        return _options(self.shape, ranks * self.weights((1,)), kept, [(int(rank),) for rank in ranks])
+        weights = np.arange(1, self.full[0] + 1) * self.weights((1,))
+        return _front(weights, kept).below(math.prod(self.shape))
 
     def layers(self, ranks: Ranks) -> tuple[Tensor, ...]:
         """Weights of the layers in the place of the one, in their order, float32."""
@@ -120,25 +125,22 @@ class Triple:
 
     def for_energy(self, share: float) -> Ranks:
         """The pair with the fewest weights that keeps this share of the energy."""
-        kept = self.parts.kept.numpy()
-        return self._best(kept >= min(share, float(kept[-1, -1])), self.table, -kept)
+        enough = self.front.lost <= max(1 - share, float(self.front.lost[-1]))
+        return self.front.ranks[int(enough.argmax())]
 
     def for_share(self, share: float) -> Ranks:
         """The pair that keeps most in this share of the weights; ranks of 1 where none is so small."""
-        fits = self.table <= share * math.prod(self.shape)
-        return self._best(fits, -self.parts.kept.numpy(), self.table) if fits.any() else (1, 1)
+        fits = int((self.front.weights <= share * math.prod(self.shape)).sum())
+        return self.front.ranks[max(fits - 1, 0)]
 
-    def _best(self, fits: NDArray[np.bool_], *by: NDArray[np.generic]) -> Ranks:
-        """Of the pairs that fit that with the least of the first, then of the second."""
-        rows = np.flatnonzero(fits)
-        at = rows[np.lexsort([each.ravel()[rows] for each in reversed(by)])[0]]
-        outputs, inputs = np.unravel_index(at, fits.shape)
-        return int(outputs) + 1, int(inputs) + 1
+    @cached_property
+    def front(self) -> Options:
+        """All pairs that no other pair keeps as much as with as few weights."""
+        return _front(self.table, self.parts.kept.numpy())
 
     @cached_property
     def options(self) -> Options:
-        ranks = [(a, b) for a in range(1, self.full[0] + 1) for b in range(1, self.full[1] + 1)]
-        return _options(self.shape, self.table.ravel(), self.parts.kept.numpy().ravel(), ranks)
+        return self.front.below(math.prod(self.shape))
 
     def layers(self, ranks: Ranks) -> tuple[Tensor, ...]:
         """Weights of the layers in the place of the one, in their order, float32."""
@@ -152,12 +154,19 @@ class Triple:
 Split = Pair | Triple
 
 
-def _options(
-    shape: Shape, weights: NDArray[np.int64], kept: NDArray[np.float64], ranks: list[Ranks]
-) -> Options:
-    lost = np.maximum(1 - kept, 0.0)
-    rows = undominated(weights, lost, np.flatnonzero(weights < math.prod(shape)))
-    return Options(weights[rows], lost[rows], [ranks[row] for row in rows])
+def of(weight: Tensor, form: str) -> Split:
+    """How a weight is split in this form, by the error of the weights; remembered for the same tensor."""
+    if form == "tucker":
+        return factors.remembered_of(weight, form, lambda: Triple(tucker.decompose(weight)))
+    return Pair(factors.decompose(weight, form))
+
+
+def _front(weights: NDArray[np.int64], kept: NDArray[np.float64]) -> Options:
+    """Of all ranks, the places in both tables, those that keep more than any with as few weights."""
+    flat, lost = weights.ravel(), np.maximum(1 - kept.ravel(), 0.0)
+    rows = undominated(flat, lost, np.arange(len(flat)))
+    places = np.stack(np.unravel_index(rows, weights.shape), 1) + 1
+    return Options(flat[rows], lost[rows], [tuple(own) for own in places.tolist()])
 
 
 def at_most(split: Split, ranks: Ranks | int) -> Ranks:
@@ -179,25 +188,3 @@ def chosen(split: Split, by: str, value: float) -> Ranks:
         case "share":
             return split.for_share(value)
     return at_most(split, int(value))
-
-
-def within(splits: Sequence[Split], budget: int) -> list[Ranks | None]:
-    """Ranks of each layer, or None where it stays whole, with at most `budget` weights in all of them.
-
-    The shares of energy that the layers lose add up to the least that is possible, exactly. Where even the
-    lowest ranks have more weights, these are chosen.
-
-    >>> one, other = torch.diag(torch.tensor([9.0, 1.0, 1.0])), torch.diag(torch.tensor([3.0, 3.0, 3.0]))
-    >>> within([Pair(factors.decompose(each, "linear")) for each in (one, other)], 15)
-    [(1,), None]
-    """
-    costs = [[*split.options.weights.tolist(), math.prod(split.shape)] for split in splits]
-    losses = [[*split.options.lost.tolist(), 0.0] for split in splits]
-    choice = least_loss(costs, losses, max(budget, sum(map(min, costs))))
-    ranks: list[list[Ranks | None]] = [[*split.options.ranks, None] for split in splits]
-    return [own[place] for own, place in zip(ranks, choice.places, strict=True)]
-
-
-def fewest(split: Split) -> int:
-    """Weights of the layer at its lowest ranks; of the whole one where these save nothing."""
-    return int(min([*split.options.weights[:1].tolist(), math.prod(split.shape)]))

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from engine.tensor.factors import Shape, remembered_of
+from engine.tensor.factors import Shape
 from engine.types import SlimscopeError
 
 Number = TypeVar("Number", int, Tensor)
@@ -40,23 +40,20 @@ class Tucker:
 
 
 def decompose(weight: Tensor) -> Tucker:
-    """The higher-order SVD of a kernel (O, I, kh, kw) along its channels; remembered for the same tensor.
+    """The higher-order SVD of a kernel (O, I, kh, kw) along its channels.
 
     Raises SlimscopeError for a weight of another number of dimensions.
     """
     if weight.dim() != 4:
         raise SlimscopeError(f"form 'tucker' needs a weight of 4 dimensions, got shape {tuple(weight.shape)}")
 
-    def make() -> Tucker:
-        kernel = weight.detach().double()
-        outputs, inputs = (_vectors(kernel.transpose(0, axis)) for axis in (0, 1))
-        core = torch.einsum("abhw,ao,bi->oihw", kernel, outputs, inputs)
-        sums = core.square().sum((2, 3)).cumsum(0).cumsum(1)
-        total = sums[-1, -1]
-        kept = sums / total if float(total) > 0 else torch.ones_like(sums)
-        return Tucker(outputs, inputs, core, kept, tuple(weight.shape))
-
-    return remembered_of(weight, "tucker", make)
+    kernel = weight.detach().double()
+    outputs, inputs = (_vectors(kernel.transpose(0, axis)) for axis in (0, 1))
+    core = torch.einsum("abhw,ao,bi->oihw", kernel, outputs, inputs)
+    sums = core.square().sum((2, 3)).cumsum(0).cumsum(1)
+    total = sums[-1, -1]
+    kept = sums / total if float(total) > 0 else torch.ones_like(sums)
+    return Tucker(outputs, inputs, core, kept, tuple(weight.shape))
 
 
 def _vectors(kernel: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.tensor import factors, splits, tucker
+from engine.tensor import factors, rank_budget, splits, tucker
 from engine.tensor.splits import Pair, Split, Triple
 
 
@@ -83,7 +83,7 @@ def test_under_a_budget_no_other_ranks_lose_less(budget: int) -> None:
     ]
     all_of_them = [(sum(w for w, _ in each), sum(x for _, x in each)) for each in itertools.product(*tried)]
     least = min(lost for weights, lost in all_of_them if weights <= budget)
-    found = splits.within(layers, budget)
+    found = rank_budget.within(layers, budget)
     pairs = list(zip(layers, found, strict=True))
     assert sum(1 - own.kept(at) for own, at in pairs if at) == pytest.approx(least, abs=1e-9)
     assert sum(own.weights(at) if at else math.prod(own.shape) for own, at in pairs) <= budget
@@ -91,9 +91,9 @@ def test_under_a_budget_no_other_ranks_lose_less(budget: int) -> None:
 
 def test_a_budget_that_is_too_small_gives_the_lowest_ranks() -> None:
     layers = [pair(5, 8), triple(4, 3, 3, 3)]
-    assert splits.within(layers, 1) == [(1,), (1, 1)]
-    assert [splits.fewest(each) for each in layers] == [13, 4 + 9 + 3]
-    assert splits.fewest(pair(1, 8)) == 8
+    assert rank_budget.within(layers, 1) == [(1,), (1, 1)]
+    assert [rank_budget.fewest(each) for each in layers] == [13, 4 + 9 + 3]
+    assert rank_budget.fewest(pair(1, 8)) == 8
 
 
 def test_one_number_is_both_ranks_as_far_as_there_are_as_many() -> None:
