@@ -8,20 +8,16 @@ row kernel (Jaderberg 2014, scheme 2). Nothing here knows of nets; tensors in, t
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engine.memory import MEMORY
+from engine.memory import remembered_of
 from engine.types import SlimscopeError
 
 Shape = tuple[int, ...]
-Known = TypeVar("Known")
 
 FORMS = ("linear", "channel", "spatial")
 
@@ -86,19 +82,7 @@ def decompose(weight: Tensor, form: str) -> Decomposition:
         left, values, right = torch.linalg.svd(matrix(weight.detach().double(), form), full_matrices=False)
         return Decomposition(left, values, right, values, tuple(weight.shape), form)
 
-    return remembered_of(weight, form, make)
-
-
-def remembered_of(weight: Tensor, what: str, make: Callable[[], Known]) -> Known:
-    """What `make` gives of a weight, remembered as long as there is this version of the weight."""
-
-    def made() -> Known:
-        weakref.finalize(weight, MEMORY.forget, key)
-        return make()
-
-    key = (remembered_of, id(weight), weight._version, what)
-    found: Known = MEMORY.get(key, made)
-    return found
+    return remembered_of(weight, f"pieces {form}", make)
 
 
 def spectrum(weight: Tensor, form: str) -> Tensor:

@@ -15,6 +15,7 @@ def within(splits: Sequence[Split], budget: int) -> list[Ranks | None]:
     The shares of energy that the layers lose add up to the least that is possible, exactly. Where even the
     lowest ranks have more weights, these are chosen.
 
+    >>> import torch
     >>> from engine.tensor import factors
     >>> from engine.tensor.splits import Pair
     >>> one, other = torch.diag(torch.tensor([9.0, 1.0, 1.0])), torch.diag(torch.tensor([3.0, 3.0, 3.0]))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.memory import remembered_of
 from engine.tensor import factors, tucker
 from engine.tensor.bit_budget import undominated
 from engine.tensor.factors import Decomposition, Shape
@@ -157,7 +158,7 @@ Split = Pair | Triple
 def of(weight: Tensor, form: str) -> Split:
     """How a weight is split in this form, by the error of the weights; remembered for the same tensor."""
     if form == "tucker":
-        return factors.remembered_of(weight, form, lambda: Triple(tucker.decompose(weight)))
+        return remembered_of(weight, form, lambda: Triple(tucker.decompose(weight)))
     return Pair(factors.decompose(weight, form))
 
 
