@@ -9,7 +9,7 @@ from engine.net.low_rank import How, Layer
 from engine.tensor import factors, splits
 from engine.tensor.splits import Pair, Ranks, Split, Triple
 from engine.types import Bundle
-from pages.parts import cached, charts, figures, frame, weight_maps
+from pages.parts import cached, charts, components, figures, frame, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
@@ -66,9 +66,14 @@ def scale(matrix: Tensor) -> float:
 def hero(look: Look, place: Place) -> None:
     split, quiet = split_of(look), {"displayModeBar": False}
     if isinstance(split, Triple):
-        st.subheader("The error at both ranks", anchor=False)
+        st.subheader(
+            "The error at both ranks",
+            anchor=False,
+            help="Drag the point: it sets own ranks of this layer, which are in the panel under Layer by layer.",
+        )
         alt = "Error of the weights at each rank of the inputs and of the outputs, with the break-even line"
         st.plotly_chart(surface.drawn(split), key=surface.KEY, config=quiet, alt=alt)
+        components.point()
         return
     st.subheader("Smaller only below break-even", anchor=False)
     counts = [split.weights((rank,)) for rank in range(1, split.full[0] + 1)]
@@ -116,7 +121,7 @@ def _pieces(look: Look, split: Pair, place: Place) -> None:
 def rank_marks(look: Look, split: Split, ranks: Ranks) -> Marks:
     whole = look.weight.numel()
     if isinstance(split, Triple):
-        return {surface.KEY: [surface.mark(split, ranks, whole)]}
+        return {surface.KEY: [surface.mark(split, ranks, look.layer)]}
     (rank,), even, weights = ranks, factors.break_even(split.shape, split.form), split.weights(ranks)
     saves = weights < whole
     words = "smaller" if saves else "no smaller, so it is not split"
@@ -137,7 +142,8 @@ def rank_marks(look: Look, split: Split, ranks: Ranks) -> Marks:
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """The cut at each stop; not for layers that are left alone or have ranks of their own, nor under a budget."""
     settings = look.step.settings
-    if look.layer in (*settings["leave_out"], *settings["per_layer"]) or look.row["rank"] != look.row["rank"]:
+    own = (*settings["leave_out"], *settings["per_layer"], *settings["input_ranks"])
+    if look.layer in own or look.row["rank"] != look.row["rank"]:
         return None
     if setting != settings["by"] or setting == "budget":
         return None

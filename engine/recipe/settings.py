@@ -11,9 +11,11 @@ from engine.recipe.knobs import Choice, Layers, PerLayer, Slider, Toggle, When
 NONE: Mapping[str, Any] = MappingProxyType({})  # no layer has a setting of its own
 
 
-def per_layer(knob: Slider, label: str, help: str, when: tuple[When, ...] = ()) -> PerLayer:
+def per_layer(
+    knob: Slider, label: str, help: str, when: tuple[When, ...] = (), added: bool = False
+) -> PerLayer:
     """Layers with a value of their own in place of the knob's."""
-    return PerLayer(knob=knob, unit=knob.unit, label=label, help=help, when=when)
+    return PerLayer(knob=knob, unit=knob.unit, label=label, help=help, when=when, added=added)
 
 
 def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ()) -> Slider:
@@ -51,10 +53,10 @@ def weight_decay() -> Slider:
     return Slider(low=0.0, high=1e-2, scale="log", label="Weight decay", help=help, rare=True)
 
 
-def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
+def samples(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
     """How many training samples derivatives are taken on."""
-    unit = "training samples"
-    return Slider(low=50, high=2000, step=50, whole=True, unit=unit, label="Samples", help=help, when=when)
+    size: dict[str, Any] = {"low": 50, "high": 2000, "step": 50, "whole": True, "unit": "training samples"}
+    return Slider(**size, label="Samples", help=help, when=when, added=added)
 
 
 def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:

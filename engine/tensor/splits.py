@@ -170,10 +170,10 @@ def _front(weights: NDArray[np.int64], kept: NDArray[np.float64]) -> Options:
     return Options(flat[rows], lost[rows], [tuple(own) for own in places.tolist()])
 
 
-def at_most(split: Split, ranks: Ranks | int) -> Ranks:
-    """These ranks, or one number for all of them, as far as the layer has as many."""
-    wanted = (ranks,) * len(split.full) if isinstance(ranks, int) else ranks
-    return tuple(min(each, most) for each, most in zip(wanted, split.full, strict=True))
+def own(split: Split, rank: int | None, input_rank: int | None = None) -> Ranks | None:
+    """A layer's own ranks, as far as it has as many; where one of two is not given, it is as the other."""
+    wanted = (rank or input_rank, input_rank or rank) if len(split.full) > 1 else (rank,)
+    return tuple(min(x, most) for x, most in zip(wanted, split.full, strict=True) if x) or None
 
 
 def chosen(split: Split, by: str, value: float) -> Ranks:
@@ -188,4 +188,4 @@ def chosen(split: Split, by: str, value: float) -> Ranks:
             return split.for_energy(value)
         case "share":
             return split.for_share(value)
-    return at_most(split, int(value))
+    return tuple(min(int(value), most) for most in split.full)

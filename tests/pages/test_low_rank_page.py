@@ -58,7 +58,7 @@ def test_the_surface_is_that_of_the_decomposition_and_its_point_is_where_the_ran
     assert cells["customdata"][20][30] == split.weights((21, 31))
     for x, y in zip(even["x"], even["y"], strict=True):
         assert y * 64 + 9 * x * y + 64 * x == pytest.approx(36_864)
-    small, large = (surface.mark(split, ranks, 36_864) for ranks in ((21, 31), (60, 62)))
+    small, large = (surface.mark(split, ranks, "layer3.0.conv2") for ranks in ((21, 31), (60, 62)))
     assert (small["x"], small["y"]) == (31, 21)
     assert "not fewer weights" in large["text"]
     said = surface.said(split, (21, 31))

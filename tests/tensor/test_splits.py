@@ -96,7 +96,10 @@ def test_a_budget_that_is_too_small_gives_the_lowest_ranks() -> None:
     assert rank_budget.fewest(pair(1, 8)) == 8
 
 
-def test_one_number_is_both_ranks_as_far_as_there_are_as_many() -> None:
-    assert splits.at_most(triple(6, 2, 3, 3), 4) == (4, 2)
-    assert splits.at_most(pair(3, 9), 4) == (3,)
-    assert splits.chosen(triple(6, 2, 3, 3), "rank", 5) == (5, 2)
+def test_own_ranks_go_as_far_as_the_layer_and_one_number_is_both() -> None:
+    two, one = triple(6, 2, 3, 3), pair(3, 9)
+    assert splits.own(two, 4) == splits.own(two, 4, 9) == (4, 2)
+    assert splits.own(two, None, 2) == (2, 2)
+    assert splits.own(two, None) is None
+    assert (splits.own(one, 4, 1), splits.own(one, None, 1)) == ((3,), None)
+    assert (splits.chosen(two, "rank", 5), splits.chosen(one, "rank", 2)) == ((5, 2), (2,))

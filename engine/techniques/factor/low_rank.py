@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 from engine.data.sets import Data
@@ -145,15 +144,22 @@ def low_rank(
         ),
     ] = "weights",
     samples: Annotated[
-        int,
-        replace(
-            settings.samples("Images that the layers' outputs are taken from.", when=OF_OUTPUTS), added=True
-        ),
+        int, settings.samples("Images that the layers' outputs are taken from.", OF_OUTPUTS, added=True)
     ] = 500,
     per_layer: Annotated[
         Mapping[str, int],
         settings.per_layer(
             RANK, "Own rank", "Layers with a rank of their own, however the others choose theirs."
+        ),
+    ] = settings.NONE,
+    input_ranks: Annotated[
+        Mapping[str, int],
+        settings.per_layer(
+            RANK,
+            "Own rank of the inputs",
+            "Layers whose two ranks differ; without, both are the layer's own rank.",
+            when=(("form", ("tucker",)),),
+            added=True,
         ),
     ] = settings.NONE,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
@@ -176,12 +182,10 @@ def low_rank(
     value = {"rank": rank, "energy": energy, "share": share}.get(by)
     ranks: dict[str, Ranks] = {}
     for label, split in able:
-        if label in per_layer:
-            ranks[label] = splits.at_most(split, per_layer[label])
-        elif value is not None:
-            ranks[label] = splits.chosen(split, by, value)
-    whole: list[str] = []
-    notes: list[str] = []
+        own = splits.own(split, per_layer.get(label), input_ranks.get(label))
+        if own or value is not None:
+            ranks[label] = own or splits.chosen(split, by, value)
+    whole, notes = list[str](), list[str]()
     if by == "budget":
         ranks, whole, notes = layers.dealt(found, ranks, budget)
     table = told.table(found, ranks, whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,9 @@ def _even(split: Triple) -> Chart:
     }
 
 
-def mark(split: Triple, ranks: Ranks, whole: int) -> dict[str, Any]:
-    """The present point, and what it costs."""
-    weights = split.weights(ranks)
+def mark(split: Triple, ranks: Ranks, layer: str) -> dict[str, Any]:
+    """The present point, what it costs, and which settings of the layer it stands for when it is dragged."""
+    weights, whole = split.weights(ranks), math.prod(split.shape)
     saves = weights < whole
     words = f"{weights / whole:.0%} of the weights" if saves else "not fewer weights, so it is not split"
     return {
@@ -73,6 +74,9 @@ def mark(split: Triple, ranks: Ranks, whole: int) -> dict[str, Any]:
         "colour": charts.CHANGED if saves else charts.REMOVED,
         "text": f"ranks {ranks[0]} and {ranks[1]}: error {split.error(ranks):.3f}, {words}",
         "below": ranks[0] > 0.8 * split.full[0],
+        "full": split.full,
+        "layer": layer,
+        "tables": ("per_layer", "input_ranks"),
     }
 
 

@@ -155,6 +155,20 @@ def test_energy_is_kept_with_fewer_weights_than_two_layers_need() -> None:
     assert three["weights_after"] < two["weights_after"]
 
 
+def test_both_ranks_of_a_layer_can_be_its_own() -> None:
+    own = {
+        "per_layer": {"layer2.0.conv2": 9, "fc": 3},
+        "input_ranks": {"layer2.0.conv2": 40, "layer1.0.conv1": 5},
+    }
+    _, report = apply(seeded("resnet-8"), step("low_rank", form="tucker", **own), None)
+    found = rows(report)[["rank", "input_rank"]]
+    assert found.loc["layer2.0.conv2"].tolist() == [9, 32]  # it has 32 inputs
+    assert found.loc["layer1.0.conv1"].tolist() == [5, 5]
+    assert found.loc["fc", "rank"] == 3
+    _, report = apply(seeded("resnet-8"), step("low_rank", form="channel", **own), None)
+    assert rows(report).loc["layer2.0.conv2", "rank"] == 9
+
+
 def test_a_convolution_of_one_place_is_a_matrix() -> None:
     bundle = Bundle(Arch("bare"), {"a.weight": Dense(torch.randn(8, 6, 1, 1))})
     after, report = apply(bundle, step("low_rank", form="tucker", by="rank", rank=2), None)
