@@ -4,7 +4,7 @@ A kernel W (O, I, kh, kw) is a core (ro, ri, kh, kw) with a matrix along its out
 (Kim 2016, arXiv 1511.06530). The matrices hold the left singular vectors of the kernel laid out along each of
 the two (higher-order SVD, De Lathauwer 2000). They are orthonormal, so that a pair of ranks leaves out what
 lies outside of its corner of the full core: one decomposition gives the exact error at all pairs. Iterating
-for one pair (HOOI) takes about 2 % off the error of ResNet-20's kernels, and is a decomposition for each pair.
+for one pair (HOOI) takes about 2 % off the error of ResNet-20's kernels, and decomposes anew for each pair.
 """
 
 from __future__ import annotations
