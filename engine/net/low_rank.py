@@ -57,7 +57,7 @@ class Layer:
         """What the layer's outputs are off by, over their norm, on images that nothing was read from."""
         both = {"output_error_plain": self.plain, "output_error": self.split}
         return {
-            name: whitened.output_error(each.parts, *ranks, self.outputs)
+            name: whitened.output_error(each.parts, ranks[0], self.outputs)
             for name, each in both.items()
             if isinstance(each, Pair) and self.outputs is not None
         }
@@ -151,7 +151,7 @@ def outputs_of(bundle: Bundle, samples: Samples, count: int) -> Mapping[str, tup
     held = torch.arange(len(images)) % CHECKED == CHECKED - 1
     found = {}
     for label, goal in goals.items():
-        by_image = goal.outputs.unflatten(0, (len(images), -1))
+        by_image = goal.outputs.reshape(*goal.places.shape, -1)
         found[label] = (by_image[~held].flatten(0, 1), by_image[held].flatten(0, 1))
     return MappingProxyType(found)
 

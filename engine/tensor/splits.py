@@ -122,7 +122,7 @@ class Triple:
 
     def error(self, ranks: Ranks) -> float:
         """Norm of what is left out, over that of the whole."""
-        return max(1 - self.kept(ranks), 0.0) ** 0.5
+        return math.sqrt(max(1 - self.kept(ranks), 0.0))
 
     def for_energy(self, share: float) -> Ranks:
         """The pair with the fewest weights that keeps this share of the energy."""

@@ -183,8 +183,10 @@ def low_rank(
     ranks: dict[str, Ranks] = {}
     for label, split in able:
         own = splits.own(split, per_layer.get(label), input_ranks.get(label))
-        if own or value is not None:
-            ranks[label] = own or splits.chosen(split, by, value)
+        if own is None and value is not None:
+            own = splits.chosen(split, by, value)
+        if own is not None:
+            ranks[label] = own
     whole, notes = list[str](), list[str]()
     if by == "budget":
         ranks, whole, notes = layers.dealt(found, ranks, budget)
