@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor, nn
 
+from engine.figures import low_rank as told
 from engine.net import low_rank, surgery, zoo
 from engine.net.low_rank import How, Layer
 from engine.tensor import factors, splits
@@ -69,7 +70,8 @@ def hero(look: Look, place: Place) -> None:
         st.subheader(
             "The error at both ranks",
             anchor=False,
-            help="Drag the point: it sets own ranks of this layer, which are in the panel under Layer by layer.",
+            help="Exact at all pairs, from one decomposition. Drag the point: the layer has these ranks of its own then, "
+            "which the panel has under Layer by layer.",
         )
         alt = "Error of the weights at each rank of the inputs and of the outputs, with the break-even line"
         st.plotly_chart(surface.drawn(split), key=surface.KEY, config=quiet, alt=alt)
@@ -176,7 +178,8 @@ def moving(look: Look) -> Moving:
         else figures.caption(surface.said(split, ranks))
     )
     html = {"pictures": pictures, "layers": table, "thin": to_compare}
-    return Moving(rank_marks(look, split, ranks), html, lesson(look, ranks))
+    taught = lesson(look, None if row["why"] == told.WHOLE else ranks)
+    return Moving(rank_marks(look, split, ranks), html, taught)
 
 
 def lesson(look: Look, ranks: Ranks | None) -> Lesson:
@@ -189,8 +192,8 @@ def lesson(look: Look, ranks: Ranks | None) -> Lesson:
     if isinstance(split, Triple):
         need, most = split.for_energy(0.9), split.full
         return Lesson(
-            f"Kernels share their channels: {look.layer} keeps 90 % of its sum of squares with {need[0]} of {most[0]} "
-            f"outputs and {need[1]} of {most[1]} inputs in its core. One decomposition knows the error at all pairs.",
+            f"Kernels share channels: {look.layer} keeps 90 % of its sum of squares in a core of {need[0]} of {most[0]} "
+            f"outputs and {need[1]} of {most[1]} inputs.",
             f"Above the break-even line three layers are bigger than one, and each is a call of its own.{cost}",
             not saves,
         )
@@ -228,7 +231,7 @@ def layers(look: Look) -> str:
 
 frame.heading(
     "Low rank",
-    "How much of a matrix is needed? **Watch the dot cross the break-even line: above it, two thin layers are bigger.**",
+    "How much of a matrix is needed? **Watch the dot cross the break-even line: above it, thin layers are bigger.**",
     "A matrix is a sum of rank-one pieces, largest first. Keeping the first few turns one layer into two thin ones; above "
     "rank mn / (m + n) these are bigger than the original. Unlike zeros, this really saves multiplications, so it can be "
     "faster.",

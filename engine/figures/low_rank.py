@@ -14,6 +14,7 @@ from engine.tensor.splits import Ranks, Split
 from engine.types import Basis, Figure
 
 SOMETIMES = ("input_rank", "output_error_plain", "output_error")  # columns that only some settings fill
+WHOLE = "the budget leaves it whole"
 COLUMNS = (
     *("layer", "form", "full_rank", "rank", "input_rank", "break_even", "energy_kept", "error"),
     *("output_error_plain", "output_error", "weights_before", "weights_after", "applied", "why"),
@@ -55,7 +56,7 @@ def _row(layer: Layer, split: Split, ranks: Ranks, whole: bool) -> dict[str, Any
         "weights_before": layer.weights,
         "weights_after": after if applied else layer.weights,
         "applied": applied,
-        "why": "the budget leaves it whole" if whole else why,
+        "why": WHOLE if whole else why,
     }
 
 

@@ -66,6 +66,6 @@ def test_the_surface_is_that_of_the_decomposition_and_its_point_is_where_the_ran
         assert y * 64 + 9 * x * y + 64 * x == pytest.approx(36_864)
     small, large = (surface.mark(split, ranks, "layer3.0.conv2") for ranks in ((21, 31), (60, 62)))
     assert (small["x"], small["y"]) == (31, 21)
-    assert "not fewer weights" in large["text"]
+    assert large["text"] == "ranks 60 and 62: no smaller, not split"
     said = surface.said(split, (21, 31))
     assert "64 x 31 + 31 x 21 x 3 x 3 + 21 x 64 = 9,187, 24.9% of it" in said

@@ -36,8 +36,16 @@ def drawn(split: Triple) -> Chart:
         "hovertemplate": "ranks %{y} and %{x}: error %{z:.3f}, %{customdata:,} weights<extra></extra>",
     }
     sides = [{"range": [0.5, most + 0.5]} for most in reversed(split.full)]
-    traces = [cells, _even(split)]
-    return charts.chart(traces, "rank of the inputs", "rank of the outputs", xaxis=sides[0], yaxis=sides[1])
+    line = _even(split)
+    words = [_name(line["x"], line["y"])] if line["x"] else []
+    titles = ("rank of the inputs", "rank of the outputs")
+    return charts.chart([cells, line], *titles, xaxis=sides[0], yaxis=sides[1], annotations=words)
+
+
+def _name(xs: list[float], ys: list[float]) -> Chart:
+    """The line's name, at its middle."""
+    at, font = len(xs) // 2, {"color": charts.REMOVED}
+    return {"x": xs[at], "y": ys[at], "text": "break-even", "showarrow": False, "yshift": 10, "font": font}
 
 
 def _some(most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -56,8 +64,6 @@ def _even(split: Triple) -> Chart:
         "x": [x for x, _ in within],
         "y": [y for _, y in within],
         "line": {"color": charts.REMOVED, "width": 2, "dash": "dash"},
-        "name": "break-even",
-        "showlegend": True,
         "hoverinfo": "skip",
     }
 
@@ -66,13 +72,17 @@ def mark(split: Triple, ranks: Ranks, layer: str) -> dict[str, Any]:
     """The present point, what it costs, and which settings of the layer it stands for when it is dragged."""
     weights, whole = split.weights(ranks), math.prod(split.shape)
     saves = weights < whole
-    words = f"{weights / whole:.0%} of the weights" if saves else "not fewer weights, so it is not split"
+    words = (
+        f"error {split.error(ranks):.3f}, {weights / whole:.0%} of the weights"
+        if saves
+        else "no smaller, not split"
+    )
     return {
         "kind": "dot",
         "x": ranks[1],
         "y": ranks[0],
         "colour": charts.CHANGED if saves else charts.REMOVED,
-        "text": f"ranks {ranks[0]} and {ranks[1]}: error {split.error(ranks):.3f}, {words}",
+        "text": f"ranks {ranks[0]} and {ranks[1]}: {words}",
         "below": ranks[0] > 0.8 * split.full[0],
         "full": split.full,
         "layer": layer,
