@@ -244,9 +244,9 @@ def test_a_budget_below_the_lowest_ranks_is_said() -> None:
 
 def test_one_layer_by_itself_is_refused_where_all_must_be_seen() -> None:
     alone = layerwise.of_layer(seeded("lenet-300-100"), "fc1")
-    for settings in ({"by": "budget"}, {"error": "outputs"}):
-        whole = step("low_rank", **settings)
+    for name, value in (("by", "budget"), ("error", "outputs")):
+        whole = step("low_rank", **{name: value})
         assert get("low_rank").sees_model(whole.settings)
-        with pytest.raises(SlimscopeError, match="must see the whole model with these settings"):
+        with pytest.raises(SlimscopeError, match=f"must see the whole model where {name} = '{value}'"):
             layerwise.apply(alone, whole, ["fc1", "fc2", "fc3"], layerwise.alone(alone))
     assert not get("low_rank").sees_model({})
