@@ -37,6 +37,15 @@ def allocation(
     return Choice(label="Allocation", help=help, options=options, when=when)
 
 
+def error_of(what: str, added: bool = False) -> Choice:
+    """Whose error is kept small: that of the weights, or that of what the layer makes of its inputs."""
+    options = {
+        "weights": "the error of the weights: all count alike",
+        "outputs": "the error of the outputs: as much as what enters the layer makes of it",
+    }
+    return Choice(label="Error", help=f"What {what} are to keep small.", options=options, added=added)
+
+
 def epochs(help: str, high: int = 30) -> Slider:
     """How long a net is trained."""
     return Slider(low=1, high=high, whole=True, unit="epochs", label="Epochs", help=help)
@@ -53,10 +62,10 @@ def weight_decay() -> Slider:
     return Slider(low=0.0, high=1e-2, scale="log", label="Weight decay", help=help, rare=True)
 
 
-def samples(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
+def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
     """How many training samples derivatives are taken on."""
-    size: dict[str, Any] = {"low": 50, "high": 2000, "step": 50, "whole": True, "unit": "training samples"}
-    return Slider(**size, label="Samples", help=help, when=when, added=added)
+    unit = "training samples"
+    return Slider(low=50, high=2000, step=50, whole=True, unit=unit, label="Samples", help=help, when=when)
 
 
 def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:

@@ -69,3 +69,20 @@ def test_the_surface_is_that_of_the_decomposition_and_its_point_is_where_the_ran
     assert large["text"] == "ranks 60 and 62: no smaller, not split"
     said = surface.said(split, (21, 31))
     assert "64 x 31 + 31 x 21 x 3 x 3 + 21 x 64 = 9,187, 24.9% of it" in said
+
+
+def test_with_other_images_the_page_is_drawn_again() -> None:
+    """The spectrum and the pieces stay while other sliders move: they are those of these images."""
+    knobs = technique.get("low_rank").knobs
+    assert [name for name, knob in knobs.items() if knob.redraws] == ["samples"]
+    visit = Visit("low_rank", m="mlp-32", r='[["low_rank",{"error":"outputs"}]]')
+    before = charts(visit)
+    visit.edit("low_rank", samples=100)
+    assert charts(visit) != before
+    again = Visit("low_rank", m="mlp-32", r='[["low_rank",{"error":"outputs","samples":100}]]')
+    assert spectrum(visit) == spectrum(again)
+
+
+def spectrum(visit: Visit) -> object:
+    specs = [json.loads(chart.proto.spec) for chart in visit.at.get("plotly_chart")]
+    return next(spec["data"] for spec in specs if "root mean square" in json.dumps(spec["layout"]["yaxis"]))

@@ -1,8 +1,10 @@
-"""Low rank: replace a layer by two thin ones whose product is the nearest matrix of that rank."""
+"""Low rank: replace a layer by thin ones whose product is the nearest of that rank."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from engine.data.sets import Data
@@ -22,12 +24,10 @@ DEFAULT_RANK = 16
 def largest_rank(bundle: Bundle) -> int:
     """The largest full rank over all layers and forms; a smaller layer takes at most its own."""
     ranks = [DEFAULT_RANK]
-    for name in weight_layers(bundle).values():
-        shape = bundle.params[name].shape
+    for shape in (bundle.params[name].shape for name in weight_layers(bundle).values()):
         forms = {2: ("linear",), 4: ("channel", "spatial")}.get(len(shape), ())
         ranks += [min(factors.matrix_shape(shape, form)) for form in forms]
-        if len(shape) == 4:  # Tucker's rank of the inputs
-            ranks.append(min(shape[1], shape[0] * shape[2] * shape[3]))
+        ranks += [min(shape[1], shape[0] * math.prod(shape[2:]))] * (len(shape) == 4)  # Tucker's inputs
     return max(ranks)
 
 
@@ -131,20 +131,14 @@ def low_rank(
             },
         ),
     ] = "channel",
-    error: Annotated[
-        str,
-        Choice(
-            label="Error",
-            help="What the factors are to keep small.",
-            options={
-                "weights": "the error of the weights: all count alike",
-                "outputs": "the error of the outputs: as much as what enters the layer makes of it",
-            },
-            added=True,
-        ),
-    ] = "weights",
+    error: Annotated[str, settings.error_of("the factors", added=True)] = "weights",
     samples: Annotated[
-        int, settings.samples("Images that the layers' outputs are taken from.", OF_OUTPUTS, added=True)
+        int,
+        replace(
+            settings.samples("Images that the layers' outputs are taken from.", OF_OUTPUTS),
+            added=True,
+            redraws=True,
+        ),
     ] = 500,
     per_layer: Annotated[
         Mapping[str, int],
@@ -194,8 +188,7 @@ def low_rank(
     applied = set(table["layer"][table["applied"]])
     used = {label: (split, ranks[label]) for label, split in able if label in applied}
     params, arch = layers.split(bundle, used)
-    names = weight_layers(bundle)
-    decoded = [label for label in used if not isinstance(bundle.params[names[label]], Dense)]
+    decoded = [label for label in used if not isinstance(bundle.params[f"{label}.weight"], Dense)]
     notes += told.notes(table, decoded)
     if error == "outputs" and data is not None:
         notes += told.notes_of_outputs(found, min(samples, len(data.train)))
