@@ -15,6 +15,7 @@ from engine.types import SlimscopeError
 
 HALVINGS = 100  # of the price of a byte
 MARGIN = 1e-9  # of all losses: what sums of floats may be off
+MANY, MOST_COSTS = 10_000, 10  # rows, and numbers of costs for each of them, that are looked at cost by cost
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -72,6 +73,10 @@ def least_loss(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]]
 
 def undominated(cost: Ints, loss: Floats, rows: Ints) -> Ints:
     """Of these rows those that lose less than all that cost no more, by rising cost."""
+    if len(rows) > MANY and cost[rows].max() < MOST_COSTS * len(rows):  # sorting them all would take long
+        least = np.full(int(cost[rows].max()) + 1, np.inf)  # at each cost
+        np.minimum.at(least, cost[rows], loss[rows])
+        rows = rows[loss[rows] <= np.minimum.accumulate(least)[cost[rows]]]
     rows = rows[np.lexsort((loss[rows], cost[rows]))]
     best = np.minimum.accumulate(loss[rows])
     first = np.ones(len(rows), bool)
@@ -85,9 +90,12 @@ def _relaxed(options: Sequence[tuple[Ints, Floats]], budget: int) -> tuple[float
     The price is the lowest that bisection finds: then the bound that it gives is close. The loss is that of
     these choices once what they leave of the budget is spent.
     """
+    by_cost = [np.lexsort((x, c)) for c, x in options]  # of equals, the cheapest is the first
+    rising = [(c[own], x[own]) for (c, x), own in zip(options, by_cost, strict=True)]
 
     def at(price: float) -> list[int]:
-        return [int(np.lexsort((c, x + price * c))[0]) for c, x in options]
+        first = [int((x + price * c).argmin()) for c, x in rising]
+        return [int(own[i]) for own, i in zip(by_cost, first, strict=True)]
 
     def cost(places: list[int]) -> int:
         return sum(int(c[i]) for (c, _), i in zip(options, places, strict=True))
