@@ -11,6 +11,7 @@ import functools
 import os
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -120,6 +121,18 @@ def remembered(function: Callable[Given, Result]) -> Callable[Given, Result]:
         return answer
 
     return ask
+
+
+def remembered_of(weight: Tensor, what: str, make: Callable[[], Result]) -> Result:
+    """What `make` gives of a weight, remembered as long as there is this version of the weight."""
+
+    def made() -> Result:
+        weakref.finalize(weight, MEMORY.forget, key)
+        return make()
+
+    key = (remembered_of, id(weight), weight._version, what)
+    found: Result = MEMORY.get(key, made)
+    return found
 
 
 def hold_little() -> None:

@@ -4,14 +4,17 @@ import numpy as np
 import streamlit as st
 from torch import Tensor, nn
 
-from engine.net import surgery, zoo
-from engine.tensor import factors, precompute
+from engine.figures import low_rank as told
+from engine.net import low_rank, surgery, zoo
+from engine.net.low_rank import How, Layer
+from engine.tensor import factors, splits
+from engine.tensor.splits import Pair, Ranks, Split, Triple
 from engine.types import Bundle
-from pages.parts import charts, figures, frame, weight_maps
+from pages.parts import cached, charts, components, figures, frame, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import legend, of_tensor, rank_one, sampled, side_by_side, to_scale
+from pages.parts.pictures import legend, of_tensor, rank_one, sampled, side_by_side, surface, to_scale
 
 PAGE = {
     "title": "Low rank",
@@ -25,8 +28,23 @@ PAGE = {
 PIXELS = 300  # of a side of a picture, at most
 
 
-def form(look: Look) -> str:
-    return "linear" if look.weight.dim() == 2 else str(look.step.settings["form"])
+def found(look: Look) -> Layer:
+    """The chosen layer with its decomposition, whether or not the step leaves it alone."""
+    chosen = look.step.settings
+    how = How(chosen["form"], chosen["error"], chosen["samples"])
+    # Weights without a model, and layers of a large one, have no outputs: the step has said so before.
+    return low_rank.layer_of(look.before, cached.images(look.subject), look.layer, how)
+
+
+def split_of(look: Look) -> Split:
+    split = found(look).split
+    assert split is not None
+    return split
+
+
+def flat(weight: Tensor, split: Split) -> Tensor:
+    """A weight as the matrix that is drawn: Tucker's kernels have their outputs as rows."""
+    return factors.matrix(weight, "channel" if isinstance(split, Triple) else split.form)
 
 
 def has_split(bundle: Bundle, weight: str) -> bool:
@@ -47,54 +65,76 @@ def scale(matrix: Tensor) -> float:
 
 
 def hero(look: Look, place: Place) -> None:
+    split, quiet = split_of(look), {"displayModeBar": False}
+    if isinstance(split, Triple):
+        st.subheader(
+            "The error at both ranks",
+            anchor=False,
+            help="Exact at all pairs, from one decomposition. Drag the point: the layer has these ranks of its own then, "
+            "which the panel has under Layer by layer.",
+        )
+        alt = "Error of the weights at each rank of the inputs and of the outputs, with the break-even line"
+        st.plotly_chart(surface.drawn(split), key=surface.KEY, config=quiet, alt=alt)
+        components.point()
+        return
     st.subheader("Smaller only below break-even", anchor=False)
-    values, kind = factors.decompose(look.weight, form(look)).values, form(look)
-    counts = [factors.weights_at(tuple(look.weight.shape), kind, r) for r in range(1, len(values) + 1)]
-    st.plotly_chart(
-        charts.against_rank(counts, look.weight.numel()),
-        key="cost",
-        config={"displayModeBar": False},
-        alt="Weights of the two thin layers against the rank, with the break-even line",
-    )
+    counts = [split.weights((rank,)) for rank in range(1, split.full[0] + 1)]
+    alt = "Weights of the two thin layers against the rank, with the break-even line"
+    st.plotly_chart(charts.against_rank(counts, look.weight.numel()), key="cost", config=quiet, alt=alt)
 
 
 def deeper(look: Look, place: Place) -> None:
-    parts = factors.decompose(look.weight, form(look))
-    scaled, spectrum = st.columns(2, gap="medium")
-    with scaled:
-        st.subheader("One layer or two thin ones, to scale", anchor=False)
+    split = split_of(look)
+    if isinstance(split, Pair):
+        _pieces(look, split, place)
+    else:
+        st.subheader("One layer or three, in weights", anchor=False)
         place("thin")
-    with spectrum:
-        st.subheader("How strong each piece is", anchor=False)
-        line = charts.lines(
-            charts.ranked(parts.values), "rank", "value", titles=("piece", "singular value"), height=250
-        )
-        alt = f"Singular values of {look.layer}, largest first"
-        st.plotly_chart(line, key="spectrum", config={"displayModeBar": False}, alt=alt)
-    st.subheader("The matrix is a sum of rank-one pieces", anchor=False)
-    whole = factors.matrix(look.weight, form(look))
-    st.html(rank_one.drawn(parts, whole, scale(whole)))
+        st.subheader("The kernels, outputs as rows", anchor=False)
     place("pictures")
     st.html(
-        legend(("#08519c", "positive"), ("#b35806", "negative")) + figures.caption(sampled(whole, PIXELS))
+        legend(("#08519c", "positive"), ("#b35806", "negative"))
+        + figures.caption(sampled(flat(look.weight, split), PIXELS))
     )
     st.subheader("Layer by layer", anchor=False)
     place("layers")
 
 
-def rank_marks(look: Look, rank: int) -> Marks:
-    shape, kind = tuple(look.weight.shape), form(look)
-    values, even = factors.decompose(look.weight, kind).values, factors.break_even(shape, kind)
-    saves = factors.weights_at(shape, kind, rank) < look.weight.numel()
+def _pieces(look: Look, split: Pair, place: Place) -> None:
+    """The matrix as a sum, how strong each piece is, and two thin layers to scale."""
+    scaled, spectrum = st.columns(2, gap="medium")
+    with scaled:
+        st.subheader("One layer or two thin ones, to scale", anchor=False)
+        place("thin")
+    of_outputs = found(look).outputs is not None
+    with spectrum:
+        st.subheader("How strong each piece is", anchor=False)
+        value = "root mean square of the outputs" if of_outputs else "singular value"
+        line = charts.lines(
+            charts.ranked(split.parts.values), "rank", "value", titles=("piece", value), height=250
+        )
+        alt = f"Strength of the pieces of {look.layer}, largest first: {value}"
+        st.plotly_chart(line, key="spectrum", config={"displayModeBar": False}, alt=alt)
+    st.subheader("The matrix is a sum of rank-one pieces", anchor=False)
+    whole = flat(look.weight, split)
+    st.html(rank_one.drawn(split.parts, whole, scale(whole), "squared outputs" if of_outputs else "squares"))
+
+
+def rank_marks(look: Look, split: Split, ranks: Ranks) -> Marks:
+    whole = look.weight.numel()
+    if isinstance(split, Triple):
+        return {surface.KEY: [surface.mark(split, ranks, look.layer)]}
+    (rank,), even, weights = ranks, factors.break_even(split.shape, split.form), split.weights(ranks)
+    saves = weights < whole
     words = "smaller" if saves else "no smaller, so it is not split"
-    kept = f"rank {rank}: {100 * factors.energy(values, rank):.2f} % of the energy"
-    beyond = {"kind": "band", "from": rank + 0.5, "to": len(values) + 2, "colour": charts.REMOVED}
+    kept = f"rank {rank}: {100 * split.kept(ranks):.2f} % of the energy"
+    beyond = {"kind": "band", "from": rank + 0.5, "to": split.full[0] + 2, "colour": charts.REMOVED}
     cut = {"kind": "line", "at": rank + 0.5, "colour": charts.REMOVED, "text": kept, "top": 32}
     limit = {"kind": "line", "at": even, "colour": charts.ORIGINAL, "dash": "5 4", "top": 16}
     here = {
         "kind": "dot",
         "x": rank,
-        "y": factors.weights_at(shape, kind, rank),
+        "y": weights,
         "colour": charts.KEPT if saves else charts.REMOVED,
         "text": f"rank {rank}: {words}",
     }
@@ -102,82 +142,96 @@ def rank_marks(look: Look, rank: int) -> Marks:
 
 
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
-    """The cut at each stop; not for layers that are left alone or have a rank of their own."""
+    """The cut at each stop; not for layers that are left alone or have ranks of their own, nor under a budget."""
     settings = look.step.settings
-    if look.layer in (*settings["leave_out"], *settings["per_layer"]) or look.row["rank"] != look.row["rank"]:
+    own = (*settings["leave_out"], *settings["per_layer"], *settings["input_ranks"])
+    if look.layer in own or look.row["rank"] != look.row["rank"]:
         return None
-    values = factors.decompose(look.weight, form(look)).values
-    found = precompute.ranks(values, tuple(look.weight.shape), form(look), setting, stops)
-    marks = {rank: rank_marks(look, rank) for rank in set(found)}
-    return Ahead([marks[rank] for rank in found])
+    if setting != settings["by"] or setting == "budget":
+        return None
+    split = split_of(look)
+    ranks = [splits.chosen(split, setting, stop) for stop in stops]
+    marks = {own: rank_marks(look, split, own) for own in set(ranks)}
+    return Ahead([marks[own] for own in ranks])
 
 
 def moving(look: Look) -> Moving:
-    row, kind = look.row, form(look)
-    table = layers(look)
+    row, table = look.row, layers(look)
     if not row or row["rank"] != row["rank"]:
         words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
         blank = {"pictures": "", "thin": "", "layers": figures.notice(words) + table}
-        return Moving({"spectrum": [], "cost": []}, blank, lesson(look, None))
-    rank, parts = int(row["rank"]), factors.decompose(look.weight, kind)
-    near = factors.join(*factors.halves(parts, rank), kind)
-    whole, thin = factors.matrix(look.weight, kind), factors.matrix(near, kind)
+        return Moving({"spectrum": [], "cost": [], surface.KEY: []}, blank, lesson(look, None))
+    split = split_of(look)
+    ranks = (int(row["rank"]),) if isinstance(split, Pair) else (int(row["rank"]), int(row["input_rank"]))
+    whole, thin = flat(look.weight, split), flat(split.product(ranks), split)
     reach = scale(whole)
-    titles = ("original", f"the first {rank} pieces", "what is missing")
+    pieces = f"the first {ranks[0]} pieces" if isinstance(split, Pair) else "what three layers do"
     pictures = side_by_side(
         (of_tensor(weight_maps.signed_map(part, reach, PIXELS), f"{look.layer}, {title}", 200, "both"), title)
-        for title, part in zip(titles, (whole, thin, whole - thin), strict=True)
+        for title, part in zip(
+            ("original", pieces, "what is missing"), (whole, thin, whole - thin), strict=True
+        )
     )
-    html = {
-        "pictures": pictures,
-        "layers": table,
-        "thin": to_scale.drawn(tuple(whole.shape), rank, look.layer),
-    }
-    return Moving(rank_marks(look, rank), html, lesson(look, rank))
+    to_compare = (
+        to_scale.drawn(tuple(whole.shape), ranks[0], look.layer)
+        if isinstance(split, Pair)
+        else figures.caption(surface.said(split, ranks))
+    )
+    html = {"pictures": pictures, "layers": table, "thin": to_compare}
+    taught = lesson(look, None if row["why"] == told.WHOLE else ranks)
+    return Moving(rank_marks(look, split, ranks), html, taught)
 
 
-def lesson(look: Look, rank: int | None) -> Lesson:
-    """How many pieces the layer needs, and whether two thin layers are bigger: both counts of weights."""
-    shape, kind = tuple(look.weight.shape), form(look)
-    values, even = factors.decompose(look.weight, kind).values, factors.break_even(shape, kind)
-    most, need = len(values), factors.rank_for_energy(values, 0.9)
-    limit = f"rank {even:.1f}, mn / (m + n)"
-    cost = ""
-    if rank is not None:
-        thin, whole = factors.weights_at(shape, kind, rank), look.weight.numel()
-        word = "fewer" if thin < whole else "bigger, so it stays whole"
-        cost = f" At rank {rank} they have {thin:,} weights, {look.layer} has {whole:,}: {word}."
+def lesson(look: Look, ranks: Ranks | None) -> Lesson:
+    """How much of its ranks the layer needs, and whether thin layers are bigger: both counts of weights."""
+    split, whole = split_of(look), look.weight.numel()
+    saves = ranks is None or split.weights(ranks) < whole
+    cost, word = "", "fewer" if saves else "not fewer, so it stays whole"
+    if ranks is not None:
+        cost = f" Here they have {split.weights(ranks):,} weights, {look.layer} has {whole:,}: {word}."
+    if isinstance(split, Triple):
+        need, most = split.for_energy(0.9), split.full
+        return Lesson(
+            f"Kernels share channels: {look.layer} keeps 90 % of its sum of squares in a core of {need[0]} of {most[0]} "
+            f"outputs and {need[1]} of {most[1]} inputs.",
+            f"Above the break-even line three layers are bigger than one, and each is a call of its own.{cost}",
+            not saves,
+        )
+    even, (need,) = factors.break_even(split.shape, split.form), split.for_energy(0.9)
+    squares = "squared outputs" if found(look).outputs is not None else "squares"
     return Lesson(
-        f"Nets are less low-rank than photos: {look.layer} needs {need} of its {most} pieces for 90 % of its sum of squares. "
-        "A cut through a flat spectrum loses much.",
-        f"Above {limit}, two thin layers are bigger than the one they replace.{cost}",
-        rank is not None and rank > even,
+        f"Nets are less low-rank than photos: {look.layer} needs {need} of its {split.full[0]} pieces for 90 % of its sum of "
+        f"{squares}. A cut through a flat spectrum loses much.",
+        f"Above rank {even:.1f}, mn / (m + n), two thin layers are bigger than the one they replace.{cost}",
+        not saves,
     )
+
+
+COLUMNS = {
+    "layer": figures.Column("layer"),
+    "full_rank": figures.Column("full rank"),
+    "rank": figures.Column("rank"),
+    "input_rank": figures.Column("of inputs"),
+    "break_even": figures.Column("break-even"),
+    "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
+    "output_error_plain": figures.Column("output error, for the weights", "share"),
+    "output_error": figures.Column("for the outputs", "share"),
+    "weights_before": figures.Column("weights before"),
+    "weights_after": figures.Column("after"),
+    "applied": figures.Column("split"),
+    "why": figures.Column("why"),
+}
 
 
 def layers(look: Look) -> str:
     rows = look.report.tables["layers"]
     split = rows.assign(energy_kept=rows["energy_kept"].where(rows["applied"]))  # others keep all they have
-    return figures.table(
-        split,
-        {
-            "layer": figures.Column("layer"),
-            "full_rank": figures.Column("full rank"),
-            "rank": figures.Column("rank"),
-            "break_even": figures.Column("break-even"),
-            "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
-            "weights_before": figures.Column("weights before"),
-            "weights_after": figures.Column("after"),
-            "applied": figures.Column("split"),
-            "why": figures.Column("why"),
-        },
-        look.layer,
-    )
+    return figures.table(split, {name: own for name, own in COLUMNS.items() if name in rows}, look.layer)
 
 
 frame.heading(
     "Low rank",
-    "How much of a matrix is needed? **Watch the dot cross the break-even line: above it, two thin layers are bigger.**",
+    "How much of a matrix is needed? **Watch the dot cross the break-even line: above it, thin layers are bigger.**",
     "A matrix is a sum of rank-one pieces, largest first. Keeping the first few turns one layer into two thin ones; above "
     "rank mn / (m + n) these are bigger than the original. Unlike zeros, this really saves multiplications, so it can be "
     "faster.",

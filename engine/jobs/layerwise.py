@@ -97,8 +97,11 @@ def apply(bundle: Bundle, step: Step, labels: Sequence[str], pool: Pool) -> tupl
     known = technique.get(step.technique)
     if known.needs_model or known.locality == "model":
         raise SlimscopeError(f"{known.title} must run the model: it needs a known architecture with data")
-    mine = list(weight_layers(bundle))
-    settings = dict(known.check(step.settings))
+    mine, settings = list(weight_layers(bundle)), dict(known.check(step.settings))
+    if known.sees_model(settings):
+        now = [(name, settings[name], values) for name, values in known.whole]
+        said = " and ".join(f"{name} = {value!r}" for name, value, values in now if value in values)
+        raise SlimscopeError(f"{known.title} must see the whole model where {said}")
     if known.ranked is not None:
         settings = known.ranked.alone(settings, mine[0], labels, pool)
     for name, knob in known.knobs.items():

@@ -83,25 +83,43 @@ def split(net: nn.Module, *, layer: str, rank: int, form: str) -> None:
                 nn.Linear(rank, old.out_features, bias=old.bias is not None),
             ]
         case nn.Conv2d(groups=1), "channel":
-            same: dict[str, Any] = {"stride": old.stride, "padding": old.padding, "dilation": old.dilation}
-            pair = [
-                nn.Conv2d(old.in_channels, rank, old.kernel_size, bias=False, **same),  # type: ignore[arg-type]
-                nn.Conv2d(rank, old.out_channels, 1, bias=old.bias is not None),
-            ]
+            pair = [_reading(old, old.in_channels, rank), _pointwise(rank, old.out_channels, old.bias)]
         case nn.Conv2d(groups=1), "spatial":
             (kh, kw), (sh, sw), (dh, dw) = old.kernel_size, old.stride, old.dilation
             if isinstance(old.padding, str):
                 raise SlimscopeError(f"layer {layer!r} pads by {old.padding!r}: only numbers can be split")
-            ph, pw = old.padding
+            (ph, pw), mode, biased = old.padding, old.padding_mode, old.bias is not None
+            down, across = ((kh, 1), (sh, 1), (ph, 0), (dh, 1), 1), ((1, kw), (1, sw), (0, pw), (1, dw), 1)
             pair = [
-                nn.Conv2d(old.in_channels, rank, (kh, 1), (sh, 1), (ph, 0), (dh, 1), bias=False),
-                nn.Conv2d(
-                    rank, old.out_channels, (1, kw), (1, sw), (0, pw), (1, dw), bias=old.bias is not None
-                ),
+                nn.Conv2d(old.in_channels, rank, *down, bias=False, padding_mode=mode),
+                nn.Conv2d(rank, old.out_channels, *across, bias=biased, padding_mode=mode),
             ]
         case _:
             raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) has no {form!r} split")
     replace_layer(net, layer, nn.Sequential(*pair))
+
+
+def tucker(net: nn.Module, *, layer: str, outputs: int, inputs: int) -> None:
+    """Replace a convolution by 1x1 to `inputs` channels, its kernel to `outputs`, and 1x1 with the bias."""
+    old = get_layer(net, layer)
+    if not isinstance(old, nn.Conv2d) or old.groups != 1:
+        raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) has no 'tucker' split")
+    if min(outputs, inputs) < 1:
+        ranks = f"{outputs} and {inputs}"
+        raise SlimscopeError(f"the ranks of layer {layer!r} are {ranks}: allowed are numbers from 1 on")
+    narrow, wide = _pointwise(old.in_channels, inputs), _pointwise(outputs, old.out_channels, old.bias)
+    replace_layer(net, layer, nn.Sequential(narrow, _reading(old, inputs, outputs), wide))
+
+
+def _reading(old: nn.Conv2d, inputs: int, outputs: int) -> nn.Conv2d:
+    """A convolution between other channels that reads the same places as the old one, without a bias."""
+    same: dict[str, Any] = {"stride": old.stride, "padding": old.padding, "dilation": old.dilation}
+    same |= {"padding_mode": old.padding_mode, "bias": False}
+    return nn.Conv2d(inputs, outputs, old.kernel_size, **same)  # type: ignore[arg-type]
+
+
+def _pointwise(inputs: int, outputs: int, bias: Tensor | None = None) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 1, bias=bias is not None)
 
 
 def _quantize_argument(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -258,6 +276,7 @@ def fold(net: nn.Module, *, layer: str, normal: str) -> None:
 
 EDITS: Mapping[str, Callable[..., None]] = {
     "split": split,
+    "tucker": tucker,
     "quantize_input": quantize_input,
     "narrow": narrow,
     "condense": condense,

@@ -26,7 +26,8 @@ class Knob:
     """What every control has: help in one sentence, a unit, where it matters.
 
     A `rare` one is folded away. One that was `added` to a technique later changes nothing at its default, so
-    that what was kept without it still counts.
+    that what was kept without it still counts. One that `redraws`
+    changes pictures that stay while other sliders move.
     """
 
     help: str
@@ -35,6 +36,7 @@ class Knob:
     when: tuple[When, ...] = ()
     rare: bool = False
     added: bool = False
+    redraws: bool = False
 
     def check(self, name: str, value: Any, bundle: Bundle | None) -> Any:
         """The value in its own type, or SettingError. Without a bundle, bounds that need one pass."""

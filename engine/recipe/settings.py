@@ -12,9 +12,11 @@ from engine.recipe.knobs import Choice, Layers, PerLayer, Slider, Toggle, When
 NONE: Mapping[str, Any] = MappingProxyType({})  # no layer has a setting of its own
 
 
-def per_layer(knob: Slider, label: str, help: str, when: tuple[When, ...] = ()) -> PerLayer:
+def per_layer(
+    knob: Slider, label: str, help: str, when: tuple[When, ...] = (), added: bool = False
+) -> PerLayer:
     """Layers with a value of their own in place of the knob's."""
-    return PerLayer(knob=knob, unit=knob.unit, label=label, help=help, when=when)
+    return PerLayer(knob=knob, unit=knob.unit, label=label, help=help, when=when, added=added)
 
 
 def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ()) -> Slider:
@@ -34,6 +36,15 @@ def allocation(
         options["erk"] = "small layers lose less, by the sum of their sides over its product (Evci 2020)"
     help = f"Where {what} compete for survival: inside their layer, or all against all."
     return Choice(label="Allocation", help=help, options=options, when=when)
+
+
+def error_of(what: str, added: bool = False) -> Choice:
+    """Whose error is kept small: that of the weights, or that of what the layer makes of its inputs."""
+    options = {
+        "weights": "the error of the weights: all count alike",
+        "outputs": "the error of the outputs: as much as what enters the layer makes of it",
+    }
+    return Choice(label="Error", help=f"What {what} are to keep small.", options=options, added=added)
 
 
 def epochs(help: str, high: int = 30, label: str = "Epochs") -> Slider:

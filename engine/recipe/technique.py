@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
-from engine.recipe.knobs import Knob, SettingError, Slider, shown
+from engine.recipe.knobs import Knob, SettingError, Slider, When, shown
 from engine.tensor.ranking import Pool
 from engine.types import Bundle, Recipe, SlimscopeError, Step
 
@@ -74,6 +74,7 @@ class Technique:
     runs: str
     cost: Callable[[Mapping[str, Any]], Cost] | None
     locality: str
+    whole: tuple[When, ...]
     ranked: Ranked | None
     tables: Mapping[str, tuple[str, ...]]
     series: tuple[str, ...]
@@ -93,6 +94,15 @@ class Technique:
     def needs_all_rows(self) -> bool:
         """Whether some rows of a weight do not become what they become among all rows."""
         return self.locality == "layer"
+
+    def sees_model(self, settings: Mapping[str, Any]) -> bool:
+        """Whether with these settings a layer by itself does not tell what becomes of it."""
+        now = {**self.defaults, **settings}
+        return (
+            self.locality == "model"
+            or self.needs_model
+            or any(now[name] in values for name, values in self.whole)
+        )
 
     def main(self, settings: Mapping[str, Any]) -> str | None:
         """The setting that a step is known by: the declared one, or its first slider that matters."""
@@ -124,6 +134,7 @@ def technique(
     runs: str,
     locality: str,
     tables: Mapping[str, tuple[str, ...]],
+    whole: tuple[When, ...] = (),
     page: str = "",
     cost: Callable[[Mapping[str, Any]], Cost] | None = None,
     ranked: Ranked | None = None,
@@ -142,6 +153,7 @@ def technique(
     - `runs`: `instant`, `seconds`, or `trains`; one that trains takes `progress` and declares its `cost`.
     - `locality`: the least that it must see to be right about a part of it: `element`, `row`, `layer`,
       `ranked` (all layers compete; then `ranked` says how an index answers), or the whole `model`.
+    - `whole`: settings with which it must see the whole model, whatever its locality.
     - `tables`: the columns of every table that its report may have.
     - `series`: what its runs are called, where the live rows of a training number them in `run`.
     - `page`: the file in pages/ that shows it; without one it has a page of its name.
@@ -171,6 +183,7 @@ def technique(
             runs=runs,
             cost=cost,
             locality=locality,
+            whole=whole,
             ranked=ranked,
             tables=tables,
             series=series,
@@ -195,6 +208,9 @@ def _check_declared(known: Technique) -> None:
         "is registered twice": known.name in REGISTRY,
         "has no docstring": not known.about,
         f"is known by {known.known_by!r}, which is no setting": known.known_by not in ("", *known.knobs),
+        f"has {known.whole} for `whole`: allowed are its settings": any(
+            name not in known.knobs for name, _ in known.whole
+        ),
         f"has stage {known.stage}: allowed is {min(STAGES)} to {max(STAGES) + 99}": known.stage // 100 * 100
         not in STAGES,
         f"runs {known.runs!r}: allowed is one of {', '.join(RUNS)}": known.runs not in RUNS,

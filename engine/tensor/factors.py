@@ -8,14 +8,13 @@ row kernel (Jaderberg 2014, scheme 2). Nothing here knows of nets; tensors in, t
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engine.memory import MEMORY
+from engine.memory import remembered_of
 from engine.types import SlimscopeError
 
 Shape = tuple[int, ...]
@@ -53,14 +52,17 @@ def matrix(weight: Tensor, form: str) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Decomposition:
-    """A weight's singular value decomposition, once; every rank is a slice of it.
+    """A weight's matrix as a sum of rank-one pieces, once; every rank is a slice of it.
 
-    `left` (rows, full rank), `values` (full rank,) falling, `right` (full rank, columns), float64.
+    Piece i is `scales[i]` times column i of `left` (rows, full rank) times row i of `right` (full rank,
+    columns), both of length 1. `values` (full rank,) falling say how much each is worth: in a singular value
+    decomposition they are the scales. All float64.
     """
 
     left: Tensor
-    values: Tensor
+    scales: Tensor
     right: Tensor
+    values: Tensor
     shape: Shape
     form: str
 
@@ -77,13 +79,10 @@ def decompose(weight: Tensor, form: str) -> Decomposition:
     """
 
     def make() -> Decomposition:
-        weakref.finalize(weight, MEMORY.forget, key)
         left, values, right = torch.linalg.svd(matrix(weight.detach().double(), form), full_matrices=False)
-        return Decomposition(left, values, right, tuple(weight.shape), form)
+        return Decomposition(left, values, right, values, tuple(weight.shape), form)
 
-    key = (decompose, id(weight), weight._version, form)
-    found: Decomposition = MEMORY.get(key, make)
-    return found
+    return remembered_of(weight, f"pieces {form}", make)
 
 
 def spectrum(weight: Tensor, form: str) -> Tensor:
@@ -100,12 +99,12 @@ def halves(parts: Decomposition, rank: int) -> tuple[Tensor, Tensor]:
     """(first, second) weights, float32, in the layouts of `surgery.split`'s two layers.
 
     linear: (r, I), (O, r). channel: (r, I, kh, kw), (O, r, 1, 1). spatial: (r, I, kh, 1), (O, r, 1, kw).
-    Each takes the square root of the singular values, so that both have the same spread.
+    Each takes the square root of the scales, so that both have the same spread.
     Raises SlimscopeError for a rank outside of 1..full rank.
     """
     if not 1 <= rank <= parts.full_rank:
         raise SlimscopeError(f"rank is {rank}: allowed is 1 to {parts.full_rank} for shape {parts.shape}")
-    root = parts.values[:rank].sqrt()
+    root = parts.scales[:rank].sqrt()
     left = (parts.left[:, :rank] * root).to(torch.float32)  # (rows, r)
     right = (parts.right[:rank] * root.unsqueeze(1)).to(torch.float32)  # (r, columns)
     match parts.form, parts.shape:
@@ -125,7 +124,7 @@ def piece(parts: Decomposition, number: int) -> Tensor:
     ([[0.0, 0.0], [0.0, 4.0]], [[3.0, 0.0], [0.0, 0.0]])
     """
     at = number - 1
-    return (parts.values[at] * torch.outer(parts.left[:, at], parts.right[at])).to(torch.float32)
+    return (parts.scales[at] * torch.outer(parts.left[:, at], parts.right[at])).to(torch.float32)
 
 
 def split(weight: Tensor, form: str, rank: int) -> tuple[Tensor, Tensor]:

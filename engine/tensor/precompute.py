@@ -11,9 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
-from engine.tensor import factors
 from engine.tensor.index import Index
 from engine.types import SlimscopeError
 
@@ -63,18 +61,3 @@ def stop_of_removal(magnitudes: NDArray[np.float32], cuts: Sequence[float]) -> N
     found = np.where(first < len(cuts), first, MOST_STOPS).astype(np.uint8)
     found[np.isnan(magnitudes)] = 255
     return found
-
-
-def ranks(values: Tensor, shape: tuple[int, ...], form: str, by: str, stops: Sequence[float]) -> list[int]:
-    """The rank that a layer with these singular values would get at each stop.
-
-    >>> import torch
-    >>> ranks(torch.tensor([4.0, 3.0]), (2, 2), "linear", "energy", [0.6, 0.99])
-    [1, 2]
-    """
-    match by:
-        case "energy":
-            return [factors.rank_for_energy(values, stop) for stop in stops]
-        case "share":
-            return [factors.rank_for_share(shape, form, stop) for stop in stops]
-    return [min(int(stop), len(values)) for stop in stops]

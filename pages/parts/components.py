@@ -116,6 +116,11 @@ def handle() -> None:
     _component("handle", "<span></span>")(data={}, key="handle", height=1)
 
 
+def point() -> None:
+    """Let dots that have a layer's numbers be dragged: they edit the panel's tables of layers."""
+    _component("point", "<span></span>")(data={}, key="point", height=1)
+
+
 ANATOMY = """<div class="anatomy"><div class="field"></div><div class="scale"></div><p class="said"><b></b><span></span></p></div>"""
 ANATOMY_STYLE = (HERE / "anatomy.css").read_text()
 

@@ -230,7 +230,7 @@ def _take(name: str) -> None:
         state["drafts"][name] = new.press(known.settings)
         return
     kinds = technique.get(name).knobs
-    moved = all(isinstance(kinds[key], Slider | Toggle) for key in changed)
+    moved = all(isinstance(kinds[key], Slider | Toggle) and not kinds[key].redraws for key in changed)
     whole, place = draft.seen(recipe(), trial(name))
     if not moved or name != focus() or any(technique.get(s.technique).trains for s in whole.steps[place:]):
         state[REDRAW] = True  # other charts; or what was trained is no longer what the recipe says

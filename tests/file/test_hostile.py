@@ -238,6 +238,8 @@ NARROW: dict[str, Any] = {"outputs": {}, "inputs": {}, "pads": {}}
         (("split", SPLIT | {"layer": "fc9"}), "'fc9' is not in this model"),
         (("split", SPLIT | {"form": "round"}), "has no 'round' split"),
         (("split", SPLIT), "'fc2.0.weight' is missing"),
+        (("tucker", {"layer": "fc2", "outputs": 1, "inputs": 1}), "has no 'tucker' split"),
+        (("tucker", {"layer": "fc2", "rank": 1}), "needed are layer, outputs, inputs"),
         (("split", SPLIT | {"layer": "0." * 500}), "lies deeper"),
         (("quantize_input", ROUND | {"bits": 1 << 30}), "1073741824 bits: allowed are 1 to 16"),
         (("narrow", NARROW | {"outputs": {"fc2": 5}}), "'fc2.weight' has the shape"),

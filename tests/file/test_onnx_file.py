@@ -53,6 +53,7 @@ def graph_of(data: bytes) -> dict[str, onnx.NodeProto]:
         ("lenet-5-small", '[["prune_weights",{"sparsity":0.9}]]'),
         ("lenet-5-small", '[["prune_filters",{"removed":0.5}]]'),
         ("mlp-32", '[["low_rank",{}]]'),
+        ("lenet-5-small", '[["low_rank",{"form":"tucker","by":"share"}]]'),
         ("resnet-8", '[["quantize",{"bits":4}]]'),
         ("lstm-32", '[["quantize",{}]]'),
         ("mlp-32", '[["share_weights",{}]]'),

@@ -46,3 +46,25 @@ def test_a_clip_that_is_dragged_becomes_the_nearest_percentile(tab: Tab) -> None
     assert f"clip at {100 * clip:.0f}%" in tab.page.locator(".st-key-clip [role=figure]").get_attribute(
         "aria-label"
     )
+
+
+def test_the_point_on_tucker_s_surface_becomes_the_layer_s_own_ranks(tab: Tab) -> None:
+    tab.open("low_rank", "lenet-5-small", '[["low_rank",{"form":"tucker","by":"share","share":0.3}]]')
+    point = tab.page.locator(".st-key-surface svg.point circle")
+    tab.until(lambda: point.count() == 1)
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x, y - 90, steps=5)
+    tab.page.mouse.up()
+    tab.until(lambda: "conv1" in tab.recipe[0][1].get("per_layer", {}))
+    tab.drawn()
+    settings = tab.recipe[0][1]
+    outputs = settings["per_layer"]["conv1"]
+    assert 2 <= outputs <= 4
+    assert settings["input_ranks"] == {"conv1": 1}
+    said = tab.page.locator(".st-key-surface [role=figure]").get_attribute("aria-label")
+    assert f"ranks {outputs} and 1: " in said

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.tensor import bit_budget
 from engine.tensor.bit_budget import Choice, least_loss
 from engine.types import SlimscopeError
 
@@ -76,3 +77,14 @@ def test_a_budget_that_nothing_fits_is_refused() -> None:
 
 def test_no_layers_are_no_cost() -> None:
     assert least_loss([], [], 0) == Choice((), 0, 0.0)
+
+
+def test_many_rows_are_thinned_cost_by_cost_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    cost = rng.integers(0, 300, 2_000)
+    loss = np.round(300 - cost + 40 * rng.random(2_000))  # with ties
+    rows = rng.permutation(2_000)[:1_500]
+    by_sorting = bit_budget.undominated(cost, loss, rows)
+    monkeypatch.setattr(bit_budget, "MANY", 0)
+    assert bit_budget.undominated(cost, loss, rows).tolist() == by_sorting.tolist()
+    assert len(by_sorting) > 20

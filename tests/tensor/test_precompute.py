@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.net import zoo
 from engine.recipe import run, technique
-from engine.tensor import factors, masks, precompute
+from engine.tensor import masks, precompute
 from engine.tensor.sorted_index import SortedIndex
 from engine.types import weight_layers
 
@@ -50,17 +50,3 @@ def test_a_weight_goes_at_the_first_cut_that_reaches_it(sizes: list[float], cuts
 
 def test_gaps_between_kernels_never_go() -> None:
     assert precompute.stop_of_removal(np.array([np.nan, 0.0], np.float32), [0.0]).tolist() == [255, 0]
-
-
-@pytest.mark.parametrize(
-    ("by", "stops"), [("energy", [0.5, 0.8, 0.99]), ("share", [0.1, 0.5, 1.0]), ("rank", [1, 7, 400])]
-)
-def test_ranks_are_those_of_the_technique(by: str, stops: list[float]) -> None:
-    weight = WEIGHTS["fc1"]
-    values = factors.decompose(weight, "linear").values
-    found = precompute.ranks(values, tuple(weight.shape), "linear", by, stops)
-    for stop, rank in zip(stops, found, strict=True):
-        value = min(stop, len(values)) if by == "rank" else stop
-        step = technique.step("low_rank", by=by, **{by: value})
-        report = run.apply(NET, step, None)[1].tables["layers"].set_index("layer").loc["fc1"]
-        assert rank == report["rank"]

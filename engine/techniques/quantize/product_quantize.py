@@ -13,7 +13,7 @@ from engine.data.sets import Data
 from engine.figures import reports, rounding
 from engine.net import matching, zoo
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider
+from engine.recipe.knobs import Slider
 from engine.recipe.technique import technique
 from engine.tensor.formats import Product
 from engine.tensor.formats.bits import FLOAT
@@ -77,17 +77,7 @@ def product_quantize(
             "of the kernel, then through the channels.",
         ),
     ] = 4,
-    error: Annotated[
-        str,
-        Choice(
-            label="Error",
-            help="What the tables are to keep small.",
-            options={
-                "weights": "the error of the weights: all count alike",
-                "outputs": "the error of the outputs: as much as what enters the layer makes of it",
-            },
-        ),
-    ] = "weights",
+    error: Annotated[str, settings.error_of("the tables")] = "weights",
     samples: Annotated[
         int, settings.samples("Images that the layers' inputs are taken from.", when=OF_OUTPUTS)
     ] = 500,

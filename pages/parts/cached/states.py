@@ -71,8 +71,7 @@ def fits(subject: str, recipe: Recipe) -> bool:
 
 def needs_whole(recipe: Recipe) -> bool:
     """Whether a step of the recipe acts on a model as a whole: one layer does not say what it does."""
-    known = [technique.get(step.technique) for step in recipe.live]
-    return any(each.locality == "model" or each.needs_model for each in known)
+    return any(technique.get(step.technique).sees_model(step.settings) for step in recipe.live)
 
 
 def base(subject: str, recipe: Recipe) -> Bundle:

@@ -14,8 +14,11 @@ PIECES = 5  # drawn, of however many
 PIXELS, TALL = 160, 90
 
 
-def drawn(parts: Decomposition, whole: Tensor, reach: float) -> str:
-    """Two rows of pictures: the pieces on the first one's scale of colour, and their sums on that of the matrix, `reach`."""
+def drawn(parts: Decomposition, whole: Tensor, reach: float, squares: str = "squares") -> str:
+    """Two rows of pictures: the pieces on the first one's scale of colour, and their sums on that of the matrix, `reach`.
+
+    `squares` says whose sum each piece has a share of.
+    """
     cells, total = [], torch.zeros_like(whole)
     first = float(factors.piece(parts, 1).abs().flatten()[:1_000_000].quantile(0.995))
     for number in range(1, min(PIECES, parts.full_rank) + 1):
@@ -25,7 +28,7 @@ def drawn(parts: Decomposition, whole: Tensor, reach: float) -> str:
         own = kept - (factors.energy(parts.values, number - 1) if number > 1 else 0.0)
         sign = "" if number == 1 else "+ "
         cells.append(
-            _figure(piece, first, f"{sign}piece {number}", f"{own:.1%} of the sum of squares")
+            _figure(piece, first, f"{sign}piece {number}", f"{own:.1%} of the sum of {squares}")
             + _figure(
                 total, reach, "= the first piece" if number == 1 else f"= the first {number}", f"{kept:.1%}"
             )
