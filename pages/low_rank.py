@@ -5,15 +5,14 @@ import streamlit as st
 from torch import Tensor, nn
 
 from engine.figures import low_rank as told
-from engine.net import low_rank, surgery, zoo
-from engine.net.low_rank import How, Layer
+from engine.net import surgery, zoo
 from engine.tensor import factors, splits
-from engine.tensor.splits import Pair, Ranks, Split, Triple
+from engine.tensor.splits import Pair, Split, Triple
 from engine.types import Bundle
-from pages.parts import cached, charts, components, figures, frame, weight_maps
+from pages.parts import charts, components, figures, frame, weight_maps
 from pages.parts.frame import Place
-from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.layer_ranks import found, lesson, rank_marks, split_of
+from pages.parts.live import Ahead, Look, Moving
 from pages.parts.pictures import legend, of_tensor, rank_one, sampled, side_by_side, surface, to_scale
 
 PAGE = {
@@ -26,20 +25,6 @@ PAGE = {
 }
 
 PIXELS = 300  # of a side of a picture, at most
-
-
-def found(look: Look) -> Layer:
-    """The chosen layer with its decomposition, whether or not the step leaves it alone."""
-    chosen = look.step.settings
-    how = How(chosen["form"], chosen["error"], chosen["samples"])
-    # Weights without a model, and layers of a large one, have no outputs: the step has said so before.
-    return low_rank.layer_of(look.before, cached.images(look.subject), look.layer, how)
-
-
-def split_of(look: Look) -> Split:
-    split = found(look).split
-    assert split is not None
-    return split
 
 
 def flat(weight: Tensor, split: Split) -> Tensor:
@@ -120,27 +105,6 @@ def _pieces(look: Look, split: Pair, place: Place) -> None:
     st.html(rank_one.drawn(split.parts, whole, scale(whole), "squared outputs" if of_outputs else "squares"))
 
 
-def rank_marks(look: Look, split: Split, ranks: Ranks) -> Marks:
-    whole = look.weight.numel()
-    if isinstance(split, Triple):
-        return {surface.KEY: [surface.mark(split, ranks, look.layer)]}
-    (rank,), even, weights = ranks, factors.break_even(split.shape, split.form), split.weights(ranks)
-    saves = weights < whole
-    words = "smaller" if saves else "no smaller, so it is not split"
-    kept = f"rank {rank}: {100 * split.kept(ranks):.2f} % of the energy"
-    beyond = {"kind": "band", "from": rank + 0.5, "to": split.full[0] + 2, "colour": charts.REMOVED}
-    cut = {"kind": "line", "at": rank + 0.5, "colour": charts.REMOVED, "text": kept, "top": 32}
-    limit = {"kind": "line", "at": even, "colour": charts.ORIGINAL, "dash": "5 4", "top": 16}
-    here = {
-        "kind": "dot",
-        "x": rank,
-        "y": weights,
-        "colour": charts.KEPT if saves else charts.REMOVED,
-        "text": f"rank {rank}: {words}",
-    }
-    return {"spectrum": [beyond, cut], "cost": [{**limit, "text": f"break-even at {even:.1f}"}, here]}
-
-
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """The cut at each stop; not for layers that are left alone or have ranks of their own, nor under a budget."""
     settings = look.step.settings
@@ -180,31 +144,6 @@ def moving(look: Look) -> Moving:
     html = {"pictures": pictures, "layers": table, "thin": to_compare}
     taught = lesson(look, None if row["why"] == told.WHOLE else ranks)
     return Moving(rank_marks(look, split, ranks), html, taught)
-
-
-def lesson(look: Look, ranks: Ranks | None) -> Lesson:
-    """How much of its ranks the layer needs, and whether thin layers are bigger: both counts of weights."""
-    split, whole = split_of(look), look.weight.numel()
-    saves = ranks is None or split.weights(ranks) < whole
-    cost, word = "", "fewer" if saves else "not fewer, so it stays whole"
-    if ranks is not None:
-        cost = f" Here they have {split.weights(ranks):,} weights, {look.layer} has {whole:,}: {word}."
-    if isinstance(split, Triple):
-        need, most = split.for_energy(0.9), split.full
-        return Lesson(
-            f"Kernels share channels: {look.layer} keeps 90 % of its sum of squares in a core of {need[0]} of {most[0]} "
-            f"outputs and {need[1]} of {most[1]} inputs.",
-            f"Above the break-even line three layers are bigger than one, and each is a call of its own.{cost}",
-            not saves,
-        )
-    even, (need,) = factors.break_even(split.shape, split.form), split.for_energy(0.9)
-    squares = "squared outputs" if found(look).outputs is not None else "squares"
-    return Lesson(
-        f"Nets are less low-rank than photos: {look.layer} needs {need} of its {split.full[0]} pieces for 90 % of its sum of "
-        f"{squares}. A cut through a flat spectrum loses much.",
-        f"Above rank {even:.1f}, mn / (m + n), two thin layers are bigger than the one they replace.{cost}",
-        not saves,
-    )
 
 
 COLUMNS = {

@@ -1,0 +1,74 @@
+"""The chosen layer on low rank's page: its decomposition, where its ranks are, and what that teaches."""
+
+from __future__ import annotations
+
+from engine.net import low_rank
+from engine.net.low_rank import How, Layer
+from engine.tensor import factors
+from engine.tensor.splits import Ranks, Split, Triple
+from pages.parts import cached, charts
+from pages.parts.lesson import Lesson
+from pages.parts.live import Look, Marks
+from pages.parts.pictures import surface
+
+
+def found(look: Look) -> Layer:
+    """The chosen layer with its decomposition, whether or not the step leaves it alone."""
+    chosen = look.step.settings
+    how = How(chosen["form"], chosen["error"], chosen["samples"])
+    # Weights without a model, and layers of a large one, have no outputs: the step has said so before.
+    return low_rank.layer_of(look.before, cached.images(look.subject), look.layer, how)
+
+
+def split_of(look: Look) -> Split:
+    """How the chosen layer is split, or would be."""
+    split = found(look).split
+    assert split is not None
+    return split
+
+
+def rank_marks(look: Look, split: Split, ranks: Ranks) -> Marks:
+    """The point on Tucker's surface; or the cut through the spectrum, and the dot below or above break-even."""
+    whole = look.weight.numel()
+    if isinstance(split, Triple):
+        return {surface.KEY: [surface.mark(split, ranks, look.layer)]}
+    (rank,), even, weights = ranks, factors.break_even(split.shape, split.form), split.weights(ranks)
+    saves = weights < whole
+    words = "smaller" if saves else "no smaller, so it is not split"
+    kept = f"rank {rank}: {100 * split.kept(ranks):.2f} % of the energy"
+    beyond = {"kind": "band", "from": rank + 0.5, "to": split.full[0] + 2, "colour": charts.REMOVED}
+    cut = {"kind": "line", "at": rank + 0.5, "colour": charts.REMOVED, "text": kept, "top": 32}
+    limit = {"kind": "line", "at": even, "colour": charts.ORIGINAL, "dash": "5 4", "top": 16}
+    here = {
+        "kind": "dot",
+        "x": rank,
+        "y": weights,
+        "colour": charts.KEPT if saves else charts.REMOVED,
+        "text": f"rank {rank}: {words}",
+    }
+    return {"spectrum": [beyond, cut], "cost": [{**limit, "text": f"break-even at {even:.1f}"}, here]}
+
+
+def lesson(look: Look, ranks: Ranks | None) -> Lesson:
+    """How much of its ranks the layer needs, and whether thin layers are bigger: both counts of weights."""
+    split, whole = split_of(look), look.weight.numel()
+    saves = ranks is None or split.weights(ranks) < whole
+    cost, word = "", "fewer" if saves else "not fewer, so it stays whole"
+    if ranks is not None:
+        cost = f" Here they have {split.weights(ranks):,} weights, {look.layer} has {whole:,}: {word}."
+    if isinstance(split, Triple):
+        need, most = split.for_energy(0.9), split.full
+        return Lesson(
+            f"Kernels share channels: {look.layer} keeps 90 % of its sum of squares in a core of {need[0]} of {most[0]} "
+            f"outputs and {need[1]} of {most[1]} inputs.",
+            f"Above the break-even line three layers are bigger than one, and each is a call of its own.{cost}",
+            not saves,
+        )
+    even, (need,) = factors.break_even(split.shape, split.form), split.for_energy(0.9)
+    squares = "squared outputs" if found(look).outputs is not None else "squares"
+    return Lesson(
+        f"Nets are less low-rank than photos: {look.layer} needs {need} of its {split.full[0]} pieces for 90 % of its sum of "
+        f"{squares}. A cut through a flat spectrum loses much.",
+        f"Above rank {even:.1f}, mn / (m + n), two thin layers are bigger than the one they replace.{cost}",
+        not saves,
+    )
