@@ -41,7 +41,7 @@ BELOW_PAGES = ("streamlit", "plotly", "pages", "app")
 STATE = {"session_state", "cache_data", "cache_resource", "query_params"}
 # What a package is called where it is imported, where that differs; starlette is streamlit's own server.
 CALLED = {"pillow": "PIL", "sqlalchemy": "sqlalchemy"}
-BROUGHT = {"starlette"}
+BROUGHT = {"anyio", "starlette"}
 
 
 def name_of(path: Path) -> str:
