@@ -30,6 +30,7 @@ DEFAULTS = (
     ("slim",),
     ("condense",),
     ("replace_convs",),
+    ("factor_transfer",),
     ("share_weights", "train_centroids"),
     ("ternarize_trained",),
     ("quantize_aware",),
