@@ -35,7 +35,9 @@ def drawn(split: Triple) -> Chart:
         "colorbar": {"title": {"text": "error"}, "thickness": 10, "outlinewidth": 0},
         "hovertemplate": "ranks %{y} and %{x}: error %{z:.3f}, %{customdata:,} weights<extra></extra>",
     }
-    sides = [{"range": [0.5, most + 0.5]} for most in reversed(split.full)]
+    sides = [
+        {"range": [0.5, most + 0.5], **({"dtick": 1} if most < 10 else {})} for most in reversed(split.full)
+    ]
     line = _even(split)
     words = [_name(line["x"], line["y"])] if line["x"] else []
     titles = ("rank of the inputs", "rank of the outputs")
@@ -43,9 +45,9 @@ def drawn(split: Triple) -> Chart:
 
 
 def _name(xs: list[float], ys: list[float]) -> Chart:
-    """The line's name, at its middle."""
-    at, font = len(xs) // 2, {"color": charts.REMOVED}
-    return {"x": xs[at], "y": ys[at], "text": "break-even", "showarrow": False, "yshift": 10, "font": font}
+    """The line's name, at its left end."""
+    where = {"x": xs[0], "y": ys[0], "xanchor": "left", "yshift": 10}
+    return {**where, "text": "break-even", "showarrow": False, "font": {"color": charts.REMOVED}}
 
 
 def _some(most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
