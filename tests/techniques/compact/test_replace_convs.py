@@ -118,7 +118,7 @@ def test_later_steps_work_on_the_new_layers(digits: Data) -> None:
 
 
 def test_models_without_a_fitting_convolution_are_refused(digits: Data) -> None:
-    with pytest.raises(SlimscopeError, match="mlp-32 has no 2-D convolution to replace"):
+    with pytest.raises(SlimscopeError, match="MLP-32 has no 2-D convolution to replace"):
         apply(zoo.load("mlp-32"), Step("replace_convs", {}), digits)
     with pytest.raises(SlimscopeError, match="conv2: its 4 inputs are no multiple of 16"):
         replace(digits, design="grouped", groups=16)
