@@ -9,23 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.types import SlimscopeError
-
 BLOCK = 128  # columns whose errors reach the columns behind them in one product
 
 
 def hessian(rows: Tensor, damping: float) -> Tensor:
     """What squared output error is curved by, alike for each output: (inputs, inputs), float64.
 
-    2 X^T X over the `rows` X (points, inputs), with `damping` > 0 times the mean of its diagonal added to
-    that, so that it has an inverse; the identity where all rows are zero. Raises SlimscopeError for rows that
-    are not finite.
+    2 X^T X over the `rows` X (points, inputs), finite, with `damping` > 0 times the mean of its diagonal
+    added to that, so that it has an inverse; the identity where all rows are zero.
 
     >>> hessian(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 0.5).tolist()
     [[3.5, 2.0], [2.0, 5.5]]
     """
-    if not bool(rows.isfinite().all()):
-        raise SlimscopeError("what enters a layer is not finite, so that it has no Hessian")
     x = rows.double()
     curved = 2 * x.T @ x
     curved.diagonal().add_(float(curved.diagonal().mean()) * damping or 1.0)
@@ -41,7 +36,9 @@ def inverse_factor(hessian: Tensor) -> Tensor:
     [[1.0, -1.0], [0.0, 1.0]]
     """
     upper = torch.linalg.cholesky(hessian.flip(0, 1)).flip(0, 1)  # H = R R^T, so that U is R's inverse
-    return torch.linalg.solve_triangular(upper, torch.eye(len(hessian), dtype=hessian.dtype), upper=True)
+    unit = torch.eye(len(hessian), dtype=hessian.dtype)
+    factor: Tensor = torch.linalg.solve_triangular(upper, unit, upper=True)
+    return factor
 
 
 def rounded(

@@ -36,8 +36,7 @@ LAYER_COLUMNS = (
 @technique(
     family="quantize",
     title="GPTQ",
-    reference="Frantar et al. 2022, GPTQ: Accurate Post-Training Quantization for Generative Pre-trained "
-    "Transformers, arXiv 2210.17323",
+    reference="Frantar et al. 2022, GPTQ: Accurate Post-Training Quantization, arXiv 2210.17323",
     stage=707,
     runs="seconds",
     locality="model",
@@ -125,7 +124,9 @@ def gptq(
     def new(label: str, rows: Tensor, _: Tensor) -> Tensor:
         weight, grid = bundle.params[names[label]].decode().flatten(1), nearest[label]
         fitted = len(rows) - len(rows) // CHECKED
-        curved = _hessian(label, rows[:fitted], damping)
+        if not bool(rows.isfinite().all()):
+            raise SlimscopeError(f"layer {label!r} can't be fitted: what enters it is not finite")
+        curved = columns.hessian(rows[:fitted], damping)
         params[names[label]] = made = _carried(weight, grid, ends, curved, act_order)
         others, decoded = rows[fitted:], made.decode().flatten(1)
         goal = others @ weight.T
@@ -140,21 +141,13 @@ def gptq(
     matching.change(zoo.fork(bundle.become(params)).eval(), narrow, images, goals, new)
     after = bundle.become(params)
     layers = _layers(bundle, after, names, nearest, said)
-    checked = len(images) // CHECKED
-    plain = [label for label in names if label not in said]
+    checked, plain = len(images) // CHECKED, [label for label in names if label not in said]
     notes = (
         f"Fitted on {len(images) - checked:,} training images, output errors measured on {checked:,} others.",
         *reports.named("Rounded to nearest:", plain),
         *reports.named("Left out:", leave_out),
     )
     return after, Report((*_figures(layers), *rounding.figures(layers)), {"layers": layers}, notes)
-
-
-def _hessian(label: str, rows: Tensor, damping: float) -> Tensor:
-    try:
-        return columns.hessian(rows, damping)
-    except SlimscopeError as error:
-        raise SlimscopeError(f"layer {label!r} can't be fitted: {error}") from error
 
 
 def _carried(weight: Tensor, nearest: Grid, ends: tuple[int, int], hessian: Tensor, ordered: bool) -> Grid:

@@ -9,6 +9,7 @@ from torch import Tensor
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.data.sets import Data
+from engine.figures import measure
 from engine.net import matching, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import step
@@ -101,6 +102,15 @@ def test_weights_are_on_the_grid_of_the_nearest_ones(rounded: tuple[Bundle, Repo
         assert int(one.codes.abs().max()) <= 3
         moved = float((one.codes != two.codes).double().mean())
         assert rounded[1].tables["layers"]["other_level"][number] == pytest.approx(moved)
+
+
+def test_at_3_bits_it_keeps_most_of_the_accuracy_that_nearest_levels_lose() -> None:
+    photos, before = sets.load("cifar10"), zoo.load("resnet-8")
+    sample = photos.validation.stratified(500)
+    plain, _ = apply(before, step("quantize", bits=3, range="mse"), None)
+    after, _ = apply(before, step("gptq", bits=3, samples=250), photos)
+    whole, lost, kept = (measure.accuracy(each, sample).value for each in (before, plain, after))
+    assert whole - kept < 0.25 * (whole - lost)
 
 
 def test_zeros_of_pruning_stay(mnist: Data) -> None:
