@@ -83,6 +83,7 @@ def gptq(
             label="Damping",
             help="What is added to the Hessian's diagonal: the more, the less is carried from column to "
             "column, and the nearer the codes are to the nearest ones.",
+            rare=True,
         ),
     ] = 0.01,
     act_order: Annotated[
@@ -147,7 +148,8 @@ def gptq(
         *reports.named("Rounded to nearest:", plain),
         *reports.named("Left out:", leave_out),
     )
-    return after, Report((*_figures(layers), *rounding.figures(layers)), {"layers": layers}, notes)
+    mean_bits, off = rounding.figures(layers)
+    return after, Report((*_figures(layers), off, mean_bits), {"layers": layers}, notes)
 
 
 def _carried(weight: Tensor, nearest: Grid, ends: tuple[int, int], hessian: Tensor, ordered: bool) -> Grid:
@@ -187,7 +189,7 @@ def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
     weights = layers["weights"]
     return (
         Figure("output error, nearest", float(worst["error_nearest"]), "share", Basis.MEASURED, how),
-        Figure("output error, GPTQ", float(worst["error_gptq"]), "share", Basis.MEASURED, how),
+        Figure("output error", float(worst["error_gptq"]), "share", Basis.MEASURED, how),
         Figure(
             "mean squared error, nearest",
             float((layers["mse_nearest"] * weights).sum()) / max(int(weights.sum()), 1),
