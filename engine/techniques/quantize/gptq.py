@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -56,9 +56,7 @@ def gptq(
     bundle: Bundle,
     data: Data,
     *,
-    bits: Annotated[
-        int, Slider(low=2, high=8, whole=True, unit="bits", label="Bits", help="Width of a code.")
-    ] = 4,
+    bits: Annotated[int, settings.trained_bits("Bits", "Width of a code.")] = 4,
     scheme: settings.Scheme = "symmetric",
     granularity: settings.ScaleGranularity = "channel",
     group: settings.GroupSize = 64,
@@ -117,6 +115,7 @@ def gptq(
     images = data.train.stratified(samples).inputs()
     images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
     narrow = {x: name for x, name in names.items() if nearest[x].codes.shape[1:].numel() <= WIDEST}
+    # Of the goals only the places count: what a layer is to give depends on what then enters it.
     goals = matching.goals_of(zoo.fork(bundle).eval(), narrow, images, PLACES, seed)
     params: dict[str, Param] = dict(bundle.params)
     params |= {name: nearest[label] for label, name in names.items() if label not in goals}
@@ -163,9 +162,9 @@ def _carried(weight: Tensor, nearest: Grid, ends: tuple[int, int], hessian: Tens
 def _layers(
     before: Bundle,
     after: Bundle,
-    names: dict[str, str],
-    nearest: dict[str, Grid],
-    said: dict[str, dict[str, Any]],
+    names: Mapping[str, str],
+    nearest: Mapping[str, Grid],
+    said: Mapping[str, Any],
 ) -> pd.DataFrame:
     rows = []
     for label, name in names.items():
@@ -183,8 +182,8 @@ def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
         return ()
     worst = known.sort_values("error_nearest").iloc[-1]
     how = (
-        "norm of (outputs - those of its own weights) / norm of these, of "
-        f"{worst['layer']}, where rounding to nearest is worst: on training images that were not fitted"
+        f"norm of (outputs - those before rounding) / norm of these, same inputs, of {worst['layer']}, where "
+        "rounding to nearest is worst: on training images that were not fitted"
     )
     weights = layers["weights"]
     return (
