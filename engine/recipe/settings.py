@@ -135,6 +135,42 @@ def temperature(when: tuple[When, ...] = (), added: bool = False) -> Slider:
     )
 
 
+Scheme = Annotated[
+    str,
+    Choice(
+        label="Scheme",
+        help="Whether the grid is centred on zero or shifted to fit the range of the weights.",
+        options={
+            "symmetric": "the same range on both sides of zero; zero is code 0",
+            "asymmetric": "from the smallest to the largest weight; a zero point shifts the codes",
+        },
+    ),
+]
+ScaleGranularity = Annotated[
+    str,
+    Choice(
+        label="One scale per",
+        help="How many weights share one step size: fewer is finer, but every scale takes 32 bits.",
+        options={
+            "tensor": "one scale for the whole layer",
+            "channel": "one scale for each output of the layer",
+            "group": "one scale for each run of weights inside an output",
+        },
+    ),
+]
+GroupSize = Annotated[
+    int,
+    Slider(
+        low=8,
+        high=256,
+        whole=True,
+        step=8,
+        unit="weights",
+        label="Group size",
+        help="Consecutive weights that share one scale.",
+        when=(("granularity", ("group",)),),
+    ),
+]
 TrainedBits = Annotated[int, trained_bits("Bits", "Width of a weight's code: 2^b levels, one of them zero.")]
 RoundInputs = Annotated[
     bool,

@@ -99,6 +99,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "ternarize",
         "binarize",
         "adaround",
+        "gptq",
         "aciq",
         "entropy_penalty",
         "share_weights",
