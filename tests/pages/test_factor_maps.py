@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from streamlit.testing.v1 import AppTest
 from test_pages import Visit
@@ -30,10 +32,14 @@ def _drawn() -> None:
 def test_each_image_has_a_row_of_maps_above_a_row_of_reconstructions() -> None:
     at = AppTest.from_function(_drawn, default_timeout=60).run()
     assert not at.exception
-    rows = [part.proto.body for part in at.html]
-    assert [row.count('src="data:image/png') for row in rows] == [2, 2, 0, 2, 2, 0]
-    assert "teacher&#x27;s map" in rows[0]
-    assert "from its factors" in rows[1]
+    (grid,) = [part.proto.body for part in at.html]
+    said = re.findall(r'alt="([^"]*)"', grid)
+    assert said[:3] == [
+        "Image 1, channel 4: teacher&#x27;s map",
+        "Image 1, channel 2: teacher&#x27;s map",
+        "Image 1, channel 4: from its factors",
+    ]
+    assert len(said) == grid.count('src="data:image/png') == 8
 
 
 def test_what_was_trained_is_shown_and_a_model_without_maps_is_told_why(
@@ -48,5 +54,5 @@ def test_what_was_trained_is_shown_and_a_model_without_maps_is_told_why(
     tasks.perform("apply", {"model": "lenet-5", "data": "mnist", "recipe": recipe.key}, Progress())
     html = Visit("factor_transfer", m="lenet-5", r=recipe.key).html
     assert "Reconstruction error" in html
-    assert html.count("from its factors") == 18
+    assert html.count(": from its factors") == 18
     assert "it drowns the labels" in html
