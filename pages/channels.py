@@ -148,7 +148,7 @@ def moving(look: Look) -> Moving:
         },
         look.layer,
     )
-    shown = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures[1:])
+    shown = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in look.report.figures[1:])
     colours = legend(*((colour, words) for _, colour, words in ERRORS))
     row = look.row
     dots = []

@@ -103,6 +103,15 @@ def is_change(figure: Figure) -> bool:
     return figure.unit == "share" and any(word in figure.name for word in ("change", "gain"))
 
 
+def titled(name: str) -> str:
+    """A figure's name as the title of its tile.
+
+    >>> titled("KL of the outputs"), titled("weights kept")
+    ('KL of the outputs', 'Weights kept')
+    """
+    return name[:1].upper() + name[1:]
+
+
 def said(figure: Figure) -> str:
     """The interval as a note: of a change in points, of anything else in its own unit."""
     return _margin(figure) if is_change(figure) else interval(figure)

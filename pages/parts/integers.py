@@ -45,7 +45,7 @@ def _inside(subject: str, key: str) -> None:
     except SlimscopeError as error:
         st.info(str(error))
         return
-    tiles = [Tile(figure.name.capitalize(), figure, figures.said(figure)) for figure in found.figures]
+    tiles = [Tile(figures.titled(figure.name), figure, figures.said(figure)) for figure in found.figures]
     st.html(figures.tiles(tiles))
     st.html(figures.table(found.layers, COLUMNS))
     st.markdown("\n".join(f"- {line}" for line in filter(None, (found.first, *found.notes))))

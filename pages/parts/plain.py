@@ -39,11 +39,14 @@ def draw(name: str) -> None:
     st.html(Lesson(known.aha, known.trap).html())
     tabs = footer.tabs()
     with tabs[0]:
-        st.subheader("Layer by layer", anchor=False)
-        if report is not None and "layers" in report.tables:
-            st.html(_table(report.tables["layers"]))
+        if "layers" not in known.tables:
+            st.caption("What a training says stands beside its settings when it has ended.")
         else:
-            st.caption("What a training says of each layer stands here when it has ended.")
+            st.subheader("Layer by layer", anchor=False)
+            if report is not None and "layers" in report.tables:
+                st.html(_table(report.tables["layers"]))
+            else:
+                st.caption("What a training says of each layer stands here when it has ended.")
     footer.draw(tabs, subject)
     jobs.wake()
 
@@ -73,7 +76,7 @@ def moving(look: Look) -> Moving:
     after = dict(count.weights(look.after)).get(look.layer)
     words = f"{look.layer} is not one weight any more: the step has put others in its place."
     picture = figures.notice(words) if after is None else compared(look.weight, after, look.layer)
-    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures)
+    row = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in look.report.figures)
     known = technique.get(look.step.technique)
     html = {"after": picture, "figures": figures.tiles(row), "layers": _layers(look), "more": _more(look)}
     marks = [] if after is None else [values_after(look.weight, after)]
@@ -132,7 +135,7 @@ def _more(look: Look) -> str:
         rows = table[table["layer"] == look.layer] if name != "layers" and "layer" in table else table[:0]
         if len(rows):
             first = f", the first {MOST_ROWS} of {len(rows):,}" if len(rows) > MOST_ROWS else ""
-            parts.append(f"<p><b>{escape(f'{name.capitalize()} of {look.layer}{first}')}</b></p>")
+            parts.append(f"<p><b>{escape(f'{figures.titled(name)} of {look.layer}{first}')}</b></p>")
             parts.append(_table(rows[:MOST_ROWS]))
     return "".join(parts)
 

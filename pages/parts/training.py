@@ -52,7 +52,7 @@ def _report(name: str, report: Report) -> Report:
         distilled.draw(report.tables["images"])
     if "maps" in report.tables:
         factor_maps.draw(report.tables["maps"])
-    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in report.figures)
+    row = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row))
     for note in report.notes:
         st.caption(note)

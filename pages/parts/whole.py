@@ -51,7 +51,7 @@ def _take_away(subject: str, key: str) -> None:
         raise SlimscopeError("the file is gone: write it again")
     told, _, path = found
     name = cached.parts(subject)[0]
-    st.html(figures.tiles([figures.Tile(f.name.capitalize(), f, f.how) for f in told.values()]))
+    st.html(figures.tiles([figures.Tile(figures.titled(f.name), f, f.how) for f in told.values()]))
     st.download_button(
         "Packed file (.slim)",
         path.read_bytes,
