@@ -359,6 +359,7 @@ def test_a_preset_sets_everything_at_once(name: str) -> None:
         "condense": "resnet-8",
         "replace_convs": "lenet-5-small",
         "factor_transfer": "lenet-5",
+        "low_rank_rnn": "lstm-32",
     }
     model = needs.get(name, SMALL)
     visit = Visit(spec.page, m=model, r=STORY)
