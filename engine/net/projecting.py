@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from engine.data import user
 from engine.memory import remembered
 from engine.net import sources, zoo
+from engine.net.state_readers import Unfit, answers, readers
 from engine.net.surgery import get_layer
 from engine.tensor import projection
 from engine.tensor.formats import Dense
@@ -45,6 +44,18 @@ class Recurrent:
     def joints(self) -> list[Joint]:
         return [level.joint for level in self.levels]
 
+    @property
+    def weights(self) -> int:
+        """Of all matrices that would change."""
+        return sum(joint.weights for joint in self.joints)
+
+    def weights_at(self, rank: int) -> int:
+        """Of the thin matrices and the projections."""
+        return rank * sum(joint.weights_per_rank for joint in self.joints)
+
+    def saves(self, rank: int) -> bool:
+        return self.weights_at(rank) < self.weights
+
 
 @remembered  # a slider moves many times over the same net
 def found(bundle: Bundle, stacked: bool) -> tuple[tuple[Recurrent, ...], Mapping[str, str]]:
@@ -60,10 +71,10 @@ def found(bundle: Bundle, stacked: bool) -> tuple[tuple[Recurrent, ...], Mapping
     net, title = zoo.skeleton(bundle.arch), zoo.title(bundle.arch)
     modules = {name: x for name, x in net.named_modules() if isinstance(x, nn.RNNBase | nn.RNNCellBase)}
     able, unfit = list[Recurrent](), dict[str, str]()
-    for label, module in modules.items():
+    for label in modules:
         try:
-            able.append(_recurrent(bundle, label, module, stacked))
-        except _Unfit as why:
+            able.append(_recurrent(bundle, net, label, stacked))
+        except Unfit as why:
             unfit[label] = str(why)
     if not any(isinstance(module, nn.LSTM) for module in modules.values()):
         others = "; ".join(f"{label} {why}" for label, why in unfit.items())
@@ -74,18 +85,17 @@ def found(bundle: Bundle, stacked: bool) -> tuple[tuple[Recurrent, ...], Mapping
     return tuple(able), unfit
 
 
-class _Unfit(SlimscopeError):
-    """Why an LSTM can't have a projection: what follows its name."""
-
-
-def _recurrent(bundle: Bundle, label: str, module: nn.Module, stacked: bool) -> Recurrent:
+def _recurrent(bundle: Bundle, net: nn.Module, label: str, stacked: bool) -> Recurrent:
+    module = get_layer(net, label)
     _check(bundle, label, module)
     assert isinstance(module, nn.LSTM)
     inputs = sources.inputs(bundle.arch)
     if inputs.is_floating_point():
         inputs = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
-    readers = _readers(bundle, label, module.hidden_size, inputs)
-    behind = [name for reader in readers for name in _weights_of(bundle, reader)]
+    behind_it = readers(zoo.fork(bundle), label, inputs)
+    for reader in behind_it:
+        _check_numbers(bundle, reader, get_layer(net, reader), _weights_of(bundle, reader)[0])
+    behind = [name for reader in behind_it for name in _weights_of(bundle, reader)]
     levels = []
     for number in range(module.num_layers):
         last = number == module.num_layers - 1
@@ -96,90 +106,33 @@ def _recurrent(bundle: Bundle, label: str, module: nn.Module, stacked: bool) -> 
         recurrent, *others = (bundle.params[name].decode() for name in names)
         joint = projection.joint(recurrent, others, stacked)
         levels.append(Level(f"{label}.weight_hr_l{number}", names, joint))
-    recurrent_layer = Recurrent(label, tuple(levels), tuple(readers))
+    recurrent_layer = Recurrent(label, tuple(levels), tuple(behind_it))
     _check_exact(bundle, recurrent_layer, max(module.hidden_size // 2, 1), inputs)
     return recurrent_layer
 
 
 def _check(bundle: Bundle, label: str, module: nn.Module) -> None:
-    """Raises _Unfit where the module itself has no place for a projection."""
+    """Raises Unfit where the module itself has no place for a projection."""
     if not isinstance(module, nn.LSTM) or type(module).forward is not nn.LSTM.forward:
-        raise _Unfit(f"is of type {type(module).__name__}, which has no projection")
+        raise Unfit(f"is of type {type(module).__name__}, which has no projection")
     if module.proj_size:
-        raise _Unfit("has a projection already")
+        raise Unfit("has a projection already")
     if module.bidirectional:
-        raise _Unfit("reads its sequence both ways")
+        raise Unfit("reads its sequence both ways")
     if module.hidden_size < 2:
-        raise _Unfit("has a single state")
+        raise Unfit("has a single state")
     _check_numbers(bundle, label, module, f"{label}.weight_hh_l0")
 
 
 def _check_numbers(bundle: Bundle, label: str, module: nn.Module, weight: str) -> None:
-    """Raises _Unfit where a layer's matrices can't get another shape."""
+    """Raises Unfit where a layer's matrices can't get another shape."""
     if weight not in bundle.params or not label:
-        raise _Unfit(f"has no matrix {weight!r} of its own")
+        raise Unfit(f"has no matrix {weight!r} of its own")
     tied = {name.rpartition(".")[0] for pair in bundle.arch.ties.items() for name in pair}
     if label in tied:
-        raise _Unfit(f"can't change its shape: {label} shares its numbers with another layer")
+        raise Unfit(f"can't change its shape: {label} shares its numbers with another layer")
     if hasattr(module, "input_quantizer"):
-        raise _Unfit(f"can't change its shape: what enters {label} is quantized; quantize after this step")
-
-
-# ---------------------------------------------------------------- what reads the states
-
-
-def _readers(bundle: Bundle, label: str, states: int, inputs: Tensor) -> list[str]:
-    """The layers that the states go into, found by where gradients would come back from. Raises _Unfit."""
-    net = zoo.fork(bundle).eval().requires_grad_(False)
-    calls, readers = list[str](), dict[str, nn.Module]()
-
-    def given(module: nn.Module, args: Any, output: Any) -> Any:
-        calls.append(label)
-        try:
-            states, (last, cells) = output
-            return states.detach().requires_grad_(), (last.detach().requires_grad_(), cells)
-        except AttributeError:
-            raise _Unfit("gives packed sequences") from None
-
-    def enters(name: str) -> Any:
-        def look(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if _follows((args, kwargs)):
-                readers[name] = module
-
-        return look
-
-    def leaves(module: nn.Module, args: Any, output: Any) -> Any:
-        return tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, output)
-
-    for name, module in net.named_modules():
-        if name == label:
-            module.register_forward_hook(given)
-        elif name and next(module.parameters(recurse=False), None) is not None:
-            module.register_forward_pre_hook(enters(name), with_kwargs=True)
-            module.register_forward_hook(leaves)
-    with torch.enable_grad():
-        answers = _answers(net, inputs)
-    if len(calls) != 1:
-        raise _Unfit(f"is called {len(calls)} times")
-    if _follows(answers) or not readers:
-        raise _Unfit("gives its states to no layer that could read fewer")
-    for name, module in readers.items():
-        width = {nn.Linear: "in_features", nn.LSTM: "input_size"}.get(type(module))  # type: ignore[call-overload]
-        if width is None or getattr(module, width) != states:
-            raise _Unfit(
-                f"has {states} states that enter {name} ({type(module).__name__}), which reads others, too"
-            )
-        _check_numbers(bundle, name, module, _weights_of(bundle, name)[0])
-    return list(readers)
-
-
-def _follows(values: Any) -> bool:
-    return any(isinstance(x, Tensor) and x.requires_grad for x in tree_leaves(values))
-
-
-def _answers(net: nn.Module, inputs: Tensor) -> list[Tensor]:
-    with user.own_errors("what reads its states can't be found"):
-        return [x for x in tree_leaves(net(inputs)) if isinstance(x, Tensor)]
+        raise Unfit(f"can't change its shape: what enters {label} is quantized; quantize after this step")
 
 
 def _weights_of(bundle: Bundle, reader: str) -> list[str]:
@@ -189,7 +142,7 @@ def _weights_of(bundle: Bundle, reader: str) -> list[str]:
 
 
 def _check_exact(bundle: Bundle, layer: Recurrent, rank: int, inputs: Tensor) -> None:
-    """Raises _Unfit where the net with a projection isn't the one with Z_h P and Z_x P as its matrices.
+    """Raises Unfit where the net with a projection isn't the one with Z_h P and Z_x P as its matrices.
 
     It is not where something lies between the states and their readers that does not go on in fewer numbers.
     """
@@ -199,14 +152,14 @@ def _check_exact(bundle: Bundle, layer: Recurrent, rank: int, inputs: Tensor) ->
         for name, matrix in zip(level.names, level.joint.matrices, strict=True):
             products[name] = Dense((projection.thin(matrix, p) @ p.double()).float())
     with torch.no_grad():
-        wide = _answers(zoo.build(bundle.become(products)), inputs)
+        wide = answers(zoo.build(bundle.become(products)), inputs)
         try:
-            narrow = _answers(zoo.build(bundle.become(*projected(bundle, [(layer, rank)]))), inputs)
+            narrow = answers(zoo.build(bundle.become(*projected(bundle, [(layer, rank)]))), inputs)
         except user.UserError as error:
-            raise _Unfit(f"can't give fewer states: {error}") from None
+            raise Unfit(f"can't give fewer states: {error}") from None
     for one, other in zip(wide, narrow, strict=True):
         if one.shape != other.shape or not torch.allclose(one, other, atol=CLOSE * float(one.abs().max())):
-            raise _Unfit("has states that are changed on their way to the layers that read them")
+            raise Unfit("has states that are changed on their way to the layers that read them")
 
 
 # ---------------------------------------------------------------- the bundle after

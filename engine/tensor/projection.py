@@ -19,7 +19,7 @@ from engine.types import SlimscopeError
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """Matrices (rows, h) that read the same states: the recurrent one first; `parts` is what P is cut from."""
+    """Matrices (rows, h) that read the same states: the recurrent one first; P is cut from `parts`."""
 
     matrices: tuple[Tensor, ...]
     parts: Decomposition

@@ -81,8 +81,8 @@ def low_rank(
     energy: Annotated[
         float,
         settings.energy(
-            "How much of the layer's sum of squares the factors hold: of its weights, or of its outputs where "
-            "these count.",
+            "How much of the layer's sum of squares the factors hold: of its weights, or of its outputs "
+            "where these count.",
             when=(("by", ("energy",)),),
         ),
     ] = 0.9,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
-
-import pandas as pd
-from torch import Tensor
+from typing import Annotated
 
 from engine.data.sets import Data
 from engine.figures import low_rank as told
-from engine.figures import reports
+from engine.figures import reports, shared_projection
 from engine.net import projecting
 from engine.net.projecting import Recurrent
 from engine.recipe import settings
@@ -18,20 +14,9 @@ from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
 from engine.tensor import projection
 from engine.tensor.formats import Dense
-from engine.types import Bundle, Report, SlimscopeError, weight_layers
+from engine.types import Bundle, Report, SlimscopeError
 
 DEFAULT_RANK = 16
-COLUMNS = (
-    "layer",
-    "projection",
-    "rank",
-    "energy_kept",
-    "error",
-    "weights_before",
-    "weights_after",
-    "applied",
-    "why",
-)
 
 
 def largest_rank(bundle: Bundle) -> int:
@@ -50,7 +35,7 @@ def largest_rank(bundle: Bundle) -> int:
     stage=205,
     runs="instant",
     locality="model",
-    tables={"layers": COLUMNS},
+    tables={"layers": shared_projection.COLUMNS},
     presets={
         "gentle": {"by": "share", "share": 0.7},
         "balanced": {"by": "share", "share": 0.5},
@@ -58,10 +43,10 @@ def largest_rank(bundle: Bundle) -> int:
     },
     known_by="share",
     possible=lambda bundle: projecting.found(bundle, False),
-    aha="All that an LSTM says passes through its states, and all who read them can share one summary: r numbers "
-    "in the place of h, worked out once, make the recurrent matrix thin and the next layer's, too.",
-    trap="The summary is made for the recurrent matrix. What the next layer wants to know and the recurrence does "
-    "not need is lost, however important it is: look at the errors of both, or cut the projection from both.",
+    aha="All that an LSTM passes on are its states, and all who read them can share one summary: r numbers "
+    "in place of h, worked out once, make the recurrent matrix thin and the next layer's as well.",
+    trap="The summary is made for the recurrent matrix. What the next layer needs and the recurrence does "
+    "not is lost, however important it is: look at both errors, or cut the projection from both matrices.",
 )
 def low_rank_rnn(
     bundle: Bundle,
@@ -71,11 +56,11 @@ def low_rank_rnn(
         str,
         Choice(
             label="Choose the rank by",
-            help="What decides how many numbers the states are summed up in; all layers of an LSTM have one rank.",
+            help="What decides in how many numbers states are summed up, as many in all layers of an LSTM.",
             options={
                 "rank": "this rank, in every LSTM",
                 "energy": "the smallest rank at which every layer keeps a share of the energy",
-                "share": "the largest rank that fits in a share of the weights of all matrices that it changes",
+                "share": "the largest rank that fits in a share of the weights of the matrices that change",
             },
         ),
     ] = "share",
@@ -118,10 +103,10 @@ def low_rank_rnn(
         ),
     ] = "recurrent",
 ) -> tuple[Bundle, Report]:
-    """Sum up the states of an LSTM in fewer numbers, which its recurrence and the layer behind it read instead.
+    """Sum up the states of an LSTM in fewer numbers, which its recurrence and the next layer read instead.
 
-    With a projection P (r x h), the first right singular vectors of the recurrent matrix, W_h becomes Z_h P and
-    the next layer's matrix Z_x P, both by least squares: Z = W P^T (P P^T)^-1. This is exactly an nn.LSTM with
+    P (r x h) are the first right singular vectors of the recurrent matrix. W_h becomes Z_h P, and the next
+    layer's matrix Z_x P, both by least squares: Z = W P^T (P P^T)^-1. This is exactly an nn.LSTM with
     `proj_size` = r, followed by layers that read r inputs. All layers of one nn.LSTM have the same rank.
 
     An LSTM that would not have fewer weights stays as it is; its matrices for what enters it do so, too, and
@@ -133,9 +118,9 @@ def low_rank_rnn(
     layers, unfit = projecting.found(bundle, cut_from == "both")
     value = {"rank": rank, "energy": energy, "share": share}[by]
     ranks = {layer.label: _rank(layer, by, value) for layer in layers}
-    used = [(layer, ranks[layer.label]) for layer in layers if _saves(layer, ranks[layer.label])]
+    used = [(layer, ranks[layer.label]) for layer in layers if layer.saves(ranks[layer.label])]
     params, arch = projecting.projected(bundle, used)
-    table = _table(bundle, layers, ranks, unfit)
+    table = shared_projection.table(bundle, layers, ranks, unfit)
     changed = [name for layer, _ in used for level in layer.levels for name in level.names]
     decoded = [name for name in changed if not isinstance(bundle.params[name], Dense)]
     after = bundle.become(params, arch)
@@ -143,7 +128,7 @@ def low_rank_rnn(
         (*told.figures(table), *reports.costs(bundle, after)),
         {"layers": table},
         (
-            *reports.reasons("Stay as they are:", _reasons(layers, ranks, unfit)),
+            *reports.reasons("Stay as they are:", shared_projection.reasons(layers, ranks, unfit)),
             *reports.named("The factors of", decoded, " are 32-bit floats again: quantize after this step."),
         ),
     )
@@ -157,73 +142,3 @@ def _rank(layer: Recurrent, by: str, value: float) -> int:
         case "share":
             return projection.rank_for_share(layer.joints, value)
     return min(int(value), layer.joints[0].states - 1)
-
-
-def _saves(layer: Recurrent, rank: int) -> bool:
-    return _weights(layer, rank) < sum(joint.weights for joint in layer.joints)
-
-
-def _weights(layer: Recurrent, rank: int) -> int:
-    return rank * sum(joint.weights_per_rank for joint in layer.joints)
-
-
-# ---------------------------------------------------------------- the report
-
-
-def _reasons(
-    layers: Sequence[Recurrent], ranks: Mapping[str, int], unfit: Mapping[str, str]
-) -> dict[str, str]:
-    """Why some of the model's recurrent layers have no projection."""
-    grown = {
-        layer.label: f"rank {rank} would make {_weights(layer, rank):,} weights out of "
-        f"{sum(joint.weights for joint in layer.joints):,}"
-        for layer in layers
-        if not _saves(layer, rank := ranks[layer.label])
-    }
-    return {**{label: f"which {why}" for label, why in unfit.items()}, **grown}
-
-
-def _table(
-    bundle: Bundle, layers: Sequence[Recurrent], ranks: Mapping[str, int], unfit: Mapping[str, str]
-) -> pd.DataFrame:
-    """Every matrix, so that columns add up to the net's; a projection counts with the recurrent one."""
-    stay = _reasons(layers, ranks, unfit)
-    rows = {name: _untouched(label, bundle, name) for label, name in weight_layers(bundle).items()}
-    labels = {name: label for label, name in weight_layers(bundle).items()}
-    for layer in layers:
-        for level in layer.levels:
-            p = level.joint.projection(ranks[layer.label])
-            for number, (name, matrix) in enumerate(zip(level.names, level.joint.matrices, strict=True)):
-                own = p.numel() if number == 0 else 0
-                rows[name] = _row(labels[name], level.projection, matrix, p, own, stay.get(layer.label, ""))
-    return pd.DataFrame(list(rows.values()), columns=COLUMNS)
-
-
-def _row(label: str, name: str, matrix: Tensor, p: Tensor, own: int, stays: str) -> dict[str, Any]:
-    kept = projection.kept(matrix, p)
-    after = len(matrix) * len(p) + own
-    return {
-        "layer": label,
-        "projection": name,
-        "rank": len(p),
-        "energy_kept": kept,
-        "error": max(1 - kept, 0.0) ** 0.5,
-        "weights_before": matrix.numel(),
-        "weights_after": matrix.numel() if stays else after,
-        "applied": not stays,
-        "why": stays or ("it makes the states" if own else "it reads them"),
-    }
-
-
-def _untouched(label: str, bundle: Bundle, name: str) -> dict[str, Any]:
-    weights = bundle.params[name].decode().numel()
-    return {
-        **dict.fromkeys(COLUMNS),
-        "layer": label,
-        "energy_kept": 1.0,
-        "error": 0.0,
-        "weights_before": weights,
-        "weights_after": weights,
-        "applied": False,
-        "why": "it reads no states of an LSTM",
-    }
