@@ -88,9 +88,8 @@ def traced(bundle: Bundle, inputs: Tensor, coded: bool) -> onnx.ModelProto:
     net, file = _prepared(bundle, coded), io.BytesIO()
     for name, module in net.named_modules():
         if getattr(module, "proj_size", 0):
-            raise SlimscopeError(
-                f"{bundle.arch.title} can't be written as ONNX, whose LSTM has no projection: {name!r} has one"
-            )
+            said = f"ONNX, whose LSTM has no projection: {name!r} has one"
+            raise SlimscopeError(f"{bundle.arch.title} can't be written as {said}")
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
     axes = {name: {0: "batch"} for name in (INPUT, OUTPUT)}
     # With gradients, attention runs as its parts, which the exporter knows.
