@@ -80,8 +80,8 @@ def found(bundle: Bundle, stacked: bool) -> tuple[tuple[Recurrent, ...], Mapping
         others = "; ".join(f"{label} {why}" for label, why in unfit.items())
         raise SlimscopeError(f"{title} has no LSTM to factorize" + (f" ({others})" if others else ""))
     if not able:
-        why = "; ".join(f"{label} {reason}" for label, reason in unfit.items())
-        raise SlimscopeError(f"no LSTM of {title} can have a projection: {why}")
+        reasons = "; ".join(f"{label} {reason}" for label, reason in unfit.items())
+        raise SlimscopeError(f"no LSTM of {title} can have a projection: {reasons}")
     return tuple(able), unfit
 
 

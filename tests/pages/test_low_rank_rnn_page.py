@@ -21,10 +21,12 @@ def test_its_page_shows_the_matrices_and_follows_its_settings() -> None:
     assert_shows_the_truth(visit, "lstm-32")
     assert "All that an LSTM passes on are its states" in visit.html
     assert "lstm.weight_hr_l0" in visit.html
+    assert "128 x 12 + 10 x 12 and once 12 x 32 for P = 2,040" in visit.html, "the matrices that share P"
     before = visit.tiles
     visit.edit("low_rank_rnn", by="rank", rank=4)
     assert_shows_the_truth(visit, "lstm-32")
     assert visit.tiles != before
+    assert "128 x 4 + 10 x 4 and once 4 x 32 for P = 680" in visit.html
 
 
 def test_a_model_without_an_lstm_is_told_so() -> None:
