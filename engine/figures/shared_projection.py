@@ -35,7 +35,7 @@ def table(
 ) -> pd.DataFrame:
     """Every matrix, so that columns add up to the net's; a projection counts with the recurrent one."""
     stay = reasons(layers, ranks, unfit)
-    rows = {name: _untouched(label, bundle, name) for label, name in weight_layers(bundle).items()}
+    rows = {name: _untouched(label, bundle, name, unfit) for label, name in weight_layers(bundle).items()}
     labels = {name: label for label, name in weight_layers(bundle).items()}
     for layer in layers:
         for level in layer.levels:
@@ -62,7 +62,8 @@ def _row(label: str, name: str, matrix: Tensor, p: Tensor, own: int, stays: str)
     }
 
 
-def _untouched(label: str, bundle: Bundle, name: str) -> dict[str, Any]:
+def _untouched(label: str, bundle: Bundle, name: str, unfit: Mapping[str, str]) -> dict[str, Any]:
+    module = name.rpartition(".")[0]
     weights = bundle.params[name].decode().numel()
     return {
         **dict.fromkeys(COLUMNS),
@@ -72,5 +73,5 @@ def _untouched(label: str, bundle: Bundle, name: str) -> dict[str, Any]:
         "weights_before": weights,
         "weights_after": weights,
         "applied": False,
-        "why": "it reads no states of an LSTM",
+        "why": f"{module} {unfit[module]}" if module in unfit else "it reads no states that are summed up",
     }

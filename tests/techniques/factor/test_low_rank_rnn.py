@@ -166,6 +166,21 @@ class Stack(nn.Module):
         return self.fc(self.second(self.drop(self.first(x)[0]))[0].mean(1))  # type: ignore[no-any-return]
 
 
+class Chain(nn.Sequential):
+    """LSTMs of these widths in a row, and a linear layer."""
+
+    def __init__(self, *widths: int) -> None:
+        inputs = (5, *widths)
+        lstms = [nn.LSTM(a, b, batch_first=True) for a, b in zip(inputs, widths, strict=False)]
+        super().__init__(*lstms, nn.Linear(widths[-1], 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        *lstms, last = self
+        for lstm in lstms:
+            x = lstm(x)[0]
+        return last(x[:, -1])  # type: ignore[no-any-return]
+
+
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], nn.Module]], Bundle]:
     """A net as a bundle of a source of its own."""
@@ -203,11 +218,27 @@ def test_another_lstm_may_read_them_and_the_one_that_can_not_be_is_named(made: A
     after, report = apply(before, step("low_rank_rnn", by="rank", rank=4), None)
     assert after.params["second.weight_ih_l0_reverse"].shape == (28, 4)
     assert report.notes == ("Stay as they are: second, which reads its sequence both ways.",)
+    why = report.tables["layers"].set_index("layer")["why"]
+    assert why["second.weight_hh_l0"] == "second reads its sequence both ways"
     names = {"first.weight_hh_l0": 0, "first.weight_ih_l1": 0, "first.weight_hh_l1": 1}
     names |= {"second.weight_ih_l0": 1, "second.weight_ih_l0_reverse": 1}
     wide = product(before, after, "first", {name: f"weight_hr_l{n}" for name, n in names.items()})
     x = torch.randn(2, 6, 5)
     assert torch.allclose(zoo.build(after)(x), zoo.build(wide)(x), atol=1e-5)
+
+
+def test_lstms_in_a_row_have_one_projection_each(made: Any) -> None:
+    before = made(lambda: Chain(HIDDEN, 7))
+    after, report = apply(before, step("low_rank_rnn", by="rank", rank=4), None)
+    shapes = [after.params[f"{x}"].shape for x in ("1.weight_ih_l0", "1.weight_hr_l0", "2.weight")]
+    assert shapes == [(28, 4), (4, 7), (3, 4)]
+    table = report.tables["layers"]
+    assert table["weights_after"].sum() == sum(w.numel() for _, w in count.weights(after))
+    params = dict(before.params)
+    for name, p in {"0.weight_hh_l0": 0, "1.weight_ih_l0": 0, "1.weight_hh_l0": 1, "2.weight": 1}.items():
+        params[name] = Dense(after.params[name].decode() @ after.params[f"{p}.weight_hr_l0"].decode())
+    x = torch.randn(2, 6, 5)
+    assert torch.allclose(zoo.build(after)(x), zoo.build(Bundle(before.arch, params))(x), atol=1e-5)
 
 
 @pytest.mark.parametrize(
