@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.data.sets import Data
-from engine.figures import count, measure
+from engine.figures import count, measure, theory
 from engine.file import packfile
 from engine.net import projecting, sources, surgery, zoo
 from engine.recipe.run import apply
@@ -76,12 +76,16 @@ def test_weights_and_multiply_adds_are_those_of_the_shapes() -> None:
     assert figures["weights"] == sum(w.numel() for _, w in count.weights(after)) == 4434
 
 
-def test_a_third_of_the_parameters_costs_lstm_mnist_less_than_a_point(digits: Data) -> None:
-    before = zoo.load("lstm-mnist")
-    after, _ = apply(before, step("low_rank_rnn", by="rank", rank=30), None)
-    assert count.parameters(after).value <= count.parameters(before).value / 3
-    lost = [measure.accuracy(bundle, digits.validation).value for bundle in (before, after)]
-    assert lost[0] - lost[1] < 0.01
+def test_lstm_mnist_in_a_third_of_its_parameters_then_a_tenth_of_its_bytes() -> None:
+    """Nothing is trained: at most 0.2 points fewer for a third, 0.3 with 8 bits, on all test images."""
+    before, data = zoo.load("lstm-mnist"), sets.load("mnist")
+    thin, _ = apply(before, step("low_rank_rnn", by="rank", rank=30), None)
+    coded, _ = apply(thin, step("quantize", bits=8), None)
+    assert count.parameters(thin).value <= count.parameters(before).value / 3
+    assert packfile.size(coded).value <= theory.dense_file(before).value / 10
+    right, *others = (measure.accuracy(bundle, data.test).value for bundle in (before, thin, coded))
+    assert right - others[0] <= 0.002
+    assert right - others[1] <= 0.003
 
 
 def test_cut_from_both_loses_less_of_the_next_layer_and_more_of_the_recurrence() -> None:
@@ -208,9 +212,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], nn.Module]],
     ],
 )
 def test_states_may_be_chosen_and_added_up(between: Any, made: Any) -> None:
-    before = made(lambda: Net(between))
+    before = made(lambda: Net(between, bias=False, num_layers=1))
     after, _ = apply(before, step("low_rank_rnn", by="rank", rank=4), None)
     assert after.params["fc.weight"].shape == (3, 4)
+    assert [*after.params][:3] == ["lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.weight_hr_l0"]
 
 
 def test_another_lstm_may_read_them_and_the_one_that_can_not_be_is_named(made: Any) -> None:
