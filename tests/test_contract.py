@@ -22,7 +22,12 @@ ALL = list(REGISTRY)
 # Techniques that train do so for as little as their own knobs allow, unless named here.
 TINY: Mapping[str, Mapping[str, Any]] = {"adaround": {"steps": 100}, "zeroq": {"steps": 10, "images": 16}}
 # For techniques that have nothing to do on a perceptron.
-NETS = {"condense": "resnet-8", "replace_convs": "lenet-5-small", "factor_transfer": "lenet-5"}
+NETS = {
+    "condense": "resnet-8",
+    "replace_convs": "lenet-5-small",
+    "factor_transfer": "lenet-5",
+    "low_rank_rnn": "lstm-32",
+}
 # Settings that say how long it takes.
 SHORT = ("epochs", "paraphraser_epochs", "rounds", "steps", "tuning", "samples", "images")
 RECURRENT = ("lstm-mnist", "lstm-32")
@@ -41,6 +46,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     ),  # no equal groups
     "replace_convs": (*RECURRENT, "lenet-300-100", "mlp-500-300", "mlp-32"),  # no convolutions
     "equalize": RECURRENT,
+    "low_rank_rnn": tuple(net for net in zoo.ENTRIES if net not in RECURRENT),
     "zeroq": (*RECURRENT, *PLAIN),
     "distill": STUDENTS,  # nobody learns from these
     "factor_transfer": (*STUDENTS, "mlp-500-300"),  # which has no feature maps

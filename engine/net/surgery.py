@@ -7,6 +7,7 @@ into it always come from the bundle's parameters.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from engine.tensor.compact import Design, shuffled
 from engine.types import Arch, SlimscopeError
 
 MOST_BITS = 16  # of what enters a layer
+# torch says that it runs them without oneDNN: which takes nothing from the answers.
+warnings.filterwarnings("ignore", "LSTM with projections")
 
 
 def get_layer(net: nn.Module, name: str) -> nn.Module:
@@ -256,6 +259,42 @@ def replace_conv(net: nn.Module, *, layer: str, design: str, groups: int, expans
     replace_layer(net, layer, compact.chain(old, wanted))
 
 
+def project(net: nn.Module, *, layer: str, rank: int, readers: list[str]) -> None:
+    """Give an LSTM a projection of its states to `rank` numbers, which the layers behind it then read."""
+    old = get_layer(net, layer)
+    if not isinstance(old, nn.LSTM) or old.proj_size or old.bidirectional:
+        raise SlimscopeError(f"layer {layer!r} ({type(old).__name__}) can't have a projection")
+    if not 1 <= rank < old.hidden_size:
+        raise SlimscopeError(f"the rank of {layer!r} is {rank}: allowed is 1 to {old.hidden_size - 1}")
+    for reader in readers:
+        match behind := get_layer(net, reader):
+            case nn.Linear(in_features=old.hidden_size):
+                thin: nn.Module = nn.Linear(rank, behind.out_features, behind.bias is not None)
+            case nn.LSTM(input_size=old.hidden_size):
+                thin = _lstm_like(behind, input_size=rank)
+            case _:
+                kind = type(behind).__name__
+                raise SlimscopeError(
+                    f"{reader!r} ({kind}) doesn't read the {old.hidden_size} states of {layer!r}"
+                )
+        replace_layer(net, reader, thin)
+    replace_layer(net, layer, _lstm_like(old, proj_size=rank))
+
+
+def _lstm_like(old: nn.LSTM, **changed: int) -> nn.LSTM:
+    same = (
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+        "proj_size",
+    )
+    return nn.LSTM(**{**{name: getattr(old, name) for name in same}, **changed})
+
+
 NORMALS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -282,6 +321,7 @@ EDITS: Mapping[str, Callable[..., None]] = {
     "condense": condense,
     "fold": fold,
     "replace_conv": replace_conv,
+    "project": project,
 }
 
 
@@ -291,6 +331,8 @@ def layers_of(verb: str, settings: Mapping[str, Any]) -> set[str]:
         return set()
     if verb == "narrow":
         return {*settings.get("outputs", ()), *settings.get("inputs", ())}
+    if verb == "project":
+        return {str(settings.get("layer")), *settings.get("readers", ())}
     if verb == "fold":
         return {str(settings.get("layer")), str(settings.get("normal"))}
     return {str(settings.get("layer"))}

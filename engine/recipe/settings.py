@@ -38,6 +38,27 @@ def allocation(
     return Choice(label="Allocation", help=help, options=options, when=when)
 
 
+def energy(help: str, when: tuple[When, ...] = ()) -> Slider:
+    """How much of a sum of squares a low rank keeps."""
+    return Slider(
+        low=0.5,
+        high=0.999,
+        scale="fine",
+        unit="share of the squared singular values",
+        percent=True,
+        label="Energy kept",
+        help=help,
+        when=when,
+    )
+
+
+def share_kept(help: str, unit: str, when: tuple[When, ...] = ()) -> Slider:
+    """How many weights factors may have, against those that they replace."""
+    return Slider(
+        low=0.05, high=1.0, step=0.01, unit=unit, percent=True, label="Weights kept", help=help, when=when
+    )
+
+
 def error_of(what: str, added: bool = False) -> Choice:
     """Whose error is kept small: that of the weights, or that of what the layer makes of its inputs."""
     options = {

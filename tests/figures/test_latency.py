@@ -105,6 +105,15 @@ def test_what_is_refused_and_why() -> None:
     assert "'lstm' is recurrent" in reasons["lstm-32"][latency.CUT]
 
 
+def test_an_lstm_with_a_projection_is_timed_where_it_runs() -> None:
+    before = zoo.load("lstm-32")
+    after, _ = run(before, Recipe((technique.step("low_rank_rnn"),)), None)
+    rows = {row.runtime: row for row in latency.latency(before, after) if "smaller" in row.form}
+    assert rows[latency.TORCH].time is not None
+    assert rows[latency.ONNX].why.startswith("Not timed: lstm-32 can't be written as ONNX, whose LSTM has no")
+    assert verdicts.why(before, after, SLOWER).endswith("in one kernel of oneDNN.")
+
+
 def test_latency_refuses_what_says_nothing() -> None:
     one = untrained("mlp-32")
     with pytest.raises(SlimscopeError, match="repeats is 5"):

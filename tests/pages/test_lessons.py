@@ -35,7 +35,7 @@ def test_a_lesson_has_both_sentences_and_marks_the_trap_that_is_sprung() -> None
 @pytest.mark.parametrize(
     "name",
     [
-        *("aciq", "binarize", "ternarize", "product_quantize"),
+        *("aciq", "binarize", "ternarize", "product_quantize", "low_rank_rnn"),
         *("ternarize_trained", "quantize_aware", "distill_quantized", "learn_intervals", "factor_transfer"),
     ],
 )

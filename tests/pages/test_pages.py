@@ -338,7 +338,9 @@ def test_high_sparsities_are_stops_of_the_slider() -> None:
     ],
 )
 def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting: str) -> None:
-    spec, model = REGISTRY[name], "resnet-8" if name == "prune_weights" else SMALL  # it has all that can go
+    spec = REGISTRY[name]
+    # These have all that can go, and an LSTM.
+    model = {"prune_weights": "resnet-8", "low_rank_rnn": "lstm-32"}.get(name, SMALL)
     knob = spec.knobs[setting]
     shown = {other: values[0] for other, values in knob.when if spec.defaults[other] not in values}
     visit = Visit(page, m=model, r=json.dumps([[name, shown]]) if shown else STORY)
@@ -359,6 +361,7 @@ def test_a_preset_sets_everything_at_once(name: str) -> None:
         "condense": "resnet-8",
         "replace_convs": "lenet-5-small",
         "factor_transfer": "lenet-5",
+        "low_rank_rnn": "lstm-32",
     }
     model = needs.get(name, SMALL)
     visit = Visit(spec.page, m=model, r=STORY)

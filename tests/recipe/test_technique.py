@@ -81,6 +81,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "distill",
         "factor_transfer",
         "low_rank",
+        "low_rank_rnn",
         "replace_convs",
         "prune_channels",
         "slim",

@@ -82,7 +82,7 @@ def _measured(before: Bundle, now: Bundle, inputs: Tensor, repeats: int) -> tupl
         variants.in_csr(now, inputs) if linear >= LEAST_LINEAR else _not_timed(CSR, _few_linear(linear)),
         _not_timed(CUT, cut) if isinstance(cut, str) else variants.through_torch(CUT, cut, inputs),
         variants.through_onnx(ORIGINAL, before, inputs),
-        variants.through_onnx(here, now, inputs),
+        _through_onnx(here, now, inputs),
     ]
     expected = {bundle: zoo.build(bundle)(inputs) for bundle in (before, now)}
     found = [
@@ -103,6 +103,13 @@ def _measured(before: Bundle, now: Bundle, inputs: Tensor, repeats: int) -> tupl
         else each
         for each in found
     )
+
+
+def _through_onnx(name: str, bundle: Bundle, inputs: Tensor) -> Variant | Row:
+    try:
+        return variants.through_onnx(name, bundle, inputs)
+    except SlimscopeError as error:  # a layer that torch has and ONNX has not
+        return _not_timed(name, f"{error}.", ONNX)
 
 
 def _row(variant: Variant, times: _Times, before: Bundle, now: Bundle, batch: int) -> Row:

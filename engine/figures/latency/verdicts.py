@@ -87,6 +87,10 @@ def _obstacles(bundle: Bundle) -> list[str]:
         said.append("quantized weights are decoded to 32-bit floats, so the same kernels run")
     if any(verb == "quantize_input" for verb, _ in bundle.arch.edits):
         said.append("rounding the inputs of layers is extra work here")
+    if any(verb == "project" for verb, _ in bundle.arch.edits):
+        said.append(
+            "PyTorch runs an LSTM with a projection step by step, and one without it in one kernel of oneDNN"
+        )
     return said
 
 

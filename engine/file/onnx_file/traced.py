@@ -15,7 +15,7 @@ from engine.data import user
 from engine.net import zoo
 from engine.net.surgery import InputQuantizer
 from engine.tensor.affine import code_range
-from engine.types import Bundle
+from engine.types import Bundle, SlimscopeError
 
 OPSET = 17
 INPUT, OUTPUT = "images", "logits"
@@ -82,9 +82,14 @@ def _prepared(bundle: Bundle, coded: bool) -> nn.Module:
 def traced(bundle: Bundle, inputs: Tensor, coded: bool) -> onnx.ModelProto:
     """The graph of a bundle's net, for batches of any length; initializers have the names of its parameters.
 
-    Raises UserError, a SlimscopeError, where torch's exporter does not know what the net does.
+    Raises SlimscopeError where ONNX has no such layer, and UserError, which is one, where torch's exporter
+    does not know what the net does.
     """
     net, file = _prepared(bundle, coded), io.BytesIO()
+    for name, module in net.named_modules():
+        if getattr(module, "proj_size", 0):
+            said = f"ONNX, whose LSTM has no projection: {name!r} has one"
+            raise SlimscopeError(f"{bundle.arch.title} can't be written as {said}")
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
     axes = {name: {0: "batch"} for name in (INPUT, OUTPUT)}
     # With gradients, attention runs as its parts, which the exporter knows.

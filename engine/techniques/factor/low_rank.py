@@ -80,28 +80,17 @@ def low_rank(
     rank: Annotated[int, RANK] = DEFAULT_RANK,
     energy: Annotated[
         float,
-        Slider(
-            low=0.5,
-            high=0.999,
-            scale="fine",
-            unit="share of the squared singular values",
-            percent=True,
-            label="Energy kept",
-            help="How much of the layer's sum of squares the factors hold: of its weights, or of its outputs "
+        settings.energy(
+            "How much of the layer's sum of squares the factors hold: of its weights, or of its outputs "
             "where these count.",
             when=(("by", ("energy",)),),
         ),
     ] = 0.9,
     share: Annotated[
         float,
-        Slider(
-            low=0.05,
-            high=1.0,
-            step=0.01,
-            unit="share of the layer's weights",
-            percent=True,
-            label="Weights kept",
-            help="How many weights the two factors may have, against those of the layer.",
+        settings.share_kept(
+            "How many weights the two factors may have, against those of the layer.",
+            "share of the layer's weights",
             when=(("by", ("share",)),),
         ),
     ] = 0.5,

@@ -1,0 +1,33 @@
+"""The default page of low rank of an LSTM: what it shows of one, and what it says where there is none."""
+
+from __future__ import annotations
+
+import pytest
+from test_pages import Visit, assert_shows_the_truth
+
+from pages.parts import jobs
+
+pytestmark = pytest.mark.usefixtures("framed")
+
+
+@pytest.fixture(autouse=True)
+def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured on the whole test set behind a test."""
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+
+
+def test_its_page_shows_the_matrices_and_follows_its_settings() -> None:
+    visit = Visit("low_rank_rnn", m="lstm-32")
+    assert_shows_the_truth(visit, "lstm-32")
+    assert "All that an LSTM passes on are its states" in visit.html
+    assert "lstm.weight_hr_l0" in visit.html
+    assert "128 x 12 + 10 x 12 and once 12 x 32 for P = 2,040" in visit.html, "the matrices that share P"
+    before = visit.tiles
+    visit.edit("low_rank_rnn", by="rank", rank=4)
+    assert_shows_the_truth(visit, "lstm-32")
+    assert visit.tiles != before
+    assert "128 x 4 + 10 x 4 and once 4 x 32 for P = 680" in visit.html
+
+
+def test_a_model_without_an_lstm_is_told_so() -> None:
+    assert "has no LSTM to factorize" in Visit("low_rank_rnn", m="mlp-32").words
