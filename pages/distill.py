@@ -107,9 +107,14 @@ with tabs[0]:
         f"{truth} The student is {zoo.title(learner_arch)}{copy}. Temperature is a lens: what the student is changes only when it "
         "is trained."
     )
-    similar = alike.draw(subject, teacher, temperature)
     softens = settings["loss"] == "hinton"
-    drawn = pulls.draw(subject, teacher, learner, temperature) if learner is not None and softens else None
+    classes, gradients = st.columns([1.3, 1], gap="medium")
+    with classes:
+        similar = alike.draw(subject, teacher, temperature)
+    with gradients:
+        drawn = (
+            pulls.draw(subject, teacher, learner, temperature) if learner is not None and softens else None
+        )
     st.subheader("Training the student", anchor=False)
     training.outcome("distill", offer)
 

@@ -248,10 +248,19 @@ def stored(of: Course) -> list[Row]:
 
 
 def alone(model_id: str, spec: str, name: str) -> Course | None:
-    """The curve of a technique by itself, at its defaults, along its main setting; None where it has none."""
+    """The curve of a technique by itself, at its defaults, along its main setting.
+
+    None where it has none, and where the technique can't work on the model.
+    """
     setting = curve.main_setting(name, technique.get(name).defaults)
-    recipe = Recipe((technique.step(name),))
-    return None if setting is None else course(model_id, recipe, spec, 1, setting)
+    if setting is None:
+        return None
+    found = course(model_id, Recipe((technique.step(name),)), spec, 1, setting)
+    try:
+        technique.get(name).possible(found.model)
+    except SlimscopeError:
+        return None
+    return found
 
 
 def made(of: Course, progress: Progress) -> dict[str, Any]:

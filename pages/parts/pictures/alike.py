@@ -18,6 +18,7 @@ from pages.parts import cached, figures, panel
 
 SAMPLES = 500
 MOST = 20  # classes that a matrix is drawn for
+SHORT = 3  # letters of a class that stand side by side above their columns
 PLACE = "alike"  # `data-share="alike/number of the cell"`, and the `data-text` of the words below
 
 
@@ -56,7 +57,8 @@ def _matrices(subject: str, teacher: Bundle, temperatures: Sequence[float]) -> d
 
 def drawn(names: Sequence[str], matrix: Tensor) -> str:
     """One row for each true class, one column for each answer; `foresee.js` finds cells by `data-share`."""
-    cells = ["<span></span>", *(f"<span>{escape(name)}</span>" for name in names)]
+    head = "upright" if max(map(len, names)) > SHORT else ""
+    cells = ["<span></span>", *(f'<span class="{head}">{escape(name)}</span>' for name in names)]
     for i, name in enumerate(names):
         cells.append(f'<span class="class">{escape(name)}</span>')
         for j, share in enumerate(matrix[i].tolist()):
