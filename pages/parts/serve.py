@@ -43,8 +43,9 @@ COOKIE = "slimscope"
 LONGEST = 1_000_000  # bytes of a question
 YEAR = 365 * 24 * 3600
 PAGE = re.compile(r"/\w*")  # the path of a page
-# What must be measured waits for its turn, so that exact answers under a slider need not.
-MEASURING = CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
+# What must be measured waits for its turn, so that exact answers under a slider need not; a slow one of them
+# never keeps all others.
+MEASURING = CapacityLimiter(max(2, os.cpu_count() or 1))
 at_work = 0  # questions to /live that are being answered
 
 
