@@ -256,11 +256,7 @@ def alone(model_id: str, spec: str, name: str) -> Course | None:
     if setting is None:
         return None
     found = course(model_id, Recipe((technique.step(name),)), spec, 1, setting)
-    try:
-        technique.get(name).possible(found.model)
-    except SlimscopeError:
-        return None
-    return found
+    return None if technique.get(name).why_not(found.model) else found
 
 
 def made(of: Course, progress: Progress) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from engine.file import packfile
 from engine.jobs import as_json, keys
 from engine.net import zoo
 from engine.recipe import technique
-from engine.types import Bundle, Recipe, Report, SlimscopeError
+from engine.types import Bundle, Recipe, Report
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "results" / "trained"
 # What pages show at first: a technique that trains by itself, or after the defaults of another.
@@ -44,15 +44,11 @@ SECOND: dict[str, dict[str, Any]] = {"lottery_ticket": {"seed": 1, "re_init": Fa
 
 def recipes_of(model: str) -> list[Recipe]:
     """The recipes with defaults that a model of the zoo can be trained with."""
-    found = []
+    found, bundle = list[Recipe](), zoo.load(model)
     for names in DEFAULTS:
         recipe = technique.complete(Recipe(tuple(technique.step(name) for name in names)))
-        try:
-            for name in names:
-                technique.get(name).possible(zoo.load(model))
-        except SlimscopeError:
-            continue
-        found += [recipe, *_second(names)]
+        if not any(technique.get(name).why_not(bundle) for name in names):
+            found += [recipe, *_second(names)]
     return found
 
 

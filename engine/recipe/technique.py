@@ -104,6 +104,14 @@ class Technique:
             or any(now[name] in values for name, values in self.whole)
         )
 
+    def why_not(self, bundle: Bundle) -> str:
+        """Why it can't work on a model, whatever its settings; nothing where it can."""
+        try:
+            self.possible(bundle)
+        except SlimscopeError as error:
+            return str(error)
+        return ""
+
     def main(self, settings: Mapping[str, Any]) -> str | None:
         """The setting that a step is known by: the declared one, or its first slider that matters."""
         if self.known_by:

@@ -92,14 +92,14 @@ def workbench(
     reached = jobs.reached(subject, knobs.before(name), middle)
     base = None if reached is None else reached[0]
     labels = [] if base is None else [x for x, w in weight_layers(base).items() if not fits or fits(base, w)]
-    unfit = "" if base is None or cached.is_large(subject) else _why_not(name, base)
+    unfit = "" if base is None or cached.is_large(subject) else technique.get(name).why_not(base)
     if base is None or not labels or unfit:
         with above:
             bar()
         top.html(tiles.header(subject))
         if base is not None:
             middle.info(
-                unfit or "This model has no layer that this technique applies to."
+                f"{unfit or 'This model has no layer that this technique applies to'}."
                 if base.arch.runs
                 else "No known architecture fits these weights: how their layers are connected is not known."
             )
@@ -149,15 +149,6 @@ def workbench(
     with beside:
         curve.draw(subject, name, base)
     rest()
-
-
-def _why_not(name: str, base: Bundle) -> str:
-    """Why a technique can't work on a model, whatever its settings; nothing where it can."""
-    try:
-        technique.get(name).possible(base)
-    except SlimscopeError as error:
-        return f"{error}."
-    return ""
 
 
 def chooser(name: str, subject: str, labels: list[str]) -> str:

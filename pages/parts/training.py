@@ -98,12 +98,10 @@ def _inside(name: str, lead: str, draw: Callable[[Report], object]) -> None:
 
 def suits(name: str) -> bool:
     """Whether the technique can work on the model; where it can't, its words stand on the page."""
-    try:
-        technique.get(name).possible(cached.original(session.subject()))
-    except SlimscopeError as error:
-        st.info(str(error))
-        return False
-    return True
+    why_not = technique.get(name).why_not(cached.original(session.subject()))
+    if why_not:
+        st.info(why_not)
+    return not why_not
 
 
 def side_by_side(name: str) -> Report | None:
