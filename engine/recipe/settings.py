@@ -52,10 +52,20 @@ def energy(help: str, when: tuple[When, ...] = ()) -> Slider:
     )
 
 
-def share_kept(help: str, unit: str, when: tuple[When, ...] = ()) -> Slider:
+def share_kept(
+    help: str, unit: str, when: tuple[When, ...] = (), label: str = "Weights kept", added: bool = False
+) -> Slider:
     """How many weights factors may have, against those that they replace."""
     return Slider(
-        low=0.05, high=1.0, step=0.01, unit=unit, percent=True, label="Weights kept", help=help, when=when
+        low=0.05,
+        high=1.0,
+        step=0.01,
+        unit=unit,
+        percent=True,
+        label=label,
+        help=help,
+        when=when,
+        added=added,
     )
 
 
@@ -156,6 +166,39 @@ def temperature(when: tuple[When, ...] = (), added: bool = False) -> Slider:
     )
 
 
+def scale_granularity(help: str, when: tuple[When, ...] = ()) -> Choice:
+    """How many weights share a scale: those of a layer, of an output, or of a group."""
+    options = {
+        "tensor": "one scale for the whole layer",
+        "channel": "one scale for each output of the layer",
+        "group": "one scale for each run of weights inside an output",
+    }
+    return Choice(label="One scale per", help=help, options=options, when=when)
+
+
+def group_size(when: tuple[When, ...] = ()) -> Slider:
+    """How many weights are a group, where groups have scales."""
+    return Slider(
+        low=8,
+        high=256,
+        whole=True,
+        step=8,
+        unit="weights",
+        label="Group size",
+        help="Consecutive weights that share one scale.",
+        when=(*when, ("granularity", ("group",))),
+    )
+
+
+def fitted_range(help: str) -> Choice:
+    """How a grid is found on which codes are chosen afterwards."""
+    options = {
+        "minmax": "from the smallest to the largest: nothing is clipped",
+        "mse": "the clip with the least squared error, of 100 that are tried",
+    }
+    return Choice(label="Range", help=help, options=options)
+
+
 Scheme = Annotated[
     str,
     Choice(
@@ -169,29 +212,9 @@ Scheme = Annotated[
 ]
 ScaleGranularity = Annotated[
     str,
-    Choice(
-        label="One scale per",
-        help="How many weights share one step size: fewer is finer, but every scale takes 32 bits.",
-        options={
-            "tensor": "one scale for the whole layer",
-            "channel": "one scale for each output of the layer",
-            "group": "one scale for each run of weights inside an output",
-        },
-    ),
+    scale_granularity("How many weights share one step size: fewer is finer, but every scale takes 32 bits."),
 ]
-GroupSize = Annotated[
-    int,
-    Slider(
-        low=8,
-        high=256,
-        whole=True,
-        step=8,
-        unit="weights",
-        label="Group size",
-        help="Consecutive weights that share one scale.",
-        when=(("granularity", ("group",)),),
-    ),
-]
+GroupSize = Annotated[int, group_size()]
 TrainedBits = Annotated[int, trained_bits("Bits", "Width of a weight's code: 2^b levels, one of them zero.")]
 RoundInputs = Annotated[
     bool,

@@ -96,15 +96,11 @@ def low_rank(
     ] = 0.5,
     budget: Annotated[
         float,
-        Slider(
-            low=0.05,
-            high=1.0,
-            step=0.01,
-            unit="share of all weights",
-            percent=True,
-            label="Budget",
-            help="How many weights all layers may have together, against those that they have now.",
+        settings.share_kept(
+            "How many weights all layers may have together, against those that they have now.",
+            "share of all weights",
             when=(("by", ("budget",)),),
+            label="Budget",
             added=True,
         ),
     ] = 0.5,

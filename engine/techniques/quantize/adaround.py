@@ -65,13 +65,8 @@ def adaround(
     ] = "channel",
     range: Annotated[
         str,
-        Choice(
-            label="Range",
-            help="Which values the grid spans; it is found first, and rounding is learned on it.",
-            options={
-                "minmax": "from the smallest to the largest: nothing is clipped",
-                "mse": "the clip with the least squared error, of 100 that are tried",
-            },
+        settings.fitted_range(
+            "Which values the grid spans; it is found first, and rounding is learned on it."
         ),
     ] = "mse",
     steps: Annotated[

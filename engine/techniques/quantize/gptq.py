@@ -14,7 +14,7 @@ from engine.data.sets import Data
 from engine.figures import reports, rounding
 from engine.net import matching, zoo
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider, Toggle
+from engine.recipe.knobs import Slider, Toggle
 from engine.recipe.technique import technique
 from engine.tensor import gptq as columns
 from engine.tensor import grids
@@ -62,13 +62,8 @@ def gptq(
     group: settings.GroupSize = 64,
     range: Annotated[
         str,
-        Choice(
-            label="Range",
-            help="Which values the grid spans; it is found first, and stays while errors are carried on.",
-            options={
-                "minmax": "from the smallest to the largest: nothing is clipped",
-                "mse": "the clip with the least squared error, of 100 that are tried",
-            },
+        settings.fitted_range(
+            "Which values the grid spans; it is found first, and stays while errors are carried on."
         ),
     ] = "mse",
     damping: Annotated[

@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.data.sets import Data
 from engine.figures import reports, rounding
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider
+from engine.recipe.knobs import Choice
 from engine.recipe.technique import technique
 from engine.tensor.formats import Levels
 from engine.tensor.number_lines import FREE, tiles_of
@@ -63,30 +63,11 @@ def number_format(
     ] = "nf4",
     granularity: Annotated[
         str,
-        Choice(
-            label="One scale per",
-            help="How many weights share one scale: 32 bits, or 8 for a power of two.",
-            options={
-                "tensor": "one scale for the whole layer",
-                "channel": "one scale for each output of the layer",
-                "group": "one scale for each run of weights inside an output",
-            },
-            when=(("number", FREE),),
+        settings.scale_granularity(
+            "How many weights share one scale: 32 bits, or 8 for a power of two.", (("number", FREE),)
         ),
     ] = "group",
-    group: Annotated[
-        int,
-        Slider(
-            low=8,
-            high=256,
-            whole=True,
-            step=8,
-            unit="weights",
-            label="Group size",
-            help="Consecutive weights that share one scale.",
-            when=(("number", FREE), ("granularity", ("group",))),
-        ),
-    ] = 64,
+    group: Annotated[int, settings.group_size((("number", FREE),))] = 64,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
 ) -> tuple[Bundle, Report]:
     """Store each weight as the nearest number of a format, with the scales that the format has.
