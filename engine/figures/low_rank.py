@@ -14,6 +14,10 @@ from engine.tensor.splits import Ranks, Split
 from engine.types import Basis, Figure
 
 SOMETIMES = ("input_rank", "output_error_plain", "output_error")  # columns that only some settings fill
+ERRORS = {
+    "output_error_plain": "output error, for the weights",
+    "output_error": "output error, for the outputs",
+}
 WHOLE = "the budget leaves it whole"
 COLUMNS = (
     *("layer", "form", "full_rank", "rank", "input_rank", "break_even", "energy_kept", "error"),
@@ -87,26 +91,15 @@ def figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
     return (
         Figure("weights", after, "weights", Basis.COUNTED, how),
         Figure("weights kept", kept, "share", Basis.COUNTED, "weights after / weights before"),
-        *_output_errors(layers),
+        *(reports.output_errors(layers[layers["applied"]], ERRORS, _how) if "output_error" in layers else ()),
     )
 
 
-def _output_errors(layers: pd.DataFrame) -> tuple[Figure, ...]:
-    if "output_error" not in layers:
-        return ()
-    known = layers[layers["applied"]].dropna(subset=["output_error"])
-    if known.empty:
-        return ()
-    worst = known.sort_values("output_error_plain").iloc[-1]
-    how = (
+def _how(worst: pd.Series) -> str:
+    return (
         f"norm of (outputs - what they were) / norm of what they were, of {worst['layer']} at rank "
         f"{worst['rank']:.0f}, where the split for the weights is worst: on training images that nothing was "
         "read from"
-    )
-    plain, aware = (float(worst[column]) for column in ("output_error_plain", "output_error"))
-    return (
-        Figure("output error, for the weights", plain, "share", Basis.MEASURED, how),
-        Figure("output error, for the outputs", aware, "share", Basis.MEASURED, how),
     )
 
 

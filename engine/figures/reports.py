@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -49,6 +49,24 @@ def removed(layers: pd.DataFrame) -> tuple[Figure, Figure]:
     return (
         Figure("weights removed", zeros, "weights", Basis.COUNTED, "zeros after this step, in its layers"),
         Figure("sparsity of the pruned layers", zeros / max(weights, 1), "share", Basis.COUNTED, how),
+    )
+
+
+def output_errors(
+    layers: pd.DataFrame, errors: Mapping[str, str], how: Callable[[pd.Series], str]
+) -> tuple[Figure, ...]:
+    """Output errors of the layer where the first is worst: column -> name; none where the last is not known.
+
+    `how` says of that layer's row by which protocol they were measured.
+    """
+    first, *_, last = errors
+    known = layers.dropna(subset=[last])
+    if known.empty:
+        return ()
+    worst = known.sort_values(first).iloc[-1]
+    said = how(worst)
+    return tuple(
+        Figure(name, float(worst[column]), "share", Basis.MEASURED, said) for column, name in errors.items()
     )
 
 

@@ -20,7 +20,7 @@ from engine.tensor import grids, learned_rounding
 from engine.tensor.affine import code_range
 from engine.tensor.formats import Grid
 from engine.tensor.granularity import named
-from engine.types import Basis, Bundle, Figure, Param, Progress, Report, weight_layers
+from engine.types import Bundle, Param, Progress, Report, weight_layers
 
 CHECKED = 5  # one image of so many is not fitted on
 PLACES = 10  # of an image at most that a convolution is fitted at
@@ -29,6 +29,7 @@ LAYER_COLUMNS = (
     *("points", "error_nearest", "error_learned", "other_level"),
     *rounding.COLUMNS[2:],
 )
+ERRORS = {"error_nearest": "output error, nearest", "error_learned": "output error, learned"}
 
 
 @technique(
@@ -130,7 +131,11 @@ def adaround(
     matching.change(zoo.fork(bundle.become(params)).eval(), names, images, goals, new)
     after = bundle.become(params)
     layers = _layers(bundle, after, names, said)
-    figures = (*_figures(layers), *training.change(bundle, after, data.validation), *rounding.figures(layers))
+    figures = (
+        *reports.output_errors(layers, ERRORS, _how),
+        *training.change(bundle, after, data.validation),
+        *rounding.figures(layers),
+    )
     floats = [label for label in names if label not in said]
     notes = [
         f"Learned on {len(images) - len(images) // CHECKED:,} training images, errors measured on "
@@ -152,16 +157,8 @@ def _layers(
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 
-def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
-    known = layers.dropna(subset=["error_learned"])
-    if known.empty:
-        return ()
-    worst = known.sort_values("error_nearest").iloc[-1]
-    how = (
+def _how(worst: pd.Series) -> str:
+    return (
         f"norm of (outputs - what they were) / norm of what they were, of {worst['layer']}, where rounding "
         "to nearest is worst: on training images that nothing was learned from"
-    )
-    return (
-        Figure("output error, nearest", float(worst["error_nearest"]), "share", Basis.MEASURED, how),
-        Figure("output error, learned", float(worst["error_learned"]), "share", Basis.MEASURED, how),
     )

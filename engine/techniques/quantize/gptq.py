@@ -31,6 +31,7 @@ LAYER_COLUMNS = (
     *("points", "error_nearest", "error_gptq", "other_level", "mse_nearest"),
     *rounding.COLUMNS[2:],
 )
+ERRORS = {"error_nearest": "output error, nearest", "error_gptq": "output error"}
 
 
 @technique(
@@ -143,7 +144,9 @@ def gptq(
         *reports.named("Left out:", leave_out),
     )
     mean_bits, off = rounding.figures(layers)
-    return after, Report((*_figures(layers), off, mean_bits), {"layers": layers}, notes)
+    outputs = reports.output_errors(layers, ERRORS, _how)
+    figures = (*outputs, *([_off_nearest(layers)] if outputs else []), off, mean_bits)
+    return after, Report(figures, {"layers": layers}, notes)
 
 
 def _carried(weight: Tensor, nearest: Grid, ends: tuple[int, int], hessian: Tensor, ordered: bool) -> Grid:
@@ -170,25 +173,20 @@ def _layers(
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 
-def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
-    """Output errors where rounding to nearest is worst, and what nearest levels would cost the weights."""
-    known = layers.dropna(subset=["error_gptq"])
-    if known.empty:
-        return ()
-    worst = known.sort_values("error_nearest").iloc[-1]
-    how = (
+def _how(worst: pd.Series) -> str:
+    return (
         f"norm of (outputs - those before rounding) / norm of these, same inputs, of {worst['layer']}, where "
         "rounding to nearest is worst: on training images that were not fitted"
     )
+
+
+def _off_nearest(layers: pd.DataFrame) -> Figure:
+    """What nearest levels would cost the weights."""
     weights = layers["weights"]
-    return (
-        Figure("output error, nearest", float(worst["error_nearest"]), "share", Basis.MEASURED, how),
-        Figure("output error", float(worst["error_gptq"]), "share", Basis.MEASURED, how),
-        Figure(
-            "mean squared error, nearest",
-            float((layers["mse_nearest"] * weights).sum()) / max(int(weights.sum()), 1),
-            "squared weight",
-            Basis.COUNTED,
-            "mean of (w - its nearest level)^2 over the weights of this step's layers",
-        ),
+    return Figure(
+        "mean squared error, nearest",
+        float((layers["mse_nearest"] * weights).sum()) / max(int(weights.sum()), 1),
+        "squared weight",
+        Basis.COUNTED,
+        "mean of (w - its nearest level)^2 over the weights of this step's layers",
     )
