@@ -138,18 +138,12 @@ class User:
         if key is not None:
             run.fragment_id, run.page_script_hash = self.fragments[key], self.page
             widget = run.widget_states.widgets.add()
+            state: dict[str, Any] = {"settled": settled}
             if key == PANEL:
                 self.edits += 1
                 changed = {SETTING: [self.stops[self.at], self.edits]}
-                widget.id = self.elements[key].id
-                widget.json_value = json.dumps(
-                    {"edits": {"base": self.base, "seq": self.edits, "set": changed}}
-                )
-            else:
-                widget.id = (
-                    f"$$STREAMLIT_INTERNAL_KEY_{self.elements[key].id}__events"  # a component's triggers
-                )
-                widget.json_trigger_value = json.dumps([{"event": "settled", "value": settled}])
+                state = {"edits": {"base": self.base, "seq": self.edits, "set": changed}}
+            widget.id, widget.json_value = self.elements[key].id, json.dumps(state)
         self.wire.send(message.SerializeToString())
 
     def _heard(self) -> None:

@@ -52,11 +52,13 @@ CURVE_STYLE = """p { margin: 0; min-height: 4.4em; font-size: .84rem; line-heigh
 
 
 def curve(message: dict[str, Any], key: str) -> bool:
-    """The present point on a curve, and what it says in words; whether the browser asks for more points."""
+    """The present point on a curve, and what it says in words; whether the browser asks for more than it last got."""
+    was, sent = st.session_state.get(f"{key}-sent"), next(SENT)
     said = _component("curve", "<p></p>", CURVE_STYLE)(
-        data={**message, "sent": next(SENT)}, key=key, on_again_change=lambda: None
+        data={**message, "sent": sent}, key=key, on_again_change=lambda: None
     )
-    return said.again is not None
+    st.session_state[f"{key}-sent"] = sent
+    return said.again is not None and said.again == was
 
 
 HOLD = """<button type="button" aria-pressed="false">Hold: original</button>"""

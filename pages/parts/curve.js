@@ -76,8 +76,9 @@ function bind(chart) {
 }
 
 export default function (component) {
-  const { data, parentElement, setTriggerValue } = component
-  Object.assign(curve, { data, words: parentElement.querySelector("p"), again: sent => window.slimscopePlaces?.leaving() || setTriggerValue("again", sent) })
+  const { data, parentElement, setStateValue } = component
+  const again = sent => window.slimscopePlaces?.leaving() || setStateValue("again", sent) // as state: a trigger may be lost
+  Object.assign(curve, { data, words: parentElement.querySelector("p"), again })
   if (!curve.listening) listen()
   curve.listening = true
   show()

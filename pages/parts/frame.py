@@ -104,8 +104,7 @@ def workbench(
                 else "No known architecture fits these weights: how their layers are connected is not known."
             )
         return
-    slot = top.empty()
-    slot.html(tiles.header(subject, wait=True))
+    slot = top.html(tiles.header(subject, wait=True))
     drawn = True  # the whole page is, not this fragment by itself
 
     @st.fragment

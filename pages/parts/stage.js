@@ -266,10 +266,11 @@ if (!stage.watching) {
 stage.watching = true
 
 export default function (component) {
-  const { data, parentElement, setTriggerValue } = component
+  const { data, parentElement, setStateValue } = component
   if (data.rest) {
     stage.drawn = data.key
-    stage.settle = () => window.slimscopePlaces?.leaving() || setTriggerValue("settled", stage.key)
+    // As state: a trigger that is sent while the component is drawn anew does not arrive.
+    stage.settle = () => window.slimscopePlaces?.leaving() || setStateValue("settled", stage.key)
   } else {
     const halo = getComputedStyle(parentElement.querySelector("span")).getPropertyValue("--st-background-color")
     document.documentElement.style.setProperty("--halo", halo)

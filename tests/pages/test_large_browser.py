@@ -42,8 +42,10 @@ def test_a_moved_slider_ends_in_measured_tiles_on_every_page(page: Any) -> None:
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     page.wait_for_function("() => !location.search.includes('0.5}') && location.search.includes('sparsity')")
-    page.wait_for_function(f"() => Object.values(({VALUES})()).filter(Boolean).length === 4")
-    values = page.evaluate(VALUES)
+    found = page.wait_for_function(
+        f"() => {{ const all = ({VALUES})(); return Object.values(all).filter(Boolean).length === 4 && all }}"
+    )
+    values = found.json_value()
     assert set(values) == {"Accuracy", "Compressed file", "Zero weights", "Parameters"}
     asked = page.locator("[data-control=prune_weights-sparsity] .exact").input_value()
     assert float(values["Zero weights"]) == pytest.approx(float(asked.removesuffix(" %")) / 100, abs=1e-4)
