@@ -99,9 +99,8 @@ class User:
         time.sleep(REST)
         self._question(self.side, self._of_stop(self.at + 1), "/live/ahead")
         for tile in answer["pending"]:
-            self._question(
-                self.door, {"subject": self.ask["subject"], "measured": answer["key"], "tile": tile}
-            )
+            question = {"subject": self.ask["subject"], "measured": answer["key"], "tile": tile}
+            self._question(self.door, question, "/live/measured")
             self._answer(self.door)
         self._send("settled", answer["key"])
         self._heard()

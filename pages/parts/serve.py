@@ -177,8 +177,8 @@ def _is_from(origin: str, host: str) -> bool:
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
 
-async def ask(request: Request) -> Response:
-    """Exact answers while a slider moves, without a run of the page."""
+async def ask(request: Request, turn: CapacityLimiter | None = None) -> Response:
+    """Exact answers while a slider moves, without a run of the page; with a `turn`, when it comes."""
     from pages.parts import live
 
     global at_work
@@ -191,7 +191,6 @@ async def ask(request: Request) -> Response:
             return JSONResponse({"error": f"a question has at most {LONGEST} bytes"}, 413)
     at_work += 1
     try:
-        turn = MEASURING if b'"measured":' in body else None
         answer = await to_thread.run_sync(live.asked, request.cookies.get(COOKIE, ""), body, limiter=turn)
     except SlimscopeError as error:
         return JSONResponse({"error": str(error)}, 403 if isinstance(error, live.Unknown) else 422)
@@ -205,6 +204,11 @@ async def ask_ahead(request: Request) -> Response:
     return refused(request) or JSONResponse(None) if at_work else await ask(request)
 
 
+async def measure(request: Request) -> Response:
+    """A figure that must be measured."""
+    return await ask(request, MEASURING)
+
+
 app = st.App(
     ROOT / "app.py",
     lifespan=lifespan,
@@ -213,5 +217,6 @@ app = st.App(
         Route("/ready", ready),
         Route("/live", ask, methods=["POST"]),
         Route("/live/ahead", ask_ahead, methods=["POST"]),
+        Route("/live/measured", measure, methods=["POST"]),
     ],
 )

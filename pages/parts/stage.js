@@ -225,7 +225,7 @@ async function finish() {
   stage.measuring = true
   while (stage.pending.length && isHere()) { // accuracy first, then the file
     const name = stage.pending[0]
-    const { message } = await post({ subject, measured: key, tile: name })
+    const { message } = await post({ subject, measured: key, tile: name }, "live/measured")
     if (!isHere()) break
     if (message) show(message)
     if (stage.pending[0] === name) break // nobody answers here: Streamlit's own run brings it

@@ -196,10 +196,10 @@ def test_measuring_is_for_visitors_with_a_cookie(monkeypatch: pytest.MonkeyPatch
     question = {"subject": SUBJECT, "measured": json.dumps([STEP]), "tile": "Accuracy"}
     with monkeypatch.context() as patch:
         patch.setattr(live, "late", lambda *_: pytest.fail("it was measured"))
-        stranger = post(serve.ask, question)
+        stranger = post(serve.measure, question)
     assert stranger.status_code == 403
     assert "no cookie" in json.loads(bytes(stranger.body))["error"]
-    known = post(serve.ask, question, cookie=f"{serve.COOKIE}=anna")
+    known = post(serve.measure, question, cookie=f"{serve.COOKIE}=anna")
     assert known.status_code == 200
     assert "Accuracy" in json.loads(bytes(known.body))["tiles"]
 
