@@ -70,6 +70,7 @@ PAGES: tuple[tuple[str, str, Any], ...] = (
     ("quantize", "group", [["quantize", {"bits": 4, "granularity": "group", "group": 8}]]),
     BITS,
     ("low_rank", "energy", [["low_rank", {"energy": 0.55}], QUANTIZED]),
+    ("share", "entries", [["share_weights", {"entries": 64}]]),  # to 256
 )
 # Pages that cut channels or ask for the curvature have to run the net: one with convolutions.
 CUT: tuple[tuple[str, str, Any], ...] = (

@@ -10,7 +10,10 @@ from typing import Any
 import streamlit as st
 
 HERE = Path(__file__).parent
-PARTS = {"stage": ("marks", "foresee", "stage")}  # a script of several files, which are one module
+PARTS = {  # scripts of several files, which are one module
+    "stage": ("chart", "marks", "foresee", "stage"),
+    **{name: ("chart", name) for name in ("drag", "handle", "point")},
+}
 SENT = count()  # a message like the last one would not be delivered, though the page has moved on since
 
 

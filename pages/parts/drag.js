@@ -1,16 +1,8 @@
 // Handles at the foot of a chart's levels: one that is dragged moves its level at once, the server is asked for
 // what follows (stage.js), and where it is dropped goes into the recipe.
-const SVG = "http://www.w3.org/2000/svg"
 const GRIP = 20 // px from the foot of the chart where a press takes the nearest handle
 const drag = (window.slimscopeDrag ??= { data: null, drop: null, held: null })
 
-const make = (tag, attributes, parent) => {
-  const node = document.createElementNS(SVG, tag)
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
-  parent.appendChild(node)
-  return node
-}
-const plotOf = chart => document.querySelector(`.st-key-${chart} .js-plotly-plot`)
 const levelsOf = chart => window.slimscopeStage?.marks[chart]?.find(mark => mark.kind === "levels" && mark.entries)
 const text = value => value.toPrecision(4)
 
@@ -21,8 +13,7 @@ function draw() {
   const size = layout._size, kept = drag.held && drag.svg?.isConnected
   const svg = kept ? drag.svg : make("svg", { class: "handles" }, plot)
   drag.svg = svg
-  Object.assign(svg.style, { position: "absolute", left: `${size.l}px`, top: `${size.t}px`, width: `${size.w}px`,
-    height: `${size.h}px`, overflow: "visible", pointerEvents: "none", zIndex: 3 })
+  lay(svg, size, { overflow: "visible", zIndex: 3 })
   if (!kept) listen(make("rect", { class: "grip", x: 0, y: size.h - GRIP, width: size.w, height: GRIP + 8, fill: "transparent" }, svg))
   svg.querySelectorAll("path, text").forEach(old => old.remove())
   const x = v => layout.xaxis.l2p(layout.xaxis.d2l(v)), wide = Math.max(2.5, Math.min(7, size.w / levels.at.length / 2.2))

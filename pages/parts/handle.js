@@ -1,24 +1,16 @@
 // A handle on a chart. A mark of kind "handle" says where it stands (at), where it may go (xs), and which settings each
 // of those places stands for: dragging it edits the panel, so that slider, pictures and server follow as for any edit.
-const SVG = "http://www.w3.org/2000/svg"
 const WIDE = 24 // px around the line that can be taken hold of
 const handle = (window.slimscopeHandle ??= { held: null, places: {} })
 
 export const nearest = (xs, value) =>
   xs.reduce((best, x, i) => Math.abs(x - value) < Math.abs(xs[best] - value) ? i : best, 0)
 
-const plotOf = chart => document.querySelector(`.st-key-${chart} .js-plotly-plot`)
 // The places of a handle stay while only its own place is known anew.
 function markOf(chart) {
   const mark = window.slimscopeStage?.marks[chart]?.find(one => one.kind === "handle")
   if (mark?.xs) handle.places[chart] = { xs: mark.xs, settings: mark.settings }
   return mark && handle.places[chart] ? { ...handle.places[chart], ...mark } : null
-}
-
-const make = (tag, attributes, parent) => {
-  const node = parent.appendChild(document.createElementNS(SVG, tag))
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
-  return node
 }
 
 function draw(chart) {
@@ -28,8 +20,7 @@ function draw(chart) {
   if (!mark) return svg?.remove()
   svg ??= made(plot, chart)
   const size = layout._size, mine = handle.held?.chart === chart ? handle.held : null
-  Object.assign(svg.style, { position: "absolute", left: `${size.l}px`, top: `${size.t}px`, width: `${size.w}px`,
-    height: `${size.h}px`, overflow: "visible", pointerEvents: "none", zIndex: 3 })
+  lay(svg, size, { overflow: "visible", zIndex: 3 })
   const [grip, line, knob] = svg.children, x = layout.xaxis.l2p(layout.xaxis.d2l(mine ? mark.xs[mine.place] : mark.at))
   const set = (node, attributes) => Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value))
   set(grip, { x: x - WIDE / 2, y: -8, width: WIDE, height: size.h + 16 })

@@ -1,17 +1,7 @@
 // Marks over Plotly charts, which are drawn once: the first part of stage.js, with what the parts share.
-const SVG = "http://www.w3.org/2000/svg"
 const stage = (window.slimscopeStage ??= {
   ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], left: [], known: new Map(), way: 1, focus: null,
 })
-
-const make = (tag, attributes, parent) => {
-  const node = document.createElementNS(SVG, tag)
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
-  parent.appendChild(node)
-  return node
-}
-
-const plotOf = chart => document.querySelector(`.st-key-${chart} .js-plotly-plot`)
 
 function draw(chart) {
   document.dispatchEvent(new CustomEvent("slimscope-marks", { detail: chart }))
@@ -26,10 +16,7 @@ function draw(chart) {
   plot.querySelector(":scope > svg.marks")?.remove()
   const size = layout._size
   const svg = make("svg", { class: "marks", "aria-hidden": "true" }, plot)
-  Object.assign(svg.style, {
-    position: "absolute", left: `${size.l}px`, top: `${size.t}px`, width: `${size.w}px`, height: `${size.h}px`,
-    overflow: "hidden", pointerEvents: "none", zIndex: 2,
-  })
+  lay(svg, size, { overflow: "hidden", zIndex: 2 })
   const x = v => layout.xaxis.l2p(layout.xaxis.d2l(v))
   const y = v => layout.yaxis.l2p(layout.yaxis.d2l(v))
   const path = (xs, ys) => xs.map((v, i) => `${i ? "L" : "M"}${x(v).toFixed(1)} ${y(ys[i]).toFixed(1)}`).join("")

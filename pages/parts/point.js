@@ -1,11 +1,9 @@
 // A point on a chart that can be dragged both ways, over whole numbers. A mark of kind "dot" with `full` (the largest
 // numbers, upwards and to the right), a `layer` and `tables` (two settings that are tables of layers) is such a point:
 // where it is dragged to becomes the layer's own numbers in the panel, so that server and pictures follow.
-const SVG = "http://www.w3.org/2000/svg"
 const REACH = 16 // px around the point where it can be taken hold of
 const point = (window.slimscopePoint ??= { held: null })
 
-const plotOf = chart => document.querySelector(`.st-key-${chart} .js-plotly-plot`)
 const markOf = chart => window.slimscopeStage?.marks[chart]?.find(one => one.kind === "dot" && one.full)
 const panel = () => window.slimscopePanels?.[window.slimscopeStage.ask?.name]
 
@@ -16,19 +14,14 @@ function draw(chart) {
   if (!mark) return svg?.remove()
   svg ??= made(plot, chart)
   const size = layout._size
-  Object.assign(svg.style, { position: "absolute", left: `${size.l}px`, top: `${size.t}px`, width: `${size.w}px`,
-    height: `${size.h}px`, overflow: "visible", pointerEvents: "none", zIndex: 3 })
+  lay(svg, size, { overflow: "visible", zIndex: 3 })
   svg.firstChild.setAttribute("cx", layout.xaxis.l2p(mark.x))
   svg.firstChild.setAttribute("cy", layout.yaxis.l2p(mark.y))
 }
 
 function made(plot, chart) {
-  const svg = plot.appendChild(document.createElementNS(SVG, "svg"))
-  svg.setAttribute("class", "point")
-  svg.setAttribute("aria-hidden", "true") // the panel's tables do the same by keyboard
-  const grip = svg.appendChild(document.createElementNS(SVG, "circle"))
-  grip.setAttribute("r", REACH)
-  grip.setAttribute("fill", "transparent")
+  const svg = make("svg", { class: "point", "aria-hidden": "true" }, plot) // the panel's tables do the same by keyboard
+  const grip = make("circle", { r: REACH, fill: "transparent" }, svg)
   Object.assign(grip.style, { pointerEvents: "all", cursor: "move", touchAction: "none" })
   grip.onpointerdown = event => {
     event.preventDefault()
