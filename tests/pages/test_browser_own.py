@@ -95,7 +95,8 @@ def test_the_example_is_explored_from_its_first_figure_to_its_file(
     packed = downloaded(tab, "Packed file (.slim)", tmp_path)
     bundle = packfile.unpack(packed.read_bytes())
     assert bundle.arch.source == "user"
-    tab.until(lambda: float(tab.tiles["accuracy"]) == measure.accuracy(bundle, test).value)
+    measured = measure.accuracy(bundle, test).value
+    tab.until(lambda: float(tab.tiles["accuracy"]) == measured)
     assert float(tab.tiles["file size"]) == packed.stat().st_size
     script = downloaded(tab, "Script (.py)", tmp_path)
     compile(script.read_text(), str(script), "exec")
