@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from dahuffman import HuffmanCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +41,15 @@ def test_lengths_are_those_of_a_whole_best_tree(counts: np.ndarray) -> None:
     # Two ways of breaking ties give other lengths and the same sum: the sum of all merged counts.
     best = sum(merge.count for merge in huffman.merges(counts))
     assert int((counts * lengths).sum()) == int((counts * depths(counts)).sum()) == best
+
+
+@given(COUNTS)
+@settings(max_examples=100, deadline=None)
+def test_codes_are_as_short_as_dahuffmans(counts: np.ndarray) -> None:
+    table = HuffmanCodec.from_frequencies(dict(enumerate(counts.tolist()))).get_code_table()
+    theirs = sum(bits * int(counts[x]) if isinstance(x, int) else bits for x, (bits, _) in table.items())
+    whole = np.append(counts, 1)  # theirs has an end of the stream, once
+    assert int((whole * huffman_lengths(whole)).sum()) == theirs
 
 
 @given(COUNTS)
