@@ -46,12 +46,12 @@ const make = (tag, attributes, parent, text) => {
   return node
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".anatomy")
   const mine = memory.get(root) ?? { turn: data.turn }
   memory.set(root, mine)
   if (data.turn >= mine.turn) Object.assign(mine, { chosen: data.chosen, turn: data.turn }) // not from before a click
-  Object.assign(mine, { data, tell: () => setTriggerValue("chosen", { layer: mine.chosen, turn: mine.turn }) })
+  Object.assign(mine, { data, tell: () => setStateValue("chosen", { layer: mine.chosen, turn: mine.turn }) })
   root.classList.toggle("slim", data.slim)
   mine.sizes?.disconnect()
   mine.sizes = new ResizeObserver(() => fit(root, mine))

@@ -8,13 +8,13 @@ const make = (tag, properties, parent) => {
   return node
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".coupled")
   const mine = memory.get(root) ?? { turn: data.turn }
   memory.set(root, mine)
   // An answer from before the last click does not undo it.
   if (data.turn >= mine.turn || mine.data?.group !== data.group) mine.picked = data.picked
-  Object.assign(mine, { data, tell: () => setTriggerValue("picked", { number: mine.picked, turn: mine.turn }) })
+  Object.assign(mine, { data, tell: () => setStateValue("picked", { number: mine.picked, turn: mine.turn }) })
   build(root, mine)
 }
 

@@ -1,7 +1,7 @@
 // Handles at the foot of a chart's levels: one that is dragged moves its level at once, the server is asked for
 // what follows (stage.js), and where it is dropped goes into the recipe.
 const GRIP = 20 // px from the foot of the chart where a press takes the nearest handle
-const drag = (window.slimscopeDrag ??= { data: null, drop: null, held: null })
+const drag = (window.slimscopeDrag ??= { data: null, drop: null, held: null, turn: 0 })
 
 const levelsOf = chart => window.slimscopeStage?.marks[chart]?.find(mark => mark.kind === "levels" && mark.entries)
 const text = value => value.toPrecision(4)
@@ -76,7 +76,7 @@ if (!drag.watching)
   document.addEventListener("slimscope-marks", ({ detail }) => { if (detail === drag.data?.chart) draw() })
 drag.watching = true
 
-export default function ({ data, setTriggerValue }) {
-  Object.assign(drag, { data, drop: dropped => setTriggerValue("dropped", dropped) })
+export default function ({ data, setStateValue }) {
+  Object.assign(drag, { data, drop: dropped => setStateValue("dropped", { ...dropped, turn: ++drag.turn }) })
   draw()
 }
