@@ -82,6 +82,7 @@ class Technique:
     presets: Mapping[str, Mapping[str, Any]]
     possible: Callable[[Bundle], object]
     known_by: str
+    mends: bool
     aha: str
     trap: str
 
@@ -151,6 +152,7 @@ def technique(
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     possible: Callable[[Bundle], object] = lambda bundle: None,
     known_by: str = "",
+    mends: bool = False,
     aha: str = "",
     trap: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -168,6 +170,7 @@ def technique(
     - `presets`: named settings (`gentle`, `balanced`, `extreme`).
     - `possible`: raises SlimscopeError for models that it cannot work on, before anything is trained.
     - `known_by`: the setting that names a step, where that is not its first slider.
+    - `mends`: it does nothing to a model that was not compressed before: its page opens in the recipe.
     - `aha`, `trap`: what its page wants to be remembered, a sentence each, where no file of its own says it.
 
     Raises ValueError for a name that is taken, a setting without a knob or a default, a missing docstring, or
@@ -199,6 +202,7 @@ def technique(
             presets=presets or {},
             possible=possible,
             known_by=known_by,
+            mends=mends,
             aha=aha,
             trap=trap,
         )

@@ -136,14 +136,14 @@ def focus() -> str:
 
 
 def trial(name: str) -> Trial:
-    """What is tried of a technique on the model in view: at first its defaults, alone."""
+    """What is tried of a technique on the model in view: at first its defaults, alone where that shows something."""
     known = work().trials.get((model(), name))
     if known is not None:
         return known
     place = draft.find(recipe(), name)
     if name != focus() and is_inside() and place is not None:  # a section's own step of the recipe
         return Trial(Step(name, recipe().steps[place].settings), True)
-    return Trial(technique.step(name))
+    return Trial(technique.step(name), technique.get(name).mends)
 
 
 def is_inside() -> bool:

@@ -102,7 +102,9 @@ class Visit:
     def view(self) -> Recipe:
         """What the page says that it shows: its step alone or in the recipe, as far as it is trained."""
         focus, model = self.at.session_state["focus"], self.work.model
-        tried = self.work.trials.get((model, focus)) or (Trial(technique.step(focus)) if focus else None)
+        tried = self.work.trials.get((model, focus)) or (
+            Trial(technique.step(focus), technique.get(focus).mends) if focus else None
+        )
         whole, place = seen(self.recipe, tried) if tried else (self.recipe, -1)
         spec = (
             zoo.entry(model).data

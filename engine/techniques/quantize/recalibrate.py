@@ -34,6 +34,7 @@ CHECKED = 100  # validation images that shifts are measured on
     "harm. Look at the accuracy.",
     presets={"gentle": {"what": "bias"}, "balanced": {}, "extreme": {"samples": 500}},
     needs_model=True,
+    mends=True,
 )
 def recalibrate(
     bundle: Bundle,
