@@ -28,6 +28,7 @@ from pages.parts import (
     panel,
     spoken,
     tiles,
+    unasked,
     view,
     visitor,
 )
@@ -148,7 +149,7 @@ def _draw(view: View) -> None:
     st.plotly_chart(figure, key="size-curve", config={"displayModeBar": False}, alt=alt)
     asked = components.curve({**message(view, more), "alt": alt, "left": left}, "size-curve-now")
     if asked and left and job is None:
-        jobs.ensure(visitor.owner(), "curve", TITLE, view.subject, view.recipe.key, **view.more)
+        unasked.ensure("curve", TITLE, view.subject, view.recipe.key, **view.more)
 
 
 def _job(view: View) -> Job | None:
