@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,13 +10,13 @@ import torch
 from torch import Tensor
 
 from engine.tensor.grids import decibels, sum_of_squares
-from engine.types import Basis, Figure, Param
+from engine.types import Basis, Bundle, Figure, Param
 
 COLUMNS = ("layer", "weights", "bits_per_weight", "sqnr_db", "mse", "max_error", "levels_used")
 
 
-def row(layer: str, values: Tensor, param: Param, codes: Tensor) -> dict[str, Any]:
-    """One row of a report's `layers`: columns COLUMNS. `codes` are those of `param`."""
+def row(layer: str, values: Tensor, param: Param) -> dict[str, Any]:
+    """One row of a report's `layers`: columns COLUMNS. `param` has the `values` in codes."""
     original = values.detach()
     difference = param.decode() - original
     noise = sum_of_squares(difference)
@@ -26,8 +27,23 @@ def row(layer: str, values: Tensor, param: Param, codes: Tensor) -> dict[str, An
         "sqnr_db": decibels(sum_of_squares(original), noise),
         "mse": noise / original.numel(),
         "max_error": float(difference.abs().max()),
-        "levels_used": len(torch.unique(codes)),
+        "levels_used": len(torch.unique(param.tensors()["codes"])),
     }
+
+
+def table(
+    before: Bundle,
+    after: Bundle,
+    names: Mapping[str, str],
+    said: Mapping[str, Mapping[str, Any]],
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """A row for each layer of `names` (label -> weight): COLUMNS, and what was `said` of it beside."""
+    rows = [
+        {**row(label, before.params[name].decode(), after.params[name]), **said.get(label, {})}
+        for label, name in names.items()
+    ]
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def bits_per_weight(layers: pd.DataFrame) -> Figure:

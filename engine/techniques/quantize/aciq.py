@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -93,18 +92,15 @@ def aciq(
     zero, so a clip is that of 2^bits - 1 levels. Exact zeros stay exact zeros and do not count as weights of
     the distribution. Biases and normalisation stay 32-bit floats.
     """
-    params: dict[str, Param] = dict(bundle.params)
-    rows = []
-    for layer, name in weight_layers(bundle).items():
-        if layer not in leave_out:
-            values = bundle.params[name].decode()
-            params[name], said = _rounded(values, bits, distribution, allocation == "spread", correction)
-            rows.append(
-                {**rounding.row(layer, values, params[name], params[name].tensors()["codes"]), **said}
-            )
-    layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
+    names = {layer: name for layer, name in weight_layers(bundle).items() if layer not in leave_out}
+    params, said = dict[str, Param](bundle.params), dict[str, Mapping[str, Any]]()
+    for layer, name in names.items():
+        values = bundle.params[name].decode()
+        params[name], said[layer] = _rounded(values, bits, distribution, allocation == "spread", correction)
+    after = bundle.become(params)
+    layers = rounding.table(bundle, after, names, said, LAYER_COLUMNS)
     notes = tuple(reports.named("Left out:", leave_out))
-    return bundle.become(params), Report(rounding.figures(layers), {"layers": layers}, notes)
+    return after, Report(rounding.figures(layers), {"layers": layers}, notes)
 
 
 def _rounded(

@@ -14,7 +14,7 @@ from engine.data.sets import Data
 from engine.figures import reports, rounding, training
 from engine.net import matching, zoo
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider
+from engine.recipe.knobs import Slider
 from engine.recipe.technique import Cost, technique
 from engine.tensor import grids, learned_rounding
 from engine.tensor.affine import code_range
@@ -50,19 +50,9 @@ def adaround(
     bundle: Bundle,
     data: Data,
     *,
-    bits: Annotated[
-        int, Slider(low=2, high=8, whole=True, unit="bits", label="Bits", help="Width of a code.")
-    ] = 4,
+    bits: Annotated[int, settings.trained_bits("Bits", "Width of a code.")] = 4,
     granularity: Annotated[
-        str,
-        Choice(
-            label="One scale per",
-            help="How many weights share one step size.",
-            options={
-                "tensor": "one scale for the whole layer",
-                "channel": "one scale for each output of the layer",
-            },
-        ),
+        str, settings.one_per("scale", "How many weights share one step size.")
     ] = "channel",
     range: Annotated[
         str,
@@ -130,7 +120,7 @@ def adaround(
 
     matching.change(zoo.fork(bundle.become(params)).eval(), names, images, goals, new)
     after = bundle.become(params)
-    layers = _layers(bundle, after, names, said)
+    layers = rounding.table(bundle, after, names, said, LAYER_COLUMNS)
     figures = (
         *reports.output_errors(layers, ERRORS, _how),
         *training.change(bundle, after, data.validation),
@@ -144,17 +134,6 @@ def adaround(
         *reports.named("Left out:", leave_out),
     ]
     return after, Report(figures, {"layers": layers}, tuple(notes))
-
-
-def _layers(
-    before: Bundle, after: Bundle, names: dict[str, str], said: dict[str, dict[str, Any]]
-) -> pd.DataFrame:
-    rows = []
-    for label, name in names.items():
-        param = after.params[name]
-        cost = rounding.row(label, before.params[name].decode(), param, param.tensors()["codes"])
-        rows.append({**cost, **said.get(label, {})})
-    return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 
 def _how(worst: pd.Series) -> str:

@@ -56,7 +56,7 @@ def binarize(
         if layer not in leave_out:
             values = bundle.params[name].decode()
             params[name] = grid = grids.quantize(values, 1, True, named(granularity, 1))
-            said = rounding.row(layer, values, grid, grid.codes)
+            said = rounding.row(layer, values, grid)
             zeros = int((grid.codes == 0).sum())
             rows.append({**said, "zeros": zeros, "scale": float(grid.scale.mean())})
     layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)

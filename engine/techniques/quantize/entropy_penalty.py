@@ -108,21 +108,16 @@ def entropy_penalty(
     nearest = {x: grids.quantize(w, bits, True, named(granularity, 1)) for x, w in values.items()}
     curves = _curvature(bundle, data, names, samples, seed) if importance == "curvature" else None
     worths = _worths(nearest, curves)
-    params: dict[str, Param] = dict(bundle.params)
-    rows = []
+    params, said = dict[str, Param](bundle.params), dict[str, Mapping[str, Any]]()
     for layer, name in names.items():
-        params[name], said = _priced(values[layer], nearest[layer], worths[layer], penalty)
-        rows.append(
-            {**rounding.row(layer, values[layer], params[name], params[name].tensors()["codes"]), **said}
-        )
-    layers = pd.DataFrame(rows, columns=LAYER_COLUMNS)
+        params[name], said[layer] = _priced(values[layer], nearest[layer], worths[layer], penalty)
+    after = bundle.become(params)
+    layers = rounding.table(bundle, after, names, said, LAYER_COLUMNS)
     notes = (
         *reports.named("Left out:", leave_out),
         *reports.emptied(layers.assign(kept=layers["weights"] - layers["zeros"])),
     )
-    return bundle.become(params), Report(
-        (*rounding.figures(layers), *_figures(layers)), {"layers": layers}, notes
-    )
+    return after, Report((*rounding.figures(layers), *_figures(layers)), {"layers": layers}, notes)
 
 
 def _curvature(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -131,12 +131,14 @@ def gptq(
             "error_nearest": matching.output_error(others, goal, grid.decode().flatten(1)),
             "error_gptq": matching.output_error(others, goal, decoded),
             "other_level": float((made.codes != grid.codes).double().mean()),
+            "mse_nearest": grids.sum_of_squares(grid.decode().flatten(1) - weight) / weight.numel(),
         }
         return decoded
 
     matching.change(zoo.fork(bundle.become(params)).eval(), narrow, images, goals, new)
     after = bundle.become(params)
-    layers = _layers(bundle, after, names, nearest, said)
+    layers = rounding.table(bundle, after, names, said, LAYER_COLUMNS)
+    layers["mse_nearest"] = layers["mse_nearest"].fillna(layers["mse"])  # what was rounded to nearest
     checked, plain = len(images) // CHECKED, [label for label in names if label not in said]
     notes = (
         f"Fitted on {len(images) - checked:,} training images, output errors measured on {checked:,} others.",
@@ -155,22 +157,6 @@ def _carried(weight: Tensor, nearest: Grid, ends: tuple[int, int], hessian: Tens
     scale, zero = (nearest.granularity.over(x, shape).flatten(1) for x in (nearest.scale, nearest.zero))
     codes = columns.rounded(weight, scale, zero, ends, hessian, ordered)
     return replace(nearest, codes=codes.reshape(shape))
-
-
-def _layers(
-    before: Bundle,
-    after: Bundle,
-    names: Mapping[str, str],
-    nearest: Mapping[str, Grid],
-    said: Mapping[str, Any],
-) -> pd.DataFrame:
-    rows = []
-    for label, name in names.items():
-        values, param = before.params[name].decode(), after.params[name]
-        off = grids.sum_of_squares(nearest[label].decode() - values) / values.numel()
-        cost = rounding.row(label, values, param, param.tensors()["codes"])
-        rows.append({**cost, "mse_nearest": off, **said.get(label, {})})
-    return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 
 def _how(worst: pd.Series) -> str:

@@ -92,7 +92,7 @@ def _row(layer: str, values: Tensor, levels: Levels) -> dict[str, Any]:
     system, spread = levels.system, levels.granularity.over(levels.scale, levels.shape)
     beyond = values.abs() > spread * system.top * (1 + 1e-6)  # a scale is rounded to 32 bits, too
     return {
-        **rounding.row(layer, values, levels, levels.codes),
+        **rounding.row(layer, values, levels),
         "bits": system.bits,
         "scales": 0 if system.scaling == UNSCALED else levels.scale.numel(),
         "saturated": float(beyond.double().mean()),

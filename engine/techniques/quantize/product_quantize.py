@@ -140,7 +140,7 @@ def _with(bundle: Bundle, names: Mapping[str, str], books: Mapping[str, Product]
 
 def _row(layer: str, values: Tensor, book: Product, errors: Mapping[str, float]) -> dict[str, Any]:
     return {
-        **rounding.row(layer, values, book, book.codes),
+        **rounding.row(layer, values, book),
         "sub_vectors": len(book.codes),
         "entries": len(book.table),
         "table_share": FLOAT * book.table.numel() / book.fixed_bits(),

@@ -69,7 +69,7 @@ def ternarize(
             values = bundle.params[name].decode()
             levels, border = ternary(values, named(granularity, 1), threshold == "exact")
             params[name] = levels
-            said = rounding.row(layer, values, levels, levels.codes)
+            said = rounding.row(layer, values, levels)
             zeros = int((levels.codes == 0).sum())
             means = {"threshold": float(border.mean()), "scale": float(levels.scale.mean())}
             rows.append({**said, "zeros": zeros, **means})

@@ -190,7 +190,7 @@ def _layers(
     whole, rows = _answers(net, images), []
     for number, (label, name) in enumerate(names.items()):
         values = bundle.params[name].decode()
-        row = rounding.row(label, values, grid[label], grid[label].codes)
+        row = rounding.row(label, values, grid[label])
         for bits in SCANNED:
             with torch.no_grad():
                 net.get_parameter(name).copy_(_rounded(bundle, name, bits).decode())
