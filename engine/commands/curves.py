@@ -19,7 +19,7 @@ def add(verbs: Any) -> None:
         "curves", help="measure the zoo's curves of accuracy against bytes, and keep them"
     )
     command.add_argument("models", metavar="MODEL", nargs="*", help="names in the zoo; all unless told")
-    text = "each that trains nothing and answers at once, unless told; may be given again"
+    text = "each that answers at once or has a stored training, unless told; may be given again"
     command.add_argument("--technique", metavar="NAME", action="append", dest="techniques", help=text)
     command.add_argument("--again", action="store_true", help="also those that are up to date")
     text = "where the files are written; those of slimscope itself unless told"
@@ -28,11 +28,8 @@ def add(verbs: Any) -> None:
 
 
 def run(given: Namespace) -> Said:
-    instant = [name for name, known in technique.REGISTRY.items() if known.runs == "instant"]
-    names, found = given.techniques or instant, {}
-    for name in names:
-        if technique.get(name).trains:
-            raise SlimscopeError(f"{name} trains: only what trains nothing has a curve that can be written")
+    quick = [name for name, known in technique.REGISTRY.items() if known.runs != "seconds"]
+    names, found = given.techniques or quick, {}
     for model in given.models or zoo.trained():
         found[model] = sum([_written(model, name, given) for name in names])
     told = [f"{model}: {count} new points, {given.out / model}.json" for model, count in found.items()]
@@ -44,6 +41,10 @@ def _written(model: str, name: str, given: Namespace) -> int:
     of = curves.alone(model, zoo.entry(model).data, name)
     stored = curves.stored_curves(model, given.out)
     if of is None or (of.stamp in stored and not given.again):
+        return 0
+    if not of.is_trained(of.step.settings[of.setting]):
+        if given.techniques:
+            raise SlimscopeError(f"{name} trains: its curve on {model} is written once its defaults are trained")
         return 0
     with bar(f"{model}, {name}") as progress:
         made = curves.made(of, progress)

@@ -182,7 +182,7 @@ def test_what_is_up_to_date_is_not_measured_again_unless_told(folder, capsys):
     assert len(json.loads((folder / f"{MODEL}.json").read_text())["curves"]) == 1
 
 
-def test_what_trains_is_not_written(capsys):
+def test_what_is_not_trained_is_not_written(capsys):
     with pytest.raises(SystemExit):
         cli.main(["curves", MODEL, "--technique", "learn"])
     assert "learn trains" in capsys.readouterr().err
