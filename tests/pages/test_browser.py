@@ -308,7 +308,7 @@ def test_a_slider_of_a_step_that_is_off_switches_it_on(tab: Tab) -> None:
 def test_a_figure_that_comes_after_the_next_move_is_not_shown(tab: Tab) -> None:
     tab.open("prune", SMALL, PRUNE)
     late: list[Any] = []
-    tab.page.route("**/live/measured", late.append)
+    tab.page.route("**/live/measured", lambda route: late.append(route))
     move(tab, "prune_weights-sparsity", 1)
     tab.until(lambda: bool(late))
     tab.page.route(re.compile("/live"), lambda route: None)  # from here on the server hears nothing
