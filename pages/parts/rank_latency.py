@@ -11,7 +11,7 @@ from engine.figures.latency import factored
 from engine.figures.latency.factored import Row
 from engine.figures.latency.stopwatch import Pace
 from engine.types import SlimscopeError
-from pages.parts import cached, figures, knobs, visitor
+from pages.parts import cached, figures, knobs
 from pages.parts.figures import Column, caption
 from pages.parts.live import Look
 
@@ -51,7 +51,7 @@ def draw(look: Look) -> None:
 
 def _measured(look: Look, split: pd.DataFrame) -> None:
     labels = split["layer"].tolist()
-    question = f"factored {visitor.owner()} {look.after.fingerprint} {labels}"
+    question = f"factored {look.subject} {look.key} {look.after.fingerprint} {labels}"
     with st.spinner("Timing each layer ..."):
         answer = cached.answer(question, lambda: {"rows": factored.timed(look.before, look.after, labels)})
     rows: tuple[Row, ...] = () if answer is None else answer["rows"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
 
 from engine.figures.latency import stopwatch
 from engine.figures.latency.stopwatch import REPEATS, Comparison, Pace
@@ -33,13 +32,14 @@ class Row:
 def timed(
     before: Bundle, after: Bundle, labels: Sequence[str], batch: int = 1, repeats: int = REPEATS
 ) -> tuple[Row, ...]:
-    """A row for each of these layers, which are one layer in `before` and several in a row in `after`.
+    """A row for each of these layers that the model calls: one in `before`, several in a row in `after`.
 
     All of them run in turns on one thread, alone, with random numbers of the shape that enters them. Raises
     SlimscopeError where the model has layers of an unknown kind.
     """
     inputs = {use.layer: use.input for use in kinds.uses(before)}
     macs = [kinds.macs_by_layer(bundle) for bundle in (before, after)]
+    labels = [label for label in labels if label in inputs]
     nets, rng = (zoo.build(before), zoo.build(after)), torch.Generator().manual_seed(0)
     calls = []
     for label in labels:
@@ -55,12 +55,9 @@ def timed(
     for number, label in enumerate(labels):
         thin = [n for name, n in macs[1].items() if name.startswith(f"{label}.")]
         compared = stopwatch.compare(taken[:, 2 * number], taken[:, 2 * number + 1], how)
-        found.append(Row(label, _layers(nets[1], label), _fewer(macs[0][label], sum(thin)), compared))
+        calls_now = len(list(nets[1].get_submodule(label).children()))
+        found.append(Row(label, calls_now, _fewer(macs[0][label], sum(thin)), compared))
     return tuple(found)
-
-
-def _layers(net: nn.Module, label: str) -> int:
-    return len(list(net.get_submodule(label).children()))
 
 
 def _fewer(before: int, after: int) -> Figure:
