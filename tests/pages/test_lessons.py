@@ -103,9 +103,9 @@ def test_an_ensemble_answers_with_the_mean_shares_of_its_teachers_at_every_tempe
     assert "<b>2 teachers</b>" in html
     assert "<b>T log share</b>" in html
     assert {"logit/0/0", "0/0", "1/1"} <= {*softened.texts(scores, 4.0)}
-    visit = Visit("distill", m="resnet-20", r='[["distill",{"teachers":"zoo"}]]')
-    assert "The teachers are ResNet-20, VGG small: their shares are averaged." in visit.words
-    assert "Which classes are alike, to the teachers" in visit.words
+    visit = Visit("distill", m="lenet-5", r='[["distill",{"teachers":"zoo"}]]')
+    names = "LeNet-5, LeNet-300-100, LSTM on rows, MLP-500-300"
+    assert f"The teachers are {names}: their shares are averaged." in visit.words
     visit.edit("distill", loss="logits")
     assert "<b>teacher</b>" in visit.html
 

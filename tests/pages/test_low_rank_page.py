@@ -124,5 +124,5 @@ def test_cp_is_shown_beside_the_other_forms_for_kernels_alone() -> None:
     rows = cp.beside(weight, cp.at_shares(weight))
     assert f"{100 * rows.loc[1, 'cp']:.2f} %" in visit.html
     assert "the pieces are" in visit.html
-    visit.set("selectbox", "layer-low_rank-lenet-5-small", "fc1")
+    visit.set("selectbox", "layer-low_rank-lenet-5-small|mnist", "fc1")
     assert "Worked out for convolutions with kernels" in visit.html

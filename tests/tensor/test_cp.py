@@ -7,6 +7,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from tensorly.cp_tensor import CPTensor, cp_to_tensor
+from tensorly.decomposition import parafac
 from torch import Tensor
 
 from engine.net import zoo
@@ -58,13 +60,12 @@ def test_the_error_never_grows_and_is_that_of_the_product(kernel: Tensor) -> Non
 
 
 def test_one_sweep_is_that_of_tensorly(kernel: Tensor) -> None:
-    tensorly = pytest.importorskip("tensorly")
     rng = torch.Generator().manual_seed(0)
     start = [torch.randn(side, 5, generator=rng, dtype=torch.float64).numpy() for side in kernel.shape]
-    init = tensorly.cp_tensor.CPTensor((np.ones(5), start))
-    theirs = tensorly.decomposition.parafac(kernel.double().numpy(), 5, n_iter_max=1, init=init, tol=0)
+    init = CPTensor((np.ones(5), start))
+    theirs = parafac(kernel.double().numpy(), 5, n_iter_max=1, init=init, tol=0)
     ours = cp.decompose(kernel, 5, sweeps=1)
-    assert cp.join(ours.factors).numpy() == pytest.approx(tensorly.cp_to_tensor(theirs), abs=1e-8)
+    assert cp.join(ours.factors).numpy() == pytest.approx(cp_to_tensor(theirs), abs=1e-8)
 
 
 def test_it_fits_best_and_bears_rounding_worst(kernel: Tensor) -> None:
