@@ -1,14 +1,15 @@
 """Distill: can a small model learn what a large one knows?"""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
+import torch
 from torch import Tensor
 
 from engine.figures import measure
-from engine.net import zoo
-from engine.techniques.distill.distill import chosen_student
+from engine.figures.students import chosen_student
+from engine.net import ensembles, zoo
 from engine.types import Bundle, SlimscopeError
 from pages.parts import cached, curve, footer, frame, jobs, knobs, session, training, view, visitor
 from pages.parts.pictures import alike, picture_of, pulls, softened
@@ -39,13 +40,24 @@ if reached is None:
     st.stop()
 teacher, settings = reached[0], knobs.current("distill").settings
 temperature = float(settings["temperature"])
+softens = settings["loss"] == "hinton"
+
+
+def unable(words: str) -> NoReturn:
+    training.controls("distill")
+    st.info(words)
+    st.stop()
+
+
 try:
     learner_arch = chosen_student(teacher, settings["student"], settings["width"])
 except SlimscopeError as error:
-    training.controls("distill")
     other = "" if settings["student"] == "narrow" else " Or choose a narrower copy under More."
-    st.info(f"Distillation needs a student: {error}.{other}")
-    st.stop()
+    unable(f"Distillation needs a student: {error}.{other}")
+try:
+    teachers = ensembles.teachers(teacher, held, settings["teachers"] if softens else "one")
+except SlimscopeError as error:
+    unable(f"{error}.")
 
 
 def trained_student() -> Bundle | None:
@@ -79,8 +91,10 @@ def hero() -> tuple[list[Tensor], str]:
     )
     place = order[int(number)]
     one = held.test.take(slice(place, place + 1))
-    known = [teacher] if learner is None else [teacher, learner]
-    scores = [measure.logits(zoo.build(bundle), one)[0] for bundle in known]
+    asked = torch.stack([measure.logits(zoo.build(bundle), one)[0] for bundle in teachers])
+    scores = [asked if len(teachers) > 1 else asked[0]]
+    if learner is not None:
+        scores.append(measure.logits(zoo.build(learner), one)[0])
     classes, truth = cached.classes(subject), int(one.labels[0])
     st.html(softened.drawn(classes, scores, truth, temperature))
     if one.is_drawable:
@@ -103,17 +117,18 @@ with st.container(key="workbench"):
 tabs = footer.tabs()
 with tabs[0]:
     copy = f" with {settings['width']:.0%} of its channels" if settings["student"] == "narrow" else ""
+    names = ", ".join(zoo.title(each.arch) for each in teachers)
+    ensemble = f" The teachers are {names}: their shares are averaged." if len(teachers) > 1 else ""
     st.caption(
-        f"{truth} The student is {zoo.title(learner_arch)}{copy}. Temperature is a lens: what the student is changes only when it "
+        f"{truth}{ensemble} The student is {zoo.title(learner_arch)}{copy}. Temperature is a lens: what the student is changes only when it "
         "is trained."
     )
-    softens = settings["loss"] == "hinton"
     classes, gradients = st.columns([1.3, 1], gap="medium")
     with classes:
-        similar = alike.draw(subject, teacher, temperature)
+        similar = alike.draw(subject, teachers, temperature)
     with gradients:
         drawn = (
-            pulls.draw(subject, teacher, learner, temperature) if learner is not None and softens else None
+            pulls.draw(subject, teachers, learner, temperature) if learner is not None and softens else None
         )
     st.subheader("Training the student", anchor=False)
     training.outcome("distill", offer)

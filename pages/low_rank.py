@@ -9,9 +9,10 @@ from engine.net import surgery, zoo
 from engine.tensor import factors, splits
 from engine.tensor.splits import Pair, Split, Triple
 from engine.types import Bundle
-from pages.parts import charts, components, figures, frame, weight_maps
+from pages.parts import charts, components, cp_lab, figures, frame, rank_latency, weight_maps
+from pages.parts.fold import fold
 from pages.parts.frame import Place
-from pages.parts.layer_ranks import found, lesson, rank_marks, split_of
+from pages.parts.layer_ranks import found, lesson, rank_marks, split_of, tried
 from pages.parts.live import Ahead, Look, Moving
 from pages.parts.pictures import legend, of_tensor, rank_one, sampled, side_by_side, surface, to_scale
 
@@ -83,6 +84,9 @@ def deeper(look: Look, place: Place) -> None:
     )
     st.subheader("Layer by layer", anchor=False)
     place("layers")
+    place("tried")
+    fold(rank_latency.TITLE, "rank-latency", lambda: rank_latency.draw(look))
+    fold(cp_lab.TITLE, "cp", lambda: cp_lab.draw(look))
 
 
 def _pieces(look: Look, split: Pair, place: Place) -> None:
@@ -123,7 +127,7 @@ def moving(look: Look) -> Moving:
     row, table = look.row, layers(look)
     if not row or row["rank"] != row["rank"]:
         words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
-        blank = {"pictures": "", "thin": "", "layers": figures.notice(words) + table}
+        blank = {"pictures": "", "thin": "", "layers": figures.notice(words) + table, "tried": tried(look)}
         return Moving({"spectrum": [], "cost": [], surface.KEY: []}, blank, lesson(look, None))
     split = split_of(look)
     ranks = (int(row["rank"]),) if isinstance(split, Pair) else (int(row["rank"]), int(row["input_rank"]))
@@ -141,7 +145,7 @@ def moving(look: Look) -> Moving:
         if isinstance(split, Pair)
         else figures.caption(surface.said(split, ranks))
     )
-    html = {"pictures": pictures, "layers": table, "thin": to_compare}
+    html = {"pictures": pictures, "layers": table, "thin": to_compare, "tried": tried(look)}
     taught = lesson(look, None if row["why"] == told.WHOLE else ranks)
     return Moving(rank_marks(look, split, ranks), html, taught)
 
@@ -155,6 +159,7 @@ COLUMNS = {
     "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
     "output_error_plain": figures.Column("output error, for the weights", "share"),
     "output_error": figures.Column("for the outputs", "share"),
+    "kl_alone": figures.Column("KL, split alone", "nat"),
     "weights_before": figures.Column("weights before"),
     "weights_after": figures.Column("after"),
     "applied": figures.Column("split"),

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 from torch import Tensor
-from torch.nn import functional as F
 
 from engine.data.sets import Samples
-from engine.figures import measure
+from engine.figures import loss_change, measure
 from engine.figures.mixed_bits import TABLES, Deal, at
 from engine.figures.widths import Rounding, Widths, rounded
 from engine.file import packfile
@@ -43,19 +42,16 @@ class Trial:
         unit = "nat"
         if self.sensitivity == "kl":
             name = "KL of the outputs"
-            old, new = (each.double().log_softmax(1) for each in (before, after))
-            each = (old.exp() * (old - new)).sum(1)
+            each = loss_change.kl(before, after)
         elif self.sensitivity == "accuracy":
             name, unit = "accuracy lost", "share"
             wrong = [(answers.argmax(1) != labels).double() for answers in (before, after)]
             each = wrong[1] - wrong[0]
         else:
             name = "loss increase"
-            losses = [F.cross_entropy(x.double(), labels, reduction="none") for x in (before, after)]
-            each = losses[1] - losses[0]
-        mean, half = float(each.mean()), measure.Z95 * float(each.std(correction=0)) / math.sqrt(len(each))
+            each = loss_change.loss(before, after, labels)
         how = f"mean over {len(each)} validation samples, all layers rounded; normal 95 % interval"
-        return Figure(name, mean, unit, Basis.MEASURED, how, (mean - half, mean + half))
+        return loss_change.mean(name, each, unit, how)
 
 
 @remembered

@@ -32,7 +32,8 @@ def pulls(student: Tensor, teacher: Tensor, labels: Tensor, temperatures: Sequen
 
     Columns temperature, soft (KL(teacher || student) of the softened answers), scaled (the same times T^2,
     as Distill trains) and hard (cross-entropy with the labels (n,), which knows no temperature): the norm of
-    the gradient by autograd with respect to the logits (n, classes), its mean over the n samples.
+    the gradient by autograd with respect to the logits (n, classes), its mean over the n samples. The
+    teacher's are (n, classes), or (teachers, n, classes) of an ensemble.
     Without T^2 it falls with 1 / T^2 (Hinton 2015, arXiv 1503.02531, section 2.1).
 
     >>> student, teacher = torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from functools import partial
 
 import pandas as pd
+import torch
 from torch import nn
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure, training
 from engine.net import incremental, sources, zoo
-from engine.net.narrower import bundle_of, fresh
-from engine.net.train import Loss, Part, Plan, hard_labels
+from engine.net.narrower import bundle_of, fresh, narrower
+from engine.net.train import Loss, Part, Plan, hard_labels, together
 from engine.types import Arch, Bundle, Figure, Progress, SlimscopeError
 
 RUNS = ("distilled", "plain")  # what a row of the live series has a number for
@@ -34,6 +35,16 @@ def student_of(bundle: Bundle) -> Arch:
     return student
 
 
+def chosen_student(bundle: Bundle, student: str, width: float) -> Arch:
+    """The zoo's student of a teacher, or a narrower copy of it. Raises SlimscopeError where there is none."""
+    return student_of(bundle) if student == "zoo" else narrower(bundle, width)
+
+
+def plan(epochs: int, learning_rate: float, seed: int) -> Plan:
+    """How students are trained: Adam, batch 128, one-cycle schedule, no weight decay."""
+    return Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
+
+
 def labels_alone(student: nn.Module) -> Taught:
     """The lesson of the plain student."""
     return hard_labels, ()
@@ -52,7 +63,7 @@ def train(
     for number, (run, of_run) in enumerate(lessons.items()):
         net = fresh(arch, plan.seed)
         loss, parts = of_run(net)
-        share = told.part(number / len(lessons), (number + 1) / len(lessons), partial(_numbered, number))
+        share = told.part(number / len(lessons), (number + 1) / len(lessons), partial(numbered, number))
         rows = training.tune(
             net, data, plan, progress, run, told=share, loss=loss, parts=parts, masks={}, digits=0
         )
@@ -61,17 +72,27 @@ def train(
     return students, pd.concat(curves, ignore_index=True)
 
 
-def _numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:
+def numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:
+    """A row of a training's live series, with the number of its run in RUNS."""
     return {**row, "run": float(run)}
 
 
-def compared(teacher: nn.Module, students: Mapping[str, Bundle], samples: Samples) -> tuple[Figure, ...]:
-    """Teacher, student and (with the control) plain student on the same validation samples."""
+def compared(
+    teacher: nn.Module, students: Mapping[str, Bundle], samples: Samples, others: Sequence[nn.Module] = ()
+) -> tuple[Figure, ...]:
+    """Teacher, student and (with the control) plain student on the same validation samples.
+
+    With `others` that taught beside the teacher, what all of them answer together is a figure, too.
+    """
     nets = {"teacher": teacher, **{run: zoo.build(student) for run, student in students.items()}}
     answers = {name: incremental.checked(measure.logits(net, samples)) for name, net in nets.items()}
-    expert, labels = answers["teacher"], samples.labels
-    own = answers["distilled"]
-    figures = [*measure.before_and_after(expert.argmax(1), own.argmax(1), labels), measure.kl(expert, own)]
+    first, own, labels = answers["teacher"], answers["distilled"], samples.labels
+    asked = torch.stack([first, *(measure.logits(net, samples) for net in others)])
+    expert = together(asked, 1.0) if others else first
+    figures = [*measure.before_and_after(first.argmax(1), own.argmax(1), labels), measure.kl(expert, own)]
+    if others:
+        name = f"validation accuracy of all {len(asked)} teachers together"
+        figures.append(replace(measure.accuracy_of(expert.argmax(1), labels), name=name))
     if "plain" in answers:
         plain = answers["plain"]
         figures += [

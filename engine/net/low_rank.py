@@ -14,11 +14,11 @@ from engine.data.sets import Data, Samples
 from engine.memory import remembered
 from engine.net import matching, zoo
 from engine.net.surgery import get_layer, is_read_past
-from engine.tensor import rank_budget, splits, whitened
+from engine.tensor import splits, whitened
 from engine.tensor.factors import Decomposition
 from engine.tensor.formats import Dense
 from engine.tensor.splits import Pair, Ranks, Split
-from engine.types import Arch, Bundle, Param, SlimscopeError, weight_layers
+from engine.types import Bundle, Param, SlimscopeError, weight_layers
 
 CHECKED = 5  # one image of so many is not looked at, and errors are measured on it
 PLACES = 10  # of an image at most that a convolution is looked at
@@ -52,6 +52,10 @@ class Layer:
     @property
     def weights(self) -> int:
         return math.prod(self.shape)
+
+    def saves(self, ranks: Mapping[str, Ranks]) -> bool:
+        """Whether it has fewer weights at its ranks."""
+        return self.split is not None and self.split.weights(ranks[self.label]) < self.weights
 
     def output_errors(self, ranks: Ranks) -> dict[str, float]:
         """What the layer's outputs are off by, over their norm, on images that nothing was read from."""
@@ -156,45 +160,23 @@ def outputs_of(bundle: Bundle, samples: Samples, count: int) -> Mapping[str, tup
     return MappingProxyType(found)
 
 
-def dealt(
-    layers: Sequence[Layer], own: Mapping[str, Ranks], budget: float
-) -> tuple[dict[str, Ranks], list[str], list[str]]:
-    """Ranks of all layers under a budget, a share of all weights, where some have their own.
-
-    Also the layers that stay whole (their ranks are full), and a note where the budget is too small.
-    """
-    able = [(layer, layer.split) for layer in layers if layer.split is not None]
-    free = [(layer, split) for layer, split in able if layer.label not in own]
-    fixed = sum(layer.weights for layer in layers if layer.split is None)
-    given = [(layer, split.weights(own[layer.label])) for layer, split in able if layer.label in own]
-    fixed += sum(min(weights, layer.weights) for layer, weights in given)
-    total = sum(layer.weights for layer in layers)
-    limit = int(budget * total + 1e-6) - fixed
-    found = rank_budget.within([split for _, split in free], limit)
-    ranks = {layer.label: at or split.full for (layer, split), at in zip(free, found, strict=True)}
-    whole = [layer.label for (layer, _), at in zip(free, found, strict=True) if at is None]
-    least = sum(rank_budget.fewest(split) for _, split in free)
-    share = f"{(least + fixed) / max(total, 1):.1%}"
-    short = f"The budget is too small: at the lowest ranks there are {share} of the weights."
-    return {**own, **ranks}, whole, [short] * (least > limit)
-
-
-def split(bundle: Bundle, ranks: Mapping[str, tuple[Split, Ranks]]) -> tuple[dict[str, Param], Arch]:
-    """Parameters and architecture with these layers split at their ranks; all else keeps its place."""
+def split(bundle: Bundle, layers: Sequence[Layer], ranks: Mapping[str, Ranks]) -> Bundle:
+    """The bundle with those layers split that have fewer weights at their ranks; all else keeps its place."""
+    able = {layer.label: layer.split for layer in layers if layer.split is not None and layer.saves(ranks)}
     params: dict[str, Param] = {}
     for name, param in bundle.params.items():
         label, _, leaf = name.rpartition(".")
-        if label not in ranks or leaf not in ("weight", "bias"):
+        if label not in able or leaf not in ("weight", "bias"):
             params[name] = param
         elif leaf == "weight":
-            thin = ranks[label][0].layers(ranks[label][1])
+            thin = able[label].layers(ranks[label])
             params |= {f"{label}.{i}.weight": Dense(each) for i, each in enumerate(thin)}
         else:
-            params[f"{label}.{len(ranks[label][1])}.bias"] = param
+            params[f"{label}.{len(ranks[label])}.bias"] = param
     arch = bundle.arch
-    for label, (own, at) in ranks.items():
-        if len(at) == 2:
+    for label, own in able.items():
+        if len(at := ranks[label]) == 2:
             arch = arch.edit("tucker", layer=label, outputs=at[0], inputs=at[1])
         else:
             arch = arch.edit("split", layer=label, rank=at[0], form=own.form)
-    return params, arch
+    return bundle.become(params, arch)

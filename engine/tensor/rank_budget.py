@@ -6,14 +6,17 @@ import math
 from collections.abc import Sequence
 
 from engine.tensor.bit_budget import least_loss
-from engine.tensor.splits import Ranks, Split
+from engine.tensor.splits import Options, Ranks, Split
 
 
-def within(splits: Sequence[Split], budget: int) -> list[Ranks | None]:
+def within(
+    splits: Sequence[Split], budget: int, options: Sequence[Options] | None = None
+) -> list[Ranks | None]:
     """Ranks of each layer, or None where it stays whole, with at most `budget` weights in all of them.
 
-    The shares of energy that the layers lose add up to the least that is possible, exactly. Where even the
-    lowest ranks have more weights, these are chosen.
+    What the layers lose adds up to the least that is possible, exactly: shares of their energy, or what the
+    given `options` say, in the order of the splits. A whole layer loses nothing. Where even the lowest ranks
+    have more weights, these are chosen.
 
     >>> import torch
     >>> from engine.tensor import factors
@@ -22,13 +25,15 @@ def within(splits: Sequence[Split], budget: int) -> list[Ranks | None]:
     >>> within([Pair(factors.decompose(each, "linear")) for each in (one, other)], 15)
     [(1,), None]
     """
-    costs = [[*split.options.weights.tolist(), math.prod(split.shape)] for split in splits]
-    losses = [[*split.options.lost.tolist(), 0.0] for split in splits]
+    known = [split.options for split in splits] if options is None else options
+    whole = [math.prod(split.shape) for split in splits]
+    costs = [[*own.weights.tolist(), most] for own, most in zip(known, whole, strict=True)]
+    losses = [[*own.lost.tolist(), 0.0] for own in known]
     choice = least_loss(costs, losses, max(budget, sum(map(min, costs))))
-    ranks: list[list[Ranks | None]] = [[*split.options.ranks, None] for split in splits]
+    ranks: list[list[Ranks | None]] = [[*own.ranks, None] for own in known]
     return [own[place] for own, place in zip(ranks, choice.places, strict=True)]
 
 
-def fewest(split: Split) -> int:
-    """Weights of the layer at its lowest ranks; of the whole one where these save nothing."""
-    return int(min([*split.options.weights[:1].tolist(), math.prod(split.shape)]))
+def fewest(weights: int, options: Options) -> int:
+    """Weights of a layer at its lowest ranks; of the whole one where these save nothing."""
+    return min([*options.weights.tolist(), weights])

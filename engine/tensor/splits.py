@@ -25,16 +25,19 @@ Ranks = tuple[int, ...]  # of a pair one, of Tucker's three that of the outputs 
 
 @dataclass(frozen=True)
 class Options:
-    """Ranks, the fewest weights first: each keeps more than those before it."""
+    """Ranks, the fewest weights first, and what is lost: of a split's own, shares of its energy that fall."""
 
     weights: NDArray[np.int64]
-    lost: NDArray[np.float64]  # share of the energy
+    lost: NDArray[np.float64]
     ranks: list[Ranks]
 
     def below(self, most: int) -> Options:
         """Those with fewer weights."""
         few = int((self.weights < most).sum())
         return Options(self.weights[:few], self.lost[:few], self.ranks[:few])
+
+
+NOTHING = Options(np.zeros(0, np.int64), np.zeros(0), [])
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from engine.net import low_rank
 from engine.net.low_rank import How, Layer
 from engine.tensor import factors
 from engine.tensor.splits import Ranks, Split, Triple
-from pages.parts import cached, charts
+from pages.parts import cached, charts, figures
 from pages.parts.lesson import Lesson
 from pages.parts.live import Look, Marks
 from pages.parts.pictures import surface
@@ -72,3 +74,33 @@ def lesson(look: Look, ranks: Ranks | None) -> Lesson:
         f"Above rank {even:.1f}, mn / (m + n), two thin layers are bigger than the one they replace.{cost}",
         not saves,
     )
+
+
+TRIED = {
+    "rank": figures.Column("rank"),
+    "input_rank": figures.Column("of inputs"),
+    "weights": figures.Column("weights"),
+    "share": figures.Column("of the layer", "share"),
+    "kl_alone": figures.Column("KL, split alone", "nat"),
+}
+
+
+def tried(look: Look) -> str:
+    """What the chosen layer loses alone at each rank that was tried, and whether the losses added up; or nothing."""
+    table = look.report.tables.get("tried")
+    if table is None:
+        return ""
+    rows = table[table["layer"] == look.layer]
+    if "input_rank" in rows and rows["input_rank"].isna().all():
+        rows = rows.drop(columns="input_rank")
+    columns = {name: own for name, own in TRIED.items() if name in rows}
+    found = {figure.name: figure for figure in look.report.figures}
+    told = {name: figures.text(figure.value, "nat") for name, figure in found.items() if "KL" in name}
+    summed = told.get("predicted KL of the outputs", "")
+    words = (
+        f"{f'Alone they add up to {summed}, all' if summed else 'All'} layers together change the answers by "
+        f"{told['KL of the outputs']}. The same weights dealt out by energy: {told['KL of the outputs at the ranks by energy']}. "
+        f"KL from the answers before, {found['KL of the outputs'].how.partition('; ')[0].partition(', ')[2]}."
+    )
+    title = f"<p><b>{escape(f'What {look.layer} loses alone, at the ranks that were tried')}</b></p>"
+    return title + figures.table(rows, columns) + figures.caption(words)

@@ -18,7 +18,7 @@ from pages.parts import charts, figures, footer, frame, jobs, session, training,
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Look, Moving
-from pages.parts.pictures import legend, of_tensor, projected
+from pages.parts.pictures import legend, of_tensor
 
 BINS, TALL = 160, 100  # bars and pixels of the histogram after the step
 MOST_LINES = 256  # values after the step that are drawn each by itself
@@ -129,8 +129,8 @@ def _layers(look: Look) -> str:
 
 
 def _more(look: Look) -> str:
-    """A projection that the chosen layer shares with others, and what other tables say of it."""
-    parts = [_projection(look)]
+    """What other tables of the report say of the chosen layer."""
+    parts = []
     for name, table in look.report.tables.items():
         rows = table[table["layer"] == look.layer] if name != "layers" and "layer" in table else table[:0]
         if len(rows):
@@ -138,18 +138,6 @@ def _more(look: Look) -> str:
             parts.append(f"<p><b>{escape(f'{figures.titled(name)} of {look.layer}{first}')}</b></p>")
             parts.append(_table(rows[:MOST_ROWS]))
     return "".join(parts)
-
-
-def _projection(look: Look) -> str:
-    """The matrices that share the chosen one's projection, or the first, with their equations; else nothing."""
-    table = look.report.tables.get("layers")
-    if table is None or "projection" not in table or not table["projection"].notna().any():
-        return ""
-    known = table.dropna(subset=["projection"])
-    name = next(iter(known[known["layer"] == look.layer]["projection"]), known["projection"].iloc[0])
-    sharing, weights = known[known["projection"] == name], dict(count.weights(look.before))
-    shapes = {layer: (len(weights[layer]), weights[layer].shape[1]) for layer in sharing["layer"]}
-    return projected.drawn(shapes, name, int(sharing["rank"].iloc[0]))
 
 
 def _table(table: pd.DataFrame, layer: str = "") -> str:

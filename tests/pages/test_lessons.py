@@ -95,6 +95,21 @@ def test_a_model_without_a_student_in_the_zoo_can_teach_a_narrower_copy_of_itsel
     assert "The student is MLP-32 with 25% of its channels." in visit.words
 
 
+def test_an_ensemble_answers_with_the_mean_shares_of_its_teachers_at_every_temperature() -> None:
+    scores = [torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([1.0, 0.0])]
+    mean = torch.stack([torch.softmax(own / 4.0, 0) for own in scores[0]]).mean(0)
+    assert softened.ahead(scores, 4.0)["shares"]["0"] == pytest.approx(mean.tolist())
+    html = softened.drawn(["a", "b"], scores, 0, 4.0)
+    assert "<b>2 teachers</b>" in html
+    assert "<b>T log share</b>" in html
+    assert {"logit/0/0", "0/0", "1/1"} <= {*softened.texts(scores, 4.0)}
+    visit = Visit("distill", m="lenet-5", r='[["distill",{"teachers":"zoo"}]]')
+    names = "LeNet-5, LeNet-300-100, LSTM on rows, MLP-500-300"
+    assert f"The teachers are {names}: their shares are averaged." in visit.words
+    visit.edit("distill", loss="logits")
+    assert "<b>teacher</b>" in visit.html
+
+
 def test_why_one_bit_is_larger_than_two_is_said_with_the_measured_bytes() -> None:
     visit = Visit("quantize", m="lenet-300-100", r='[["quantize",{"bits":1}]]')
     assert "1 bit is larger than 2: 29.8 KB against" in visit.html

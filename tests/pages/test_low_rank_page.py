@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 
 import pytest
+import torch
 from test_pages import Visit
+from torch import Tensor
 
 import engine.techniques  # noqa: F401  (fills the registry)
+from engine.figures.latency import factored
 from engine.net import zoo
 from engine.recipe import technique
 from engine.recipe.run import apply
-from engine.tensor import splits, tucker
+from engine.tensor import cp, splits, tucker
 from pages.parts import jobs
 from pages.parts.pictures import surface
 
@@ -86,3 +90,39 @@ def test_with_other_images_the_page_is_drawn_again() -> None:
 def spectrum(visit: Visit) -> object:
     specs = [json.loads(chart.proto.spec) for chart in visit.at.get("plotly_chart")]
     return next(spec["data"] for spec in specs if "root mean square" in json.dumps(spec["layout"]["yaxis"]))
+
+
+def test_by_sensitivity_it_shows_what_each_rank_loses_alone_and_all_together() -> None:
+    visit = Visit("low_rank", m="mlp-32", r='[["low_rank",{"by":"sensitivity","budget":0.4}]]')
+    assert "What fc1 loses alone, at the ranks that were tried" in visit.html
+    assert "The same weights dealt out by energy:" in visit.html
+    assert "mean of 100 validation samples" in visit.html
+    visit.edit("low_rank", by="energy")
+    assert "loses alone" not in visit.html
+
+
+def test_layers_that_are_not_faster_can_be_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(calls: Sequence[Callable[[], object]], repeats: int) -> Tensor:
+        known = torch.tensor([2.0, 1.0] + [1.0, 3.0] * (len(calls) // 2 - 1), dtype=torch.float64)
+        return known.repeat(repeats, 1) * 1e6
+
+    monkeypatch.setattr(factored.stopwatch, "timed", timed)
+    visit = Visit("low_rank", m="lenet-5-small", r='[["low_rank",{"by":"rank","rank":2}]]')
+    visit.open_fold("rank-latency")
+    assert "times fewer MACs" not in visit.html
+    visit.set("toggle", "time-ranks", True)
+    assert "1 of 4 splits pay in time." in visit.html
+    assert "2.00x" in visit.html
+    visit.click("spare-slow")
+    assert visit.panel("low_rank")["settings"]["leave_out"] == ["conv2", "fc1", "fc2"]
+    assert "1 of 1 splits pay in time." in visit.html
+
+
+def test_cp_is_shown_beside_the_other_forms_for_kernels_alone() -> None:
+    visit = Visit("low_rank", m="lenet-5-small", r="[]").open_fold("cp")
+    weight = zoo.load("lenet-5-small").params["conv1.weight"].decode()
+    rows = cp.beside(weight, cp.at_shares(weight))
+    assert f"{100 * rows.loc[1, 'cp']:.2f} %" in visit.html
+    assert "the pieces are" in visit.html
+    visit.set("selectbox", "layer-low_rank-lenet-5-small|mnist", "fc1")
+    assert "Worked out for convolutions with kernels" in visit.html

@@ -92,8 +92,8 @@ def test_under_a_budget_no_other_ranks_lose_less(budget: int) -> None:
 def test_a_budget_that_is_too_small_gives_the_lowest_ranks() -> None:
     layers = [pair(5, 8), triple(4, 3, 3, 3)]
     assert rank_budget.within(layers, 1) == [(1,), (1, 1)]
-    assert [rank_budget.fewest(each) for each in layers] == [13, 4 + 9 + 3]
-    assert rank_budget.fewest(pair(1, 8)) == 8
+    assert [rank_budget.fewest(40, layers[0].options), rank_budget.fewest(108, layers[1].options)] == [13, 16]
+    assert rank_budget.fewest(8, pair(1, 8).options) == 8
 
 
 def test_own_ranks_go_as_far_as_the_layer_and_one_number_is_both() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
 
 from engine.net import surgery
@@ -67,6 +68,19 @@ def test_it_is_numpy_s_and_as_near_to_the_best_as_theory_says(ranks: tuple[int, 
         b = leading(np.einsum("oihw,oa->iahw", w, a).reshape(6, -1), ranks[1])
     assert lost(a, b) <= ours * (1 + 1e-9)
     assert ours <= 2**0.5 * lost(a, b)
+
+
+@pytest.mark.parametrize("ranks", [(2, 2), (3, 5)])
+def test_it_is_as_near_as_theory_says_to_tensorly_s(ranks: tuple[int, int]) -> None:
+    """Tensorly iterates for the one pair of ranks: it loses no more, and we at most sqrt(2) times as much."""
+    weight = kernel(8, 6, seed=1)
+    w = weight.double().numpy()
+    (core, sides), _ = partial_tucker(w, list(ranks), modes=[0, 1], init="svd")
+    theirs = float(np.linalg.norm(np.einsum("abhw,oa,ib->oihw", core, *sides) - w))
+    near = tucker.join(*tucker.layers(tucker.decompose(weight), *ranks))
+    ours = float((near.double() - weight.double()).norm())
+    assert theirs <= ours * (1 + 1e-6)
+    assert ours <= 2**0.5 * theirs
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])

@@ -12,6 +12,7 @@ from engine.net.train.losses import (
     log_shares,
     regressing_on,
     softened,
+    together,
 )
 from engine.net.train.on_format import by_format, stored, train_on
 from engine.net.train.on_inputs import stored_steps, train_inputs
@@ -38,6 +39,7 @@ __all__ = [
     "stored",
     "stored_steps",
     "suited",
+    "together",
     "train_inputs",
     "train_on",
     "zero_masks",

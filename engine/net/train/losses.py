@@ -42,6 +42,15 @@ def log_shares(teacher: Tensor, temperature: float) -> Tensor:
     return shares if shares.dim() < 3 else shares.logsumexp(0) - math.log(len(shares))
 
 
+def together(scores: Tensor, temperature: float) -> Tensor:
+    """Logits (n, classes) whose softened shares are the mean of an ensemble's (teachers, n, classes).
+
+    They belong to this temperature, T log(mean of shares), and have no unit of their own. Logits of one
+    teacher (n, classes) are given back as they are.
+    """
+    return scores if scores.dim() < 3 else temperature * log_shares(scores, temperature)
+
+
 def distillation_loss(
     student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float
 ) -> Tensor:

@@ -20,7 +20,6 @@ from engine.recipe.technique import Cost, technique
 from engine.tensor.compact import Design
 from engine.types import Basis, Bundle, Figure, Progress, Report, weight_layers
 
-RATE = "How far Adam moves the weights at most; it warms up, then falls to zero."
 FITTING = 0.3  # of the progress, where a training follows
 LAYER_COLUMNS = (
     "layer",
@@ -127,7 +126,7 @@ def replace_convs(
     samples: Annotated[
         int, settings.rarely(settings.samples("How many training samples the new layers are fitted on."))
     ] = 300,
-    learning_rate: Annotated[float, settings.rarely(settings.learning_rate(RATE))] = 0.003,
+    learning_rate: Annotated[float, settings.rarely(settings.adam_rate())] = 0.003,
     temperature: settings.RareTemperature = 4.0,
     alpha: settings.RareTeacherShare = 0.7,
     leave_out: Annotated[Sequence[str], settings.leave_out("Convolutions that stay as they are.")] = (),

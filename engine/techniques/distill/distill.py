@@ -6,6 +6,7 @@ seeded random weights; with the control on, a plain student learns from the labe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -13,13 +14,13 @@ from torch import nn
 
 from engine.data.sets import Data
 from engine.figures import students
-from engine.figures.students import RUNS, Lesson, Taught, student_of
-from engine.net import zoo
-from engine.net.narrower import narrower
+from engine.figures.students import RUNS, Lesson, Taught, chosen_student
+from engine.net import ensembles, zoo
 from engine.net.stages import matching
-from engine.net.train import Plan, attending_as, learning_from, regressing_on
+from engine.net.train import attending_as, learning_from, regressing_on
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
+from engine.recipe.settings import of_students
 from engine.recipe.technique import Cost, technique
 from engine.types import Arch, Bundle, Progress, Report, SlimscopeError
 
@@ -51,16 +52,11 @@ def distill(
     *,
     temperature: Annotated[float, settings.temperature((("loss", ("hinton",)),))] = 4.0,
     alpha: settings.TeacherShare = 0.7,
-    epochs: Annotated[int, settings.epochs("How often the student sees the chosen training images.")] = 10,
-    learning_rate: Annotated[
-        float,
-        settings.learning_rate("How far Adam moves the weights at most; it warms up, then falls to zero."),
-    ] = 0.01,
-    subset: Annotated[int, settings.subset()] = 10_000,
-    seed: Annotated[
-        int, settings.seed("Fixes the student's first weights, the chosen images and their order.")
-    ] = 0,
-    control: Annotated[bool, settings.plain_student()] = True,
+    epochs: of_students.Epochs = 10,
+    learning_rate: Annotated[float, settings.adam_rate()] = 0.01,
+    subset: of_students.Images = 10_000,
+    seed: Annotated[int, of_students.seed("the student's first weights")] = 0,
+    control: of_students.PlainStudent = True,
     loss: Annotated[
         str,
         Choice(
@@ -74,6 +70,19 @@ def distill(
             added=True,
         ),
     ] = "hinton",
+    teachers: Annotated[
+        str,
+        Choice(
+            label="Teachers",
+            help="Who answers.",
+            options={
+                "one": "the model as it is",
+                "zoo": "it and the zoo's other models of its task, but no students: their mean shares",
+            },
+            when=(("loss", ("hinton",)),),
+            added=True,
+        ),
+    ] = "one",
     student: Annotated[
         str,
         Choice(
@@ -107,32 +116,34 @@ def distill(
     """Replaces the model by a smaller one that was trained to give the same softened answers.
 
     The loss is alpha times the teacher's term + (1 - alpha) cross-entropy; Adam, batch 128, one-cycle
-    schedule, no weight decay. The term is T^2 KL(teacher || student); or the mean squared error of the
-    logits (arXiv 1312.6184); or 1000 times that of attention, the norms of feature maps at each place, where
-    both models have maps of one size (arXiv 1612.03928). Raises SlimscopeError where there is no such student
-    for this model, or no such maps, and Cancelled through `progress`.
+    schedule, no weight decay. The term is T^2 KL(teacher || student), where several teachers answer with the
+    mean of their softened shares; or the mean squared error of the logits (arXiv 1312.6184); or 1000 times
+    that of attention, the norms of feature maps at each place, where both models have maps of one size (arXiv
+    1612.03928). Raises SlimscopeError where there is no such student for this model, no other teacher, or no
+    such maps, and Cancelled through `progress`.
     """
     arch = chosen_student(bundle, student, width)
-    teacher = zoo.fork(bundle).eval().requires_grad_(False)
+    teacher, *others = (
+        zoo.fork(each).eval().requires_grad_(False)
+        for each in ensembles.teachers(bundle, data, teachers if loss == "hinton" else "one")
+    )
     seen = replace(data, train=data.train.stratified(subset, seed))
-    plan = Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
-    lesson = _lesson(loss, teacher, bundle.arch, arch, temperature, alpha)
+    plan = students.plan(epochs, learning_rate, seed)
+    lesson = _lesson(loss, [teacher, *others], bundle.arch, arch, temperature, alpha)
     trained, curve = students.train(arch, seen, plan, lesson, control, progress, progress)
-    figures = students.compared(teacher, trained, data.validation)
+    figures = students.compared(teacher, trained, data.validation, others)
     copy = f", {width:.0%} as wide," if student == "narrow" else ""
-    note = f"{zoo.title(arch)}{copy} learned from {len(seen.train):,} images of {data.name}"
-    return bundle.become(trained["distilled"].params, arch), Report(figures, {"curve": curve}, (note,))
-
-
-def chosen_student(bundle: Bundle, student: str, width: float) -> Arch:
-    """The zoo's student of a teacher, or a narrower copy of it. Raises SlimscopeError where there is none."""
-    return student_of(bundle) if student == "zoo" else narrower(bundle, width)
+    notes = [f"{zoo.title(arch)}{copy} learned from {len(seen.train):,} images of {data.name}"]
+    if others:
+        titles = ", ".join(zoo.title(Arch(name)) for name in ensembles.others(bundle))
+        notes.append(f"beside the model itself these were teachers: {titles}")
+    return bundle.become(trained["distilled"].params, arch), Report(figures, {"curve": curve}, tuple(notes))
 
 
 def _lesson(
-    loss: str, teacher: nn.Module, known: Arch, arch: Arch, temperature: float, alpha: float
+    loss: str, teachers: Sequence[nn.Module], known: Arch, arch: Arch, temperature: float, alpha: float
 ) -> Lesson:
-    """How a student learns from the teacher; both nets are forks."""
+    """How a student learns from the teachers, the model itself first; all nets are forks."""
     if loss == "attention" and alpha == 1:
         raise SlimscopeError(
             "alpha is 1 with loss = 'attention', which says nothing of classes: allowed is less than 1"
@@ -143,9 +154,9 @@ def _lesson(
     def lesson(net: nn.Module) -> Taught:
         match loss:
             case "attention":
-                return attending_as(teacher, net, ends, alpha), ()
+                return attending_as(teachers[0], net, ends, alpha), ()
             case "logits":
-                return regressing_on(teacher, alpha), ()
-        return learning_from(teacher, temperature, alpha), ()
+                return regressing_on(teachers[0], alpha), ()
+        return learning_from(teachers, temperature, alpha), ()
 
     return lesson

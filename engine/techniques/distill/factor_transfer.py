@@ -12,7 +12,7 @@ from engine.figures import feature_maps, students, training
 from engine.figures.students import RUNS, Taught, student_of
 from engine.net import zoo
 from engine.net.stages import matching, reader
-from engine.net.train import Part, Plan
+from engine.net.train import Part
 from engine.net.train.factors import (
     Paraphraser,
     reconstruction_error,
@@ -22,6 +22,7 @@ from engine.net.train.factors import (
 )
 from engine.recipe import settings
 from engine.recipe.knobs import Slider
+from engine.recipe.settings import of_students
 from engine.recipe.technique import Cost, technique
 from engine.types import Basis, Bundle, Figure, Progress, Report
 
@@ -93,16 +94,11 @@ def factor_transfer(
             label="Paraphraser",
         ),
     ] = 5,
-    epochs: Annotated[int, settings.epochs("How often the student sees the chosen training images.")] = 10,
-    learning_rate: Annotated[
-        float,
-        settings.learning_rate(
-            "How far Adam moves student and translator at most; it warms up, then falls to zero."
-        ),
-    ] = 0.01,
-    subset: Annotated[int, settings.subset()] = 10_000,
-    seed: Annotated[int, settings.seed("Fixes all first weights, the chosen images and their order.")] = 0,
-    control: Annotated[bool, settings.plain_student()] = True,
+    epochs: of_students.Epochs = 10,
+    learning_rate: Annotated[float, settings.adam_rate("student and translator")] = 0.01,
+    subset: of_students.Images = 10_000,
+    seed: Annotated[int, of_students.seed("all first weights")] = 0,
+    control: of_students.PlainStudent = True,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Replaces the model by a smaller one that was trained to have the same factors of its feature maps.
@@ -116,7 +112,7 @@ def factor_transfer(
     arch = student_of(bundle)
     theirs, own = list(matching(bundle.arch, arch).values())[-1]
     seen = replace(data, train=data.train.stratified(subset, seed))
-    plan = Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
+    plan = students.plan(epochs, learning_rate, seed)
     share = paraphraser_epochs / (paraphraser_epochs + epochs * (1 + control))
     told = progress.part(0.0, share, lambda row: None), progress.part(share, 1.0)
     read = reader(zoo.fork(bundle).eval().requires_grad_(False), theirs.name)

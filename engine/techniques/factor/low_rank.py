@@ -9,13 +9,15 @@ from typing import Annotated
 
 from engine.data.sets import Data
 from engine.figures import low_rank as told
+from engine.figures import rank_sensitivity
 from engine.net import low_rank as layers
+from engine.net import ranks
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
+from engine.recipe.settings import of_ranks
 from engine.recipe.technique import technique
-from engine.tensor import factors, splits
+from engine.tensor import factors
 from engine.tensor.formats import Dense
-from engine.tensor.splits import Ranks
 from engine.types import Bundle, Report, weight_layers
 
 DEFAULT_RANK = 16
@@ -31,16 +33,13 @@ def largest_rank(bundle: Bundle) -> int:
     return max(ranks)
 
 
-RANK = Slider(
-    low=1,
-    high=largest_rank,
-    whole=True,
-    unit="singular values kept",
-    label="Rank",
-    help="How many singular values each layer keeps: the width of the thin middle.",
-    when=(("by", ("rank",)),),
+RANK = of_ranks.rank(
+    largest_rank,
+    "singular values kept",
+    "How many singular values each layer keeps: the width of the thin middle.",
 )
 OF_OUTPUTS = (("error", ("outputs",)),)
+DEALT = ("budget", "sensitivity")  # ways of choosing that deal out one budget
 
 
 @technique(
@@ -52,8 +51,8 @@ OF_OUTPUTS = (("error", ("outputs",)),)
     stage=200,
     runs="instant",
     locality="layer",
-    whole=(("by", ("budget",)), *OF_OUTPUTS),
-    tables={"layers": told.COLUMNS},
+    whole=(("by", DEALT), *OF_OUTPUTS),
+    tables={"layers": (*told.COLUMNS, "kl_alone"), "tried": rank_sensitivity.COLUMNS},
     presets={
         "gentle": {"by": "energy", "energy": 0.95},
         "balanced": {"by": "energy", "energy": 0.85},
@@ -66,41 +65,39 @@ def low_rank(
     *,
     by: Annotated[
         str,
-        Choice(
-            label="Choose the rank by",
-            help="What decides how many singular values a layer keeps.",
-            options={
+        of_ranks.by(
+            "What decides how many singular values a layer keeps.",
+            {
                 "rank": "the same rank in every layer",
                 "energy": "the smallest rank that keeps a share of the energy",
                 "share": "the largest rank that fits in a share of the layer's weights",
-                "budget": "what loses least in all layers together, in a share of all their weights",
+                "budget": "what loses least energy in all layers together, in a share of all their weights",
+                "sensitivity": "the same, by how the answers change with each layer alone at a few ranks",
             },
         ),
     ] = "energy",
     rank: Annotated[int, RANK] = DEFAULT_RANK,
     energy: Annotated[
         float,
-        settings.energy(
+        of_ranks.energy(
             "How much of the layer's sum of squares the factors hold: of its weights, or of its outputs "
-            "where these count.",
-            when=(("by", ("energy",)),),
+            "where these count."
         ),
     ] = 0.9,
     share: Annotated[
         float,
-        settings.share_kept(
+        of_ranks.share(
             "How many weights the two factors may have, against those of the layer.",
             "share of the layer's weights",
-            when=(("by", ("share",)),),
         ),
     ] = 0.5,
     budget: Annotated[
         float,
-        settings.share_kept(
+        of_ranks.share(
             "How many weights all layers may have together, against those that they have now.",
             "share of all weights",
-            when=(("by", ("budget",)),),
             label="Budget",
+            by=DEALT,
             added=True,
         ),
     ] = 0.5,
@@ -142,6 +139,20 @@ def low_rank(
         ),
     ] = settings.NONE,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
+    checked: Annotated[
+        int,
+        Slider(
+            low=50,
+            high=1000,
+            step=50,
+            whole=True,
+            unit="validation samples",
+            label="Measured on",
+            help="On how many validation samples it is measured what a layer at a rank does to the answers.",
+            when=(("by", ("sensitivity",)),),
+            added=True,
+        ),
+    ] = 100,
 ) -> tuple[Bundle, Report]:
     """Split each layer by the decomposition that its ranks lose least of, so that it has fewer weights.
 
@@ -149,32 +160,34 @@ def low_rank(
     error, of the outputs that training images give in the model as it is. Tucker's form takes the
     higher-order one and has two ranks: those of the fewest weights for an energy, those that keep most in a
     share. Convolutions in the spatial and in Tucker's form know the error of the weights alone. Under a
-    budget the shares of energy that layers lose add up to the least, exactly.
+    budget the shares of energy that layers lose add up to the least, exactly; or, by sensitivity, the KL of
+    the model's answers that was measured with each layer split alone, at the ranks of eleven shares of its
+    weights.
 
     A layer that would not have fewer weights stays as it is, and so do recurrent matrices, grouped
     convolutions and layers whose input is quantized. The factors are plain 32-bit floats: codes and zeros of
-    earlier steps do not survive a split. Raises SlimscopeError where the outputs' error is asked for of a
-    model that can't run.
+    earlier steps do not survive a split. Raises SlimscopeError where the outputs' error or the sensitivity is
+    asked for of a model that can't run.
     """
-    found = layers.layers_of(bundle, data, layers.How(form, error, samples), leave_out)
-    able = [(layer.label, layer.split) for layer in found if layer.split is not None]
+    how = layers.How(form, error, samples)
+    found = layers.layers_of(bundle, data, how, leave_out)
     value = {"rank": rank, "energy": energy, "share": share}.get(by)
-    ranks: dict[str, Ranks] = {}
-    for label, split in able:
-        own = splits.own(split, per_layer.get(label), input_ranks.get(label))
-        if own is None and value is not None:
-            own = splits.chosen(split, by, value)
-        if own is not None:
-            ranks[label] = own
-    whole, notes = list[str](), list[str]()
-    if by == "budget":
-        ranks, whole, notes = layers.dealt(found, ranks, budget)
-    table = told.table(found, ranks, whole)
-    applied = set(table["layer"][table["applied"]])
-    used = {label: (split, ranks[label]) for label, split in able if label in applied}
-    params, arch = layers.split(bundle, used)
-    decoded = [label for label in used if not isinstance(bundle.params[f"{label}.weight"], Dense)]
+    chosen, whole, notes = ranks.alone(found, by, value, per_layer, input_ranks), list[str](), list[str]()
+    own, tried = chosen, None
+    if by == "sensitivity":
+        tried = rank_sensitivity.tried(bundle, data, how, checked)
+    if by in DEALT:
+        losing = None if tried is None else rank_sensitivity.options(tried)
+        chosen, whole, notes = ranks.dealt(found, own, budget, losing)
+    after, table = layers.split(bundle, found, chosen), told.table(found, chosen, whole)
+    figures, tables = told.figures(table), {"layers": table}
+    if tried is not None:
+        by_energy = layers.split(bundle, found, ranks.dealt(found, own, budget)[0])
+        tables = {"layers": rank_sensitivity.with_losses(table, tried), "tried": tried}
+        figures += rank_sensitivity.compared(bundle, data, checked, tables["layers"], after, by_energy)
+    split = table["layer"][table["applied"]]
+    decoded = [label for label in split if not isinstance(bundle.params[f"{label}.weight"], Dense)]
     notes += told.notes(table, decoded)
     if error == "outputs" and data is not None:
         notes += told.notes_of_outputs(found, min(samples, len(data.train)))
-    return bundle.become(params, arch), Report(told.figures(table), {"layers": table}, tuple(notes))
+    return after, Report(figures, tables, tuple(notes))

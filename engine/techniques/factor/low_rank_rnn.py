@@ -9,8 +9,8 @@ from engine.figures import low_rank as told
 from engine.figures import reports, shared_projection
 from engine.net import projecting
 from engine.net.projecting import Recurrent
-from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider
+from engine.recipe.knobs import Choice
+from engine.recipe.settings import of_ranks
 from engine.recipe.technique import technique
 from engine.tensor import projection
 from engine.tensor.formats import Dense
@@ -54,10 +54,9 @@ def low_rank_rnn(
     *,
     by: Annotated[
         str,
-        Choice(
-            label="Choose the rank by",
-            help="What decides in how many numbers states are summed up, as many in all layers of an LSTM.",
-            options={
+        of_ranks.by(
+            "What decides in how many numbers states are summed up, as many in all layers of an LSTM.",
+            {
                 "rank": "this rank, in every LSTM",
                 "energy": "the smallest rank at which every layer keeps a share of the energy",
                 "share": "the largest rank that fits in a share of the weights of the matrices that change",
@@ -66,29 +65,21 @@ def low_rank_rnn(
     ] = "share",
     rank: Annotated[
         int,
-        Slider(
-            low=1,
-            high=largest_rank,
-            whole=True,
-            unit="numbers that sum up the states",
-            label="Rank",
-            help="How many numbers pass from step to step and on to the next layer.",
-            when=(("by", ("rank",)),),
+        of_ranks.rank(
+            largest_rank,
+            "numbers that sum up the states",
+            "How many numbers pass from step to step and on to the next layer.",
         ),
     ] = DEFAULT_RANK,
     energy: Annotated[
         float,
-        settings.energy(
-            "How much of its sum of squares the matrix keeps that the projection is cut from.",
-            when=(("by", ("energy",)),),
-        ),
+        of_ranks.energy("How much of its sum of squares the matrix keeps that the projection is cut from."),
     ] = 0.9,
     share: Annotated[
         float,
-        settings.share_kept(
+        of_ranks.share(
             "How many weights the thin matrices and the projection may have, against the matrices before.",
             "share of the weights of the matrices that change",
-            when=(("by", ("share",)),),
         ),
     ] = 0.5,
     cut_from: Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated
@@ -12,14 +11,13 @@ import pandas as pd
 from engine.data.sets import Data
 from engine.figures import few_bits, measure
 from engine.figures.few_bits import CURVE, LAYER_COLUMNS, STEP_COLUMNS, Widths
+from engine.figures.students import RUNS, numbered
 from engine.net import zoo
 from engine.net.train import Plan, learning_from
 from engine.recipe import settings
 from engine.recipe.knobs import Toggle
 from engine.recipe.technique import Cost, technique
 from engine.types import Bundle, Figure, Progress, Report
-
-RUNS = ("distilled", "plain")  # what a row of the live series has a number for
 
 
 @technique(
@@ -81,7 +79,7 @@ def distill_quantized(
     shares = (alpha, 0.0) if control else (alpha,)
     trained, series = [], []
     for number, share in enumerate(shares):
-        told = progress.part(number / len(shares), (number + 1) / len(shares), partial(_numbered, number))
+        told = progress.part(number / len(shares), (number + 1) / len(shares), partial(numbered, number))
         loss = learning_from(teacher, temperature, share)
         after, rows = few_bits.train(
             start, data, plan, progress, RUNS[number], learned=True, loss=loss, told=told
@@ -95,10 +93,6 @@ def distill_quantized(
     ]
     tables = {**report.tables, "curve": pd.concat(curves, ignore_index=True)}
     return trained[0], Report((*report.figures, *_gain(trained, data)), tables, report.notes)
-
-
-def _numbered(run: int, row: Mapping[str, float]) -> dict[str, float]:
-    return {**row, "run": float(run)}
 
 
 def _gain(trained: list[Bundle], data: Data) -> tuple[Figure, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engine.figures import measure, softening
 from engine.net import zoo
+from engine.net.train import together
 from engine.types import Bundle
 from pages.parts import cached, figures, panel
 
@@ -22,14 +23,15 @@ SHORT = 3  # letters of a class that stand side by side above their columns
 PLACE = "alike"  # `data-share="alike/number of the cell"`, and the `data-text` of the words below
 
 
-def draw(subject: str, teacher: Bundle, temperature: float) -> Callable[[float], dict[str, Any]]:
+def draw(subject: str, teachers: Sequence[Bundle], temperature: float) -> Callable[[float], dict[str, Any]]:
     """The matrix at the present temperature; what the browser shows of it at another stop of the slider."""
     names, held = cached.classes(subject), cached.images(subject)
     if len(names) > MOST or held is None or not held.validation.is_labelled:
         return lambda stop: {"shares": {}, "texts": {}}
-    stops = panel.sliders("distill", teacher).get("temperature", [])
-    known = _matrices(subject, teacher, (*stops, temperature))
-    st.subheader("Which classes are alike, to the teacher", anchor=False)
+    stops = panel.sliders("distill", teachers[0]).get("temperature", [])
+    known = _matrices(subject, teachers, (*stops, temperature))
+    who = "teacher" if len(teachers) == 1 else "teachers"
+    st.subheader(f"Which classes are alike, to the {who}", anchor=False)
     st.html(drawn(names, known[temperature]))
     words = f'<span data-text="{PLACE}">{escape(said(names, known[temperature], temperature))}</span>'
     how = (
@@ -40,17 +42,19 @@ def draw(subject: str, teacher: Bundle, temperature: float) -> Callable[[float],
     return lambda stop: ahead(names, known[stop], stop)
 
 
-def _matrices(subject: str, teacher: Bundle, temperatures: Sequence[float]) -> dict[float, Tensor]:
-    """Temperature -> what classes have in common."""
+def _matrices(subject: str, teachers: Sequence[Bundle], temperatures: Sequence[float]) -> dict[float, Tensor]:
+    """Temperature -> what classes have in common, by the mean shares of all teachers."""
 
     def work() -> dict[str, Any]:
         held = cached.images(subject)
         assert held is not None
         samples = held.validation.stratified(SAMPLES)
-        scores = measure.logits(zoo.build(teacher), samples)
-        return {"matrices": [softening.similarity(scores, samples.labels, t).tolist() for t in temperatures]}
+        scores = torch.stack([measure.logits(zoo.build(each), samples) for each in teachers])
+        known = scores if len(teachers) > 1 else scores[0]
+        found = (softening.similarity(together(known, t), samples.labels, t) for t in temperatures)
+        return {"matrices": [matrix.tolist() for matrix in found]}
 
-    found = cached.answer(f"alike {subject} {teacher.fingerprint} {temperatures}", work)
+    found = cached.answer(f"alike {subject} {[each.fingerprint for each in teachers]} {temperatures}", work)
     assert found is not None
     return dict(zip(temperatures, map(torch.tensor, found["matrices"]), strict=True))
 

@@ -7,50 +7,54 @@ from html import escape
 
 from pages.parts import charts
 
-WIDE, GAP, WORDS = 440, 26, 18  # px of the drawing, of its signs and of a line of words
+WIDE, GAP, WORDS = 460, 20, 36  # px of the drawing, of its signs and of two lines of words
 TALLEST = 150  # of the tallest matrix
 
 
 def drawn(shapes: Mapping[str, tuple[int, int]], projection: str, rank: int) -> str:
-    """Name -> (rows, states) of each matrix, the recurrent one first: W ≈ Z P, with P in one colour in all.
+    """Name -> (rows, states) of each matrix, the recurrent one first: W ≈ Z P side by side, with the same P in all.
 
     >>> "16 x 2 + 3 x 2 and once 2 x 4 for P = 46" in drawn({"hh": (16, 4), "fc": (3, 4)}, "hr", 2)
     True
     """
     states = max(columns for _, columns in shapes.values())
-    tallest = max(rows for rows, _ in shapes.values())
-    pixel = min((WIDE - 2 * GAP) / (2 * states + rank), TALLEST / tallest)
-    parts, top = list[str](), 0.0
+    tallest = max(rank, *(rows for rows, _ in shapes.values()))
+    column = WIDE / len(shapes)
+    pixel = min((column - 3 * GAP) / (2 * states + rank), TALLEST / tallest)
+    parts = []
     for number, (name, (rows, _)) in enumerate(shapes.items()):
-        parts.append(_row(top + WORDS, rows, states, rank, pixel))
-        parts.append(_equation(top + WORDS - 5, "h" if number == 0 else "x", name, projection))
-        top += WORDS + max(rows, rank) * pixel + 8
-    said = _said(shapes, rank, states)
+        left = number * column
+        parts.append(_equation(left, "h" if number == 0 else "x", name, projection))
+        parts.append(_matrices(left, rows, states, rank, pixel))
+    said, tall = _said(shapes, rank, states), WORDS + tallest * pixel + 2
     return (
-        f'<svg viewBox="0 0 {WIDE} {top:.0f}" style="width:100%;max-width:{WIDE}px" role="img" '
+        f'<svg viewBox="0 0 {WIDE} {tall:.0f}" style="width:100%;max-width:{WIDE}px" role="img" '
         f'aria-label="{escape(said)}">{"".join(parts)}</svg><p class="caption">{escape(said)}</p>'
     )
 
 
-def _row(top: float, rows: int, states: int, rank: int, pixel: float) -> str:
-    thin = states * pixel + GAP
+def _matrices(left: float, rows: int, states: int, rank: int, pixel: float) -> str:
+    thin = left + states * pixel + GAP
     last = thin + rank * pixel + GAP
-    middle = top + min(rows, rank) * pixel / 2
+    middle = WORDS + min(rows, rank) * pixel / 2
     return (
-        _box(0, top, states, rows, pixel, charts.ORIGINAL)
+        _box(left, states, rows, pixel, charts.ORIGINAL)
         + _sign(thin - GAP / 2, middle, "≈")
-        + _box(thin, top, rank, rows, pixel, charts.KEPT)
+        + _box(thin, rank, rows, pixel, charts.KEPT)
         + _sign(last - GAP / 2, middle, "x")
-        + _box(last, top, states, rank, pixel, charts.CHANGED)
+        + _box(last, states, rank, pixel, charts.CHANGED)
     )
 
 
-def _equation(base: float, index: str, name: str, projection: str) -> str:
+def _equation(left: float, index: str, name: str, projection: str) -> str:
     """Zₓ = Wₓ Pᵀ (P Pᵀ)⁻¹, and which matrices of the model these are."""
     small = f'<tspan dy="3" font-size="8">{index}</tspan><tspan dy="-3">'
-    words = f"W{small} ≈ Z</tspan>{small} P</tspan>"
-    names = escape(f"W: {name}, P: {projection}")
-    return f'<text x="0" y="{base:.1f}" fill="currentColor" font-size="12">{words} &#160; {names}</text>'
+    words = f"W{small} ≈ Z</tspan>{small} P,</tspan> P: {escape(projection)}"
+    lines = (f"{words}", f"W: {escape(name)}")
+    return "".join(
+        f'<text x="{left:.1f}" y="{y}" fill="currentColor" font-size="11">{line}</text>'
+        for y, line in zip((11, 26), lines, strict=True)
+    )
 
 
 def _said(shapes: Mapping[str, tuple[int, int]], rank: int, states: int) -> str:
@@ -63,9 +67,9 @@ def _said(shapes: Mapping[str, tuple[int, int]], rank: int, states: int) -> str:
     )
 
 
-def _box(left: float, top: float, columns: int, rows: int, pixel: float, colour: str) -> str:
+def _box(left: float, columns: int, rows: int, pixel: float, colour: str) -> str:
     width, height = (max(side * pixel, 1.0) for side in (columns, rows))
-    size = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    size = f'x="{left:.1f}" y="{WORDS}" width="{width:.1f}" height="{height:.1f}"'
     return f'<rect {size} fill="{colour}" stroke="{colour}" fill-opacity="0.35"/>'
 
 

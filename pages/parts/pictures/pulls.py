@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+import torch
 
 from engine.figures import measure, softening
 from engine.net import zoo
@@ -18,9 +19,11 @@ CHART, SAMPLES = "pulls", 200
 NAMES = {"soft": "soft answers", "scaled": "soft answers, times T²", "hard": "labels"}
 
 
-def draw(subject: str, teacher: Bundle, learner: Bundle, temperature: float) -> Callable[[float], Marks]:
+def draw(
+    subject: str, teachers: Sequence[Bundle], learner: Bundle, temperature: float
+) -> Callable[[float], Marks]:
     """The chart, with the present temperature; what its marks are at another one."""
-    table = _pulls(subject, teacher, learner)
+    table = _pulls(subject, teachers, learner)
     st.subheader("Why the loss is multiplied by T²", anchor=False)
     shown = table.rename(columns=NAMES).melt("temperature", var_name="loss", value_name="gradient")
     figure = charts.lines(
@@ -48,19 +51,21 @@ def draw(subject: str, teacher: Bundle, learner: Bundle, temperature: float) -> 
     return lambda stop: {CHART: _marks(table, stop)}
 
 
-def _pulls(subject: str, teacher: Bundle, learner: Bundle) -> pd.DataFrame:
+def _pulls(subject: str, teachers: Sequence[Bundle], learner: Bundle) -> pd.DataFrame:
     """The three gradients at each stop of the slider."""
 
     def work() -> dict[str, list[float]]:
         held = cached.images(subject)
         assert held is not None
         sample = held.validation.stratified(SAMPLES)
-        answers = [measure.logits(zoo.build(bundle), sample) for bundle in (learner, teacher)]
-        stops = panel.sliders("distill", teacher)["temperature"]
-        rows = softening.pulls(answers[0], answers[1], sample.labels, stops)
+        own, *theirs = (measure.logits(zoo.build(bundle), sample) for bundle in (learner, *teachers))
+        stops = panel.sliders("distill", teachers[0])["temperature"]
+        goal = theirs[0] if len(theirs) == 1 else torch.stack(theirs)
+        rows = softening.pulls(own, goal, sample.labels, stops)
         return {str(name): column.tolist() for name, column in rows.items()}
 
-    found = cached.answer(f"pulls {subject} {teacher.fingerprint} {learner.fingerprint}", work)
+    names = [each.fingerprint for each in (*teachers, learner)]
+    found = cached.answer(f"pulls {subject} {names}", work)
     return pd.DataFrame(found)
 
 

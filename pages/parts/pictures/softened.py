@@ -15,26 +15,33 @@ from engine.net import train
 from pages.parts import charts, figures
 from pages.parts.lesson import Lesson
 
-HEADS = ("logit", "/ T", "share", "")
+HEADS = ("/ T", "share", "")
 COLOURS = (charts.KEPT, charts.CHANGED)
+
+
+def at(scores: Tensor, temperature: float) -> Tensor:
+    """Logits (classes,) of a model as they are; of an ensemble (teachers, classes) those of its mean shares."""
+    return scores if scores.dim() == 1 else train.together(scores.unsqueeze(1), temperature)[0]
 
 
 def drawn(names: Sequence[str], scores: Sequence[Tensor], truth: int, temperature: float) -> str:
     """One row for each class, the teacher (and a student) with logit, logit / T, share and bar.
 
-    `stage.js` finds bars by `data-share` and numbers by `data-text`, both `set/class`.
+    Each of `scores` is (classes,), or (teachers, classes) of an ensemble, whose logits are T times the logarithms
+    of its shares. `stage.js` finds bars by `data-share` and numbers by `data-text`, both `set/class`.
     """
     sides = [_side(number, own, temperature) for number, own in enumerate(scores)]
-    rows = [_row(_heads(0), "", _heads(1) if len(sides) > 1 else [])]
+    rows = [_row(_heads(0, scores[0]), "", _heads(1, scores[1]) if len(sides) > 1 else [])]
     for i, name in enumerate(names):
         label = f"<b>{escape(name)} &#10003;</b>" if i == truth else escape(name)
         rows.append(_row(sides[0][i], label, sides[1][i] if len(sides) > 1 else []))
     return f'<div class="bars softened">{"".join(rows)}</div>'
 
 
-def _heads(number: int) -> list[str]:
-    *others, _ = HEADS
-    return [*(f"<b>{head}</b>" for head in others), f"<b>{('teacher', 'student')[number]}</b>"]
+def _heads(number: int, scores: Tensor) -> list[str]:
+    *others, _ = ("logit" if scores.dim() == 1 else "T log share", *HEADS)
+    who = "student" if number else "teacher" if scores.dim() == 1 else f"{len(scores)} teachers"
+    return [*(f"<b>{head}</b>" for head in others), f"<b>{who}</b>"]
 
 
 def _row(left: list[str], label: str, right: list[str]) -> str:
@@ -45,14 +52,16 @@ def _row(left: list[str], label: str, right: list[str]) -> str:
 
 
 def _side(number: int, scores: Tensor, temperature: float) -> list[list[str]]:
-    shares = train.softened(scores, temperature).tolist()
+    now = at(scores, temperature)
+    shares, moves = train.softened(now, temperature).tolist(), scores.dim() > 1
     turn = ' style="transform:scaleX(-1)"' if number == 0 else ""
     cells = []
-    for i, (score, share) in enumerate(zip(scores.tolist(), shares, strict=True)):
+    for i, (score, share) in enumerate(zip(now.tolist(), shares, strict=True)):
+        moving = f' data-text="logit/{number}/{i}"' if moves else ""
         place, width = f"{number}/{i}", f"width:{100 * share:.2f}%;background:{COLOURS[number]}"
         cells.append(
             [
-                f"<span>{figures.plain(score, '.1f')}</span>",
+                f"<span{moving}>{figures.plain(score, '.1f')}</span>",
                 f'<span data-text="{place}">{figures.plain(score / temperature, ".1f")}</span>',
                 f'<span data-share="{place}">{100 * share:.2f} %</span>',
                 f'<div class="track"{turn}><div class="fill" data-share="{place}" style="{width}"></div></div>',
@@ -63,17 +72,18 @@ def _side(number: int, scores: Tensor, temperature: float) -> list[list[str]]:
 
 def texts(scores: Sequence[Tensor], temperature: float) -> dict[str, str]:
     """What the numbers say at a temperature, by `data-text`."""
-    scaled = {
-        f"{number}/{i}": figures.plain(score / temperature, ".1f")
-        for number, own in enumerate(scores)
-        for i, score in enumerate(own.tolist())
-    }
-    for number, own in enumerate(scores):
+    known = [at(own, temperature) for own in scores]
+    scaled = dict[str, str]()
+    for number, own in enumerate(known):
+        for i, score in enumerate(own.tolist()):
+            scaled[f"{number}/{i}"] = figures.plain(score / temperature, ".1f")
+            if scores[number].dim() > 1:
+                scaled[f"logit/{number}/{i}"] = figures.plain(score, ".1f")
         entropy, ratio = measure.entropy(own, temperature), softening.top_two(own, temperature)
         scaled[f"entropy/{number}"] = figures.text(entropy.value, entropy.unit)
         scaled[f"ratio/{number}"] = figures.text(ratio.value, ratio.unit)
     if len(scores) > 1:
-        gap = measure.kl(scores[0], scores[1], temperature)
+        gap = measure.kl(known[0], known[1], temperature)
         scaled["kl"] = figures.text(gap.value, gap.unit)
     return scaled
 
@@ -92,16 +102,16 @@ def numbers(scores: Sequence[Tensor], temperature: float) -> str:
 
 def ahead(scores: Sequence[Tensor], temperature: float) -> dict[str, Any]:
     """Bars and numbers at a stop of the slider, for the browser."""
-    shares = train.softened(torch.stack(list(scores)), temperature)
+    shares = train.softened(torch.stack([at(own, temperature) for own in scores]), temperature)
     return {"shares": dict(zip("01", shares.tolist(), strict=False)), "texts": texts(scores, temperature)}
 
 
 def lesson(scores: Sequence[Tensor], temperature: float) -> Lesson:
     """Who comes second, and how much an answer still says at this temperature."""
     teacher = scores[0]
-    most, entropy = math.log2(len(teacher)), measure.entropy(teacher, temperature).value
+    most, entropy = math.log2(teacher.shape[-1]), measure.entropy(at(teacher, temperature), temperature).value
     plain, now = (
-        float(train.softened(teacher, t).sort(descending=True).values[1]) for t in (1.0, temperature)
+        float(train.softened(at(teacher, t), t).sort(descending=True).values[1]) for t in (1.0, temperature)
     )
     return Lesson(
         "Wrong classes carry structure: how the teacher spreads the rest of its confidence says what is alike. The second "

@@ -38,37 +38,6 @@ def allocation(
     return Choice(label="Allocation", help=help, options=options, when=when)
 
 
-def energy(help: str, when: tuple[When, ...] = ()) -> Slider:
-    """How much of a sum of squares a low rank keeps."""
-    return Slider(
-        low=0.5,
-        high=0.999,
-        scale="fine",
-        unit="share of the squared singular values",
-        percent=True,
-        label="Energy kept",
-        help=help,
-        when=when,
-    )
-
-
-def share_kept(
-    help: str, unit: str, when: tuple[When, ...] = (), label: str = "Weights kept", added: bool = False
-) -> Slider:
-    """How many weights factors may have, against those that they replace."""
-    return Slider(
-        low=0.05,
-        high=1.0,
-        step=0.01,
-        unit=unit,
-        percent=True,
-        label=label,
-        help=help,
-        when=when,
-        added=added,
-    )
-
-
 def error_of(what: str, added: bool = False) -> Choice:
     """Whose error is kept small: that of the weights, or that of what the layer makes of its inputs."""
     options = {
@@ -88,6 +57,11 @@ def learning_rate(help: str) -> Slider:
     return Slider(low=1e-4, high=1e-1, scale="log", label="Learning rate", help=help)
 
 
+def adam_rate(what: str = "the weights") -> Slider:
+    """Of Adam under a one-cycle schedule."""
+    return learning_rate(f"How far Adam moves {what} at most; it warms up, then falls to zero.")
+
+
 def weight_decay() -> Slider:
     """None, or up to 0.01."""
     help = "How hard each step pulls all weights to zero (L2); most of the zoo was trained with 1e-4 or 5e-4."
@@ -103,18 +77,6 @@ def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
 def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
     """From 0 to 9999."""
     return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when, rare=True, added=added)
-
-
-def subset() -> Slider:
-    """How many training images a student sees."""
-    help = "How many training images the student sees; all of them where there are fewer."
-    return Slider(low=500, high=55_000, step=500, whole=True, unit="images", label="Images", help=help)
-
-
-def plain_student() -> Toggle:
-    """Whether a student learns without its teacher, too."""
-    help = "Also trains the same student on the labels alone, to show what the teacher adds."
-    return Toggle(label="Plain student", rare=True, help=help)
 
 
 def leave_out(help: str) -> Layers:

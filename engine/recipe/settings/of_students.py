@@ -1,0 +1,35 @@
+"""Settings of techniques that train a student beside a teacher."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from engine.recipe import settings
+from engine.recipe.knobs import Slider, Toggle
+
+Epochs = Annotated[int, settings.epochs("How often the student sees the chosen training images.")]
+Images = Annotated[
+    int,
+    Slider(
+        low=500,
+        high=55_000,
+        step=500,
+        whole=True,
+        unit="images",
+        label="Images",
+        help="How many training images the student sees; all of them where there are fewer.",
+    ),
+]
+PlainStudent = Annotated[
+    bool,
+    Toggle(
+        label="Plain student",
+        help="Also trains the same student on the labels alone, to show what the teacher adds.",
+        rare=True,
+    ),
+]
+
+
+def seed(what: str) -> Slider:
+    """Fixes `what`, and which images are seen in which order."""
+    return settings.seed(f"Fixes {what}, the chosen images and their order.")
