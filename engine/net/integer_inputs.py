@@ -17,8 +17,9 @@ PLAN = Plan(bits=8, symmetric=False, dynamic=False, range="minmax", percentile=1
 def round_for(after: Bundle, before: Bundle, weights: Sequence[str], samples: Samples) -> Bundle:
     """`after` with rounded inputs where these weights multiply, on ranges that `before` shows.
 
-    In ONNX Runtime a convolution multiplies codes where it gives codes, too, and so does a linear layer before
-    a ReLU. So what reads one of these layers has a rounded input as well, whatever its own weights are.
+    In ONNX Runtime a convolution multiplies codes where it gives codes, too, and so does a linear layer
+    before a ReLU. So what reads one of these layers has a rounded input as well, whatever its own weights
+    are.
     """
     whole = _calibrated(before, samples)
     wanted = {module_of(name) for weight in weights for name in (weight, *_readers(before, weight))}

@@ -1,4 +1,4 @@
-"""The time of each layer on this machine, on floats and on 8-bit codes: what a budget of time is dealt out by.
+"""The time of each layer on this machine, on floats and on 8-bit codes: what a budget of time goes by.
 
 A layer is timed alone, in ONNX Runtime, with what enters it in its model. On codes it makes codes of floats
 first and floats of codes at its end; in a model these two steps fall away between two layers on codes, so
@@ -82,7 +82,9 @@ def layer_times(bundle: Bundle, ranges: Samples, inputs: Tensor, repeats: int = 
     calls += [_call(each) for each in (*plain.values(), *coded.values())]
     with stopwatch.ALONE:
         taken = stopwatch.timed(calls, repeats) / 1e6
-    turns = f"{repeats} runs in turns, {stopwatch.WARM_UP} before, ONNX Runtime, batch {len(inputs)}, 1 thread"
+    turns = (
+        f"{repeats} runs in turns, {stopwatch.WARM_UP} before, ONNX Runtime, batch {len(inputs)}, 1 thread"
+    )
     own = f"median of {turns}, this layer alone, an empty call subtracted; spread: quartiles"
     spent = [stopwatch.median("latency", each - taken[:, 0], "ms", own) for each in taken.T[2:]]
     floats = dict(zip(plain, spent[: len(plain)], strict=True))

@@ -1,4 +1,4 @@
-"""Mixed precision: bits for each layer by how much its rounding matters, under a budget of bytes or of time."""
+"""Mixed precision: bits for each layer by how much its rounding matters, within bytes or time."""
 
 from __future__ import annotations
 
@@ -163,8 +163,8 @@ def mixed_precision(
     the budget, too; both are measured on validation samples. Biases and normalisation stay 32-bit floats, and
     nothing is trained. Where even the narrowest widths exceed the budget, all layers have them, with a note.
 
-    A budget of time is dealt out in the same way by the measured table `times`: a layer stays as it is, or has
-    8-bit weights and inputs. Narrower codes are multiplied as 8-bit ones, so none of them would be faster.
+    A budget of time is dealt out in the same way, by the measured table `times`: a layer stays as it is, or
+    has 8-bit weights and inputs. Narrower codes are multiplied as 8-bit ones, and would not be faster.
     """
     names = {layer: name for layer, name in weight_layers(bundle).items() if layer not in leave_out}
     weights = {layer: math.prod(bundle.params[name].shape) for layer, name in names.items()}
@@ -173,7 +173,9 @@ def mixed_precision(
     how = Rounding(granularity, range, data.train if in_time else None)
     if in_time:
         mixed_bits.check(times)
-    told = widths.told(Question(bundle, tuple(names.items()), bits, how, data.train, samples, seed), sensitivity)
+    told = widths.told(
+        Question(bundle, tuple(names.items()), bits, how, data.train, samples, seed), sensitivity
+    )
     told = mixed_bits.timed(told, times) if in_time else told
     most = mixed_bits.time_limit(share, told) if in_time else mixed_bits.limit(budget, total)
     least = mixed_bits.least(told, cost)
