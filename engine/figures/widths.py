@@ -143,7 +143,10 @@ def alone(asked: Question) -> pd.DataFrame:
     right, rows = before.argmax(1) == part.labels, []
     for name in asked.names:
         for width in asked.bits:
-            now = rounded(asked.bundle, ((name, width),), asked.how) if width < AS_IT_IS else asked.bundle
+            if width == AS_IT_IS:
+                rows.append((0.0, 0.0))
+                continue
+            now = rounded(asked.bundle, ((name, width),), asked.how)
             after = incremental.logits(now, part, trace, keep=False)[0]
             lost = int(right.sum()) - int((after.argmax(1) == part.labels).sum())
             rows.append((measure.kl(before, after).value, lost / len(part)))

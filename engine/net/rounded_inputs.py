@@ -36,7 +36,8 @@ COLUMNS = ("layer", "bits", "kind", "seen_low", "seen_high", "scale", "zero", "s
 class Plan:
     """How inputs are rounded: `range` is a calibration method or AVERAGE.
 
-    Dynamic grids always span extremes: of their batch, or with `tokens` of each sample or token.
+    Dynamic grids always span extremes: of their batch, or with `tokens` of each sample or token. `images` says
+    how many training images are looked at.
     """
 
     bits: int
@@ -45,6 +46,7 @@ class Plan:
     range: str
     percentile: float
     tokens: bool = False
+    images: int = CALIBRATION
 
     @property
     def kind(self) -> str:
@@ -101,7 +103,7 @@ def round_inputs(
             "activations can only be quantized where a model runs: it needs a known architecture with data; "
             "choose activations = 'none'"
         )
-    return calibrated(bundle, calibration(data), names, plan)
+    return calibrated(bundle, calibration(data, plan.images), names, plan)
 
 
 def calibrated(
@@ -152,7 +154,7 @@ def _row(seen: Seen, grid: Grid, plan: Plan) -> dict[str, Any]:
 
 def notes(table: pd.DataFrame, plan: Plan, names: Mapping[str, str]) -> tuple[str, ...]:
     """What a report says of rounded inputs, beside its table."""
-    sample = f"{CALIBRATION} fixed training images, every class in its share"
+    sample = f"{plan.images:,} fixed training images, every class in its share"
     said = {
         "static": f"Activation ranges were read from {sample}, with the weights already rounded.",
         "dynamic": f"Scales shown for activations are those of {sample}; as the model runs, each batch has "

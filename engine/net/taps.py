@@ -73,9 +73,9 @@ class Seen:
 Meet = Callable[[str, nn.Module, Tensor], None]  # is told of each call: name, module, what enters it
 
 
-def calibration(data: Data) -> Tensor:
+def calibration(data: Data, count: int = CALIBRATION) -> Tensor:
     """Inputs of the training images that static activation ranges are read from."""
-    return data.train.stratified(CALIBRATION).inputs()
+    return data.train.stratified(count).inputs()
 
 
 def inputs_seen(

@@ -12,6 +12,7 @@ from engine.data.sets import Data
 from engine.figures import reports
 from engine.net import rounded_inputs
 from engine.net.rounded_inputs import Plan
+from engine.net.taps import CALIBRATION
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider, Toggle
 from engine.recipe.technique import technique
@@ -149,6 +150,7 @@ def quantize(
             added=True,
         ),
     ] = 99.9,
+    calibration: Annotated[int, settings.calibration((("activations", ("static",)),))] = CALIBRATION,
     rounding: Annotated[
         str,
         Choice(
@@ -204,7 +206,8 @@ def quantize(
         return after, Report(_figures(layers), tables, notes)
     own = (range, percentile) if activation_range == "same" else (activation_range, activation_percentile)
     found = own if activations == "static" else ("minmax", percentile)
-    plan = Plan(activation_bits, symmetric, activations != "static", *found, activations == "token")
+    images = min(calibration, 0 if data is None else len(data.train))
+    plan = Plan(activation_bits, symmetric, activations != "static", *found, activations == "token", images)
     after, tables["activations"], floats = rounded_inputs.round_inputs(after, data, names, plan)
     notes += rounded_inputs.notes(tables["activations"], plan, names)
     notes += tuple(reports.named("What enters these layers stays 32-bit floats:", floats))
