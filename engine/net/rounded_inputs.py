@@ -36,8 +36,8 @@ COLUMNS = ("layer", "bits", "kind", "seen_low", "seen_high", "scale", "zero", "s
 class Plan:
     """How inputs are rounded: `range` is a calibration method or AVERAGE.
 
-    Dynamic grids always span extremes: of their batch, or with `tokens` of each sample or token. `images` says
-    how many training images are looked at.
+    Dynamic grids always span extremes: of their batch, or with `tokens` of each sample or token. So many
+    training `images` are looked at.
     """
 
     bits: int
@@ -51,6 +51,11 @@ class Plan:
     @property
     def kind(self) -> str:
         return "token" if self.tokens else "dynamic" if self.dynamic else "static"
+
+    @property
+    def seen_as(self) -> str:
+        """The range that a sketch of values is for."""
+        return "minmax" if self.range == AVERAGE else self.range
 
     def grid(self, seen: Seen) -> Grid:
         """What was seen of one layer's input, on its grid."""
@@ -117,7 +122,7 @@ def calibrated(
         if name in tokens:
             tokens[name].add(plan, layer, x)
 
-    seen = inputs_seen(bundle, images, modules, "minmax" if plan.range == AVERAGE else plan.range, meet)
+    seen = inputs_seen(bundle, images, modules, plan.seen_as, meet)
     arch: Arch = bundle.arch
     params: dict[str, Param] = dict(bundle.params)
     rows = []

@@ -110,6 +110,24 @@ def inputs_seen(
     return {name: seen[name] for name in modules if name in seen}
 
 
+def outputs_seen(bundle: Bundle, images: Tensor, modules: Sequence[str], range: str) -> dict[str, Seen]:
+    """What leaves each module for these images; those that nobody calls are left out."""
+    net, seen = zoo.fork(bundle).eval(), dict[str, Seen]()
+
+    def tap(name: str) -> Any:
+        def look(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            now = _seen(output, len(images), range)
+            seen[name] = _joined(seen[name], now) if name in seen else now
+
+        return look
+
+    for name in modules:
+        get_layer(net, name).register_forward_hook(tap(name))
+    with torch.no_grad():
+        net(images)
+    return {name: seen[name] for name in modules if name in seen}
+
+
 def _seen(values: Tensor, images: int, range: str) -> Seen:
     each = values.flatten(1) if values.dim() > 1 and len(values) == images else values.reshape(1, -1)
     return Seen(_sketch(values.flatten(), range), each.amin(1), each.amax(1))
