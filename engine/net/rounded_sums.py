@@ -31,7 +31,7 @@ def giving(bundle: Bundle) -> dict[str, str]:
 def round_for(
     bundle: Bundle, data: Data | None, names: Mapping[str, str], plan: Plan
 ) -> tuple[Bundle, list[str]]:
-    """The bundle with rounded terms of sums, where these layers (label -> weight) give them; their modules."""
+    """The bundle with rounded terms of its sums, of those that these layers give; which modules give them."""
     if data is None:
         return bundle, []
     terms = giving(bundle)

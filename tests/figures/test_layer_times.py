@@ -77,14 +77,17 @@ def test_a_layer_on_codes_alone_runs_on_codes(net: Bundle, images: torch.Tensor)
         assert kinds.isdisjoint({"Conv", "Gemm"})
 
 
-def test_a_convolution_before_a_sum_has_no_time_on_codes_and_a_reason() -> None:
+def test_a_convolution_before_an_average_has_no_time_on_codes_and_a_reason() -> None:
+    """One before a sum has both, since what it gives is rounded then."""
     photos, data = zoo.load("resnet-8"), sets.load("cifar10")
     rows = layers.layer_times(photos, data.train, data.validation.inputs(slice(0, 1)), REPEATS).rows
-    of = {row.layer: row for row in rows}
-    assert of["layer1.0.conv1"].integers is not None
-    assert of["layer1.0.conv2"].integers is None
-    assert "goes into a sum" in of["layer1.0.conv2"].why
-    assert of["layer1.0.conv2"].floats.value > 0
+    assert all(row.integers is not None and not row.why for row in rows)
+    wide = zoo.bundle_of("vgg-small", zoo.seeded("vgg-small", 0).state_dict())
+    codes = widths.rounded(
+        wide, (("conv8.weight", 8),), Rounding("channel", "minmax", data.train.take(slice(0, 8)))
+    )
+    file = onnx_file.write(codes, data.validation.inputs(slice(0, 1)))
+    assert "goes into a sum or an average" in dict(onnx_run.of_layers(file)[1])["conv8"]
 
 
 def test_a_job_keeps_the_times_for_this_shape_and_processor(
