@@ -52,7 +52,6 @@ def mixed_precision(
                 "time": "time: a layer runs on 8-bit codes, weights and inputs, or on floats",
             },
             added=True,
-            redraws=True,
         ),
     ] = "bytes",
     budget: Annotated[
