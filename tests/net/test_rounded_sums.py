@@ -72,8 +72,10 @@ def test_every_layer_of_a_residual_net_multiplies_codes(net: Bundle, after: Bund
 
 
 def test_it_runs_on_integers_alone(after: Bundle, photos: Data) -> None:
+    """A term that falls the other way is off by a step of its own grid: that may be two of the sum's."""
     found = integer_only.compared(after, photos.validation.stratified(30))
-    assert found.layers["largest_lsb_alone"].max() <= 1
+    assert found.layers["largest_lsb_alone"].max() <= 2
+    assert found.layers["mean_lsb"].max() < 0.5
     assert {figure.name: figure.value for figure in found.figures}["equal predictions"] >= 0.95
 
 
