@@ -7,7 +7,7 @@ the sum over layers is rather too long than too short.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -78,7 +78,7 @@ def layer_times(bundle: Bundle, ranges: Samples, inputs: Tensor, repeats: int = 
     plain = onnx_file.alone(bundle, inputs, list(labels), coded=False)
     coded = onnx_file.alone(codes, inputs, chosen, coded=True, unsigned=unsigned)
     whole = running.session(onnx_file.write_floats(bundle, inputs))
-    calls = [_empty(), partial(running.answer, whole, inputs)]
+    calls: list[Callable[[], object]] = [_empty(), partial(running.answer, whole, inputs)]
     calls += [_call(each) for each in (*plain.values(), *coded.values())]
     with stopwatch.ALONE:
         taken = stopwatch.timed(calls, repeats) / 1e6
