@@ -19,7 +19,7 @@ NAME, TITLE = "mixed_precision", "Time of each layer on this machine"
 WHAT = (
     "Each layer alone in ONNX Runtime, on floats and on 8-bit codes (weights and inputs), in turns. On codes, a "
     "layer rounds what enters it and gives floats: next to another one on codes it need not, so that sums are "
-    "rather too long. Below 8 bits no kernel of this processor is faster: such a layer takes what 8 bits take."
+    "rather too long. Below 8 bits nothing is faster: narrower codes are multiplied as 8-bit ones, in the same time."
 )
 SUM = "the whole model's time on floats, less what each layer on codes saves by the table"
 COLUMNS = {

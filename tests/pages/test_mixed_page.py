@@ -41,7 +41,7 @@ def test_a_budget_of_time_asks_for_the_times_first_and_then_deals_them_out(
     assert found is not None
     visit.run()
     assert found.processor in visit.words
-    assert "Below 8 bits no kernel of this processor is faster" in visit.words
+    assert "Below 8 bits nothing is faster" in visit.words
     visit.click("use-times")
     assert visit.view.steps[-1].settings["times"] == found.table
     visit.edit(NAME, checked=100)

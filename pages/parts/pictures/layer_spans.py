@@ -53,6 +53,6 @@ def _spent(look: Look, bits: dict[str, int]) -> dict[str, float]:
 def said(look: Look, uniform: int | None) -> str:
     """What the bars mean, and what no width below 8 bits would win."""
     return (
-        "Grey: the layer as it is, on floats. Green: it runs on 8-bit codes now; blue: it stays. Below 8 bits nothing is faster on this "
-        "processor: such codes are multiplied as 8-bit ones."
+        "Grey: the layer as it is, on floats. Green: it runs on 8-bit codes now; blue: it stays. Below 8 bits nothing is faster: "
+        "narrower codes are multiplied as 8-bit ones."
     )
