@@ -24,8 +24,8 @@ TABLES = {
 }
 ROUNDED = 1e-9  # of a budget: settings are written with ten digits
 NOT_FASTER = (
-    "Below 8 bits nothing is faster here: convolutions and linear layers of the ONNX file multiply 8-bit codes, "
-    "and narrower ones run as these. So a layer has 8 bits, or stays as it is."
+    "Below 8 bits nothing is faster here: convolutions and linear layers of the ONNX file multiply 8-bit "
+    "codes, and narrower ones run as these. So a layer has 8 bits, or stays as it is."
 )
 
 
