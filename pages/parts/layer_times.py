@@ -73,7 +73,9 @@ def _inside() -> None:
 
 
 def _shown(found: LayerTimes) -> None:
-    st.html(figures.table(frame(found), COLUMNS))
+    table = frame(found)
+    named = {name: own for name, own in COLUMNS.items() if name != "why" or table["why"].any()}
+    st.html(figures.table(table, named))
     how = found.rows[0].floats.how if found.rows else found.whole.how
     st.caption(
         f"Measured on: {found.processor}. {how[0].upper()}{how[1:]}. The whole model on floats takes "

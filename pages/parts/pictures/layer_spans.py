@@ -19,7 +19,7 @@ def empty(look: Look) -> charts.Chart:
 
 
 def bars(look: Look, dealt: Deal) -> Marks:
-    """Each layer's time as it is, and with its bits; the layer in view in words."""
+    """Each layer's time as it is, and with its bits; a dot on the layer in view."""
     place = {label: x for x, label in enumerate(look.labels)}
     before, now = (_spent(look, bits) for bits in (dict.fromkeys(dealt.bits, AS_IT_IS), dict(dealt.bits)))
     marks: list[dict[str, Any]] = [_bars(place, before, 0.8, charts.ORIGINAL)]
@@ -27,21 +27,14 @@ def bars(look: Look, dealt: Deal) -> Marks:
         own = {x: time for x, time in now.items() if (dealt.bits[x] < AS_IT_IS) == on_codes}
         marks.append(_bars(place, own, 0.5, colour))
     if look.layer in now:
-        bits, time = dealt.bits[look.layer], now[look.layer]
-        text = f"{look.layer}: {_words(bits)}, {time:.3g} µs; as it is {before[look.layer]:.3g}"
-        marks.append(
-            {"kind": "dot", "x": place[look.layer], "y": time, "text": text, "colour": charts.CHANGED}
-        )
+        here = {"x": place[look.layer], "y": now[look.layer]}
+        marks.append({"kind": "dot", **here, "colour": charts.CHANGED})
     return {"bits": marks}
 
 
 def _bars(place: dict[str, int], times: dict[str, float], wide: float, colour: str) -> dict[str, Any]:
     at_x, heights = [place[layer] for layer in times], list(times.values())
     return {"kind": "bars", "at": at_x, "heights": heights, "wide": wide, "colour": colour}
-
-
-def _words(bits: int) -> str:
-    return "floats" if bits == AS_IT_IS else f"{bits} bits"
 
 
 def _spent(look: Look, bits: dict[str, int]) -> dict[str, float]:
@@ -51,8 +44,17 @@ def _spent(look: Look, bits: dict[str, int]) -> dict[str, float]:
 
 
 def said(look: Look, uniform: int | None) -> str:
-    """What the bars mean, and what no width below 8 bits would win."""
+    """The layer in view in numbers, what the bars mean, and what no width below 8 bits would win."""
     return (
-        "Grey: the layer as it is, on floats. Green: it runs on 8-bit codes now; blue: it stays. Below 8 bits nothing is faster: "
+        f"{_here(look)}Grey: as it is, on floats. Green: on 8-bit codes now; blue: it stays. Below 8 bits nothing is faster: "
         "narrower codes are multiplied as 8-bit ones."
     )
+
+
+def _here(look: Look) -> str:
+    if not look.row:
+        return ""
+    now, before = look.row[TIME] / 1e3, _spent(look, {look.layer: AS_IT_IS})[look.layer]
+    if look.row["bits"] == AS_IT_IS:
+        return f"{look.layer} stays on floats, {before:.3g} µs. "
+    return f"{look.layer} takes {now:.3g} µs instead of {before:.3g}. "
