@@ -54,7 +54,7 @@ def evolve(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     settings = {**payload["settings"], "limit": "bytes"}
     start = recipes.make(model, prefix, data, Progress(cancelled=progress.cancelled))[0]
     told = apply(start, Step("mixed_precision", settings), data)[1].tables["widths"]
-    sample = data.validation.stratified(curves.sample_size(model, data))
+    sample = data.validation.stratified(min(scans.SAMPLES, curves.sample_size(model, data)))
     measure = scans.measuring(model, technique.complete(prefix), data, sample, progress)
     exact, rows = exact_designs(told), list[Row]()
     whole = len(exact) + trials

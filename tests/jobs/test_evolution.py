@@ -59,8 +59,8 @@ def test_a_point_is_its_recipe_measured_on_validation(rows: list[dict[str, Any]]
     bundle = run(zoo.load("mlp-32"), Recipe.from_key(row["recipe"]), None)[0]
     widths = {name: bundle.params[f"{name}.weight"].bits for name in row["bits"]}
     assert widths == row["bits"]
-    assert row["n"] == 5000
-    sweep_of = {"recipe": row["recipe"], "step": 1, "vary": {"bits": [8]}, "samples": 5000}
+    assert row["n"] == scans.SAMPLES
+    sweep_of = {"recipe": row["recipe"], "step": 1, "vary": {"bits": [8]}, "samples": scans.SAMPLES}
     swept = tasks.perform("sweep", {"model": "mlp-32", "data": "mnist", **sweep_of}, Progress())["rows"][1]
     assert all(row[name] == swept[name] for name in ("bytes", "accuracy", "low", "high", "change"))
 
