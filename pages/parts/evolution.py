@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,12 +89,13 @@ def _first(value: Any) -> int:
 
 
 def said(rows: Sequence[Row]) -> str:
-    """How the two compare, in sentences.
+    r"""How the two compare, in sentences.
 
     >>> def row(kind, size, accuracy):
-    ...     return {"kind": kind, "bytes": size, "accuracy": accuracy, "n": 500}
-    >>> said([row("exact", 10, 0.9), row("tried", 9, 0.9), row("tried", 20, 0.8)])
-    '2 designs tried on 500 samples; 1 of the 1 of the exact solver is beaten by one of them, 1 of theirs by one of its.'
+    ...     return {"kind": kind, "bytes": size, "accuracy": accuracy, "low": 0.75, "high": 0.85, "n": 500}
+    >>> print(said([row("exact", 10, 0.9), row("tried", 9, 0.9), row("tried", 20, 0.8)]).replace(". ", ".\n"))
+    2 designs tried on 500 samples, which tell accuracies within about 5.0 points.
+    1 of the 1 of the exact solver is beaten by one of them, 1 of theirs by one of its.
     """
     exact, tried = ([row for row in rows if row["kind"] == kind] for kind in (EXACT, TRIED))
     if not tried:
@@ -102,9 +104,11 @@ def said(rows: Sequence[Row]) -> str:
         sum(any(beats(other, row) for other in others) for row in own)
         for own, others in ((exact, tried), (tried, exact))
     ]
+    within = 50 * statistics.median(row["high"] - row["low"] for row in rows)
     return (
-        f"{len(tried)} designs tried on {rows[0]['n']:,} samples; {lost[0]} of the {len(exact)} of the exact solver "
-        f"{'is' if lost[0] == 1 else 'are'} beaten by one of them, {lost[1]} of theirs by one of its."
+        f"{len(tried)} designs tried on {rows[0]['n']:,} samples, which tell accuracies within about {within:.1f} points. "
+        f"{lost[0]} of the {len(exact)} of the exact solver {'is' if lost[0] == 1 else 'are'} beaten by one of them, "
+        f"{lost[1]} of theirs by one of its."
     )
 
 
