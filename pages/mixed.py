@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from engine.figures import mixed_bits
 from engine.recipe import technique
-from pages.parts import figures, frame
+from pages.parts import evolution, figures, frame, layer_times
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Moving
-from pages.parts.pictures import layer_bits
+from pages.parts.pictures import layer_bits, layer_spans
 
 PAGE = {
     "title": "Mixed precision",
     "icon": "equalizer",
-    "about": "Give each layer its own bits under a budget, by how much the loss notices its rounding.",
+    "about": "Give each layer its own bits under a budget of bytes or time, by how much the loss notices its rounding.",
     "order": 61,
     "technique": "mixed_precision",
     "group": "Quantize",
@@ -56,18 +58,30 @@ LAYERS = {
     "bits": figures.Column("bits"),
     "uniform_bits": figures.Column("uniform bits"),
     "bytes": figures.Column("in the file", "B"),
+    "time": figures.Column("time by the table, µs"),
     "sensitivity": figures.Column("expected to lose"),
     "squared_error": figures.Column("squared error"),
 }
 
 
+def in_time(look: Look) -> bool:
+    """Whether the budget is of time."""
+    return bool(look.step.settings["limit"] == "time")
+
+
+def picture(look: Look) -> Any:
+    """What draws the layers."""
+    return layer_spans if in_time(look) else layer_bits
+
+
 def hero(look: Look, place: Place) -> None:
-    st.subheader("Bits of each layer", anchor=False)
+    what = "Time" if in_time(look) else "Bits"
+    st.subheader(f"{what} of each layer", anchor=False)
     st.plotly_chart(
-        layer_bits.empty(look.labels),
+        picture(look).empty(look),
         key="bits",
         config={"displayModeBar": False},
-        alt="Bits of each layer as bars",
+        alt=f"{what} of each layer as bars",
     )
     place("bits")
 
@@ -77,21 +91,26 @@ def deeper(look: Look, place: Place) -> None:
     place("models")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
+    layer_times.section()
+    if not in_time(look):
+        evolution.section()
 
 
 def moving(look: Look) -> Moving:
     tables = look.report.tables
     table = tables["layers"]
+    if mixed_bits.TIME in table:
+        table = table.assign(time=table[mixed_bits.TIME] / 1e3)
     bits = dict(zip(table["layer"], table["bits"].tolist(), strict=True))
     uniform = int(table["uniform_bits"].iloc[0]) if "uniform_bits" in table and len(table) else None
     models = figures.table(tables["models"], {x: own for x, own in MODELS.items() if x in tables["models"]})
     columns = {name: own for name, own in LAYERS.items() if name in table}
     html = {
-        "bits": caption(layer_bits.said(look, uniform)),
+        "bits": caption(picture(look).said(look, uniform)),
         "models": models + caption(SAID[look.step.settings["sensitivity"]]),
         "layers": figures.table(table, columns, look.layer),
     }
-    return Moving(layer_bits.bars(look, mixed_bits.Deal(bits, uniform)), html, lesson(look))
+    return Moving(picture(look).bars(look, mixed_bits.Deal(bits, uniform)), html, lesson(look))
 
 
 def lesson(look: Look) -> Lesson:
@@ -105,6 +124,8 @@ def lesson(look: Look) -> Lesson:
             "What layers lose alone is added up, but together they lose something else: "
             f"{mixed['predicted']:.3g} predicted, {mixed['measured']:.3g} measured ({UNITS[look.step.settings['sensitivity']]})."
         )
+    if in_time(look):
+        return Lesson(_aha_of_time(look), trap)
     if "uniform" not in rows.index:
         return Lesson(known.aha, trap)
     gain = figures.points(found["validation accuracy gain over uniform bits"], look.step.settings["checked"])
@@ -119,14 +140,33 @@ def lesson(look: Look) -> Lesson:
     return Lesson(aha, trap, bool(unused > UNUSED))
 
 
+def _aha_of_time(look: Look) -> str:
+    """How many layers run on codes, and what that wins by the table."""
+    found, bits = (
+        {figure.name: figure for figure in look.report.figures},
+        look.report.tables["layers"]["bits"],
+    )
+    names = ("predicted time of the layers", "time of the layers as they are")
+    spent, whole = (figures.text(found[name].value, "ms") for name in names)
+    change = figures.points(found["validation accuracy change"], look.step.settings["checked"])
+    return (
+        f"{(bits < mixed_bits.AS_IT_IS).sum()} of {len(bits)} layers run on 8-bit codes: {spent} instead of {whole} by the "
+        f"table, accuracy {change}. Small layers can be slower on codes: making them takes time, too."
+    )
+
+
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """The bars at each budget."""
-    if setting != "budget" or len(look.labels) > MOST_AHEAD:
+    if setting not in ("budget", "share") or len(look.labels) > MOST_AHEAD:
         return None
     told, weights = look.report.tables["widths"], int(look.report.tables["layers"]["weights"].sum())
-    least = int(told.groupby("layer")["bytes"].min().sum())
-    limits = (max(least, mixed_bits.limit(stop, weights)) for stop in stops)
-    return Ahead([layer_bits.bars(look, mixed_bits.deal(told, bytes)) for bytes in limits])
+    cost, draw = (mixed_bits.TIME if in_time(look) else mixed_bits.BYTES), picture(look)
+    most = (
+        mixed_bits.time_limit(stop, told) if in_time(look) else mixed_bits.limit(stop, weights)
+        for stop in stops
+    )
+    least = mixed_bits.least(told, cost)
+    return Ahead([draw.bars(look, mixed_bits.deal(told, max(own, least), cost)) for own in most])
 
 
 frame.heading(
@@ -137,3 +177,4 @@ frame.heading(
     "same bytes buy where all layers have the same bits.",
 )
 frame.workbench("mixed_precision", hero, moving, foresee, deeper)
+layer_times.asked_for()

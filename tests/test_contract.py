@@ -229,8 +229,9 @@ def forbidden() -> list[tuple[str, str, Any, str]]:
                 cases.append((name, key, {"fc1": [0.5]}, "whole numbers"))
                 cases.append((name, key, {"no such layer": [1]}, "fc1, fc2, fc3"))
             elif isinstance(knob, Entries):
-                cases.append((name, key, {"fc1": {"256": 0.5}}, "from 0 to 255"))
-                cases.append((name, key, {"fc1": {"0": float("nan")}}, "from 0 to 255"))
+                last = f"from 0 to {knob.most - 1}"
+                cases.append((name, key, {"fc1": {str(knob.most): 0.5}}, last))
+                cases.append((name, key, {"fc1": {"0": float("nan")}}, last))
                 cases.append((name, key, {"no such layer": {"0": 0.5}}, "fc1, fc2, fc3"))
     return cases
 

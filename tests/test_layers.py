@@ -42,6 +42,7 @@ STATE = {"session_state", "cache_data", "cache_resource", "query_params"}
 # What a package is called where it is imported, where that differs; starlette is streamlit's own server.
 CALLED = {"pillow": "PIL", "sqlalchemy": "sqlalchemy"}
 BROUGHT = {"anyio", "starlette"}
+EXTRAS = {"engine.jobs.evolution": "search"}  # modules that import what an extra brings, late
 
 
 def name_of(path: Path) -> str:
@@ -70,6 +71,13 @@ def imported(source: str, known: Mapping[str, str] = SOURCES) -> Iterator[str]:
             for alias in node.names:
                 whole = f"{base}.{alias.name}"
                 yield whole if whole in known else base
+
+
+def named(node: ast.stmt) -> set[str]:
+    """The packages that a statement imports."""
+    if isinstance(node, ast.Import):
+        return {alias.name.split(".")[0] for alias in node.names}
+    return {(node.module or "").split(".")[0]} if isinstance(node, ast.ImportFrom) else set()
 
 
 def layer(module: str) -> int:
@@ -193,8 +201,16 @@ def test_one_package_has_the_caches_of_data_and_one_module_reads_the_address() -
 
 def test_what_is_shipped_needs_only_the_core_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    packages = {re.match(r"[\w-]+", line).group().lower() for line in project["dependencies"]}  # type: ignore[union-attr]
-    core = {CALLED.get(name, name) for name in packages} | BROUGHT | {"engine", "pages"}
+
+    def packages(lines: list[str]) -> set[str]:
+        found = {re.match(r"[\w-]+", line).group().lower() for line in lines}  # type: ignore[union-attr]
+        return {CALLED.get(name, name) for name in found}
+
+    core = packages(project["dependencies"]) | BROUGHT | {"engine", "pages"}
     for module, source in SOURCES.items():
         roots = {target.split(".")[0] for target in imported(source)}
-        assert roots - core - sys.stdlib_module_names == set(), module
+        extra = packages(project["optional-dependencies"][EXTRAS[module]]) if module in EXTRAS else set()
+        assert roots - core - extra - sys.stdlib_module_names == set(), module
+        assert extra <= roots, f"{module} does not use {extra}"
+        at_the_top = {target for node in ast.parse(source).body for target in named(node)}
+        assert extra.isdisjoint(at_the_top), f"{module} can't be imported without {extra}"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.net import kinds
+from engine.net.input_quantizer import is_of_quantizer
 from engine.types import Basis, Bundle, Figure, weight_layers
 
 
@@ -24,7 +25,7 @@ def _elements(bundle: Bundle, name: str) -> int:
 
 
 def _is_statistic(name: str) -> bool:
-    return name.endswith(("running_mean", "running_var")) or ".input_quantizer." in name
+    return name.endswith(("running_mean", "running_var")) or is_of_quantizer(name)
 
 
 def nonzeros(bundle: Bundle) -> Figure:

@@ -17,6 +17,7 @@ from torch import nn
 from engine.data.sets import Data
 from engine.figures import measure, reports, rounding, training
 from engine.net import zoo
+from engine.net.input_quantizer import VERBS, is_of_quantizer
 from engine.net.taps import calibration, has_name, inputs_seen, is_inside, module_of, notes_of_states
 from engine.net.train import (
     Loss,
@@ -86,12 +87,12 @@ def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zer
         name: grids.learned(values[name], bits, named(granularity, 1), zeros=not keep_zeros)
         for name, bits in width.items()
     }
-    edits = tuple(edit for edit in bundle.arch.edits if edit[0] != "quantize_input")
+    edits = tuple(edit for edit in bundle.arch.edits if edit[0] not in VERBS)
     arch = Arch(bundle.arch.name, edits, bundle.arch.config)
     params: dict[str, Param] = {
         name: Dense(values[name]) if name in values else param
         for name, param in bundle.params.items()
-        if ".input_quantizer." not in name
+        if not is_of_quantizer(name)
     }
     floats = bundle.become(params, arch)
     if widths.inputs is not None:

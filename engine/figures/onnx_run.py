@@ -63,8 +63,7 @@ def tried(
     """
     if batch < 1 or repeats < REPEATS:
         raise SlimscopeError(f"batch is {batch}, repeats {repeats}: allowed are 1 or more, {REPEATS} or more")
-    if unsigned is None:
-        unsigned = not processor.multiplies_bytes(processor.flags())
+    unsigned = needs_unsigned() if unsigned is None else unsigned
     example = samples.inputs(slice(0, 2))
     file = onnx_file.write(now, example, unsigned=unsigned, about=inputs_of(samples))
     first = onnx_file.write_floats(before, example)
@@ -79,9 +78,14 @@ def tried(
         compared.now,
         compared.ratio,
     ]
-    integers, others, operators = _of_layers(file)
+    integers, others, operators = of_layers(file)
     why = onnx_why.sentence(before, now, compared, len(integers), len(others))
     return Tried(file.data, tuple(figures), integers, others, operators, unsigned, why)
+
+
+def needs_unsigned() -> bool:
+    """Whether this processor adds products of signed weights up wrongly, as far as it says."""
+    return not processor.multiplies_bytes(processor.flags())
 
 
 def inputs_of(samples: Samples) -> str:
@@ -148,7 +152,7 @@ def _timed(before: bytes, now: bytes, inputs: Tensor, repeats: int) -> Compariso
     return stopwatch.compare(times[:, 0], times[:, 1], how)
 
 
-def _of_layers(file: OnnxFile) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
+def of_layers(file: OnnxFile) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
     """Layers on integers as ONNX Runtime runs them here, why others are not, and operators on floats."""
     if not file.integers:
         return (), tuple((onnx_file.layer_of(name), why) for name, why in file.floats.items()), ()

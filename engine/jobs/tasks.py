@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from engine.jobs import curves, extras, fronts, recipes, scans, streaming, testset
+from engine.jobs import curves, evolution, extras, fronts, recipes, scans, streaming, testset, timings
 from engine.tensor import codes
 from engine.types import Cancelled, Progress, SlimscopeError
 
@@ -36,6 +36,8 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Progress], dict[str, Any]]] = {
     "write": streaming.write,
     "latency": extras.time_forms,
     "ledger": extras.ledger,
+    "layer_times": timings.time_layers,
+    "evolve": evolution.evolve,
 }
 SHARED = {"sweep"}  # two processes that do the same job at once take half as long
 SAY_EVERY = 0.05  # seconds between two messages that hold no row

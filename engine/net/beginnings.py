@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.net import zoo
+from engine.net.input_quantizer import is_of_quantizer
 from engine.types import Bundle, SlimscopeError
 
 State = dict[str, Tensor]
@@ -52,7 +53,7 @@ def _new_value(name: str, old: Tensor, generator: torch.Generator) -> Tensor:
         area = math.prod(old.shape[2:])
         deviation = math.sqrt(2 / (area * (old.shape[0] + old.shape[1])))
         return torch.randn(old.shape, generator=generator) * deviation
-    if ".input_quantizer." in name:
+    if is_of_quantizer(name):
         return old
     zero = "bias" in name or name.endswith("running_mean")
     return torch.zeros_like(old) if zero else torch.ones_like(old)

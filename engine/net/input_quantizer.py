@@ -1,4 +1,4 @@
-"""Rounds what enters a layer: one scale found beforehand, one of each batch, or one of each token."""
+"""Rounds what enters or leaves a layer: one scale found beforehand, one of each batch, or of each token."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from engine.tensor.affine import affine_from_range, code_range, round_through
+
+VERBS = ("quantize_input", "quantize_output")  # the edits that round; they move no channel
+
+
+def is_of_quantizer(name: str) -> bool:
+    """Whether a parameter is a scale or a zero point of what enters or leaves a layer.
+
+    >>> is_of_quantizer("conv1.input_quantizer.scale"), is_of_quantizer("conv1.weight")
+    (True, False)
+    """
+    return ".input_quantizer." in name or ".output_quantizer." in name
 
 
 class InputQuantizer(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from engine.net import channels, sources, surgery, zoo
+from engine.net.input_quantizer import VERBS
 from engine.net.sources import COUNTER
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, SlimscopeError
@@ -24,7 +25,7 @@ def narrower(bundle: Bundle, width: float) -> Arch:
         raise SlimscopeError(f"{bundle.arch.title} has no channels that can go: it has no narrower copy")
     kept = {name: spaced(group.channels, width) for name, group in known.items()}
     arch = channels.keep(bundle, kept).arch
-    return Arch(arch.name, tuple(edit for edit in arch.edits if edit[0] != "quantize_input"), arch.config)
+    return Arch(arch.name, tuple(edit for edit in arch.edits if edit[0] not in VERBS), arch.config)
 
 
 def spaced(total: int, share: float) -> list[int]:

@@ -33,6 +33,14 @@ def flags() -> frozenset[str]:
     return frozenset(next(listed, ()))
 
 
+@lru_cache(maxsize=1)
+def name() -> str:
+    """What the processor calls itself, as Linux tells it; else its kind."""
+    text = CPUINFO.read_text(errors="replace") if CPUINFO.is_file() else ""
+    told = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return next(told, "") or platform.processor() or platform.machine() or "an unknown processor"
+
+
 def multiplies_bytes(known: frozenset[str]) -> bool | None:
     """Whether one instruction multiplies 8-bit codes and adds into 32 bits; None where nobody knows.
 

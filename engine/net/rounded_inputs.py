@@ -36,7 +36,8 @@ COLUMNS = ("layer", "bits", "kind", "seen_low", "seen_high", "scale", "zero", "s
 class Plan:
     """How inputs are rounded: `range` is a calibration method or AVERAGE.
 
-    Dynamic grids always span extremes: of their batch, or with `tokens` of each sample or token.
+    Dynamic grids always span extremes: of their batch, or with `tokens` of each sample or token. So many
+    training `images` are looked at.
     """
 
     bits: int
@@ -45,10 +46,16 @@ class Plan:
     range: str
     percentile: float
     tokens: bool = False
+    images: int = CALIBRATION
 
     @property
     def kind(self) -> str:
         return "token" if self.tokens else "dynamic" if self.dynamic else "static"
+
+    @property
+    def seen_as(self) -> str:
+        """The range that a sketch of values is for."""
+        return "minmax" if self.range == AVERAGE else self.range
 
     def grid(self, seen: Seen) -> Grid:
         """What was seen of one layer's input, on its grid."""
@@ -101,7 +108,7 @@ def round_inputs(
             "activations can only be quantized where a model runs: it needs a known architecture with data; "
             "choose activations = 'none'"
         )
-    return calibrated(bundle, calibration(data), names, plan)
+    return calibrated(bundle, calibration(data, plan.images), names, plan)
 
 
 def calibrated(
@@ -115,7 +122,7 @@ def calibrated(
         if name in tokens:
             tokens[name].add(plan, layer, x)
 
-    seen = inputs_seen(bundle, images, modules, "minmax" if plan.range == AVERAGE else plan.range, meet)
+    seen = inputs_seen(bundle, images, modules, plan.seen_as, meet)
     arch: Arch = bundle.arch
     params: dict[str, Param] = dict(bundle.params)
     rows = []
@@ -152,7 +159,7 @@ def _row(seen: Seen, grid: Grid, plan: Plan) -> dict[str, Any]:
 
 def notes(table: pd.DataFrame, plan: Plan, names: Mapping[str, str]) -> tuple[str, ...]:
     """What a report says of rounded inputs, beside its table."""
-    sample = f"{CALIBRATION} fixed training images, every class in its share"
+    sample = f"{plan.images:,} fixed training images, every class in its share"
     said = {
         "static": f"Activation ranges were read from {sample}, with the weights already rounded.",
         "dynamic": f"Scales shown for activations are those of {sample}; as the model runs, each batch has "

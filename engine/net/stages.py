@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from engine.data import user
 from engine.memory import remembered
 from engine.net import sources, zoo
-from engine.net.surgery import InputQuantizer, get_layer
+from engine.net.input_quantizer import InputQuantizer, is_of_quantizer
+from engine.net.surgery import get_layer
 from engine.types import Arch, SlimscopeError
 
 Size = tuple[int, int]  # height and width of a feature map
@@ -51,7 +52,7 @@ def _followed(key: str) -> Mapping[Size, Stage]:
         return hook
 
     for name, module in net.named_modules():
-        if name and not isinstance(module, InputQuantizer) and not name.endswith(".input_quantizer"):
+        if name and not isinstance(module, InputQuantizer) and not is_of_quantizer(f"{name}."):
             module.register_forward_hook(note(name))
     with torch.no_grad(), user.own_errors(f"the feature maps of {arch.title} can't be followed"):
         net(sources.inputs(arch).to("meta"))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.net import compact
+from engine.net.input_quantizer import VERBS, alone_of
 from engine.net.input_quantizer import InputQuantizer as InputQuantizer
-from engine.net.input_quantizer import alone_of
 from engine.tensor.compact import Design, shuffled
 from engine.types import Arch, SlimscopeError
 
@@ -145,6 +145,23 @@ def quantize_input(
     alone = alone_of(target) if tokens else 0
     target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic, alone))
     target.register_forward_pre_hook(_quantize_argument)
+
+
+def _quantize_result(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    return layer.output_quantizer(output)  # type: ignore[operator, no-any-return]
+
+
+def quantize_output(net: nn.Module, *, layer: str, bits: int, symmetric: bool) -> None:
+    """Round what leaves `layer`, on a range that was found beforehand."""
+    target = get_layer(net, layer)
+    if hasattr(target, "output_quantizer"):
+        raise SlimscopeError(
+            f"the output of layer {layer!r} is quantized already; remove one of the two steps"
+        )
+    if not 1 <= bits <= MOST_BITS:
+        raise SlimscopeError(f"the output of layer {layer!r} has {bits} bits: allowed are 1 to {MOST_BITS}")
+    target.add_module("output_quantizer", InputQuantizer(bits, symmetric, False))
+    target.register_forward_hook(_quantize_result)
 
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -317,6 +334,7 @@ EDITS: Mapping[str, Callable[..., None]] = {
     "split": split,
     "tucker": tucker,
     "quantize_input": quantize_input,
+    "quantize_output": quantize_output,
     "narrow": narrow,
     "condense": condense,
     "fold": fold,
@@ -327,7 +345,7 @@ EDITS: Mapping[str, Callable[..., None]] = {
 
 def layers_of(verb: str, settings: Mapping[str, Any]) -> set[str]:
     """The layers whose numbers get another shape by an edit."""
-    if verb == "quantize_input":
+    if verb in VERBS:
         return set()
     if verb == "narrow":
         return {*settings.get("outputs", ()), *settings.get("inputs", ())}

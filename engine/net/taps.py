@@ -73,9 +73,9 @@ class Seen:
 Meet = Callable[[str, nn.Module, Tensor], None]  # is told of each call: name, module, what enters it
 
 
-def calibration(data: Data) -> Tensor:
+def calibration(data: Data, count: int = CALIBRATION) -> Tensor:
     """Inputs of the training images that static activation ranges are read from."""
-    return data.train.stratified(CALIBRATION).inputs()
+    return data.train.stratified(count).inputs()
 
 
 def inputs_seen(
@@ -105,6 +105,24 @@ def inputs_seen(
     for name in modules:
         if isinstance(layer := get_layer(net, name), LAYERS):
             layer.register_forward_pre_hook(tap(name))
+    with torch.no_grad():
+        net(images)
+    return {name: seen[name] for name in modules if name in seen}
+
+
+def outputs_seen(bundle: Bundle, images: Tensor, modules: Sequence[str], range: str) -> dict[str, Seen]:
+    """What leaves each module for these images; those that nobody calls are left out."""
+    net, seen = zoo.fork(bundle).eval(), dict[str, Seen]()
+
+    def tap(name: str) -> Any:
+        def look(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            now = _seen(output, len(images), range)
+            seen[name] = _joined(seen[name], now) if name in seen else now
+
+        return look
+
+    for name in modules:
+        get_layer(net, name).register_forward_hook(tap(name))
     with torch.no_grad():
         net(images)
     return {name: seen[name] for name in modules if name in seen}

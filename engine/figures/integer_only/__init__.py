@@ -79,7 +79,7 @@ def _tapped(net: nn.Module) -> dict[str, Tensor]:
         return note
 
     for name, module in net.named_modules():
-        if isinstance(module, InputQuantizer):
+        if isinstance(module, InputQuantizer) and name.endswith("input_quantizer"):
             module.register_forward_hook(tap(name.rpartition(".")[0]))
     return codes
 

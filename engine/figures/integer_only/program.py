@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.figures.integer_only.nodes import largest_of_windows, padding, said
-from engine.figures.integer_only.values import Codes, Sums, added, averaged, on_one_scale, refused
+from engine.figures.integer_only.values import TOP, Codes, Sums, added, averaged, on_one_scale, refused
 from engine.file import onnx_file
 from engine.file.onnx_file.graph import Graph, Node
 from engine.file.onnx_file.integers import DECODED
@@ -24,7 +24,7 @@ from engine.file.onnx_file.traced import INPUT
 from engine.tensor import fixed_point
 from engine.types import Bundle, SlimscopeError
 
-TOP = 255  # of unsigned codes
+ON_SUMS = ("Relu", "Add", "Slice", "Pad", "GlobalAveragePool", "ReduceMean")  # codes are sums, too
 # Kinds that are refused before anything is run, by the operator that they have.
 REFUSED = {
     **{name: f"a recurrent layer ({name})" for name in ("LSTM", "GRU", "RNN")},
@@ -97,6 +97,8 @@ class Program:
 
     def _passed(self, node: Node, x: Any, others: Sequence[Any]) -> Codes | Sums:
         """What any other node gives for codes, for sums, or for the model's inputs."""
+        if node.op_type in ON_SUMS:
+            x, *others = (each.sums() if isinstance(each, Codes) else each for each in (x, *others))
         match x, node.op_type:
             case Tensor(), "QuantizeLinear":
                 scale, zero = self._grid(node)

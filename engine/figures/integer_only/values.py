@@ -13,6 +13,7 @@ from engine.tensor import fixed_point
 from engine.types import SlimscopeError
 
 FINE = 29  # bits of each term of a residual sum
+TOP = 255  # of unsigned codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,10 @@ class Codes:
 
     def over(self, values: Tensor) -> Codes:
         return Codes(values, self.scale, self.zero)
+
+    def sums(self) -> Sums:
+        """The same numbers as sums of one term."""
+        return Sums(self.values - self.zero, self.scale, "", max(self.zero, TOP - self.zero))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from engine.file.onnx_file.alone import Alone, layers_alone
 from engine.file.onnx_file.earlier import round_earlier
 from engine.file.onnx_file.graph import Graph
 from engine.file.onnx_file.integers import store_codes
@@ -61,6 +62,20 @@ def codes_only(bundle: Bundle, inputs: Tensor) -> tuple[Graph, dict[str, str]]:
 def write_floats(bundle: Bundle, inputs: Tensor) -> bytes:
     """As `write`, with every number decoded to a 32-bit float, and all arithmetic on floats."""
     return _bytes(_graph(bundle, inputs, coded=False))
+
+
+def alone(
+    bundle: Bundle, inputs: Tensor, weights: Sequence[str], *, coded: bool, unsigned: bool = False
+) -> dict[str, Alone]:
+    """Weight -> its layer alone, from the graph of `write` where it is `coded`, else of `write_floats`.
+
+    Left out are weights that are read in another way than once, by a convolution or a product of matrices.
+    """
+    graph = _graph(bundle, inputs, coded)
+    if coded:
+        round_earlier(graph)
+        store_codes(graph, bundle.params, unsigned)
+    return layers_alone(graph, weights, inputs)
 
 
 def _graph(bundle: Bundle, inputs: Tensor, coded: bool) -> Graph:

@@ -36,7 +36,7 @@ def store_codes(
     """
     integers, floats = dict[str, None](), dict[str, str]()
     for node in [node for node in graph.nodes if node.op_type in ("Conv", "Gemm", "MatMul")]:
-        name = _name_of_weight(graph, node)
+        name = name_of_weight(graph, node)
         if name not in params:
             continue
         weight = weight_of(name, params[name])
@@ -54,7 +54,7 @@ def store_codes(
     return list(integers), {name: why for name, why in floats.items() if name not in integers}
 
 
-def _name_of_weight(graph: Graph, node: Node) -> str:
+def name_of_weight(graph: Graph, node: Node) -> str:
     """The constant that a layer multiplies with; a product of matrices reads it transposed."""
     turned = graph.producer(node.input[1])
     if node.op_type == "MatMul" and turned is not None and turned.op_type == "Transpose":

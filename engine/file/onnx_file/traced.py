@@ -1,4 +1,4 @@
-"""A torch model as an ONNX graph of its own numbers, in which the rounding of inputs is a pair of nodes."""
+"""A torch model as an ONNX graph of its own numbers, in which rounding between layers is a pair of nodes."""
 
 from __future__ import annotations
 
@@ -71,6 +71,9 @@ def _prepared(bundle: Bundle, coded: bool) -> nn.Module:
     net = zoo.fork(bundle).eval()
     net.register_forward_pre_hook(_quiet)
     for layer in list(net.modules()) if coded else ():
+        given = getattr(layer, "output_quantizer", None)
+        if isinstance(given, InputQuantizer) and _fits(given):
+            layer.output_quantizer = _Codes(given)
         quantizer = getattr(layer, "input_quantizer", None)
         if isinstance(quantizer, InputQuantizer) and _fits(quantizer):
             layer.input_quantizer = _Codes(quantizer)

@@ -24,6 +24,7 @@ from engine.net import sources, zoo
 from engine.net.channels.parts import Group, Pad, Part, narrowing
 from engine.net.channels.rules import RULES
 from engine.net.channels.trace import FIXED, Ids, Trace, Where, tensors
+from engine.net.input_quantizer import VERBS
 from engine.types import Arch, Bundle, SlimscopeError
 
 
@@ -51,8 +52,8 @@ def pads_of(bundle: Bundle) -> Mapping[str, tuple[int, int]]:
 @remembered
 def _traced(key: str) -> tuple[Mapping[str, Group], Mapping[str, tuple[int, int]]]:
     arch = Arch.from_key(key)
-    # Rounding what enters a layer moves no channel, and zero stays zero on every grid.
-    edits = tuple(edit for edit in arch.edits if edit[0] != "quantize_input")
+    # Rounding what enters or leaves a layer moves no channel, and zero stays zero on every grid.
+    edits = tuple(edit for edit in arch.edits if edit[0] not in VERBS)
     plain = Arch(arch.name, edits, arch.config)
     net = zoo.skeleton(plain).eval()
     for name, module in net.named_modules():

@@ -74,6 +74,23 @@ def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
     return Slider(low=50, high=2000, step=50, whole=True, unit=unit, label="Samples", help=help, when=when)
 
 
+def calibration(when: tuple[When, ...]) -> Slider:
+    """How many training images ranges of inputs are read from; 256 where a technique doesn't ask."""
+    return Slider(
+        low=16,
+        high=4096,
+        scale="log",
+        whole=True,
+        unit="training images",
+        label="Calibration images",
+        help="How many images the ranges are read from: fixed ones of the training part, of your own data as "
+        "well, with every class in its share.",
+        when=when,
+        rare=True,
+        added=True,
+    )
+
+
 def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
     """From 0 to 9999."""
     return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when, rare=True, added=added)

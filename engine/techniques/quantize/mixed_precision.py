@@ -1,4 +1,4 @@
-"""Mixed precision: bits for each layer by how much its rounding matters, under a budget of real bytes."""
+"""Mixed precision: bits for each layer by how much its rounding matters, within bytes or time."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
-import pandas as pd
-
 from engine.data.sets import Data
-from engine.figures import mixed_bits, mixed_trial, reports, widths
-from engine.figures.mixed_bits import Deal
+from engine.figures import mixed_bits, mixed_trial, widths
+from engine.figures.mixed_bits import BYTES, FASTEST, TIME
 from engine.figures.mixed_trial import Trial
-from engine.figures.widths import Rounding
+from engine.figures.widths import AS_IT_IS, Question, Rounding
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider
+from engine.recipe.knobs import Choice, Entries, Slider
 from engine.recipe.technique import technique
 from engine.types import Bundle, Report, weight_layers
 
 ALLOWED: Mapping[str, tuple[int, ...]] = {"any": tuple(range(2, 9)), "powers": (2, 4, 8), "hardware": (4, 8)}
+OF_BYTES, OF_TIME = (("limit", ("bytes",)),), (("limit", ("time",)),)
 
 
 @technique(
     family="quantize",
     title="Mixed precision",
-    reference="Dong et al. 2020, HAWQ-V2, arXiv 1911.03852; Cai et al. 2020, ZeroQ, arXiv 2001.00281 (KL)",
+    reference="Dong et al. 2020, HAWQ-V2, arXiv 1911.03852; Cai et al. 2020, ZeroQ, arXiv 2001.00281 (KL); "
+    "Wang et al. 2019, HAQ, arXiv 1811.08886 (time)",
     page="mixed",
     stage=701,
     runs="seconds",
@@ -42,6 +42,18 @@ def mixed_precision(
     bundle: Bundle,
     data: Data,
     *,
+    limit: Annotated[
+        str,
+        Choice(
+            label="Budget of",
+            help="What is scarce: bytes in the file, or measured time on this machine.",
+            options={
+                "bytes": "bytes in the file",
+                "time": "time: a layer runs on 8-bit codes, weights and inputs, or on floats",
+            },
+            added=True,
+        ),
+    ] = "bytes",
     budget: Annotated[
         float,
         Slider(
@@ -52,8 +64,33 @@ def mixed_precision(
             label="Budget",
             help="What the weights may take in the file, on average: codes as they are coded there, and "
             "their scales. Floats take 32, so 4 is an eighth of their bytes.",
+            when=OF_BYTES,
         ),
     ] = 3.0,
+    share: Annotated[
+        float,
+        Slider(
+            low=0.05,
+            high=1.5,
+            step=0.01,
+            percent=True,
+            unit="of the layers' time on floats",
+            label="Time",
+            help="How long the layers may take together, by the table of their times.",
+            when=OF_TIME,
+            added=True,
+        ),
+    ] = 0.7,
+    times: Annotated[
+        Mapping[str, Mapping[str, float]],
+        Entries(
+            label="Times",
+            help="Milliseconds of each layer as it is (32) and on 8-bit codes (8), as they were measured.",
+            most=AS_IT_IS + 1,
+            when=OF_TIME,
+            added=True,
+        ),
+    ] = settings.NONE,
     sensitivity: Annotated[
         str,
         Choice(
@@ -72,6 +109,7 @@ def mixed_precision(
                 "powers": "2, 4 or 8 bits: a byte holds a whole number of codes",
                 "hardware": "4 or 8 bits: what processors and accelerators multiply",
             },
+            when=OF_BYTES,
         ),
     ] = "any",
     granularity: Annotated[
@@ -123,43 +161,32 @@ def mixed_precision(
     sum is taken, exactly. Rounding is symmetric. Beside it stands the largest width for all layers that fits
     the budget, too; both are measured on validation samples. Biases and normalisation stay 32-bit floats, and
     nothing is trained. Where even the narrowest widths exceed the budget, all layers have them, with a note.
+
+    A budget of time is dealt out in the same way, by the measured table `times`: a layer stays as it is, or
+    has 8-bit weights and inputs. Narrower codes are multiplied as 8-bit ones, and would not be faster.
     """
     names = {layer: name for layer, name in weight_layers(bundle).items() if layer not in leave_out}
     weights = {layer: math.prod(bundle.params[name].shape) for layer, name in names.items()}
-    how, bits, total = Rounding(granularity, range), ALLOWED[allowed], sum(weights.values())
-    told = widths.told(bundle, tuple(names.items()), bits, how, sensitivity, data.train, samples, seed)
-    least = int(told.groupby("layer")["bytes"].min().sum())
-    limit = mixed_bits.limit(budget, total)
-    dealt = mixed_bits.deal(told, max(limit, least))
+    in_time, total = limit == "time", sum(weights.values())
+    bits, cost = (FASTEST, TIME) if in_time else (ALLOWED[allowed], BYTES)
+    how = Rounding(granularity, range, data.train if in_time else None)
+    if in_time:
+        mixed_bits.check(times)
+    told = widths.told(
+        Question(bundle, tuple(names.items()), bits, how, data.train, samples, seed), sensitivity
+    )
+    told = mixed_bits.timed(told, times) if in_time else told
+    most = mixed_bits.time_limit(share, told) if in_time else mixed_bits.limit(budget, total)
+    least = mixed_bits.least(told, cost)
+    dealt = mixed_bits.deal(told, max(most, least), cost)
     after = widths.rounded(bundle, tuple((names[layer], own) for layer, own in dealt.bits.items()), how)
     trial = Trial(bundle, names, how, sensitivity, data.validation, checked)
     figures, models = mixed_trial.compared(trial, told, dealt, after, total)
-    tables = {
-        "layers": mixed_bits.layer_table(told, weights, dealt),
-        "models": models,
-        "widths": told,
-    }
-    notes = _notes(told, dealt, sensitivity, leave_out)
-    if least > limit:
-        notes += (
-            f"The budget is too small: in {bits[0]} bits, the narrowest width that is allowed, these layers "
-            f"take {8 * least / total:.4g} bits a weight with their scales.",
-        )
+    tables = {"layers": mixed_bits.layer_table(told, weights, dealt), "models": models, "widths": told}
+    notes = mixed_bits.notes(told, dealt, sensitivity, leave_out)
+    if in_time:
+        figures += mixed_bits.time_figures(told, dealt)
+        notes += (mixed_bits.NOT_FASTER,)
+    if least > most:
+        notes += (mixed_bits.too_small(told, cost, total),)
     return after, Report(figures, tables, notes)
-
-
-def _notes(told: pd.DataFrame, dealt: Deal, sensitivity: str, leave_out: Sequence[str]) -> tuple[str, ...]:
-    flat = told.groupby("layer", sort=False)["sensitivity"].max()
-    return (
-        *reports.named("Left out:", leave_out),
-        *(
-            reports.named(
-                "The trace is estimated at zero or below in",
-                flat.index[flat <= 0],
-                ": the narrowest width is theirs.",
-            )
-            if sensitivity == "trace"
-            else []
-        ),
-        *(["No width for all layers fits this budget."] if dealt.uniform is None and dealt.bits else []),
-    )

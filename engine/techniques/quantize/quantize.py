@@ -10,8 +10,9 @@ from torch import Tensor
 
 from engine.data.sets import Data
 from engine.figures import reports
-from engine.net import rounded_inputs
+from engine.net import rounded_inputs, rounded_sums
 from engine.net.rounded_inputs import Plan
+from engine.net.taps import CALIBRATION
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider, Toggle
 from engine.recipe.technique import technique
@@ -149,6 +150,18 @@ def quantize(
             added=True,
         ),
     ] = 99.9,
+    calibration: Annotated[int, settings.calibration((("activations", ("static",)),))] = CALIBRATION,
+    round_sums: Annotated[
+        bool,
+        Toggle(
+            label="Round what is added",
+            help="What layers give to a residual sum is rounded before it, too: runtimes need it whose "
+            "convolutions of codes give codes, or such layers stay on floats.",
+            when=(("activations", ("static",)),),
+            rare=True,
+            added=True,
+        ),
+    ] = False,
     rounding: Annotated[
         str,
         Choice(
@@ -204,8 +217,12 @@ def quantize(
         return after, Report(_figures(layers), tables, notes)
     own = (range, percentile) if activation_range == "same" else (activation_range, activation_percentile)
     found = own if activations == "static" else ("minmax", percentile)
-    plan = Plan(activation_bits, symmetric, activations != "static", *found, activations == "token")
+    images = min(calibration, 0 if data is None else len(data.train))
+    plan = Plan(activation_bits, symmetric, activations != "static", *found, activations == "token", images)
     after, tables["activations"], floats = rounded_inputs.round_inputs(after, data, names, plan)
+    if round_sums and activations == "static":
+        after, added = rounded_sums.round_for(after, data, names, plan)
+        notes += tuple(reports.named("Rounded before they are added up:", added))
     notes += rounded_inputs.notes(tables["activations"], plan, names)
     notes += tuple(reports.named("What enters these layers stays 32-bit floats:", floats))
     how = "layers whose input is rounded"

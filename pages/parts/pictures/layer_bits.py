@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.figures.mixed_bits import Deal
@@ -15,13 +15,18 @@ MOST_NAMES = 8  # layers whose names fit under the bars
 ENDS = ((0x8C, 0x96, 0xA3), (0xD5, 0x5E, 0x00))  # a bar's colour where least is lost, and where most is
 
 
-def empty(labels: Sequence[str]) -> charts.Chart:
+def empty(look: Look) -> charts.Chart:
+    """Axes for the bits of each layer."""
+    return axes(look.labels, "bits", {"range": [0, 8.9], "dtick": 2})
+
+
+def axes(labels: Sequence[str], title: str, up: Mapping[str, Any]) -> charts.Chart:
     """Axes with a place for each layer."""
-    drawn = charts.plane("layer", "bits", (-0.6, len(labels) - 0.4))
+    drawn = charts.plane("layer", title, (-0.6, len(labels) - 0.4))
     places = list(range(len(labels))) if len(labels) <= MOST_NAMES else []
     drawn["layout"]["xaxis"] |= {"tickvals": places, "ticktext": list(labels), "showgrid": False}
     drawn["layout"]["height"] = 230
-    drawn["layout"]["yaxis"] |= {"range": [0, 8.9], "dtick": 2}
+    drawn["layout"]["yaxis"] |= up
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
-from engine.figures import measure, mixed_bits, widths
-from engine.figures.widths import Rounding
-from engine.file import packfile
+from engine.figures import measure, mixed_bits, onnx_run, widths
+from engine.figures.widths import Question, Rounding
+from engine.file import onnx_file, packfile
 from engine.net import zoo
 from engine.recipe import run
 from engine.tensor.formats import Dense
-from engine.types import Arch, Bundle, Report, SlimscopeError, Step, weight_layers
+from engine.types import Arch, Basis, Bundle, Report, SlimscopeError, Step, weight_layers
 
 HOW = Rounding("channel", "mse")
 
@@ -80,10 +81,8 @@ def test_bytes_are_those_of_the_file_and_within_the_budget(digits: Bundle) -> No
 def test_trace_is_the_second_order_of_the_loss(net: Bundle) -> None:
     """Half the mean of the Hessian's diagonal times the squared error; weight by weight it is close by."""
     train = sets.load("mnist").train
-    layers = tuple(weight_layers(net).items())
-    trace, curved = (
-        widths.told(net, layers, (3, 6), HOW, kind, train, 500, 0) for kind in ("trace", "curvature")
-    )
+    asked = Question(net, tuple(weight_layers(net).items()), (3, 6), HOW, train, 500, 0)
+    trace, curved = (widths.told(asked, kind) for kind in ("trace", "curvature"))
     means = widths.mean_diagonals(net, train, 500, 0)
     for row in trace.to_dict("records"):
         name = weight_layers(net)[row["layer"]]
@@ -95,7 +94,8 @@ def test_kl_and_lost_samples_are_those_of_one_layer_rounded_alone(net: Bundle) -
     train = sets.load("mnist").train
     part, layers = train.stratified(200, 0), tuple(weight_layers(net).items())
     before = measure.logits(zoo.build(net), part)
-    told = [widths.told(net, layers, (2,), HOW, kind, train, 200, 0) for kind in ("kl", "accuracy")]
+    asked = Question(net, layers, (2,), HOW, train, 200, 0)
+    told = [widths.told(asked, kind) for kind in ("kl", "accuracy")]
     for place, (_, name) in enumerate(layers):
         after = measure.logits(zoo.build(widths.rounded(net, ((name, 2),), HOW)), part)
         lost = int((after.argmax(1) != part.labels).sum()) - int((before.argmax(1) != part.labels).sum())
@@ -162,6 +162,58 @@ def test_a_model_that_cannot_run_is_refused() -> None:
     bare = Bundle(Arch("bare"), {"a.weight": Dense(torch.randn(8, 16))})
     with pytest.raises(SlimscopeError, match="Mixed precision must run the model"):
         run.apply(bare, Step("mixed_precision"), None)
+
+
+# ---------------------------------------------------------------- a budget of time
+
+
+TIMES = {
+    "conv1": {"8": 3.0, "32": 2.0},
+    "conv2": {"8": 1.0, "32": 4.0},
+    "fc1": {"8": 2.0, "32": 3.0},
+    "fc2": {"32": 1.0},
+}
+
+
+@pytest.mark.parametrize("share", [0.6, 0.7, 0.75, 0.9, 1.0])
+def test_time_is_dealt_out_as_by_trying_all_of_four_layers(digits: Bundle, share: float) -> None:
+    """By hand: as they are 10 ms; the fastest is 8, with the second convolution and fc1 on codes."""
+    report = applied(digits, limit="time", share=share, times=TIMES, samples=50, checked=100)[1]
+    told = report.tables["widths"]
+    of = {(row["layer"], row["bits"]): row for row in told.to_dict("records")}
+    layers = list(TIMES)
+    tried = []
+    for bits in itertools.product((8, 32), repeat=4):
+        rows = [of[own] for own in zip(layers, bits, strict=True)]
+        spent = sum(TIMES[x].get(str(b), TIMES[x]["32"]) for x, b in zip(layers, bits, strict=True))
+        assert sum(row["nanoseconds"] for row in rows) == pytest.approx(1e6 * spent)
+        tried.append((sum(row["sensitivity"] for row in rows), spent))
+    fastest = min(spent for _, spent in tried)
+    loss, spent = min(each for each in tried if each[1] <= max(10 * share, fastest))
+    chosen = report.tables["layers"]
+    assert chosen["sensitivity"].sum() == pytest.approx(loss)
+    assert figure(report, "predicted time of the layers").value == pytest.approx(spent)
+    assert figure(report, "predicted time of the layers").basis == Basis.MODELLED
+    assert figure(report, "time of the layers as they are").value == 10.0
+    assert any("too small" in note for note in report.notes) == (10 * share < fastest)
+
+
+def test_a_layer_on_codes_has_rounded_weights_and_inputs_and_gives_codes(digits: Bundle) -> None:
+    """The float layer behind it reads codes, so that the convolution has a kernel; and it really runs so."""
+    after, report = applied(digits, limit="time", share=0.7, times=TIMES, checked=100)
+    assert bits_of(report) == {"conv1": 32, "conv2": 8, "fc1": 32, "fc2": 32}
+    assert after.params["fc1.weight"] is digits.params["fc1.weight"]
+    assert after.params["conv2.weight"].bits == 8
+    assert [own["layer"] for _, own in after.arch.edits] == ["conv2", "fc1"]
+    file = onnx_file.write(after, sets.load("mnist").test.inputs(slice(0, 2)))
+    assert onnx_run.of_layers(file)[0] == ("conv2",)
+    assert any("nothing is faster" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("times", [{}, {"fc1": {"8": 1.0}}, {"fc1": {"8": -1.0, "32": 1.0}}])
+def test_time_without_a_table_or_with_a_wrong_one_is_refused(net: Bundle, times: Any) -> None:
+    with pytest.raises(SlimscopeError, match="times"):
+        applied(net, limit="time", times=times)
 
 
 def test_the_report_is_json(digits: Bundle) -> None:
