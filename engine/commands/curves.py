@@ -44,7 +44,9 @@ def _written(model: str, name: str, given: Namespace) -> int:
         return 0
     if not of.is_trained(of.step.settings[of.setting]):
         if given.techniques:
-            raise SlimscopeError(f"{name} trains: its curve on {model} is written once its defaults are trained")
+            raise SlimscopeError(
+                f"{name} trains: its curve on {model} is written once its defaults are trained"
+            )
         return 0
     with bar(f"{model}, {name}") as progress:
         made = curves.made(of, progress)

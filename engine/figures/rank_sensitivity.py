@@ -71,7 +71,7 @@ def options(told: pd.DataFrame) -> dict[str, Options]:
         str(layer): Options(
             rows["weights"].to_numpy(np.int64),
             rows["kl_alone"].to_numpy(np.float64),
-            [_ranks(*pair) for pair in zip(rows["rank"], rows["input_rank"], strict=True)],
+            [_ranks(*pair) for pair in rows[["rank", "input_rank"]].to_numpy(np.float64)],
         )
         for layer, rows in told.groupby("layer", sort=False)
     }
