@@ -43,7 +43,7 @@ def reads_states(bundle: Bundle, weight: str) -> bool:
 
 
 def hero(look: Look, place: Place) -> None:
-    st.subheader("One summary of the states, for all who read them", anchor=False)
+    st.subheader("One summary for all readers", anchor=False)
     place("projection")
     st.html(legend((charts.ORIGINAL, "W"), (charts.KEPT, "Z"), (charts.CHANGED, "P, shared")))
 
