@@ -33,7 +33,7 @@ def level(look: Look) -> projecting.Level:
 
 
 def hero(look: Look, place: Place) -> None:
-    st.subheader("Kept of each matrix, by one P", anchor=False)
+    st.subheader("What one P keeps of each", anchor=False)
     st.plotly_chart(
         projected.kept(level(look)),
         key="kept",
@@ -63,7 +63,7 @@ def moving(look: Look) -> Moving:
 
 frame.heading(
     "Low rank of an LSTM",
-    "Who reads an LSTM's states, and how many numbers do they need? **Lower what is kept: the next layer pays first.**",
+    "Who reads an LSTM's states, and how many numbers do they need? **Lower what is kept and see what each loses.**",
     "The states go back into the LSTM and on to the next layer. Both read P h in place of h: r numbers, worked out once. "
     "P keeps the strongest directions of the recurrent matrix, and each Z is the nearest for it, by least squares.",
 )

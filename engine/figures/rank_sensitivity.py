@@ -83,10 +83,11 @@ def _ranks(rank: float, input_rank: float) -> Ranks:
 
 def with_losses(table: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
     """A table of layers with what each loses alone at its ranks; unknown where these were not tried."""
-    known = {(row.layer, _ranks(row.rank, row.input_rank)): row.kl_alone for row in told.itertuples()}
+    rows = told[["layer", "rank", "input_rank", "kl_alone"]].itertuples(index=False, name=None)
+    known = {(layer, _ranks(*ranks)): lost for layer, *ranks, lost in rows}
     second = table["input_rank"] if "input_rank" in table else [None] * len(table)
-    rows = zip(table["layer"], table["applied"], table["rank"], second, strict=True)
-    losses = [known.get((layer, _ranks(*ranks))) if applied else 0.0 for layer, applied, *ranks in rows]
+    now = zip(table["layer"], table["applied"], table["rank"], second, strict=True)
+    losses = [known.get((layer, _ranks(*ranks))) if applied else 0.0 for layer, applied, *ranks in now]
     return table.assign(kl_alone=pd.Series(losses, table.index, float))
 
 

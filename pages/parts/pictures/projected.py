@@ -31,12 +31,11 @@ def kept(level: Level) -> charts.Chart:
 
 def marks(level: Level, rank: int) -> list[dict[str, object]]:
     """The rank as a line, and what each matrix keeps there."""
-    at = {"kind": "line", "at": rank, "colour": charts.CHANGED, "text": f"rank {rank}", "top": 16}
-    dots = (
-        {"kind": "dot", "x": rank, "y": share, "text": f"{100 * share:.1f} %", "colour": charts.SERIES[i]}
-        for i, share in enumerate(level.joint.kept[:, rank - 1].tolist())
-    )
-    return [at, *dots]
+    shares = level.joint.kept[:, rank - 1].tolist()
+    words = f"rank {rank}: {' and '.join(f'{100 * share:.1f} %' for share in shares)}"
+    at = {"kind": "line", "at": rank, "colour": charts.CHANGED, "text": words, "top": 125}
+    colours = zip(shares, charts.SERIES, strict=False)
+    return [at, *({"kind": "dot", "x": rank, "y": share, "colour": colour} for share, colour in colours)]
 
 
 def drawn(level: Level, rank: int) -> str:
