@@ -100,7 +100,7 @@ def _pieces(look: Look, split: Pair, place: Place) -> None:
         st.subheader("How strong each piece is", anchor=False)
         value = "root mean square of the outputs" if of_outputs else "singular value"
         line = charts.lines(
-            charts.ranked(split.parts.values), "rank", "value", titles=("piece", value), height=250
+            charts.ranked(split.parts.values), "rank", "value", titles=("piece", value), height=225
         )
         alt = f"Strength of the pieces of {look.layer}, largest first: {value}"
         st.plotly_chart(line, key="spectrum", config={"displayModeBar": False}, alt=alt)

@@ -71,7 +71,7 @@ def options(told: pd.DataFrame) -> dict[str, Options]:
         str(layer): Options(
             rows["weights"].to_numpy(np.int64),
             rows["kl_alone"].to_numpy(np.float64),
-            [_ranks(*pair) for pair in rows[["rank", "input_rank"]].to_numpy(np.float64)],
+            [_ranks(*pair) for pair in zip(rows["rank"], rows["input_rank"], strict=True)],
         )
         for layer, rows in told.groupby("layer", sort=False)
     }
@@ -83,11 +83,11 @@ def _ranks(rank: float, input_rank: float) -> Ranks:
 
 def with_losses(table: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
     """A table of layers with what each loses alone at its ranks; unknown where these were not tried."""
-    columns = zip(told["layer"], told["rank"], told["input_rank"], told["kl_alone"], strict=True)
-    known = {(layer, _ranks(*ranks)): loss for layer, *ranks, loss in columns}
+    rows = told[["layer", "rank", "input_rank", "kl_alone"]].itertuples(index=False, name=None)
+    known = {(layer, _ranks(*ranks)): lost for layer, *ranks, lost in rows}
     second = table["input_rank"] if "input_rank" in table else [None] * len(table)
-    rows = zip(table["layer"], table["applied"], table["rank"], second, strict=True)
-    losses = [known.get((layer, _ranks(*ranks))) if applied else 0.0 for layer, applied, *ranks in rows]
+    now = zip(table["layer"], table["applied"], table["rank"], second, strict=True)
+    losses = [known.get((layer, _ranks(*ranks))) if applied else 0.0 for layer, applied, *ranks in now]
     return table.assign(kl_alone=pd.Series(losses, table.index, float))
 
 

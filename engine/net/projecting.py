@@ -85,6 +85,15 @@ def found(bundle: Bundle, stacked: bool) -> tuple[tuple[Recurrent, ...], Mapping
     return tuple(able), unfit
 
 
+def level_of(bundle: Bundle, weight: str, stacked: bool) -> Level | None:
+    """The layer of an LSTM whose states this matrix reads; None where there is none that `found` finds."""
+    try:
+        levels = [level for layer in found(bundle, stacked)[0] for level in layer.levels]
+    except SlimscopeError:
+        return None
+    return next((level for level in levels if weight in level.names), None)
+
+
 def _recurrent(bundle: Bundle, net: nn.Module, label: str, stacked: bool) -> Recurrent:
     module = get_layer(net, label)
     _check(bundle, label, module)

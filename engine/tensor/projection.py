@@ -38,6 +38,13 @@ class Joint:
         """One row of P, and one column of each thin matrix."""
         return self.states + sum(map(len, self.matrices))
 
+    @property
+    def kept(self) -> Tensor:
+        """Share of each matrix's sum of squares that Z P holds at ranks 1 to h: (matrices, h), float64."""
+        right = self.parts.right.T
+        squares = torch.stack([(m.detach().double() @ right).square().sum(0) for m in self.matrices])
+        return squares.cumsum(1) / squares.sum(1, keepdim=True).clamp(min=1e-300)
+
     def projection(self, rank: int) -> Tensor:
         """P (r, h), float32, with rows of length 1 that are at right angles.
 

@@ -36,4 +36,4 @@ def within(
 
 def fewest(weights: int, options: Options) -> int:
     """Weights of a layer at its lowest ranks; of the whole one where these save nothing."""
-    return int(min([*options.weights.tolist(), weights]))
+    return min([weights, *map(int, options.weights)])

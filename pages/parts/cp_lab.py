@@ -14,6 +14,7 @@ from pages.parts.live import Look
 
 TITLE = "Why not CP? It fits best, by pieces that cancel each other"
 MOST = 40_000  # weights of a kernel that is decomposed while somebody waits
+CANCELS = 1.5  # of the kernel's size: below it pieces hardly cancel
 COLUMNS = {
     "rank": Column("rank"),
     "weights": Column("weights"),
@@ -24,7 +25,7 @@ COLUMNS = {
     "size": Column("pieces, in kernels", "times"),
     "opposite": Column("most opposite pair"),
     "cp_rounded": Column(f"CP in {cp.BITS} bits", "share"),
-    "tucker_rounded": Column("Tucker", "share"),
+    "tucker_rounded": Column(f"Tucker in {cp.BITS} bits", "share"),
 }
 
 
@@ -66,9 +67,9 @@ def draw(look: Look) -> None:
 
 
 WORDS = (
-    "CP writes a kernel as a sum of pieces, each a product of four vectors: one over outputs, inputs, rows and columns. As "
-    "four thin convolutions it needs the fewest weights of all forms (Lebedev 2015). But its pieces are not orthogonal: they "
-    "may grow while they cancel each other, and often no nearest sum exists (de Silva and Lim 2008)."
+    "CP writes a kernel as a sum of pieces, each a product of four vectors: over outputs, inputs, rows and columns. That is "
+    "four thin convolutions, and a piece costs only the sum of these four sides (Lebedev 2015). But pieces are not "
+    "orthogonal: they may grow while they cancel each other, and often no nearest sum exists (de Silva and Lim 2008)."
 )
 
 
@@ -88,13 +89,15 @@ def _told(look: Look) -> dict[str, Any]:
 def said(rows: pd.DataFrame) -> str:
     """What the rank with the largest pieces gains, and what rounding makes of it."""
     worst = rows.loc[rows["size"].idxmax()]
-    share = figures.text(worst["cp"], "share")
-    words = f"At rank {worst['rank']:.0f} the pieces are {worst['size']:.1f} times as large as the kernel that they add up to."
+    off, rounded = (figures.text(worst[name], "share") for name in ("cp", "cp_rounded"))
+    words = f"At rank {worst['rank']:.0f} the pieces are {worst['size']:.1f} times as large as the kernel that they add up to"
+    if worst["size"] <= CANCELS:
+        return f"{words}: here they hardly cancel, and {cp.BITS} bits do little. Choose a layer with more channels."
     if pd.isna(worst["tucker"]):
-        return f"{words} CP leaves out {share}; in {cp.BITS} bits it is off by {figures.text(worst['cp_rounded'], 'share')}."
+        return f"{words}. CP is off by {off} of its norm, and by {rounded} with its factors rounded to {cp.BITS} bits."
+    others = [figures.text(worst[name], "share") for name in ("tucker", "tucker_rounded")]
     return (
-        f"{words} CP leaves out {share} and Tucker {figures.text(worst['tucker'], 'share')}; with all factors rounded to "
-        f"{cp.BITS} bits they are off by {figures.text(worst['cp_rounded'], 'share')} and "
-        f"{figures.text(worst['tucker_rounded'], 'share')}: what moves one large piece a little moves the small sum a lot, "
-        "and a step of training does the same."
+        f"{words}. CP is off by {off} of its norm, Tucker by {others[0]}; with their factors rounded to {cp.BITS} bits, CP by "
+        f"{rounded} and Tucker by {others[1]}. What moves a large piece a little moves the small sum a lot, and so does a "
+        "step of training."
     )

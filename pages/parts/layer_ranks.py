@@ -99,7 +99,7 @@ def tried(look: Look) -> str:
     summed = told.get("predicted KL of the outputs", "")
     words = (
         f"{f'Alone they add up to {summed}, all' if summed else 'All'} layers together change the answers by "
-        f"{told['KL of the outputs']}. The same weights dealt out by energy: {told['KL of the outputs at the ranks by energy']}. "
+        f"{told['KL of the outputs']}. The same budget dealt out by energy: {told['KL of the outputs at the ranks by energy']}. "
         f"KL from the answers before, {found['KL of the outputs'].how.partition('; ')[0].partition(', ')[2]}."
     )
     title = f"<p><b>{escape(f'What {look.layer} loses alone, at the ranks that were tried')}</b></p>"

@@ -44,7 +44,7 @@ def draw(name: str) -> None:
         else:
             st.subheader("Layer by layer", anchor=False)
             if report is not None and "layers" in report.tables:
-                st.html(_table(report.tables["layers"]))
+                st.html(table(report.tables["layers"]))
             else:
                 st.caption("What a training says of each layer stands here when it has ended.")
     footer.draw(tabs, subject)
@@ -76,11 +76,17 @@ def moving(look: Look) -> Moving:
     after = dict(count.weights(look.after)).get(look.layer)
     words = f"{look.layer} is not one weight any more: the step has put others in its place."
     picture = figures.notice(words) if after is None else compared(look.weight, after, look.layer)
-    row = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in look.report.figures)
     known = technique.get(look.step.technique)
-    html = {"after": picture, "figures": figures.tiles(row), "layers": _layers(look), "more": _more(look)}
+    html = {"after": picture, "figures": reported(look), "layers": _layers(look), "more": _more(look)}
     marks = [] if after is None else [values_after(look.weight, after)]
     return Moving({"weights": marks}, html, Lesson(known.aha, known.trap))
+
+
+def reported(look: Look) -> str:
+    """The step's own figures as tiles."""
+    return figures.tiles(
+        figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in look.report.figures
+    )
 
 
 def values_after(before: Tensor, after: Tensor) -> dict[str, Any]:
@@ -121,29 +127,28 @@ def _heights(values: NDArray[np.float64], ends: tuple[float, float]) -> NDArray[
 
 def _layers(look: Look) -> str:
     """The report's own table of layers, or what became of each layer's weights."""
-    table = look.report.tables.get("layers")
-    if table is None:
-        rows = [_row(look, layer, weight) for layer, weight in count.weights(look.before)]
-        table = pd.DataFrame(rows)
-    return _table(table, look.layer)
+    rows = look.report.tables.get("layers")
+    if rows is None:
+        rows = pd.DataFrame([_row(look, layer, weight) for layer, weight in count.weights(look.before)])
+    return table(rows, look.layer)
 
 
 def _more(look: Look) -> str:
     """What other tables of the report say of the chosen layer."""
     parts = []
-    for name, table in look.report.tables.items():
-        rows = table[table["layer"] == look.layer] if name != "layers" and "layer" in table else table[:0]
+    for name, whole in look.report.tables.items():
+        rows = whole[whole["layer"] == look.layer] if name != "layers" and "layer" in whole else whole[:0]
         if len(rows):
             first = f", the first {MOST_ROWS} of {len(rows):,}" if len(rows) > MOST_ROWS else ""
             parts.append(f"<p><b>{escape(f'{figures.titled(name)} of {look.layer}{first}')}</b></p>")
-            parts.append(_table(rows[:MOST_ROWS]))
+            parts.append(table(rows[:MOST_ROWS]))
     return "".join(parts)
 
 
-def _table(table: pd.DataFrame, layer: str = "") -> str:
+def table(rows: pd.DataFrame, layer: str = "") -> str:
     """All columns under their names in words; the row of `layer` is marked."""
-    columns = {name: figures.Column(str(name).replace("_", " ")) for name in table}
-    return figures.table(table, columns, layer)
+    columns = {name: figures.Column(str(name).replace("_", " ")) for name in rows}
+    return figures.table(rows, columns, layer)
 
 
 def _row(look: Look, layer: str, weight: Tensor) -> dict[str, Any]:

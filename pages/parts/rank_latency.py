@@ -26,7 +26,7 @@ COLUMNS = {
     "quartiles": Column("quartiles"),
     "verdict": Column("the split"),
 }
-VERDICTS = {Pace.FASTER: "pays", Pace.SLOWER: "costs time", Pace.TIE: "is within the noise"}
+VERDICTS = {Pace.FASTER: "pays", Pace.SLOWER: "costs time", Pace.TIE: "is a tie"}
 
 
 def draw(look: Look) -> None:
@@ -89,9 +89,7 @@ def _row(row: Row, ranks: str) -> dict[str, Any]:
 
 def _ranks(row: dict[str, Any]) -> str:
     second = row.get("input_rank")
-    return (
-        f"{row['rank']:.0f}" if second is None or pd.isna(second) else f"{row['rank']:.0f} and {second:.0f}"
-    )
+    return f"{row['rank']:.0f}" if second is None or pd.isna(second) else f"{row['rank']:.0f}, {second:.0f}"
 
 
 def said(rows: tuple[Row, ...]) -> str:

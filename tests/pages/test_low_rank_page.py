@@ -95,7 +95,7 @@ def spectrum(visit: Visit) -> object:
 def test_by_sensitivity_it_shows_what_each_rank_loses_alone_and_all_together() -> None:
     visit = Visit("low_rank", m="mlp-32", r='[["low_rank",{"by":"sensitivity","budget":0.4}]]')
     assert "What fc1 loses alone, at the ranks that were tried" in visit.html
-    assert "The same weights dealt out by energy:" in visit.html
+    assert "The same budget dealt out by energy:" in visit.html
     assert "mean of 100 validation samples" in visit.html
     visit.edit("low_rank", by="energy")
     assert "loses alone" not in visit.html

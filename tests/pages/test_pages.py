@@ -43,7 +43,7 @@ PAGES = tuple(entry.name for entry in menu.of_files())
 MODEL = "lenet-300-100"
 SMALL = "mlp-32"
 STORY = technique.complete(starts.recipe(MODEL)).key
-UNFIT = ("compact",)  # pages whose technique does not fit MODEL, which has no convolutions
+UNFIT = ("compact", "low_rank_rnn")  # techniques that do not fit MODEL: it has no convolutions, no LSTM
 PRUNED = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]')).key
 
 

@@ -93,3 +93,15 @@ def test_ranks_for_an_energy_and_for_a_share() -> None:
     for rank in (0, 4):
         with pytest.raises(SlimscopeError, match=f"rank is {rank}: allowed is 1 to 3 for 4 states"):
             joint.projection(rank)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_what_is_kept_at_all_ranks_is_what_each_projection_keeps(stacked: bool) -> None:
+    rng = torch.Generator().manual_seed(3)
+    joint = projection.joint(
+        torch.randn(12, 4, generator=rng), [torch.randn(5, 4, generator=rng), torch.zeros(2, 4)], stacked
+    )
+    for rank in (1, 2, 3):
+        told = [projection.kept(matrix, joint.projection(rank)) for matrix in joint.matrices[:2]]
+        assert joint.kept[:2, rank - 1].tolist() == pytest.approx(told, abs=1e-6)
+    assert joint.kept[:2, 3].tolist() == pytest.approx([1.0, 1.0])

@@ -6,9 +6,9 @@ seeded random weights; with the control on, a plain student learns from the labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import nn
 
@@ -24,6 +24,13 @@ from engine.recipe.settings import of_students
 from engine.recipe.technique import Cost, technique
 from engine.types import Arch, Bundle, Progress, Report, SlimscopeError
 
+ASKING = 6  # trainings of the student that the answers of several teachers take, about
+
+
+def _asks(chosen: Mapping[str, Any]) -> str:
+    """Who answers with these settings: several teachers have no logits or maps of their own."""
+    return str(chosen["teachers"]) if chosen["loss"] == "hinton" else "one"
+
 
 @technique(
     family="train",
@@ -33,7 +40,7 @@ from engine.types import Arch, Bundle, Progress, Report, SlimscopeError
     stage=100,
     runs="trains",
     cost=lambda chosen: Cost(
-        chosen["epochs"] * (1 + chosen["control"]),
+        chosen["epochs"] * (1 + chosen["control"] + ASKING * (_asks(chosen) == "zoo")),
         images=chosen["subset"],
         student=chosen["student"] == "zoo",
     ),
@@ -80,6 +87,7 @@ def distill(
                 "zoo": "it and the zoo's other models of its task, but no students: their mean shares",
             },
             when=(("loss", ("hinton",)),),
+            rare=True,
             added=True,
         ),
     ] = "one",
@@ -125,7 +133,7 @@ def distill(
     arch = chosen_student(bundle, student, width)
     teacher, *others = (
         zoo.fork(each).eval().requires_grad_(False)
-        for each in ensembles.teachers(bundle, data, teachers if loss == "hinton" else "one")
+        for each in ensembles.teachers(bundle, data, _asks({"loss": loss, "teachers": teachers}))
     )
     seen = replace(data, train=data.train.stratified(subset, seed))
     plan = students.plan(epochs, learning_rate, seed)

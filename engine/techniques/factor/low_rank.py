@@ -146,7 +146,7 @@ def low_rank(
             high=1000,
             step=50,
             whole=True,
-            unit="validation samples",
+            unit="samples",
             label="Measured on",
             help="On how many validation samples it is measured what a layer at a rank does to the answers.",
             when=(("by", ("sensitivity",)),),

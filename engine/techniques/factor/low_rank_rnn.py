@@ -91,6 +91,7 @@ def low_rank_rnn(
                 "recurrent": "for the recurrent matrix, as in the paper: the next one takes what it gets",
                 "both": "for both, stacked: the least error of all matrices together",
             },
+            redraws=True,
         ),
     ] = "recurrent",
 ) -> tuple[Bundle, Report]:

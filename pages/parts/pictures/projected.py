@@ -1,20 +1,54 @@
-"""Matrices that share a projection, beside their thin factors, drawn to scale with the equation of each."""
+"""Matrices that share a projection: what each keeps at every rank, and their thin factors, to scale."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
 
+import pandas as pd
+
+from engine.net.projecting import Level
 from pages.parts import charts
 
 WIDE, GAP, WORDS = 460, 20, 36  # px of the drawing, of its signs and of two lines of words
 TALLEST = 150  # of the tallest matrix
 
 
-def drawn(shapes: Mapping[str, tuple[int, int]], projection: str, rank: int) -> str:
+def kept(level: Level) -> charts.Chart:
+    """A line for each matrix: the share of its sum of squares that is kept at each rank."""
+    rows = [
+        {"rank": rank, "kept": share, "matrix": name.removesuffix(".weight")}
+        for name, own in zip(level.names, level.joint.kept[:, :-1].tolist(), strict=True)
+        for rank, share in enumerate(own, 1)
+    ]
+    figure = charts.lines(
+        pd.DataFrame(rows), "rank", "kept", "matrix", titles=("rank", "energy kept"), height=250, percent=True
+    )
+    for trace in figure["data"]:
+        trace["mode"] = "lines"
+    return figure
+
+
+def marks(level: Level, rank: int) -> list[dict[str, object]]:
+    """The rank as a line, and what each matrix keeps there."""
+    shares = level.joint.kept[:, rank - 1].tolist()
+    words = f"rank {rank}: {' and '.join(f'{100 * share:.1f} %' for share in shares)}"
+    at = {"kind": "line", "at": rank, "colour": charts.CHANGED, "text": words, "top": 125}
+    colours = zip(shares, charts.SERIES, strict=False)
+    return [at, *({"kind": "dot", "x": rank, "y": share, "colour": colour} for share, colour in colours)]
+
+
+def drawn(level: Level, rank: int) -> str:
+    """The matrices of a level and their thin factors, with what they are called in the model."""
+    pairs = zip(level.names, level.joint.matrices, strict=True)
+    shapes = {name.removesuffix(".weight"): (len(own), own.shape[1]) for name, own in pairs}
+    return to_scale(shapes, level.projection, rank)
+
+
+def to_scale(shapes: Mapping[str, tuple[int, int]], projection: str, rank: int) -> str:
     """Name -> (rows, states) of each matrix, the recurrent one first: W ≈ Z P side by side, with the same P in all.
 
-    >>> "16 x 2 + 3 x 2 and once 2 x 4 for P = 46" in drawn({"hh": (16, 4), "fc": (3, 4)}, "hr", 2)
+    >>> "16 x 2 + 3 x 2 and once 2 x 4 for P = 46" in to_scale({"hh": (16, 4), "fc": (3, 4)}, "hr", 2)
     True
     """
     states = max(columns for _, columns in shapes.values())
