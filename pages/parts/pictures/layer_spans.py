@@ -14,7 +14,7 @@ ON_CODES, ON_FLOATS = "#009e73", charts.KEPT
 
 def empty(look: Look) -> charts.Chart:
     """Axes for the time of each layer, up to the longest."""
-    longest = max(look.report.tables["widths"][TIME].max(), 1) / 1e3
+    longest = max([1, *look.report.tables["widths"][TIME]]) / 1e3
     return layer_bits.axes(look.labels, "microseconds", {"range": [0, 1.15 * longest]})
 
 
