@@ -80,6 +80,7 @@ def hero(look: Look, place: Place) -> None:
     what, draw = "Time" if in_time(look) else "Bits", picture(look)
     st.subheader(f"{what} of each layer", anchor=False)
     if draw is None:
+        st.space("small")  # below the choice of a layer
         return layer_times.inside()
     st.plotly_chart(
         draw.empty(look),
@@ -124,7 +125,7 @@ def lesson(look: Look) -> Lesson:
     found = {figure.name: figure for figure in look.report.figures}
     mixed = rows.loc["mixed"]
     trap = known.trap
-    if "predicted" in mixed:
+    if "predicted" in mixed and picture(look) is not None:
         trap = (
             "What layers lose alone is added up, but together they lose something else: "
             f"{mixed['predicted']:.3g} predicted, {mixed['measured']:.3g} measured ({UNITS[look.step.settings['sensitivity']]})."
@@ -154,7 +155,7 @@ def _aha_of_time(look: Look) -> str:
     change = figures.points(found["validation accuracy change"], look.step.settings["checked"])
     return (
         f"{(bits < mixed_bits.AS_IT_IS).sum()} of {len(bits)} layers run on 8-bit codes: {spent} instead of {whole} by the "
-        f"table, accuracy {change}. Small layers can be slower on codes: making them takes time, too."
+        f"table, accuracy {change}. Small ones may be slower so."
     )
 
 
