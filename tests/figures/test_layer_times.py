@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from engine import cli
 from engine.data import sets
 from engine.figures import onnx_run, widths
 from engine.figures.latency import layers
@@ -18,7 +21,8 @@ from engine.file.onnx_file.alone import READ
 from engine.jobs import tasks, timings
 from engine.net import processor, rounded_sums, zoo
 from engine.recipe import technique
-from engine.types import Basis, Bundle, Figure, Progress, SlimscopeError, weight_layers
+from engine.recipe.run import run
+from engine.types import Basis, Bundle, Figure, Progress, Recipe, SlimscopeError, weight_layers
 
 PAYLOAD = {"model": "lenet-5-small", "recipe": "[]", "data": "mnist"}
 
@@ -133,3 +137,16 @@ def test_what_a_signed_file_needs_is_said_by_the_processor(monkeypatch: pytest.M
     assert onnx_run.needs_unsigned()
     monkeypatch.setattr(processor, "flags", lambda: frozenset(["avx2", "avx_vnni"]))
     assert not onnx_run.needs_unsigned()
+
+
+def test_the_command_prints_the_table_as_a_step_of_a_recipe() -> None:
+    given = cli._parser().parse_args(["latency", "mlp-32", "--layers", "--recipe", "[]"])
+    data, text = given.run(given)
+    step = json.loads(text.splitlines()[-1])
+    assert data["processor"] == text.splitlines()[0] == processor.name()
+    assert step == ["mixed_precision", {"limit": "time", "times": data["times"]}]
+    assert list(data["times"]) == ["fc1", "fc2"]
+    recipe = Recipe.from_key(json.dumps([step]))
+    after, (report,) = run(zoo.load("mlp-32"), recipe, sets.load("mnist"))
+    assert set(report.tables["layers"]["bits"]) <= {8, 32}
+    assert after.lineage.steps[0].settings["times"] == data["times"]
