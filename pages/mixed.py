@@ -70,20 +70,25 @@ def in_time(look: Look) -> bool:
 
 
 def picture(look: Look) -> Any:
-    """What draws the layers."""
-    return layer_spans if in_time(look) else layer_bits
+    """What draws the layers; nothing where their times are asked for."""
+    if not in_time(look):
+        return layer_bits
+    return layer_spans if mixed_bits.TIME in look.report.tables["layers"] else None
 
 
 def hero(look: Look, place: Place) -> None:
-    what = "Time" if in_time(look) else "Bits"
+    what, draw = "Time" if in_time(look) else "Bits", picture(look)
     st.subheader(f"{what} of each layer", anchor=False)
+    if draw is None:
+        st.space("small")  # below the choice of a layer
+        return layer_times.inside()
     st.plotly_chart(
-        picture(look).empty(look),
+        draw.empty(look),
         key="bits",
         config={"displayModeBar": False},
         alt=f"{what} of each layer as bars",
     )
-    place("bits")
+    return place("bits")
 
 
 def deeper(look: Look, place: Place) -> None:
@@ -105,12 +110,13 @@ def moving(look: Look) -> Moving:
     uniform = int(table["uniform_bits"].iloc[0]) if "uniform_bits" in table and len(table) else None
     models = figures.table(tables["models"], {x: own for x, own in MODELS.items() if x in tables["models"]})
     columns = {name: own for name, own in LAYERS.items() if name in table}
+    draw, dealt = picture(look), mixed_bits.Deal(bits, uniform)
     html = {
-        "bits": caption(picture(look).said(look, uniform)),
+        "bits": caption(draw.said(look, uniform)) if draw else "",
         "models": models + caption(SAID[look.step.settings["sensitivity"]]),
         "layers": figures.table(table, columns, look.layer),
     }
-    return Moving(picture(look).bars(look, mixed_bits.Deal(bits, uniform)), html, lesson(look))
+    return Moving(draw.bars(look, dealt) if draw else {}, html, lesson(look))
 
 
 def lesson(look: Look) -> Lesson:
@@ -119,14 +125,14 @@ def lesson(look: Look) -> Lesson:
     found = {figure.name: figure for figure in look.report.figures}
     mixed = rows.loc["mixed"]
     trap = known.trap
-    if "predicted" in mixed:
+    if "predicted" in mixed and picture(look) is not None:
         trap = (
             "What layers lose alone is added up, but together they lose something else: "
             f"{mixed['predicted']:.3g} predicted, {mixed['measured']:.3g} measured ({UNITS[look.step.settings['sensitivity']]})."
         )
-    if in_time(look):
+    if picture(look) is layer_spans:
         return Lesson(_aha_of_time(look), trap)
-    if "uniform" not in rows.index:
+    if in_time(look) or "uniform" not in rows.index:
         return Lesson(known.aha, trap)
     gain = figures.points(found["validation accuracy gain over uniform bits"], look.step.settings["checked"])
     sizes = " against ".join(figures.text(rows.loc[x, "bytes"], "B") for x in ("mixed", "uniform"))
@@ -142,25 +148,24 @@ def lesson(look: Look) -> Lesson:
 
 def _aha_of_time(look: Look) -> str:
     """How many layers run on codes, and what that wins by the table."""
-    found, bits = (
-        {figure.name: figure for figure in look.report.figures},
-        look.report.tables["layers"]["bits"],
-    )
+    found = {figure.name: figure for figure in look.report.figures}
+    bits = look.report.tables["layers"]["bits"]
     names = ("predicted time of the layers", "time of the layers as they are")
     spent, whole = (figures.text(found[name].value, "ms") for name in names)
     change = figures.points(found["validation accuracy change"], look.step.settings["checked"])
     return (
         f"{(bits < mixed_bits.AS_IT_IS).sum()} of {len(bits)} layers run on 8-bit codes: {spent} instead of {whole} by the "
-        f"table, accuracy {change}. Small layers can be slower on codes: making them takes time, too."
+        f"table, accuracy {change}. Small ones may be slower so."
     )
 
 
 def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
     """The bars at each budget."""
-    if setting not in ("budget", "share") or len(look.labels) > MOST_AHEAD:
+    draw = picture(look)
+    if setting not in ("budget", "share") or draw is None or len(look.labels) > MOST_AHEAD:
         return None
     told, weights = look.report.tables["widths"], int(look.report.tables["layers"]["weights"].sum())
-    cost, draw = (mixed_bits.TIME if in_time(look) else mixed_bits.BYTES), picture(look)
+    cost = mixed_bits.TIME if in_time(look) else mixed_bits.BYTES
     most = (
         mixed_bits.time_limit(stop, told) if in_time(look) else mixed_bits.limit(stop, weights)
         for stop in stops
@@ -177,4 +182,3 @@ frame.heading(
     "same bytes buy where all layers have the same bits.",
 )
 frame.workbench("mixed_precision", hero, moving, foresee, deeper)
-layer_times.asked_for()

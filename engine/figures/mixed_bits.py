@@ -23,6 +23,10 @@ TABLES = {
     "widths": (*LISTED, "sensitivity", TIME),
 }
 ROUNDED = 1e-9  # of a budget: settings are written with ten digits
+NO_TIMES = (
+    "No times of layers are known yet, so all of them stay as they are: measure them on this machine, on the "
+    "page of Mixed precision or by `slimscope latency MODEL --layers`."
+)
 NOT_FASTER = (
     "Below 8 bits nothing is faster here: convolutions and linear layers of the ONNX file multiply 8-bit "
     "codes, and narrower ones run as these. So a layer has 8 bits, or stays as it is."
@@ -60,12 +64,7 @@ Times = Mapping[str, Mapping[str, float]]  # layer -> milliseconds: {"32": as it
 
 
 def check(times: Times) -> None:
-    """Raises SlimscopeError where there are no times, or some are below zero or lack the layer as it is."""
-    if not times:
-        raise SlimscopeError(
-            "a budget of time needs a measured table, and `times` is empty: measure the layers on this "
-            "machine first (on the page, or by `slimscope latency MODEL --layers`)"
-        )
+    """Raises SlimscopeError where times are below zero, or lack the layer as it is."""
     for layer, own in times.items():
         if str(AS_IT_IS) not in own or min(own.values()) < 0:
             raise SlimscopeError(

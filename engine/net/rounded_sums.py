@@ -8,6 +8,7 @@ from torch import Tensor
 
 from engine.data.sets import Data
 from engine.net import channels
+from engine.net.channels import Group
 from engine.net.rounded_inputs import Plan
 from engine.net.taps import calibration, normal_behind, outputs_seen
 from engine.tensor.formats import Dense
@@ -15,17 +16,29 @@ from engine.types import Arch, Bundle, Param, SlimscopeError
 
 
 def giving(bundle: Bundle) -> dict[str, str]:
-    """Layer -> the module whose output is added to others: the layer's own, or its batch-norm's.
+    """Layer -> the module whose output is added up: the layer's own, or its batch-norm's.
 
-    None where nobody knows how layers are connected, or nothing is added up.
+    Added to others, as in a residual net, or place by place, as before an average that a linear layer reads.
+    None where nobody knows how layers are connected.
     """
     try:
         groups = channels.groups(bundle).values()
     except SlimscopeError:
         return {}
     normal = normal_behind(bundle.arch)
-    layers = dict.fromkeys(layer for group in groups if group.stream for layer in group.layers)
+    layers = [
+        layer for group in groups if group.stream or _is_averaged(bundle, group) for layer in group.layers
+    ]
     return {layer: normal.get(layer, layer) for layer in layers if f"{layer}.weight" in bundle.params}
+
+
+def _is_averaged(bundle: Bundle, group: Group) -> bool:
+    """Whether a linear layer reads one number of each channel of a convolution."""
+    makes, reads = (
+        [len(bundle.params[x.param].shape) for x in parts] for parts in (group.makes, group.reads)
+    )
+    blocks = [part.block for part, dims in zip(group.reads, reads, strict=True) if dims == 2]
+    return max(makes) > 2 and 1 in blocks
 
 
 def round_for(

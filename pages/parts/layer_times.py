@@ -35,19 +35,18 @@ COLUMNS = {
 
 
 def section() -> None:
-    fold(TITLE, "layer-times", _inside)
+    """A fold, but where the page's picture is the question for the times."""
+    if not is_asked_for():
+        fold(TITLE, "layer-times", inside)
 
 
-def asked_for() -> None:
-    """The same in the open, where a budget of time lacks its table and the page can't be drawn."""
+def is_asked_for() -> bool:
+    """Whether the budget is of time, and no times are known."""
     now = knobs.current(NAME).settings
-    if now["limit"] == "time" and not now["times"]:
-        with st.container(border=True):
-            st.markdown(f"**{TITLE}**")
-            _inside()
+    return now["limit"] == "time" and not now["times"]
 
 
-def _inside() -> None:
+def inside() -> None:
     st.caption(WHAT)
     if visitor.why_idle():
         return st.caption(visitor.why_idle())
@@ -73,14 +72,6 @@ def _inside() -> None:
 
 
 def _shown(found: LayerTimes) -> None:
-    table = frame(found)
-    named = {name: own for name, own in COLUMNS.items() if name != "why" or table["why"].any()}
-    st.html(figures.table(table, named))
-    how = found.rows[0].floats.how if found.rows else found.whole.how
-    st.caption(
-        f"Measured on: {found.processor}. {how[0].upper()}{how[1:]}. The whole model on floats takes "
-        f"{figures.text(found.whole.value, 'ms')}: what is not in these layers is between them, and in each call."
-    )
     now = knobs.current(NAME).settings
     is_same = now["times"] == found.table
     st.button(
@@ -90,6 +81,14 @@ def _shown(found: LayerTimes) -> None:
         disabled=is_same and now["limit"] == "time",
         icon=":material/tune:",
         help="Puts these times into the recipe, so that it gives the same bits wherever it is opened.",
+    )
+    table = frame(found)
+    named = {name: own for name, own in COLUMNS.items() if name != "why" or table["why"].any()}
+    st.html(figures.table(table, named))
+    how = found.rows[0].floats.how if found.rows else found.whole.how
+    st.caption(
+        f"Measured on: {found.processor}. {how[0].upper()}{how[1:]}. The whole model on floats takes "
+        f"{figures.text(found.whole.value, 'ms')}: what is not in these layers is between them, and in each call."
     )
     if now["limit"] == "time" and now["times"]:
         if not is_same:

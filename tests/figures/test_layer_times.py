@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from engine import cli
 from engine.data import sets
 from engine.figures import onnx_run, widths
 from engine.figures.latency import layers
@@ -16,9 +19,10 @@ from engine.file import onnx_file
 from engine.file.onnx_file import running
 from engine.file.onnx_file.alone import READ
 from engine.jobs import tasks, timings
-from engine.net import processor, zoo
+from engine.net import processor, rounded_sums, zoo
 from engine.recipe import technique
-from engine.types import Basis, Bundle, Figure, Progress, SlimscopeError, weight_layers
+from engine.recipe.run import run
+from engine.types import Basis, Bundle, Figure, Progress, Recipe, SlimscopeError, weight_layers
 
 PAYLOAD = {"model": "lenet-5-small", "recipe": "[]", "data": "mnist"}
 
@@ -77,17 +81,20 @@ def test_a_layer_on_codes_alone_runs_on_codes(net: Bundle, images: torch.Tensor)
         assert kinds.isdisjoint({"Conv", "Gemm"})
 
 
-def test_a_convolution_before_an_average_has_no_time_on_codes_and_a_reason() -> None:
-    """One before a sum has both, since what it gives is rounded then."""
+def test_a_layer_that_has_no_kernel_on_codes_has_one_time_and_a_reason(
+    net: Bundle, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a residual net all layers have both, since what they add up is rounded."""
     photos, data = zoo.load("resnet-8"), sets.load("cifar10")
     rows = layers.layer_times(photos, data.train, data.validation.inputs(slice(0, 1)), REPEATS).rows
     assert all(row.integers is not None and not row.why for row in rows)
-    wide = zoo.bundle_of("vgg-small", zoo.seeded("vgg-small", 0).state_dict())
-    codes = widths.rounded(
-        wide, (("conv8.weight", 8),), Rounding("channel", "minmax", data.train.take(slice(0, 8)))
-    )
-    file = onnx_file.write(codes, data.validation.inputs(slice(0, 1)))
-    assert "goes into a sum or an average" in dict(onnx_run.of_layers(file)[1])["conv8"]
+    monkeypatch.setattr(rounded_sums, "giving", lambda bundle: {})
+    few = data.train.take(slice(0, 8))
+    rows = layers.layer_times(photos, few, data.validation.inputs(slice(0, 1)), REPEATS).rows
+    of = {row.layer: row for row in rows}
+    assert of["layer1.0.conv1"].integers is not None
+    assert of["layer1.0.conv2"].integers is None
+    assert "goes into a sum or an average" in of["layer1.0.conv2"].why
 
 
 def test_a_job_keeps_the_times_for_this_shape_and_processor(
@@ -130,3 +137,16 @@ def test_what_a_signed_file_needs_is_said_by_the_processor(monkeypatch: pytest.M
     assert onnx_run.needs_unsigned()
     monkeypatch.setattr(processor, "flags", lambda: frozenset(["avx2", "avx_vnni"]))
     assert not onnx_run.needs_unsigned()
+
+
+def test_the_command_prints_the_table_as_a_step_of_a_recipe() -> None:
+    given = cli._parser().parse_args(["latency", "mlp-32", "--layers", "--recipe", "[]"])
+    data, text = given.run(given)
+    step = json.loads(text.splitlines()[-1])
+    assert data["processor"] == text.splitlines()[0] == processor.name()
+    assert step == ["mixed_precision", {"limit": "time", "times": data["times"]}]
+    assert list(data["times"]) == ["fc1", "fc2"]
+    recipe = Recipe.from_key(json.dumps([step]))
+    after, (report,) = run(zoo.load("mlp-32"), recipe, sets.load("mnist"))
+    assert set(report.tables["layers"]["bits"]) <= {8, 32}
+    assert after.lineage.steps[0].settings["times"] == data["times"]

@@ -40,6 +40,7 @@ def test_the_layers_that_give_to_sums() -> None:
         "layer2.0.conv2": "layer2.0.bn2",
         "layer3.0.conv2": "layer3.0.bn2",
     }
+    assert rounded_sums.giving(zoo.load("vgg-small")) == {"conv8": "bn8"}, "before an average"
     for name in ("lenet-5-small", "mlp-32", "lstm-32"):
         assert rounded_sums.giving(zoo.load(name)) == {}
 

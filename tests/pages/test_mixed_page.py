@@ -33,7 +33,7 @@ def test_a_budget_of_time_asks_for_the_times_first_and_then_deals_them_out(
     asked: dict[str, Any] = {}
     monkeypatch.setattr(jobs, "submit", lambda kind, title, **payload: asked.update(payload, kind=kind))
     visit = Visit("mixed", m=MODEL, r="[]").edit(NAME, limit="time")
-    assert "a budget of time needs a measured table" in visit.words
+    assert "Each layer alone in ONNX Runtime" in visit.words
     visit.click("time-layers")
     assert asked.pop("kind") == "layer_times"
     tasks.perform("layer_times", {"model": MODEL, "data": "mnist", **asked}, Progress())

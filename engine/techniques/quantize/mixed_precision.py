@@ -113,7 +113,8 @@ def mixed_precision(
         ),
     ] = "any",
     granularity: Annotated[
-        str, settings.one_per("scale", "How many weights share one step size of 32 bits.")
+        str,
+        replace(settings.one_per("scale", "How many weights share one step size of 32 bits."), rare=True),
     ] = "channel",
     range: Annotated[
         str,
@@ -168,16 +169,18 @@ def mixed_precision(
     names = {layer: name for layer, name in weight_layers(bundle).items() if layer not in leave_out}
     weights = {layer: math.prod(bundle.params[name].shape) for layer, name in names.items()}
     in_time, total = limit == "time", sum(weights.values())
-    bits, cost = (FASTEST, TIME) if in_time else (ALLOWED[allowed], BYTES)
-    how = Rounding(granularity, range, data.train if in_time else None)
+    mixed_bits.check(times)
+    bits, cost = ALLOWED[allowed], BYTES
     if in_time:
-        mixed_bits.check(times)
-    told = widths.told(
-        Question(bundle, tuple(names.items()), bits, how, data.train, samples, seed), sensitivity
-    )
-    told = mixed_bits.timed(told, times) if in_time else told
-    most = mixed_bits.time_limit(share, told) if in_time else mixed_bits.limit(budget, total)
+        bits, cost = (FASTEST, TIME) if times else ((AS_IT_IS,), BYTES)
+    how = Rounding(granularity, range, data.train if in_time else None)
+    asked = Question(bundle, tuple(names.items()), bits, how, data.train, samples, seed)
+    told = widths.told(asked, sensitivity)
+    told = mixed_bits.timed(told, times) if cost == TIME else told
     least = mixed_bits.least(told, cost)
+    most = mixed_bits.limit(budget, total)
+    if in_time:
+        most = mixed_bits.time_limit(share, told) if times else least
     dealt = mixed_bits.deal(told, max(most, least), cost)
     after = widths.rounded(bundle, tuple((names[layer], own) for layer, own in dealt.bits.items()), how)
     trial = Trial(bundle, names, how, sensitivity, data.validation, checked)
@@ -185,8 +188,8 @@ def mixed_precision(
     tables = {"layers": mixed_bits.layer_table(told, weights, dealt), "models": models, "widths": told}
     notes = mixed_bits.notes(told, dealt, sensitivity, leave_out)
     if in_time:
-        figures += mixed_bits.time_figures(told, dealt)
-        notes += (mixed_bits.NOT_FASTER,)
+        figures += mixed_bits.time_figures(told, dealt) if times else ()
+        notes += (mixed_bits.NOT_FASTER if times else mixed_bits.NO_TIMES,)
     if least > most:
         notes += (mixed_bits.too_small(told, cost, total),)
     return after, Report(figures, tables, notes)

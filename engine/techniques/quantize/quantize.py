@@ -155,8 +155,8 @@ def quantize(
         bool,
         Toggle(
             label="Round what is added",
-            help="What layers give to a residual sum is rounded before it, too: runtimes need it whose "
-            "convolutions of codes give codes, or such layers stay on floats.",
+            help="What layers give to a residual sum or an average is rounded before it, too: runtimes need "
+            "it whose convolutions of codes give codes, or such layers stay on floats.",
             when=(("activations", ("static",)),),
             rare=True,
             added=True,

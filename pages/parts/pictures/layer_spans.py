@@ -14,7 +14,7 @@ ON_CODES, ON_FLOATS = "#009e73", charts.KEPT
 
 def empty(look: Look) -> charts.Chart:
     """Axes for the time of each layer, up to the longest."""
-    longest = max(look.report.tables["widths"][TIME].max(), 1) / 1e3
+    longest = max([1, *look.report.tables["widths"][TIME]]) / 1e3
     return layer_bits.axes(look.labels, "microseconds", {"range": [0, 1.15 * longest]})
 
 
@@ -45,10 +45,7 @@ def _spent(look: Look, bits: dict[str, int]) -> dict[str, float]:
 
 def said(look: Look, uniform: int | None) -> str:
     """The layer in view in numbers, what the bars mean, and what no width below 8 bits would win."""
-    return (
-        f"{_here(look)}Grey: as it is, on floats. Green: on 8-bit codes now; blue: it stays. Below 8 bits nothing is faster: "
-        "narrower codes are multiplied as 8-bit ones."
-    )
+    return f"{_here(look)}Grey: on floats, as it is; green: on 8-bit codes now, and narrower ones would take as long; blue: stays."
 
 
 def _here(look: Look) -> str:

@@ -210,10 +210,18 @@ def test_a_layer_on_codes_has_rounded_weights_and_inputs_and_gives_codes(digits:
     assert any("nothing is faster" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("times", [{}, {"fc1": {"8": 1.0}}, {"fc1": {"8": -1.0, "32": 1.0}}])
-def test_time_without_a_table_or_with_a_wrong_one_is_refused(net: Bundle, times: Any) -> None:
-    with pytest.raises(SlimscopeError, match="times"):
+@pytest.mark.parametrize("times", [{"fc1": {"8": 1.0}}, {"fc1": {"8": -1.0, "32": 1.0}}])
+def test_a_wrong_table_of_times_is_refused(net: Bundle, times: Any) -> None:
+    with pytest.raises(SlimscopeError, match=r"times\[fc1\]"):
         applied(net, limit="time", times=times)
+
+
+def test_without_a_table_all_layers_stay_and_a_note_says_how_to_measure_it(net: Bundle) -> None:
+    after, report = applied(net, limit="time", share=0.1, checked=100)
+    assert set(bits_of(report).values()) == {32}
+    assert all(after.params[name] is param for name, param in net.params.items())
+    assert report.notes[-1] == mixed_bits.NO_TIMES
+    assert not any("time" in each.name for each in report.figures)
 
 
 def test_the_report_is_json(digits: Bundle) -> None:
