@@ -106,9 +106,9 @@ def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
 
 
 def subset() -> Slider:
-    """How many training images a student sees."""
-    help = "How many training images the student sees; all of them where there are fewer."
-    return Slider(low=500, high=55_000, step=500, whole=True, unit="images", label="Images", help=help)
+    """How many training samples a student sees."""
+    help = "How many training samples the student sees; all of them where there are fewer."
+    return Slider(low=500, high=55_000, step=500, whole=True, unit="samples", label="Samples", help=help)
 
 
 def plain_student() -> Toggle:
@@ -258,5 +258,5 @@ KeepZeros = Annotated[
 ]
 WeightDecay = Annotated[float, weight_decay()]
 OrderSeed = Annotated[
-    int, seed("Fixes the order of the training images, so that a run can be repeated exactly.")
+    int, seed("Fixes the order of the training samples, so that a run can be repeated exactly.")
 ]

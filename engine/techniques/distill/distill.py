@@ -51,14 +51,14 @@ def distill(
     *,
     temperature: Annotated[float, settings.temperature((("loss", ("hinton",)),))] = 4.0,
     alpha: settings.TeacherShare = 0.7,
-    epochs: Annotated[int, settings.epochs("How often the student sees the chosen training images.")] = 10,
+    epochs: Annotated[int, settings.epochs("How often the student sees the chosen training samples.")] = 10,
     learning_rate: Annotated[
         float,
         settings.learning_rate("How far Adam moves the weights at most; it warms up, then falls to zero."),
     ] = 0.01,
     subset: Annotated[int, settings.subset()] = 10_000,
     seed: Annotated[
-        int, settings.seed("Fixes the student's first weights, the chosen images and their order.")
+        int, settings.seed("Fixes the student's first weights, the chosen samples and their order.")
     ] = 0,
     control: Annotated[bool, settings.plain_student()] = True,
     loss: Annotated[
@@ -120,7 +120,7 @@ def distill(
     trained, curve = students.train(arch, seen, plan, lesson, control, progress, progress)
     figures = students.compared(teacher, trained, data.validation)
     copy = f", {width:.0%} as wide," if student == "narrow" else ""
-    note = f"{zoo.title(arch)}{copy} learned from {len(seen.train):,} images of {data.name}"
+    note = f"{zoo.title(arch)}{copy} learned from {len(seen.train):,} samples of {data.name}"
     return bundle.become(trained["distilled"].params, arch), Report(figures, {"curve": curve}, (note,))
 
 

@@ -89,11 +89,11 @@ def factor_transfer(
     paraphraser_epochs: Annotated[
         int,
         settings.epochs(
-            "How often the auto-encoder sees the chosen training images, before the student does.",
+            "How often the auto-encoder sees the chosen training samples, before the student does.",
             label="Paraphraser",
         ),
     ] = 5,
-    epochs: Annotated[int, settings.epochs("How often the student sees the chosen training images.")] = 10,
+    epochs: Annotated[int, settings.epochs("How often the student sees the chosen training samples.")] = 10,
     learning_rate: Annotated[
         float,
         settings.learning_rate(
@@ -101,7 +101,7 @@ def factor_transfer(
         ),
     ] = 0.01,
     subset: Annotated[int, settings.subset()] = 10_000,
-    seed: Annotated[int, settings.seed("Fixes all first weights, the chosen images and their order.")] = 0,
+    seed: Annotated[int, settings.seed("Fixes all first weights, the chosen samples and their order.")] = 0,
     control: Annotated[bool, settings.plain_student()] = True,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -163,7 +163,6 @@ def factor_transfer(
             read, paraphraser, data.validation.inputs(slice(0, feature_maps.IMAGES))
         ),
     }
-    note = (
-        f"{zoo.title(arch)} learned from {len(seen.train):,} images of {data.name}, by its maps at {own.name}"
-    )
+    learned = f"learned from {len(seen.train):,} samples of {data.name}"
+    note = f"{zoo.title(arch)} {learned}, by its maps at {own.name}"
     return bundle.become(trained["distilled"].params, arch), Report(figures, tables, (note,))
