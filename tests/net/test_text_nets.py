@@ -23,7 +23,7 @@ def padding_of(is_padding: torch.Tensor) -> torch.Tensor:
 
 
 def same_as_torch(own: Attention, width: int) -> nn.MultiheadAttention:
-    theirs = nn.MultiheadAttention(width, own.heads, batch_first=True)
+    theirs = nn.MultiheadAttention(width, width // own.size, batch_first=True)
     three = (own.query, own.key, own.value)
     theirs.in_proj_weight.data = torch.cat([layer.weight for layer in three]).detach()
     theirs.in_proj_bias.data = torch.cat([layer.bias for layer in three]).detach()
@@ -119,3 +119,20 @@ def test_a_plan_for_texts_masks_words_and_moves_no_pixels() -> None:
     )
     assert (plan.shift, plan.flip, plan.channels_last, plan.clip_norm) == (0, False, False, 1.0)
     assert plan.mask_words > 0
+
+
+def test_attention_without_a_head_is_attention_with_its_columns_at_zero(
+    texts: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    """The second of four heads, 4 numbers wide, goes by making four layers narrower."""
+    x, is_padding = texts
+    torch.manual_seed(1)
+    whole, fewer, stays = Attention(16, 4), Attention(16, 4), [*range(4), *range(8, 16)]
+    for name in ("query", "key", "value"):
+        old, new = getattr(whole, name), nn.Linear(16, 12)
+        new.weight.data, new.bias.data = old.weight.data[stays], old.bias.data[stays]
+        setattr(fewer, name, new)
+    fewer.out = nn.Linear(12, 16)
+    fewer.out.weight.data, fewer.out.bias.data = whole.out.weight.data[:, stays], whole.out.bias.data
+    whole.out.weight.data[:, 4:8] = 0.0
+    assert torch.allclose(fewer(x, padding_of(is_padding)), whole(x, padding_of(is_padding)), atol=1e-6)

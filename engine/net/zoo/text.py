@@ -16,12 +16,13 @@ FAR = -1e4  # is added to the scores of padding: its share is zero then
 class Attention(nn.Module):
     """Each place takes from all others what fits it, in several heads side by side (Vaswani 2017).
 
-    The four projections are layers of their own, so that each can be compressed like any other.
+    The four projections are layers of their own, so that each can be compressed like any other. A head has
+    `size` numbers of each place's query, key and value: made narrower by that many, they have a head less.
     """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.size = width // heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -30,13 +31,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
         """`x` (n, places, width); `padding` (n, 1, 1, places) is added to the scores of all heads."""
         query, key, value = (self._heads(each(x)) for each in (self.query, self.key, self.value))
-        scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+        scores = query @ key.transpose(-2, -1) / math.sqrt(self.size)
         shares = torch.softmax(scores + padding, -1)  # (n, heads, places, places)
         return self.out((shares @ value).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, x: Tensor) -> Tensor:
-        """(n, places, width) -> (n, heads, places, width / heads)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        """(n, places, heads * size) -> (n, heads, places, size)."""
+        return x.unflatten(-1, (-1, self.size)).transpose(1, 2)
 
 
 class Encoder(nn.Module):
@@ -71,9 +72,9 @@ class Transformer(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        is_word = (x != PAD).to(self.fc.weight.dtype)
-        padding = (FAR * (1 - is_word)).unsqueeze(1).unsqueeze(1)
         y = self.tokens(x) + self.places(torch.arange(x.shape[1], device=x.device).unsqueeze(0))
+        is_word = (x != PAD).to(y.dtype)
+        padding = (FAR * (1 - is_word)).unsqueeze(1).unsqueeze(1)
         for layer in self.layers:
             y = layer(y, padding)
         return self.fc(mean_of_words(self.norm(y), is_word))  # type: ignore[no-any-return]

@@ -112,7 +112,8 @@ def prune_channels(
     The filters that made the other channels go for good. A channel that shortcuts pass on stays, and so does
     every layer that keeps all it reads. At least one channel stays. Matched on training samples, tested
     on others of them; labels are not looked at. Linear layers have one point an image; models that take
-    long to run are shown fewer images, and convolutions matched at up to ten points of each. Raises
+    long to run are shown fewer samples, and convolutions, or layers that read a text, matched at up to ten
+    points of each. Raises
     SlimscopeError for recurrent models, and SettingError for an own share of a layer whose inputs cannot go.
     """
     readers = {reader.label: reader for reader in readers_of(bundle)}
