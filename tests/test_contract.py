@@ -27,6 +27,7 @@ NETS = {
     "replace_convs": "lenet-5-small",
     "factor_transfer": "lenet-5",
     "low_rank_rnn": "lstm-32",
+    "prune_heads": "transformer-topics",
 }
 # Settings that say how long it takes.
 SHORT = ("epochs", "paraphraser_epochs", "rounds", "steps", "tuning", "samples", "images")
@@ -38,6 +39,7 @@ STUDENTS = ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32", "bils
 REFUSED: Mapping[str, tuple[str, ...]] = {
     "prune_filters": RECURRENT,
     "prune_channels": RECURRENT,
+    "prune_heads": tuple(net for net in zoo.ENTRIES if net != TEXT),
     "slim": (*RECURRENT, *PLAIN),
     "condense": (
         *RECURRENT,
@@ -54,7 +56,8 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     "distill": STUDENTS,  # nobody learns from these
     "factor_transfer": (*STUDENTS, "mlp-500-300", TEXT),  # which have no feature maps
 }
-LIKE_OTHERS = ("lenet-300-100", "lenet-5", "resnet-20", "lstm-mnist")  # wider or deeper, of the same layers
+# Wider or deeper, of the same layers.
+LIKE_OTHERS = ("lenet-300-100", "lenet-5", "resnet-20", "lstm-mnist", "bilstm-topics")
 PURE_NUMBERS = ("learning_rate", "weight_decay", "temperature", "seed")
 
 

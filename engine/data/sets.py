@@ -100,7 +100,7 @@ LOADERS = {
 }
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def load(name: str) -> Data:
     """The bundled data set `name`, read from assets/data (no network).
 

@@ -229,7 +229,13 @@ def test_the_story_costs_something_to_tell() -> None:
     assert truth(MODEL, STORY)["accuracy"].expected < truth(MODEL, "[]")["accuracy"].expected
 
 
-ONE_OF_EACH = (SMALL, "lenet-5-small", "resnet-8", "lstm-32")  # the others differ from them in size
+ONE_OF_EACH = (
+    SMALL,
+    "lenet-5-small",
+    "resnet-8",
+    "lstm-32",
+    "transformer-topics",
+)  # the others differ from them in size
 SOME_PAGES = ("overview", "prune", "quantize", "filters", "low_rank")
 
 
@@ -339,8 +345,9 @@ def test_high_sparsities_are_stops_of_the_slider() -> None:
 )
 def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting: str) -> None:
     spec = REGISTRY[name]
-    # These have all that can go, and an LSTM.
-    model = {"prune_weights": "resnet-8", "low_rank_rnn": "lstm-32"}.get(name, SMALL)
+    # These have all that can go, an LSTM, and attention.
+    special = {"prune_weights": "resnet-8", "low_rank_rnn": "lstm-32", "prune_heads": "transformer-topics"}
+    model = special.get(name, SMALL)
     knob = spec.knobs[setting]
     shown = {other: values[0] for other, values in knob.when if spec.defaults[other] not in values}
     visit = Visit(page, m=model, r=json.dumps([[name, shown]]) if shown else STORY)
@@ -362,6 +369,7 @@ def test_a_preset_sets_everything_at_once(name: str) -> None:
         "replace_convs": "lenet-5-small",
         "factor_transfer": "lenet-5",
         "low_rank_rnn": "lstm-32",
+        "prune_heads": "transformer-topics",
     }
     model = needs.get(name, SMALL)
     visit = Visit(spec.page, m=model, r=STORY)

@@ -30,10 +30,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
         """`x` (n, places, width); `padding` (n, 1, 1, places) is added to the scores of all heads."""
-        query, key, value = (self._heads(each(x)) for each in (self.query, self.key, self.value))
-        scores = query @ key.transpose(-2, -1) / math.sqrt(self.size)
-        shares = torch.softmax(scores + padding, -1)  # (n, heads, places, places)
-        return self.out((shares @ value).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        given = self.shares(x, padding) @ self._heads(self.value(x))
+        return self.out(given.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def shares(self, x: Tensor, padding: Tensor) -> Tensor:
+        """How much each place takes from each other, (n, heads, places, places); rows add up to 1."""
+        query, key = self._heads(self.query(x)), self._heads(self.key(x))
+        return torch.softmax(query @ key.transpose(-2, -1) / math.sqrt(self.size) + padding, -1)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(n, places, heads * size) -> (n, heads, places, size)."""
