@@ -8,7 +8,7 @@ from engine.recipe import technique
 from pages.parts import figures, frame
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Moving
+from pages.parts.live import Look, Moving
 from pages.parts.pictures import heads
 
 PAGE = {
@@ -63,10 +63,6 @@ def lesson(look: Look) -> Lesson:
     return Lesson(aha, known.trap, bool(gone and (left == 1).any()))
 
 
-def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
-    return None
-
-
 frame.heading(
     "Heads",
     "How many heads does attention need? **Remove more of them and watch where they go.**",
@@ -74,4 +70,4 @@ frame.heading(
     "gives were a little louder or softer: the mean, over training samples, of the size of that derivative. Heads that go "
     "take their rows of queries, keys and values and their columns of the output with them.",
 )
-frame.workbench("prune_heads", hero, moving, foresee, deeper)
+frame.workbench("prune_heads", hero, moving, lambda look, setting, stops: None, deeper, heads.reads)

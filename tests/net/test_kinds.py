@@ -291,7 +291,7 @@ def test_rows_add_up(name: str) -> None:
     bundle = zoo.initial(name)
     total = kinds.layer_macs(bundle)["macs"].sum()
     assert sum(kinds.macs_by_layer(bundle).values()) == total == kinds.weight_table(bundle)["macs"].sum()
-    assert set(kinds.weight_table(bundle).index) <= set(bundle.params)
+    assert set(kinds.weight_table(bundle).index) <= {*bundle.params, kinds.BETWEEN}
 
 
 def adopted(model: nn.Module, parts: Any) -> Bundle:

@@ -9,7 +9,7 @@ from torch import nn
 
 from engine.data.sets import Samples
 
-MASKED = 0.2  # of the word pieces of a text, each time it is seen
+MASKED = 0.2  # of the word pieces of a text, each time it is seen: as the transformer was trained
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from engine.data import sets, topics
 from engine.net import heads
+from engine.types import Bundle, SlimscopeError
 from pages.parts import cached, figures, weight_maps
 from pages.parts.live import Look
 from pages.parts.pictures import of_tensor, quoted, side_by_side
@@ -45,12 +46,20 @@ def grid(rows: pd.DataFrame) -> str:
     )
 
 
+def reads(bundle: Bundle, weight: str) -> bool:
+    """Whether a weight is the last of an attention, which reads what its heads give."""
+    try:
+        return weight in {block.reads.param for block in heads.blocks(bundle).values()}
+    except SlimscopeError:
+        return False
+
+
 def looks(look: Look) -> None:
-    """For each head of an attention of the model before the step, where each word looks; those that go are named."""
+    """For each head of the chosen attention of the model before the step, where each word looks."""
     held, known = cached.images(look.subject), heads.blocks(look.before)
-    if held is None or not held.test.is_text or not all(block.is_cut for block in known.values()):
+    label = next(name for name, block in known.items() if block.reads.param.startswith(f"{look.layer}."))
+    if held is None or not held.test.is_text or not known[label].is_cut:
         return st.caption("What heads look at is shown for the zoo's transformer, whose texts are known.")
-    label = st.selectbox("Attention", list(known), help="Which of the model's attentions is drawn.")
     number = st.number_input(
         "Text of the test set", 0, len(held.test) - 1, 1, help="The number of a text of the test set."
     )
