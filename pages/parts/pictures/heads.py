@@ -15,6 +15,8 @@ from pages.parts import cached, figures, weight_maps
 from pages.parts.live import Look
 from pages.parts.pictures import of_tensor, quoted, side_by_side
 
+DARKEST = 60  # per cent of the colour, so that numbers can be read on it in light and dark
+
 
 def grid(rows: pd.DataFrame) -> str:
     """A row for each attention, a column for each head: the darker the more important, struck out where it goes."""
@@ -27,7 +29,7 @@ def grid(rows: pd.DataFrame) -> str:
         own = rows[rows["layer"] == name]
         cells.append(f'<span class="class">{escape(name)}</span>')
         for row in own.itertuples():
-            share = 100 * math.sqrt(row.importance / reach) if is_known and reach else 0.0
+            share = DARKEST * math.sqrt(row.importance / reach) if is_known and reach else 0.0
             said = figures.plain(row.importance, ".2g") if is_known else f"no. {row.rank}"
             words = f"rank {row.rank} of {len(rows)}, {'kept' if row.kept else 'removed'}"
             inner = said if row.kept else f"<s>{said}</s>"
