@@ -168,7 +168,7 @@ def lesson(look: Look) -> Lesson:
     most = f", {figures.text(worst.iloc[-1], 'share')} here" if len(worst) else ""
     return Lesson(
         f"Channels repeat each other, so a refit by least squares makes up for those that are gone{won}.",
-        f"Each layer is fitted alone, on sample images: the worst error{most}, is no accuracy, and the errors of layers "
+        f"Each layer is fitted alone, on samples: the worst error{most}, is no accuracy, and the errors of layers "
         "add up. Look at the accuracy.",
     )
 

@@ -12,7 +12,7 @@ from engine.figures.students import chosen_student
 from engine.net import ensembles, zoo
 from engine.types import Bundle, SlimscopeError
 from pages.parts import cached, curve, footer, frame, jobs, knobs, session, training, view, visitor
-from pages.parts.pictures import alike, picture_of, pulls, softened
+from pages.parts.pictures import alike, picture_of, pulls, quoted, softened
 
 PAGE = {
     "title": "Distill",
@@ -97,12 +97,15 @@ def hero() -> tuple[list[Tensor], str]:
         scores.append(measure.logits(zoo.build(learner), one)[0])
     classes, truth = cached.classes(subject), int(one.labels[0])
     st.html(softened.drawn(classes, scores, truth, temperature))
-    if one.is_drawable:
+    if one.is_text:
+        head.html(quoted(one.texts[0]))
+    elif one.is_drawable:
         picture.html(
             f'<img class="picture" alt="the sample" src="{picture_of(one.picture(0))}" style="max-width:2.4rem">'
         )
     st.html(softened.numbers(scores, temperature))
-    return scores, f"True class: {classes[truth]}{'' if one.is_drawable else '; this input is no image'}."
+    is_shown = one.is_drawable or one.is_text
+    return scores, f"True class: {classes[truth]}{'' if is_shown else '; this input is no image'}."
 
 
 with st.container(key="workbench"):

@@ -93,7 +93,7 @@ def test_compress_reads_a_recipe_file_and_trains(capsys: pytest.CaptureFixture[s
     recipe.write_text('[["prune_weights", {"sparsity": 0.5}], ["finetune", {"epochs": 1}]]')
     path = tmp_path / "m.slim"
     text = call(capsys, "compress", "mlp-32", "--recipe-file", str(recipe), "--out", str(path))
-    assert "note: trained on 55,000 images of mnist" in text
+    assert "note: trained on 55,000 samples of mnist" in text
     assert f"{path.stat().st_size:,}" in text
     again = json.loads(call(capsys, "inspect", str(path), "--json"))
     assert [step[0] for step in again["recipe"]] == ["prune_weights", "finetune"]

@@ -27,15 +27,19 @@ NETS = {
     "replace_convs": "lenet-5-small",
     "factor_transfer": "lenet-5",
     "low_rank_rnn": "lstm-32",
+    "prune_heads": "transformer-topics",
 }
 # Settings that say how long it takes.
 SHORT = ("epochs", "paraphraser_epochs", "rounds", "steps", "tuning", "samples", "images")
-RECURRENT = ("lstm-mnist", "lstm-32")
-PLAIN = ("lenet-300-100", "lenet-5", "mlp-32", "lenet-5-small")  # without batch-norm
-STUDENTS = ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32")
+LSTMS = ("lstm-mnist", "lstm-32")
+RECURRENT = (*LSTMS, "bilstm-topics")
+TEXT = "transformer-topics"
+PLAIN = ("lenet-300-100", "lenet-5", "mlp-32", "lenet-5-small", TEXT)  # without batch-norm
+STUDENTS = ("vgg-small", "mlp-32", "lenet-5-small", "resnet-8", "lstm-32", "bilstm-topics")
 REFUSED: Mapping[str, tuple[str, ...]] = {
     "prune_filters": RECURRENT,
     "prune_channels": RECURRENT,
+    "prune_heads": tuple(net for net in zoo.ENTRIES if net != TEXT),
     "slim": (*RECURRENT, *PLAIN),
     "condense": (
         *RECURRENT,
@@ -43,15 +47,17 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
         "lenet-5",
         "mlp-500-300",
         "mlp-32",
+        TEXT,
     ),  # no equal groups
-    "replace_convs": (*RECURRENT, "lenet-300-100", "mlp-500-300", "mlp-32"),  # no convolutions
+    "replace_convs": (*RECURRENT, "lenet-300-100", "mlp-500-300", "mlp-32", TEXT),  # no convolutions
     "equalize": RECURRENT,
-    "low_rank_rnn": tuple(net for net in zoo.ENTRIES if net not in RECURRENT),
+    "low_rank_rnn": tuple(net for net in zoo.ENTRIES if net not in LSTMS),
     "zeroq": (*RECURRENT, *PLAIN),
     "distill": STUDENTS,  # nobody learns from these
-    "factor_transfer": (*STUDENTS, "mlp-500-300"),  # which has no feature maps
+    "factor_transfer": (*STUDENTS, "mlp-500-300", TEXT),  # which have no feature maps
 }
-LIKE_OTHERS = ("lenet-300-100", "lenet-5", "resnet-20", "lstm-mnist")  # wider or deeper, of the same layers
+# Wider or deeper, of the same layers.
+LIKE_OTHERS = ("lenet-300-100", "lenet-5", "resnet-20", "lstm-mnist", "bilstm-topics")
 PURE_NUMBERS = ("learning_rate", "weight_decay", "temperature", "seed")
 
 

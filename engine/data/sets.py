@@ -1,4 +1,4 @@
-"""Bundled image data: MNIST and CIFAR-10, split once and for all.
+"""Bundled data: MNIST, CIFAR-10 and topics of Debian's packages, split once and for all.
 
 Whatever chooses (sweeps, sensitivity, early stop) sees `validation`; `test` only reports.
 Images stay 8-bit until a batch is asked for. `engine.data.fetch` wrote the files read here.
@@ -9,122 +9,22 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from engine.data import topics
+from engine.data.samples import SPLIT_SEED, stratified_rows
+from engine.data.samples import Data as Data
+from engine.data.samples import Samples as Samples
 from engine.types import SlimscopeError
 
 ASSETS = Path(__file__).resolve().parent.parent.parent / "assets"
-SPLIT_SEED = 2015
 PER_CLASS = 500  # validation samples of a class on average; 5,000 in all
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Inputs with labels (n,) int64, and how a net wants them.
-
-    Bundled images are (n, channels, height, width) uint8. A user's inputs (n, ...) have no `mean`: a net
-    gets them as they are; their labels may be targets of any shape, for a metric of the user's own.
-    """
-
-    images: Tensor
-    labels: Tensor
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def inputs(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Inputs of the chosen rows: (n, ...), float32 and standardised where there is a mean."""
-        if not self.mean:
-            return self.images[rows]
-        mean = torch.tensor(self.mean).view(1, -1, 1, 1)
-        std = torch.tensor(self.std).view(1, -1, 1, 1)
-        return self.images[rows].to(torch.float32, copy=True).div_(255.0).sub_(mean).div_(std)
-
-    def take(self, rows: Tensor | slice) -> Samples:
-        """The chosen rows as samples of their own."""
-        return Samples(self.images[rows], self.labels[rows], self.mean, self.std)
-
-    @property
-    def is_labelled(self) -> bool:
-        """Whether each target is the number of a class."""
-        return self.labels.dim() == 1 and not self.labels.is_floating_point()
-
-    @property
-    def is_drawable(self) -> bool:
-        """Whether an input is a grey or a coloured image."""
-        return self.images.dim() == 4 and self.images.shape[1] in (1, 3) and min(self.images.shape[2:]) > 1
-
-    def picture(self, row: int) -> Tensor:
-        """One input as (channels, height, width) uint8: a user's floats from darkest to brightest."""
-        image = self.images[row]
-        if image.dtype == torch.uint8:
-            return image
-        low, high = image.min(), image.max()
-        return ((image - low) / (high - low).clamp(min=1e-12) * 255).to(torch.uint8)
-
-    def stratified(self, count: int, seed: int = SPLIT_SEED) -> Samples:
-        """`count` fixed rows with every class in its share; all rows where count >= len.
-
-        Targets that are no classes: rows evenly spaced.
-        """
-        if count >= len(self):
-            return self
-        if not self.is_labelled:
-            return self.take(torch.arange(count) * len(self) // count)
-        return self.take(stratified_rows(self.labels, count, seed))
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """A task: data in three parts that never overlap, the names of its classes, and how it is judged.
-
-    Without a `metric` the loss is cross-entropy and what is measured is accuracy. A user's `metric` is
-    a function of outputs (n, ...) and targets (n, ...): higher is better.
-    """
-
-    name: str
-    train: Samples
-    validation: Samples
-    test: Samples
-    classes: tuple[str, ...]
-    seed: int = SPLIT_SEED
-    metric: Callable[[Tensor, Tensor], Any] | None = None
-
-    @property
-    def key(self) -> str:
-        """Text that determines the data: name and sizes of the parts."""
-        return f"{self.name}-{len(self.train)}-{len(self.validation)}-{len(self.test)}-s{self.seed}"
-
-    def standardised(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Data:
-        """The same images, handed to the net with another mean and standard deviation."""
-        train, validation, test = (
-            Samples(part.images, part.labels, mean, std) for part in (self.train, self.validation, self.test)
-        )
-        return Data(self.name, train, validation, test, self.classes, self.seed)
-
-
-def stratified_rows(labels: Tensor, count: int, seed: int) -> Tensor:
-    """`count` row numbers, sorted, with each class in proportion (largest remainders first)."""
-    shuffle = np.random.Generator(np.random.PCG64(seed))
-    order = shuffle.permutation(len(labels))
-    by_class = [order[labels.numpy()[order] == c] for c in np.unique(labels.numpy())]
-    exact = np.array([len(rows) * count / len(labels) for rows in by_class])
-    take = np.floor(exact).astype(int)
-    for c in np.argsort(take - exact, kind="stable")[: count - take.sum()]:
-        take[c] += 1
-    chosen = np.concatenate([rows[:n] for rows, n in zip(by_class, take, strict=True)])
-    return torch.from_numpy(np.sort(chosen))
 
 
 def split_rows(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,10 +88,19 @@ def _cifar10() -> Data:
     return Data("cifar10", part.take(slice(held, None)), part.take(slice(0, held)), test, classes)
 
 
-LOADERS = {"mnist": _mnist, "cifar10": _cifar10}
+TITLES = {
+    "mnist": "MNIST, handwritten digits",
+    "cifar10": "CIFAR-10, small photos",
+    "debian-topics": "Debian topics, one-line descriptions of packages",
+}
+LOADERS = {
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+    "debian-topics": lambda: topics.read(ASSETS / "data" / "debian-topics"),
+}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def load(name: str) -> Data:
     """The bundled data set `name`, read from assets/data (no network).
 

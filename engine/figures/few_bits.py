@@ -75,7 +75,7 @@ class Start:
 
 
 def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zeros: bool) -> Start:
-    """Choose the first steps: those of the weights from their mean size, those of inputs on training images.
+    """Choose the first steps: those of the weights from their mean size, those of inputs on training samples.
 
     What was rounded before starts from its values; its step sizes and input quantizers go.
     """

@@ -98,8 +98,8 @@ def figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
 def _how(worst: pd.Series) -> str:
     return (
         f"norm of (outputs - what they were) / norm of what they were, of {worst['layer']} at rank "
-        f"{worst['rank']:.0f}, where the split for the weights is worst: on training images that nothing was "
-        "read from"
+        f"{worst['rank']:.0f}, where the split for the weights is worst: on training samples that nothing "
+        "was read from"
     )
 
 
@@ -116,7 +116,7 @@ def notes_of_outputs(layers: Sequence[Layer], samples: int) -> list[str]:
     checked = samples // CHECKED
     others = [layer.label for layer in layers if layer.split is not None and layer.outputs is None]
     return [
-        f"Outputs are those of {samples - checked:,} training images; their errors are measured on "
+        f"Outputs are those of {samples - checked:,} training samples; their errors are measured on "
         f"{checked:,} others.",
         *reports.named("The error of the weights counts in", others),
     ]

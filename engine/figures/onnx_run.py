@@ -92,11 +92,13 @@ def inputs_of(samples: Samples) -> str:
     """What a file is to be given, in a sentence.
 
     >>> inputs_of(Samples(torch.zeros(9, 1, 28, 28).byte(), torch.zeros(9), (0.1307,), (0.3081,)))
-    'Input "images": (batch, 1, 28, 28), float32; pixels / 255, minus mean 0.1307, over deviation 0.3081.'
+    'Input "inputs": (batch, 1, 28, 28), float32; pixels / 255, minus mean 0.1307, over deviation 0.3081.'
     """
     shape = ", ".join(map(str, samples.images.shape[1:]))
     kind = str(samples.inputs(slice(0, 1)).dtype).removeprefix("torch.")
     words = f'Input "{INPUT}": (batch, {shape}), {kind}'
+    if samples.is_text:
+        return f"{words}; numbers of word pieces, 0 behind the last."
     if not samples.mean:
         return f"{words}, as the data give it."
     mean, deviation = (", ".join(f"{each:g}" for each in numbers) for numbers in (samples.mean, samples.std))

@@ -39,7 +39,7 @@ def reasons(before: str, why: Mapping[str, str]) -> list[str]:
 
 
 def trained_on(data: Data) -> str:
-    return f"Trained on {len(data.train):,} images of {data.name}."
+    return f"Trained on {len(data.train):,} samples of {data.name}."
 
 
 def removed(layers: pd.DataFrame) -> tuple[Figure, Figure]:

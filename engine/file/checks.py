@@ -198,7 +198,7 @@ def _check_fit(arch: Arch, shapes: Shapes) -> None:
             raise CheckError(f"its tensors do not fit {arch.name}: {wrong}")
         if arch.source == "user":
             return
-        answers = tuple(_answers(net, torch.empty(_inputs(arch.name), device="meta")).shape)
+        answers = tuple(_answers(net, _input(arch.name).example().to("meta")).shape)
     except CheckError:
         raise
     except (SlimscopeError, *UNFIT) as error:
@@ -219,14 +219,14 @@ def _first_difference(needed: Shapes, shapes: Shapes) -> str:
     return ""
 
 
-def _inputs(name: str) -> tuple[int, ...]:
+def _input(name: str) -> zoo.Input:
     return zoo.INPUTS[zoo.entry(name).data]
 
 
 @cache
 def _usual_answers(name: str) -> tuple[int, ...]:
     net = zoo.skeleton(Arch(name)).eval()
-    return tuple(_answers(net, torch.empty(_inputs(name), device="meta")).shape)
+    return tuple(_answers(net, _input(name).example().to("meta")).shape)
 
 
 def _answers(net: nn.Module, inputs: Tensor) -> Tensor:
@@ -259,8 +259,6 @@ def _check_values(part: str, name: str, values: Tensor) -> None:
 def _check_answers(bundle: Bundle) -> None:
     if bundle.arch.source == "user":
         return
-    shape = _inputs(bundle.arch.name)[1:]
-    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    inputs = torch.cat([torch.zeros(1, *shape), torch.ones(1, *shape), noise])
+    inputs = _input(bundle.arch.name).extremes(torch.Generator().manual_seed(0))
     if not bool(torch.isfinite(_answers(zoo.build(bundle), inputs)).all()):
         raise CheckError("the model answers with NaN or infinity: its numbers overflow when it is run")

@@ -75,11 +75,11 @@ class Proposal:
                 f"bare weights until you say --take-for {OWN}"
             )
         mean, std = (",".join(f"{number:g}" for number in numbers) for numbers in self.scaling)
+        scale = f", mean {mean}, deviation {std}" if mean else ""
+        other = ", with --mean and --std where the inputs were scaled otherwise" if mean else ""
         return (
-            f"{self.verdict} (activation {self.entry.activation}, "
-            f"data {self.entry.data}, mean {mean}, deviation {std}), but shapes do not tell these: taken as "
-            f"bare weights until you say --take-for {self.name}, with --mean and --std where the inputs were "
-            "scaled otherwise"
+            f"{self.verdict} (activation {self.entry.activation}, data {self.entry.data}{scale}), but shapes "
+            f"do not tell these: taken as bare weights until you say --take-for {self.name}{other}"
         )
 
 

@@ -45,7 +45,9 @@ def read_data(spec: str) -> Data | None:
         mean, std = (tuple(float(number) for number in part.split(",")) for part in scale.split("/"))
     except ValueError:
         raise SlimscopeError(f"data {spec!r} is not readable: write name@mean,.../std,...") from None
-    channels = found.test.images.shape[1]
+    channels = len(found.test.mean)
+    if not channels:
+        raise SlimscopeError(f"data {spec!r}: {name} are texts, which have no mean and deviation")
     if not len(mean) == len(std) == channels or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise SlimscopeError(
             f"data {spec!r}: {name} needs {channels} means and {channels} positive deviations"

@@ -21,6 +21,7 @@ from engine.net import zoo
 from engine.types import Bundle, SlimscopeError
 
 BATCH = 196_000  # numbers at once, 250 digits or 63 photos: larger batches leave the processor's cache
+VECTOR = 100
 MOST_BYTES = 100e6  # of modules' outputs that are kept
 
 
@@ -65,7 +66,7 @@ def logits(
         for name, values in state.items()
         if last is None or not torch.equal(values, last.state[name])
     }
-    memory, batch = _Memory(net, changed), max(1, BATCH // samples.images[0].numel())
+    memory, batch = _Memory(net, changed), _batch(samples)
     if not keep:
         memory.keep = set()
     found, given = [], []
@@ -102,13 +103,19 @@ def _plain(bundle: Bundle, samples: Samples, tell: Callable[[float], None]) -> T
 
     Nothing of the last run is used.
     """
-    net, batch = zoo.build(bundle), max(1, BATCH // samples.images[0].numel())
+    net, batch = zoo.build(bundle), _batch(samples)
     found = []
     for start in range(0, len(samples), batch):
         tell(start / len(samples))
         with user.own_errors(bundle.arch.title):
             found.append(net(samples.inputs(slice(start, start + batch))))
     return torch.cat(found)
+
+
+def _batch(samples: Samples) -> int:
+    """How many samples are run at once. A word piece becomes a vector of about VECTOR numbers."""
+    each = VECTOR if samples.images.dtype == torch.int64 else 1
+    return max(1, BATCH // (each * samples.images[0].numel()))
 
 
 class _Memory:

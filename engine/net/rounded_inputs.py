@@ -159,7 +159,7 @@ def _row(seen: Seen, grid: Grid, plan: Plan) -> dict[str, Any]:
 
 def notes(table: pd.DataFrame, plan: Plan, names: Mapping[str, str]) -> tuple[str, ...]:
     """What a report says of rounded inputs, beside its table."""
-    sample = f"{plan.images:,} fixed training images, every class in its share"
+    sample = f"{plan.images:,} fixed training samples, every class in its share"
     said = {
         "static": f"Activation ranges were read from {sample}, with the weights already rounded.",
         "dynamic": f"Scales shown for activations are those of {sample}; as the model runs, each batch has "

@@ -62,8 +62,9 @@ class Walk:
     def narrow(self, label: str, places: Tensor) -> None:
         """Leave only these places of what is about to enter the layer: numbers along the channels."""
         (entering,) = self._node(label).all_input_nodes
+        axis = -1 if isinstance(self.layer(label), nn.Linear) else 1  # of a text, the last of three
         for values in self.batches:
-            values[entering] = values[entering].index_select(1, places)
+            values[entering] = values[entering].index_select(axis, places)
 
     def set_weight(self, label: str, weight: Tensor) -> None:
         """Give a layer other weights: (outputs, inputs * kernel)."""

@@ -35,7 +35,7 @@ LOCALITIES = ("element", "row", "layer", "ranked", "model")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training costs: passes over the training images, how many images a pass has, and whose they are.
+    """What a training costs: passes over training samples, how many images a pass has, and whose they are.
 
     `images` is None for all of them; `student` says that the zoo's student of the model is what trains.
     """

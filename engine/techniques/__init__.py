@@ -9,6 +9,7 @@ from engine.techniques.prune import prune_weights as prune_weights
 from engine.techniques.prune import optimal_brain_damage as optimal_brain_damage
 from engine.techniques.prune import prune_filters as prune_filters
 from engine.techniques.prune import prune_channels as prune_channels
+from engine.techniques.prune import prune_heads as prune_heads
 from engine.techniques.prune import slim as slim
 from engine.techniques.prune import condense as condense
 from engine.techniques.distill import finetune as finetune

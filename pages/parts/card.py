@@ -9,10 +9,10 @@ from typing import Any
 
 import streamlit as st
 
+from engine.data.sets import TITLES
 from engine.jobs import as_json
 from pages.parts import figures
 
-DATA = {"mnist": "MNIST, handwritten digits", "cifar10": "CIFAR-10, small photos"}
 PARTS = ("training", "validation", "test")
 
 
@@ -56,9 +56,9 @@ def told(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _data(text: str) -> str:
     """The data of a card, `cifar10-45000-5000-10000-s2015`, in words."""
-    name, *rest = text.split("-")
+    name, *rest = text.rsplit("-", len(PARTS) + 1)
     sizes = [f"{int(size):,} for {part}" for size, part in zip(rest, PARTS, strict=False) if size.isdigit()]
-    return ": ".join(filter(None, (DATA.get(name, name), ", ".join(sizes))))
+    return ": ".join(filter(None, (TITLES.get(name, name), ", ".join(sizes))))
 
 
 def _training(plan: Mapping[str, Any]) -> str:
@@ -66,7 +66,10 @@ def _training(plan: Mapping[str, Any]) -> str:
     words += f" with learning rate {plan['learning_rate']:g}, batches of {plan['batch']}"
     turned = [f"shifted by up to {plan['shift']} pixels"] if plan.get("shift") else []
     turned += ["mirrored"] if plan.get("flip") else []
-    return words + (f"; images {' and '.join(turned)} at random" if turned else "") + f"; seed {plan['seed']}"
+    masked = plan.get("mask_words")
+    words += f"; images {' and '.join(turned)} at random" if turned else ""
+    words += f"; {100 * masked:g} % of word pieces masked at random" if masked else ""
+    return f"{words}; seed {plan['seed']}"
 
 
 def _time(seconds: float, threads: int) -> str:

@@ -22,12 +22,12 @@ COLOURS = {latency.TORCH: "#2f8fcf", latency.ONNX: "#009e73"}
 def draw(subject: str, key: str) -> None:
     """Measured time of every form of this model beside the original, and one sentence each why."""
     batch = st.segmented_control(
-        "Images at once (batch)",
+        "Samples at once (batch)",
         BATCHES,
         default=BATCHES[0],
         required=True,
         key="latency-batch",
-        help="One image alone is what a person waits for; with 32, each weight that is read is used 32 times.",
+        help="One sample alone is what a person waits for; with 32, each weight that is read is used 32 times.",
     )
     if cached.is_large(subject):
         return _timed_by_job(subject, key, batch)

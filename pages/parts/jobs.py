@@ -260,7 +260,7 @@ def estimate(name: str, settings: Mapping[str, Any]) -> str:
         return "time unknown"
     card = zoo.card(model)
     epoch = card["wall seconds"] / card["plan"]["epochs"]
-    whole = int(str(card["data"]).split("-")[1])
+    whole = int(str(card["data"]).rsplit("-", 4)[1])
     part = min(cost.images or whole, 5000 if "cifar" in str(card["data"]) else whole) / whole
     return f"about {_duration(max(5.0, float(epoch) * cost.epochs * part + 4))}"
 

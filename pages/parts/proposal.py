@@ -12,6 +12,7 @@ from html import escape
 import streamlit as st
 
 from engine.data import user
+from engine.data.sets import TITLES
 from engine.figures import measure
 from engine.file import recognise
 from engine.file.recognise import Proposal
@@ -19,7 +20,6 @@ from engine.jobs import keys
 from engine.types import SlimscopeError
 from pages.parts import cached, session, visitor
 
-NAMES = {"mnist": "MNIST, handwritten digits", "cifar10": "CIFAR-10, small photos"}
 OWN = "own"
 
 
@@ -103,7 +103,7 @@ def _ways(found: Proposal, suggested: str) -> bool:
                 on_click=visitor.confirm,
                 args=(suggested,),
             )
-        if not found.is_own:
+        if not found.is_own and found.scaling[0]:
             st.button(
                 "Other input scaling",
                 key="proposal-other",
@@ -123,12 +123,12 @@ def _rows(found: Proposal) -> Iterable[tuple[str, str]]:
     if found.is_own:
         named = user.named()
         return {"Model": f"{named.model}, named at the start", "Data": named.data}.items()
-    entry, (mean, std) = found.entry, found.scaling
+    entry = found.entry
     rows = {
         "Architecture": f"{entry.title}: {entry.about}",
         "Activation": entry.activation,
-        "Trained on": NAMES.get(entry.data, entry.data),
-        "Inputs": f"pixels from 0 to 1, {_standardised(mean, std)}",
+        "Trained on": TITLES.get(entry.data, entry.data),
+        "Inputs": _inputs(*found.scaling),
     }
     return rows.items()
 
@@ -212,7 +212,13 @@ def _spoken(spec: str) -> str:
     """A data spec in words."""
     held = keys.read_data(spec)
     assert held is not None
-    mean, std = held.test.mean, held.test.std
+    return _inputs(held.test.mean, held.test.std)
+
+
+def _inputs(mean: Sequence[float], std: Sequence[float]) -> str:
+    """What enters the model, in words; texts have no mean."""
+    if not mean:
+        return "numbers of word pieces"
     if set(mean) == {0.0} and set(std) == {1.0}:
         return "pixels from 0 to 1"
     return f"pixels from 0 to 1, {_standardised(mean, std)}"

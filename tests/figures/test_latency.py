@@ -175,6 +175,8 @@ def test_a_sparse_layer_answers_as_the_dense_one(
     layer.weight.mul_(torch.rand(rows, columns, generator=chance) >= zeros)
     x = torch.randn(batch, columns, generator=chance)
     torch.testing.assert_close(sparse.SparseLinear(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+    text = torch.randn(batch, 3, columns, generator=chance)
+    torch.testing.assert_close(sparse.SparseLinear(layer)(text), layer(text), atol=1e-5, rtol=1e-5)
 
 
 def test_a_sparse_matrix_by_hand() -> None:

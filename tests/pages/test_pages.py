@@ -43,7 +43,7 @@ PAGES = tuple(entry.name for entry in menu.of_files())
 MODEL = "lenet-300-100"
 SMALL = "mlp-32"
 STORY = technique.complete(starts.recipe(MODEL)).key
-UNFIT = ("compact", "low_rank_rnn")  # techniques that do not fit MODEL: it has no convolutions, no LSTM
+UNFIT = ("compact", "heads", "low_rank_rnn")  # what MODEL has not: convolutions, attention, an LSTM
 PRUNED = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.5}]]')).key
 
 
@@ -341,8 +341,9 @@ def test_high_sparsities_are_stops_of_the_slider() -> None:
 )
 def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting: str) -> None:
     spec = REGISTRY[name]
-    # These have all that can go, and an LSTM.
-    model = {"prune_weights": "resnet-8", "low_rank_rnn": "lstm-32"}.get(name, SMALL)
+    # These have all that can go, an LSTM, and attention.
+    special = {"prune_weights": "resnet-8", "low_rank_rnn": "lstm-32", "prune_heads": "transformer-topics"}
+    model = special.get(name, SMALL)
     knob = spec.knobs[setting]
     shown = {other: values[0] for other, values in knob.when if spec.defaults[other] not in values}
     visit = Visit(page, m=model, r=json.dumps([[name, shown]]) if shown else STORY)
@@ -364,6 +365,7 @@ def test_a_preset_sets_everything_at_once(name: str) -> None:
         "replace_convs": "lenet-5-small",
         "factor_transfer": "lenet-5",
         "low_rank_rnn": "lstm-32",
+        "prune_heads": "transformer-topics",
     }
     model = needs.get(name, SMALL)
     visit = Visit(spec.page, m=model, r=STORY)

@@ -27,9 +27,10 @@ class SparseLinear(nn.Module):
         self.weight, self.bias = compressed(layer.weight), layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs (n, out) of inputs (n, in)."""
+        """Outputs (..., out) of inputs (..., in); each place of a text is a row of its own."""
         x = self.before(x)
-        return times_sparse(self.weight, x) if self.bias is None else times_sparse(self.weight, x) + self.bias
+        y = times_sparse(self.weight, x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        return y if self.bias is None else y + self.bias
 
 
 def compressed(weight: Tensor) -> Tensor:

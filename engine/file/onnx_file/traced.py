@@ -18,7 +18,7 @@ from engine.tensor.affine import code_range
 from engine.types import Bundle, SlimscopeError
 
 OPSET = 17
-INPUT, OUTPUT = "images", "logits"
+INPUT, OUTPUT = "inputs", "logits"
 MIDDLE = 128  # of the unsigned codes of a symmetric grid
 
 # The exporter keeps its state in globals.

@@ -13,16 +13,19 @@ from engine.tensor.formats import Dense
 from engine.types import Bundle
 
 
-def masked(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
+def masked(
+    bundle: Bundle, kept: Mapping[str, Sequence[int]], known: Mapping[str, Group] | None = None
+) -> Bundle:
     """The same architecture with exact zeros wherever a removed channel is made or read.
 
-    `kept` maps names of groups to the channels that stay; groups without an entry stay whole.
+    `kept` maps names of groups to the channels that stay; groups without an entry stay whole. `known` are
+    the groups where they are not those of `groups`.
     Biases and batch-norm are zeroed too: else a constant survives. A removed channel's running
     mean and variance become 0, which is what batch-norm sees of it from now on.
     Grids keep their scales, codebooks their codes.
     """
     params = dict(bundle.params)
-    for name, axes in removed(groups(bundle), kept).items():
+    for name, axes in removed(groups(bundle) if known is None else known, kept).items():
         stays = torch.ones(params[name].shape, dtype=torch.bool)
         for axis, places in axes.items():
             stays.index_fill_(axis, torch.tensor(sorted(places)), False)
@@ -30,15 +33,19 @@ def masked(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
     return bundle.become(params)
 
 
-def keep(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
+def keep(
+    bundle: Bundle, kept: Mapping[str, Sequence[int]], known: Mapping[str, Group] | None = None
+) -> Bundle:
     """The physically smaller net: it answers as `masked` does, without the zeros.
 
     `kept` maps names of groups to the channels that stay, in any order; groups without an entry
-    stay whole. Codes and scales are cut with their channels; only where a cut runs through
-    the runs of weights that share a scale does a grid become 32-bit floats (`turned_dense`).
+    stay whole. `known` are groups that no shortcut pads, where they are not those of `groups`.
+    Codes and scales are cut with their channels; only where a cut runs through the runs of weights
+    that share a scale does a grid become 32-bit floats (`turned_dense`).
     Raises SlimscopeError for a group or channel that is not there, or where none would stay.
     """
-    known = groups(bundle)
+    pads = pads_of(bundle) if known is None else {}
+    known = groups(bundle) if known is None else known
     gone = removed(known, kept)
     if not gone:
         return bundle
@@ -48,7 +55,7 @@ def keep(bundle: Bundle, kept: Mapping[str, Sequence[int]]) -> Bundle:
             stays = torch.tensor([i for i in range(params[name].shape[axis]) if i not in places])
             params[name] = params[name].take(axis, stays)
     shapes = {name: param.shape for name, param in bundle.params.items()}
-    edit = narrowing(known, kept, pads_of(bundle), shapes)
+    edit = narrowing(known, kept, pads, shapes)
     return bundle.become(params, bundle.arch.edit("narrow", **edit))
 
 

@@ -1,4 +1,4 @@
-"""What a training does to its images: shifts, mirrors and, in its first epochs, a smaller size."""
+"""What a training does to its inputs: images are shifted, mirrored or smaller, words of a text masked."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.data.pieces import PAD, UNKNOWN
 from engine.net.train.plan import Plan
 
 
 def augment(inputs: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
-    """Shifted and mirrored copies of (n, c, h, w); borders are filled with zeros (the mean colour)."""
+    """Shifted and mirrored copies of (n, c, h, w); borders are filled with zeros (the mean colour).
+
+    Of texts (n, places), copies with masked words.
+    """
+    if plan.mask_words:
+        masked = torch.rand(inputs.shape, generator=generator) < plan.mask_words
+        return torch.where(masked & (inputs != PAD), UNKNOWN, inputs)
     if not plan.shift and not plan.flip:
         return inputs
     n, _, height, width = inputs.shape

@@ -9,12 +9,15 @@ from torch import nn
 
 from engine.data.sets import Samples
 
+MASKED = 0.2  # of the word pieces of a text, each time it is seen: as the transformer was trained
+
 
 @dataclass(frozen=True)
 class Plan:
     """How a net is trained. `schedule`: `one-cycle` (warm up, then cosine to zero), `cosine` or `constant`.
 
-    `shift` moves each image by up to that many pixels, `flip` mirrors half of them.
+    `shift` moves each image by up to that many pixels, `flip` mirrors half of them. `mask_words` makes
+    each word piece of a text an unknown one with this chance (Tang 2019, arXiv 1903.12136, section 3.1).
     `small_epochs` first epochs see the images at 3/4 of their size, which costs half the time.
     The `last_epochs` of all are a second, smaller cycle (Loshchilov 2017): a cosine from `last_rate` to zero.
     `precision` `bfloat16` multiplies in 16 bits; weights, sums of gradients and the loss stay in 32.
@@ -29,6 +32,7 @@ class Plan:
     clip_norm: float | None = None
     shift: int = 0
     flip: bool = False
+    mask_words: float = 0.0
     small_epochs: int = 0
     last_epochs: int = 0
     last_rate: float = 0.0
@@ -64,11 +68,12 @@ def suited(plan: Plan, net: nn.Module, samples: Samples, digits: int = 1) -> Pla
 
     Recurrent nets get their gradients clipped (they explode over 28 steps now and then). Colour photos are
     shifted by up to 4 pixels and mirrored, digits shifted by up to `digits`: the zoo was trained with one.
-    A user's inputs stay as they are.
+    Words of a text are masked. A user's inputs stay as they are.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in net.modules())
-    if not samples.mean:  # a user's inputs: what may be done to them nobody said
-        return replace(plan, clip_norm=1.0 if recurrent else None, shift=0, flip=False, channels_last=False)
+    if not samples.mean:  # of a user's inputs nobody said what may be done to them
+        plain = replace(plan, clip_norm=1.0 if recurrent else None, shift=0, flip=False, channels_last=False)
+        return replace(plain, clip_norm=1.0, mask_words=MASKED) if samples.is_text else plain
     photos = samples.images.shape[1] == 3
     return replace(
         plan,

@@ -17,15 +17,43 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from engine.data import sets
+from engine.data import pieces, sets, topics
 from engine.data.sets import ASSETS
 from engine.net import sources, surgery
 from engine.net.sources import COUNTER
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron, ResNet, RowLSTM
+from engine.net.zoo.text import TextLSTM, Transformer
 from engine.types import Arch, Bundle, SlimscopeError
 
 MODELS = ASSETS / "models"
-INPUTS = {"mnist": (1, 1, 28, 28), "cifar10": (1, 3, 32, 32)}  # the shape of one
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input: its shape, and where it is a text, how many word pieces there are."""
+
+    shape: tuple[int, ...]
+    pieces: int = 0
+
+    def example(self) -> Tensor:
+        """One input (1, ...): a grey image, or a text of unknown pieces."""
+        return torch.full((1, *self.shape), pieces.UNKNOWN) if self.pieces else torch.zeros(1, *self.shape)
+
+    def extremes(self, rng: torch.Generator) -> Tensor:
+        """Four inputs that differ widely: all zeros, all ones, and two drawn ones."""
+        drawn = (
+            torch.randint(self.pieces, (2, *self.shape), generator=rng)
+            if self.pieces
+            else torch.randn(2, *self.shape, generator=rng)
+        )
+        return torch.cat([torch.zeros_like(drawn[:1]), torch.ones_like(drawn[:1]), drawn])
+
+
+INPUTS = {
+    "mnist": Input((1, 28, 28)),
+    "cifar10": Input((3, 32, 32)),
+    "debian-topics": Input((topics.PLACES,), topics.PIECES),
+}
 
 
 @dataclass(frozen=True)
@@ -102,6 +130,21 @@ ENTRIES = {
         "mnist",
         "LSTM-32",
         "a student: one recurrent layer of 32 units",
+        activation="sigmoid and tanh of an LSTM",
+    ),
+    "transformer-topics": Entry(
+        lambda: Transformer(topics.PIECES, topics.PLACES, topics.CLASSES, 96, 4, 192, 4),
+        "debian-topics",
+        "Transformer on topics",
+        "four encoders of a transformer that sort one-line descriptions of packages into 15 topics",
+        "bilstm-topics",
+        "ReLU between the two fully connected layers of each encoder",
+    ),
+    "bilstm-topics": Entry(
+        lambda: TextLSTM(topics.PIECES, topics.CLASSES, 32, 64),
+        "debian-topics",
+        "BiLSTM on topics",
+        "a student: one recurrent layer that reads a description in both directions",
         activation="sigmoid and tanh of an LSTM",
     ),
 }
@@ -193,7 +236,7 @@ sources.register(
     "zoo",
     sources.Source(
         lambda arch: _on_meta(entry(arch.name).make),
-        lambda arch: torch.zeros(INPUTS[entry(arch.name).data]),
+        lambda arch: INPUTS[entry(arch.name).data].example(),
         lambda arch: entry(arch.name).data,
         lambda arch: sets.load(entry(arch.name).data),
         lambda arch: _student(entry(arch.name)),

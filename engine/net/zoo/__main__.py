@@ -23,6 +23,8 @@ CIFAR_PLAN = Plan(
     44, 0.3, shift=4, flip=True, small_epochs=12, last_epochs=16, last_rate=0.1, channels_last=True
 )
 LSTM_PLAN = Plan(12, 3e-3, optimizer="adam", weight_decay=0.0, clip_norm=1.0, shift=1)
+TEXT_PLAN = Plan(20, 1e-3, optimizer="adam", batch=64, weight_decay=0.0, clip_norm=1.0, mask_words=0.2)
+TEXT_LSTM_PLAN = Plan(16, 4e-3, optimizer="adam", batch=64, weight_decay=0.0, clip_norm=1.0, mask_words=0.4)
 PLANS = {
     "lenet-300-100": Plan(30, 0.08, shift=1, weight_decay=1e-4),
     "lenet-5": Plan(12, 0.04, shift=1),
@@ -34,6 +36,8 @@ PLANS = {
     "lenet-5-small": Plan(8, 0.06),
     "resnet-8": Plan(14, 0.3, shift=4, flip=True, small_epochs=6, channels_last=True),
     "lstm-32": Plan(8, 3e-3, optimizer="adam", weight_decay=0.0, clip_norm=1.0),
+    "transformer-topics": TEXT_PLAN,
+    "bilstm-topics": TEXT_LSTM_PLAN,
 }
 
 

@@ -75,16 +75,16 @@ def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
 
 
 def calibration(when: tuple[When, ...]) -> Slider:
-    """How many training images ranges of inputs are read from; 256 where a technique doesn't ask."""
+    """How many training samples ranges of inputs are read from; 256 where a technique doesn't ask."""
     return Slider(
         low=16,
         high=4096,
         scale="log",
         whole=True,
-        unit="training images",
-        label="Calibration images",
-        help="How many images the ranges are read from: fixed ones of the training part, of your own data as "
-        "well, with every class in its share.",
+        unit="training samples",
+        label="Calibration samples",
+        help="How many samples the ranges are read from: fixed ones of the training part, of your own data "
+        "as well, with every class in its share.",
         when=when,
         rare=True,
         added=True,
@@ -237,5 +237,5 @@ KeepZeros = Annotated[
 ]
 WeightDecay = Annotated[float, weight_decay()]
 OrderSeed = Annotated[
-    int, seed("Fixes the order of the training images, so that a run can be repeated exactly.")
+    int, seed("Fixes the order of the training samples, so that a run can be repeated exactly.")
 ]

@@ -7,17 +7,17 @@ from typing import Annotated
 from engine.recipe import settings
 from engine.recipe.knobs import Slider, Toggle
 
-Epochs = Annotated[int, settings.epochs("How often the student sees the chosen training images.")]
-Images = Annotated[
+Epochs = Annotated[int, settings.epochs("How often the student sees the chosen training samples.")]
+Samples = Annotated[
     int,
     Slider(
         low=500,
         high=55_000,
         step=500,
         whole=True,
-        unit="images",
-        label="Images",
-        help="How many training images the student sees; all of them where there are fewer.",
+        unit="samples",
+        label="Samples",
+        help="How many training samples the student sees; all of them where there are fewer.",
     ),
 ]
 PlainStudent = Annotated[
@@ -31,5 +31,5 @@ PlainStudent = Annotated[
 
 
 def seed(what: str) -> Slider:
-    """Fixes `what`, and which images are seen in which order."""
-    return settings.seed(f"Fixes {what}, the chosen images and their order.")
+    """Fixes `what`, and which samples are seen in which order."""
+    return settings.seed(f"Fixes {what}, the chosen samples and their order.")

@@ -109,7 +109,7 @@ def replace_convs(
             whole=True,
             unit="epochs",
             label="Epochs",
-            help="How often the whole model then sees all training images, taught by the model before.",
+            help="How often the whole model then sees all training samples, taught by the model before.",
         ),
     ] = 4,
     rounds: Annotated[

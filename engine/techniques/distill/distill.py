@@ -61,7 +61,7 @@ def distill(
     alpha: settings.TeacherShare = 0.7,
     epochs: of_students.Epochs = 10,
     learning_rate: Annotated[float, settings.adam_rate()] = 0.01,
-    subset: of_students.Images = 10_000,
+    subset: of_students.Samples = 10_000,
     seed: Annotated[int, of_students.seed("the student's first weights")] = 0,
     control: of_students.PlainStudent = True,
     loss: Annotated[
@@ -141,7 +141,7 @@ def distill(
     trained, curve = students.train(arch, seen, plan, lesson, control, progress, progress)
     figures = students.compared(teacher, trained, data.validation, others)
     copy = f", {width:.0%} as wide," if student == "narrow" else ""
-    notes = [f"{zoo.title(arch)}{copy} learned from {len(seen.train):,} images of {data.name}"]
+    notes = [f"{zoo.title(arch)}{copy} learned from {len(seen.train):,} samples of {data.name}"]
     if others:
         titles = ", ".join(zoo.title(Arch(name)) for name in ensembles.others(bundle))
         notes.append(f"beside the model itself these were teachers: {titles}")

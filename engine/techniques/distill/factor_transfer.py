@@ -90,13 +90,13 @@ def factor_transfer(
     paraphraser_epochs: Annotated[
         int,
         settings.epochs(
-            "How often the auto-encoder sees the chosen training images, before the student does.",
+            "How often the auto-encoder sees the chosen training samples, before the student does.",
             label="Paraphraser",
         ),
     ] = 5,
     epochs: of_students.Epochs = 10,
     learning_rate: Annotated[float, settings.adam_rate("student and translator")] = 0.01,
-    subset: of_students.Images = 10_000,
+    subset: of_students.Samples = 10_000,
     seed: Annotated[int, of_students.seed("all first weights")] = 0,
     control: of_students.PlainStudent = True,
     progress: Progress,
@@ -159,7 +159,6 @@ def factor_transfer(
             read, paraphraser, data.validation.inputs(slice(0, feature_maps.IMAGES))
         ),
     }
-    note = (
-        f"{zoo.title(arch)} learned from {len(seen.train):,} images of {data.name}, by its maps at {own.name}"
-    )
+    learned = f"learned from {len(seen.train):,} samples of {data.name}"
+    note = f"{zoo.title(arch)} {learned}, by its maps at {own.name}"
     return bundle.become(trained["distilled"].params, arch), Report(figures, tables, (note,))

@@ -54,7 +54,7 @@ def finetune(
     epochs: Annotated[
         int,
         settings.epochs(
-            "How often the model sees all training images; a few are enough after gentle pruning.", high=60
+            "How often the model sees all training samples; a few are enough after gentle pruning.", high=60
         ),
     ] = 3,
     learning_rate: Annotated[
@@ -111,7 +111,7 @@ def finetune(
     after = training.trained(bundle, net)
     figures = training.change(bundle, after, data.validation)
     curve = pd.DataFrame([start, *rows], columns=list(rows[0])).astype({"epoch": int})
-    notes = [f"trained on {len(data.train):,} images of {data.name}"]
+    notes = [f"trained on {len(data.train):,} samples of {data.name}"]
     if teacher == "original":
         notes.append("the loss is shared with the answers of the model before all compression")
     if precision == "bfloat16" and not has_bfloat16():

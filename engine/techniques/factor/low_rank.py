@@ -117,7 +117,7 @@ def low_rank(
     samples: Annotated[
         int,
         replace(
-            settings.samples("Images that the layers' outputs are taken from.", OF_OUTPUTS),
+            settings.samples("Samples that the layers' outputs are taken from.", OF_OUTPUTS),
             added=True,
             redraws=True,
         ),
@@ -157,7 +157,7 @@ def low_rank(
     """Split each layer by the decomposition that its ranks lose least of, so that it has fewer weights.
 
     Matrices are cut by the truncated singular value decomposition: of the weights, or, for the outputs'
-    error, of the outputs that training images give in the model as it is. Tucker's form takes the
+    error, of the outputs that training samples give in the model as it is. Tucker's form takes the
     higher-order one and has two ranks: those of the fewest weights for an energy, those that keep most in a
     share. Convolutions in the spatial and in Tucker's form know the error of the weights alone. Under a
     budget the shares of energy that layers lose add up to the least, exactly; or, by sensitivity, the KL of

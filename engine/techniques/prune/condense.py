@@ -77,7 +77,7 @@ def condense(
     epochs: Annotated[
         int,
         settings.epochs(
-            "How often the model sees all training images: channels are dropped in the first half.", high=60
+            "How often the model sees all training samples: channels are dropped in the first half.", high=60
         ),
     ] = 6,
     learning_rate: Annotated[

@@ -110,7 +110,7 @@ def lottery_ticket(
         ),
     ] = 0,
     epochs: Annotated[
-        int, settings.epochs("How often each run sees all training images, in batches of 60.", high=60)
+        int, settings.epochs("How often each run sees all training samples, in batches of 60.", high=60)
     ] = 6,
     learning_rate: Annotated[
         float, settings.learning_rate("How far Adam moves the weights at the most; it stays the same.")
@@ -130,7 +130,7 @@ def lottery_ticket(
         ),
     ] = False,
     seed: Annotated[
-        int, settings.seed("Fixes the drawn weights, the random masks and the order of the training images.")
+        int, settings.seed("Fixes the drawn weights, the random masks and the order of the training samples.")
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -305,7 +305,7 @@ def _figures(tickets: pd.DataFrame, rounds: int, n: int) -> tuple[Figure, ...]:
 def _notes(bundle: Bundle, data: Data, plan: Plan, tickets: pd.DataFrame) -> tuple[str, ...]:
     epochs = f"{plan.epochs} epoch{'s' * (plan.epochs > 1)}"
     notes = [
-        f"Each run: {epochs} over {len(data.train):,} images of {data.name}.",
+        f"Each run: {epochs} over {len(data.train):,} samples of {data.name}.",
         "One seed proves little: the order of two runs can change with it.",
     ]
     open_ = tickets[tickets["early stop"] == tickets["iterations"]]

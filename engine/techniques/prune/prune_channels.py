@@ -91,7 +91,7 @@ def prune_channels(
             whole=True,
             unit="points",
             label="Points per layer",
-            help="Places in training images at which a layer's outputs are matched: more fit less to chance.",
+            help="Places in training samples where a layer's outputs are matched: more fit less to chance.",
         ),
     ] = 2000,
     removed_per_layer: Annotated[
@@ -102,7 +102,7 @@ def prune_channels(
         Sequence[str], settings.leave_out("Layers that go on reading all their channels.")
     ] = (),
     seed: Annotated[
-        int, settings.seed("Fixes the places of the images, and which channels chance picks.")
+        int, settings.seed("Fixes the places of the samples, and which channels chance picks.")
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Keeps, layer by layer, the inputs that remake its outputs best, and fits its weights to them anew.
@@ -110,9 +110,10 @@ def prune_channels(
     What a layer gave before this step is the goal. Which channels stay is judged in the whole model, once;
     the weights are fitted to what the layer reads in the model as pruned so far.
     The filters that made the other channels go for good. A channel that shortcuts pass on stays, and so does
-    every layer that keeps all it reads. At least one channel stays. Matched on training images, tested
+    every layer that keeps all it reads. At least one channel stays. Matched on training samples, tested
     on others of them; labels are not looked at. Linear layers have one point an image; models that take
-    long to run are shown fewer images, and convolutions matched at up to ten points of each. Raises
+    long to run are shown fewer samples, and convolutions, or layers that read a text, matched at up to ten
+    points of each. Raises
     SlimscopeError for recurrent models, and SettingError for an own share of a layer whose inputs cannot go.
     """
     readers = {reader.label: reader for reader in readers_of(bundle)}
@@ -181,7 +182,7 @@ class _Found:
     error_fitted: float
 
     def error(self, refit: bool) -> float:
-        """The error of the weights in use, on other images than those fitted on."""
+        """The error of the weights in use, on other samples than those fitted on."""
         return self.error_refit if refit else self.error_masked
 
     @property
@@ -271,8 +272,8 @@ def _figures(
         worst = max(found, key=lambda one: one.error(refit))
         how = (
             f"norm of (outputs - what they were) / norm of what they were, of {worst.reader.label}, the "
-            f"layer where it is largest: at {worst.checked:,} points of training images on which nothing was "
-            f"fitted or chosen ({worst.points:,} points of {images:,} others were)"
+            f"layer where it is largest: at {worst.checked:,} points of training samples on which nothing "
+            f"was fitted or chosen ({worst.points:,} points of {images:,} others were)"
         )
         figures.append(Figure("largest output error", worst.error(refit), "share", Basis.MEASURED, how))
     return tuple(figures)
@@ -326,6 +327,6 @@ def _refit_notes(found: Sequence[_Found]) -> list[str]:
         said = ", ".join(f"{o.reader.label} ({o.points:,} for {o.inputs_kept:,} inputs)" for o in scarce)
         notes.append(
             f"Fewer points than inputs: {said}. The fit is exact there and learns chance by heart; compare "
-            "the error where it was fitted with that on other images, and take more points."
+            "the error where it was fitted with that on other samples, and take more points."
         )
     return notes

@@ -83,7 +83,7 @@ def prune_iteratively(
     epochs: Annotated[
         int,
         settings.epochs(
-            "How often the model sees all training images: in each round, or in all where it is gradual.",
+            "How often the model sees all training samples: in each round, or in all where it is gradual.",
             high=60,
         ),
     ] = 2,

@@ -85,7 +85,7 @@ def slim(
         ),
     ] = 1e-3,
     epochs: Annotated[
-        int, settings.epochs("How often the model sees all training images under the penalty.", high=60)
+        int, settings.epochs("How often the model sees all training samples under the penalty.", high=60)
     ] = 5,
     tuning: Annotated[
         int,

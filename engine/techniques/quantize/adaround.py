@@ -1,4 +1,4 @@
-"""AdaRound: learn which weights are rounded up and which down, layer by layer, from calibration images."""
+"""AdaRound: learn which weights are rounded up and which down, layer by layer, from calibration samples."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ERRORS = {"error_nearest": "output error, nearest", "error_learned": "output err
     tables={"layers": LAYER_COLUMNS},
     aha="The nearest level is the best for a weight, but not for a layer: errors of weights that are read "
     "together can cancel.",
-    trap="It fits the images that it sees: with few, or with others than will come, errors do not cancel.",
+    trap="It fits the samples that it sees: with few, or with others than will come, errors do not cancel.",
     presets={"gentle": {"bits": 6}, "balanced": {"bits": 4}, "extreme": {"bits": 3, "steps": 2000}},
 )
 def adaround(
@@ -72,14 +72,14 @@ def adaround(
             help="How long the rounding of each layer is learned; a step sees 128 of its points.",
         ),
     ] = 1000,
-    samples: Annotated[int, settings.samples("Images that the layers' inputs are taken from.")] = 500,
+    samples: Annotated[int, settings.samples("Samples that the layers' inputs are taken from.")] = 500,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
     seed: Annotated[
-        int, settings.seed("Fixes the places of the images and the order in which they are seen.")
+        int, settings.seed("Fixes the places of the samples and the order in which they are seen.")
     ] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
-    """Round each weight up or down so that its layer's outputs change least, learned from calibration images.
+    """Round each weight up or down so that its layer's outputs change least, learned from some samples.
 
     Layers go in the order of the model: each sees what the rounded ones before it give, and is to give what
     it gave in floats. Labels are not looked at. Symmetric levels; exact zeros stay exact zeros; biases and
@@ -128,7 +128,7 @@ def adaround(
     )
     floats = [label for label in names if label not in said]
     notes = [
-        f"Learned on {len(images) - len(images) // CHECKED:,} training images, errors measured on "
+        f"Learned on {len(images) - len(images) // CHECKED:,} training samples, errors measured on "
         f"{len(images) // CHECKED:,} others.",
         *reports.named("Rounded to nearest:", floats),
         *reports.named("Left out:", leave_out),
@@ -139,5 +139,5 @@ def adaround(
 def _how(worst: pd.Series) -> str:
     return (
         f"norm of (outputs - what they were) / norm of what they were, of {worst['layer']}, where rounding "
-        "to nearest is worst: on training images that nothing was learned from"
+        "to nearest is worst: on training samples that nothing was learned from"
     )

@@ -31,7 +31,7 @@ from engine.types import Bundle, Figure, Progress, Report
     tables={"curve": (*CURVE, "run"), "steps": STEP_COLUMNS, "layers": LAYER_COLUMNS},
     series=RUNS,
     aha="The model before compression is a teacher that costs nothing to find: it says how sure it is "
-    "of each image, which labels never do.",
+    "of each sample, which labels never do.",
     trap="A gain of a few tenths of a point is less than the interval of a small validation set: the run "
     "without a teacher, same seed and all else equal, is what to compare with.",
     presets={
@@ -50,7 +50,7 @@ def distill_quantized(
     end_bits: settings.EndBits = 8,
     alpha: settings.TeacherShare = 0.5,
     temperature: settings.Temperature = 1.0,
-    epochs: Annotated[int, settings.epochs("How often the model sees all training images.")] = 5,
+    epochs: Annotated[int, settings.epochs("How often the model sees all training samples.")] = 5,
     learning_rate: settings.RateWithSteps = 0.01,
     control: Annotated[
         bool,

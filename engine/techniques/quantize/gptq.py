@@ -45,7 +45,7 @@ ERRORS = {"error_nearest": "output error, nearest", "error_gptq": "output error"
     aha="An error that is made can still be made up for: each weight that is rounded moves those behind it, "
     "so that the layer's outputs stay where they were. Nothing is trained.",
     trap="The weights themselves are further off than with the nearest levels: squared error of weights "
-    "says nothing here. Look at the outputs, on images that were not fitted.",
+    "says nothing here. Look at the outputs, on samples that were not fitted.",
     presets={
         "gentle": {"bits": 6},
         "balanced": {},
@@ -87,10 +87,10 @@ def gptq(
             help="Round the columns first whose inputs are largest, while most others can make up for them.",
         ),
     ] = True,
-    samples: Annotated[int, settings.samples("Images that the layers' inputs are taken from.")] = 500,
+    samples: Annotated[int, settings.samples("Samples that the layers' inputs are taken from.")] = 500,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
     seed: Annotated[
-        int, settings.seed("Fixes the places of the images, and which images errors are measured on.")
+        int, settings.seed("Fixes the places of the samples, and which samples errors are measured on.")
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Round weights one column after another; those still to come take up the error, by the inverse Hessian.
@@ -141,7 +141,7 @@ def gptq(
     layers["mse_nearest"] = layers["mse_nearest"].fillna(layers["mse"])  # what was rounded to nearest
     checked, plain = len(images) // CHECKED, [label for label in names if label not in said]
     notes = (
-        f"Fitted on {len(images) - checked:,} training images, output errors measured on {checked:,} others.",
+        f"Fitted on {len(images) - checked:,} training samples, errors measured on {checked:,} others.",
         *reports.named("Rounded to nearest:", plain),
         *reports.named("Left out:", leave_out),
     )
@@ -162,7 +162,7 @@ def _carried(weight: Tensor, nearest: Grid, ends: tuple[int, int], hessian: Tens
 def _how(worst: pd.Series) -> str:
     return (
         f"norm of (outputs - those before rounding) / norm of these, same inputs, of {worst['layer']}, where "
-        "rounding to nearest is worst: on training images that were not fitted"
+        "rounding to nearest is worst: on training samples that were not fitted"
     )
 
 

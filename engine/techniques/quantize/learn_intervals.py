@@ -62,7 +62,7 @@ def learn_intervals(
             "for all epochs, down to their bits.",
         ),
     ] = False,
-    epochs: Annotated[int, settings.epochs("How often the model sees all training images.")] = 5,
+    epochs: Annotated[int, settings.epochs("How often the model sees all training samples.")] = 5,
     learning_rate: Annotated[
         float,
         settings.learning_rate(

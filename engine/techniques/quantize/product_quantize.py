@@ -79,10 +79,10 @@ def product_quantize(
     ] = 4,
     error: Annotated[str, settings.error_of("the tables")] = "weights",
     samples: Annotated[
-        int, settings.samples("Images that the layers' inputs are taken from.", when=OF_OUTPUTS)
+        int, settings.samples("Samples that the layers' inputs are taken from.", when=OF_OUTPUTS)
     ] = 500,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
-    seed: Annotated[int, settings.seed("Fixes the first entries, and the places of images.")] = 0,
+    seed: Annotated[int, settings.seed("Fixes the first entries, and the places of samples.")] = 0,
 ) -> tuple[Bundle, Report]:
     """Cut each output's weights into sub-vectors of a few, and store a table of them and one code for each.
 
@@ -122,7 +122,7 @@ def product_quantize(
         matching.change(zoo.fork(plain).eval(), names, images, goals, aware)
         checked = len(images) // CHECKED
         notes += [
-            f"Inputs are those of {len(images) - checked:,} training images; outputs are compared on "
+            f"Inputs are those of {len(images) - checked:,} training samples; outputs are compared on "
             f"{checked:,} others.",
             *reports.named("The error of the weights counts in", [x for x in names if x not in said]),
         ]
@@ -176,7 +176,7 @@ def _output_errors(layers: pd.DataFrame) -> tuple[Figure, ...]:
     worst = layers.dropna(subset=["output_error"]).sort_values("output_error_plain").iloc[-1]
     how = (
         f"norm of (outputs - what they were) / norm of what they were, of {worst['layer']}, where tables for "
-        "the weights are worst: on training images that nothing was read from"
+        "the weights are worst: on training samples that nothing was read from"
     )
     return (
         Figure(

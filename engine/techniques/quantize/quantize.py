@@ -99,7 +99,7 @@ def quantize(
             help="Whether the numbers that enter each layer are rounded, too.",
             options={
                 "none": "they stay 32-bit floats",
-                "static": "with ranges found beforehand on training images",
+                "static": "with ranges found beforehand on training samples",
                 "dynamic": "with the range of each batch, taken as it runs",
                 "token": "with a range for each sample, or each token of a sequence, taken as it runs",
             },
@@ -121,11 +121,11 @@ def quantize(
         str,
         Choice(
             label="Activation range",
-            help="Which values the grid of what enters a layer spans, as calibration images show them.",
+            help="Which values the grid of what enters a layer spans, as calibration samples show them.",
             options={
                 "same": "found as for the weights",
                 "minmax": "from the smallest to the largest value seen",
-                "average": "from image to image, the smallest and largest move by 1 % to those of the next",
+                "average": "from sample to sample, the smallest and largest move by 1 % to those of the next",
                 "percentile": "a share of the non-zero values, of its own",
                 "mse": "the clip with the least squared error, of 100 that are tried",
                 "kl": "the clip of least divergence between 2,048 bins and the levels: TensorRT's",

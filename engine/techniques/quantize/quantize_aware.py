@@ -52,7 +52,7 @@ def quantize_aware(
             },
         ),
     ] = "learned",
-    epochs: Annotated[int, settings.epochs("How often the model sees all training images.")] = 5,
+    epochs: Annotated[int, settings.epochs("How often the model sees all training samples.")] = 5,
     learning_rate: settings.RateWithSteps = 0.01,
     granularity: settings.TrainedGranularity = "tensor",
     weight_decay: settings.WeightDecay = 5e-5,

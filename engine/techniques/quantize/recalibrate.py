@@ -60,18 +60,18 @@ def recalibrate(
             high=500,
             step=50,
             whole=True,
-            unit="training images",
+            unit="training samples",
             label="Samples",
-            help="On how many images averages are taken; all of them pass the model at once.",
+            help="On how many samples averages are taken; all of them pass the model at once.",
         ),
     ] = 250,
 ) -> tuple[Bundle, Report]:
     """Sets biases and batch-norm statistics anew after weights were rounded or removed; nothing is trained.
 
-    Averages are taken on training images, layer after layer, each with those before it corrected. A bias
+    Averages are taken on training samples, layer after layer, each with those before it corrected. A bias
     takes up what the mean of its output is off from that of the uncompressed model. Layers whose number of
     outputs changed, recurrent ones, and those that a model calls twice keep their biases. Shifts are measured
-    on validation images. Labels are not looked at.
+    on validation samples. Labels are not looked at.
     """
     images = data.train.stratified(samples).inputs()
     behind = taps.normal_behind(bundle.arch)
@@ -86,7 +86,7 @@ def recalibrate(
     layers = _layers(bundle, after, places, behind, data.validation.stratified(CHECKED).inputs())
     left = [layer for layer in layers["layer"] if layer not in places]
     notes = (
-        f"Averages of {len(images):,} training images.",
+        f"Averages of {len(images):,} training samples.",
         *reports.named("These layers keep what they had:", left),
         *(
             ["The model has no batch-norm, so nothing is set anew."]
@@ -100,7 +100,7 @@ def recalibrate(
 def _layers(
     before: Bundle, after: Bundle, places: dict[str, str], behind: dict[str, str], images: Tensor
 ) -> pd.DataFrame:
-    """How far means of outputs, behind batch-norm, are from the original's: on other images than used."""
+    """How far means of outputs, behind batch-norm, are from the original's: on other samples than used."""
     kinds = (*averages.LAYERS, *averages.NORMS)
     wanted, old, new = (averages.means_of(each, images, kinds) for each in (before.origin, before, after))
     rows = []
@@ -116,7 +116,7 @@ def _layers(
 def _figures(layers: pd.DataFrame) -> tuple[Figure, ...]:
     how = (
         "norm of (mean outputs - the original's) over the norm of these, of the layer where it is largest, "
-        "behind its batch-norm: on validation images"
+        "behind its batch-norm: on validation samples"
     )
     corrected = int((layers["corrected"] != "nothing").sum())
     figures = [Figure("corrected layers", corrected, "layers", Basis.COUNTED, "layers that were set anew")]

@@ -63,7 +63,7 @@ def ternarize_trained(
             help="Whether the first and the last layer of the list stay 32-bit floats, as in the paper.",
         ),
     ] = False,
-    epochs: Annotated[int, settings.epochs("How often the model sees all training images.")] = 5,
+    epochs: Annotated[int, settings.epochs("How often the model sees all training samples.")] = 5,
     learning_rate: Annotated[
         float,
         settings.learning_rate(

@@ -50,7 +50,7 @@ def train_centroids(
     bundle: Bundle,
     data: Data,
     *,
-    epochs: Annotated[int, settings.epochs("How often the model sees all training images.")] = 3,
+    epochs: Annotated[int, settings.epochs("How often the model sees all training samples.")] = 3,
     learning_rate: Annotated[
         float,
         settings.learning_rate("How far a step moves a value at the start; it falls to zero along a cosine."),

@@ -48,12 +48,23 @@ def samples(of: Samples, rows: Iterable[tuple[int, str, str]]) -> str:
     """Samples of the data with two lines each: (row, caption, second line); those that are no images as a list."""
     if of.is_drawable:
         return gallery((picture_of(of.picture(i)), first, second) for i, first, second in rows)
+    if of.is_text:
+        lines = (
+            f"<li>{quoted(of.texts[i])}<br>{escape(first)} ({escape(second)})</li>"
+            for i, first, second in rows
+        )
+        return f'<ul class="texts">{"".join(lines)}</ul>'
     shape = " x ".join(map(str, of.images.shape[1:])) or "one number"
     words = figures.caption(
         f"Inputs of the shape {shape} are no images: their numbers in the data are shown."
     )
     items = (f"<li>sample {i}: {escape(first)} ({escape(second)})</li>" for i, first, second in rows)
     return f"{words}<ul>{''.join(items)}</ul>"
+
+
+def quoted(text: str) -> str:
+    """A text of the data as HTML."""
+    return f'<q class="sample">{escape(text)}</q>'
 
 
 def of_tensor(picture: weight_maps.Picture, alt: str, tall: int = 420, kind: str = "now") -> str:

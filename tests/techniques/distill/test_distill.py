@@ -317,6 +317,6 @@ def test_a_narrower_copy_learns_and_is_rebuilt(loss: str) -> None:
     student, report = apply(teacher, step, photos)
     assert student.params["layer3.0.conv2.weight"].shape == (16, 16, 3, 3)
     assert student.origin is teacher
-    assert report.notes == ("ResNet-8, 25% as wide, learned from 60 images of cifar10",)
+    assert report.notes == ("ResNet-8, 25% as wide, learned from 60 samples of cifar10",)
     again = packfile.unpack(packfile.pack(student))
     assert torch.equal(measure.predictions(again, photos.test), measure.predictions(student, photos.test))

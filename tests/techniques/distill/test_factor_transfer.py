@@ -124,7 +124,7 @@ def test_the_teacher_stays_as_it_is_with_its_batch_norm() -> None:
     )
     assert Bundle(teacher.arch, teacher.params).fingerprint == zoo.load("resnet-20").fingerprint
     assert torch.equal(teacher.params["bn1.running_mean"].decode(), mean)
-    assert report.notes == ("ResNet-8 learned from 60 images of cifar10, by its maps at layer3",)
+    assert report.notes == ("ResNet-8 learned from 60 samples of cifar10, by its maps at layer3",)
 
 
 def test_claim_the_paraphraser_learns_and_more_factors_keep_more(small: Data) -> None:

@@ -102,7 +102,7 @@ def test_the_report_says_what_was_measured(small: Data) -> None:
     assert list(curve["epoch"]) == [0, 1, 2]
     assert curve["validation accuracy"].iloc[0] == pytest.approx(report.figures[0].value)
     assert curve["validation accuracy"].iloc[-1] == pytest.approx(after_.value)
-    assert report.notes == ("trained on 300 images of mnist",)
+    assert report.notes == ("trained on 300 samples of mnist",)
 
 
 def test_codes_return_to_floats_and_the_note_says_so(small: Data) -> None:

@@ -84,7 +84,7 @@ def test_the_errors_are_those_of_outputs_of_images_that_were_not_looked_at(
         assert rows(report).loc["fc1", column] == pytest.approx(off, abs=1e-5)
     named = {figure.name: figure.value for figure in report.figures}
     assert named["output error, for the outputs"] == rows(report).loc["fc1", "output_error"]
-    assert any("400 training images" in note and "100 others" in note for note in report.notes)
+    assert any("400 training samples" in note and "100 others" in note for note in report.notes)
     assert "output_error" not in both["weights"][1].tables["layers"]
 
 

@@ -177,7 +177,7 @@ def test_errors_are_those_of_the_layers_outputs_on_images_that_were_not_fitted(r
     checked = error(slice(500, None))
     assert said["error_refit" if refit else "error_masked"] == pytest.approx(checked, rel=1e-4)
     assert report.figures[-1].value == pytest.approx(checked, rel=1e-4)
-    assert "at 125 points of training images on which nothing was fitted" in report.figures[-1].how
+    assert "at 125 points of training samples on which nothing was fitted" in report.figures[-1].how
     if refit:
         assert said["error_fitted"] == pytest.approx(error(slice(500)), rel=1e-4)
         assert said["error_fitted"] < said["error_refit"] < said["error_masked"]

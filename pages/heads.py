@@ -1,0 +1,73 @@
+"""Heads: how many heads does attention need?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.recipe import technique
+from pages.parts import figures, frame
+from pages.parts.frame import Place
+from pages.parts.lesson import Lesson
+from pages.parts.live import Look, Moving
+from pages.parts.pictures import heads
+
+PAGE = {
+    "title": "Heads",
+    "icon": "visibility",
+    "about": "Take whole heads out of attention, those first that the loss depends on least.",
+    "order": 35,
+    "technique": "prune_heads",
+    "group": "Prune",
+}
+LAYERS = {
+    "layer": figures.Column("layer"),
+    "weights": figures.Column("weights before"),
+    "weights_after": figures.Column("after"),
+    "macs_before": figures.Column("MACs before"),
+    "macs_after": figures.Column("after"),
+}
+
+
+def hero(look: Look, place: Place) -> None:
+    st.subheader("Heads, layer by layer", anchor=False)
+    place("heads")
+
+
+def deeper(look: Look, place: Place) -> None:
+    st.subheader("What the heads of a layer look at", anchor=False)
+    heads.looks(look)
+    st.subheader("Layer by layer", anchor=False)
+    place("layers")
+
+
+def moving(look: Look) -> Moving:
+    rows = look.report.tables["heads"]
+    table = figures.table(look.report.tables["layers"], LAYERS, look.layer)
+    return Moving({}, {"heads": heads.grid(rows), "layers": table}, lesson(look))
+
+
+def lesson(look: Look) -> Lesson:
+    """How many go with how many parameters, and whether an attention is down to one head."""
+    known, rows = technique.get("prune_heads"), look.report.tables["heads"]
+    found = {figure.name: figure for figure in look.report.figures}
+    lost, macs = (
+        1 - found[f"{name}{after}"].value / found[f"{name} before"].value
+        for name, after in (("parameters", ""), ("multiply-adds", " after"))
+    )
+    gone = int((~rows["kept"]).sum())
+    left = rows.groupby("layer")["kept"].sum()
+    aha = (
+        f"{gone} of {len(rows)} heads are {lost:.1%} of the parameters and {macs:.1%} of the multiply-adds: "
+        "most of a transformer is not attention. Many heads can go after training, and which, their own gradient tells."
+    )
+    return Lesson(aha, known.trap, bool(gone and (left == 1).any()))
+
+
+frame.heading(
+    "Heads",
+    "How many heads does attention need? **Remove more of them and watch where they go.**",
+    "Each head of attention looks at other words than the others. Its importance is how much the loss would move if what it "
+    "gives were a little louder or softer: the mean, over training samples, of the size of that derivative. Heads that go "
+    "take their rows of queries, keys and values and their columns of the output with them.",
+)
+frame.workbench("prune_heads", hero, moving, lambda look, setting, stops: None, deeper, heads.reads)
