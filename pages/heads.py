@@ -42,7 +42,9 @@ def deeper(look: Look, place: Place) -> None:
 
 def moving(look: Look) -> Moving:
     rows = look.report.tables["heads"]
-    table = figures.table(look.report.tables["layers"], LAYERS, look.layer)
+    layers = look.report.tables["layers"]
+    own = layers[[layer.startswith(tuple(f"{name}." for name in rows["layer"])) for layer in layers["layer"]]]
+    table = figures.table(own, LAYERS, look.layer)
     return Moving({}, {"heads": heads.grid(rows), "layers": table}, lesson(look))
 
 

@@ -24,7 +24,8 @@ import torch
 from PIL import Image
 
 from engine.data import debian
-from engine.data.sets import ASSETS, cache_folder, split_rows, stratified_rows
+from engine.data.samples import stratified_rows
+from engine.data.sets import ASSETS, cache_folder, split_rows
 from engine.types import SlimscopeError
 
 PACKAGES = {

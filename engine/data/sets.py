@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -93,7 +94,7 @@ TITLES = {
     "cifar10": "CIFAR-10, small photos",
     "debian-topics": "Debian topics, one-line descriptions of packages",
 }
-LOADERS = {
+LOADERS: dict[str, Callable[[], Data]] = {
     "mnist": _mnist,
     "cifar10": _cifar10,
     "debian-topics": lambda: topics.read(ASSETS / "data" / "debian-topics"),

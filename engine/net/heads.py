@@ -50,7 +50,9 @@ def _block(net: nn.Module, label: str, module: nn.Module) -> Block | None:
         case Attention():
             makes = [_end(net, f"{label}.{name}", -1) for name in ("query", "key", "value")]
             out = _end(net, f"{label}.out", 0)
-            size, heads = module.size, net.get_submodule(out).in_features // module.size
+            reader, size = net.get_submodule(out), module.size
+            assert isinstance(reader, nn.Linear)
+            heads = reader.in_features // size
             at = tuple(range(0, heads * size, size))
             parts = [
                 Part(f"{layer}.{name}", 0, size, at)
@@ -123,7 +125,7 @@ def importance(bundle: Bundle, samples: Samples, count: int, seed: int) -> Mappi
         gradients = torch.autograd.grad(loss, list(weights.values()))
         for (label, weight), gradient in zip(weights.items(), gradients, strict=True):
             columns = (weight.detach() * gradient).sum(0, dtype=torch.float64)
-            total[label] += columns.unflatten(0, (-1, known[label].reads.block)).sum(1).abs()
+            total[label] += columns.view(-1, known[label].reads.block).sum(1).abs()
     return MappingProxyType({label: found / len(chosen) for label, found in total.items()})
 
 

@@ -41,8 +41,12 @@ def treemap(frame: pd.DataFrame) -> Chart:
     return figure
 
 
-def grid_of_histograms(tensors: list[tuple[str, Tensor]], bins: int = 80, columns: int = 4) -> Chart:
+LONG = 18  # letters of a name, above which three stand side by side and not four
+
+
+def grid_of_histograms(tensors: list[tuple[str, Tensor]], bins: int = 80) -> Chart:
     """A small histogram per layer in one figure; counts on each layer's own scale."""
+    columns = 3 if max(len(label) for label, _ in tensors) > LONG else 4
     rows = -(-len(tensors) // columns)
     traces, notes, axes = [], [], {}
     for i, (label, values) in enumerate(tensors):

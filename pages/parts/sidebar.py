@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine.data import user
+from engine.data import sets, user
 from engine.file import intake
 from engine.jobs import models
 from engine.net import zoo
@@ -79,7 +79,9 @@ def _about() -> None:
     if mine is None:
         if session.model() in zoo.trained():
             card = zoo.card(session.model())
-            st.caption(f"{card['about'].capitalize()}. Trained here on {card['data'].split('-')[0].upper()}.")
+            st.caption(
+                f"{card['about'].capitalize()}. Trained here on {sets.TITLES[zoo.entry(session.model()).data]}."
+            )
         return
     for note in mine["notes"]:  # type: ignore[attr-defined]
         st.caption(str(note))

@@ -37,7 +37,7 @@ def net(name: str) -> Bundle:
 
 
 def images(name: str, n: int = 4) -> Tensor:
-    shape = zoo.INPUTS[zoo.entry(name).data][1:]
+    shape = zoo.INPUTS[zoo.entry(name).data].shape
     return torch.randn(n, *shape, generator=torch.Generator().manual_seed(0))
 
 

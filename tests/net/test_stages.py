@@ -55,7 +55,7 @@ def test_a_narrower_copy_has_fewer_channels_and_answers(name: str) -> None:
     arch = narrower(bundle, 0.5)
     net = fresh(arch, 3)
     small = bundle_of(arch, net)
-    inputs = torch.randn(2, *zoo.INPUTS[zoo.entry(name).data][1:])
+    inputs = torch.randn(2, *zoo.INPUTS[zoo.entry(name).data].shape)
     assert torch.equal(zoo.build(small)(inputs), net.eval()(inputs))
     groups, left = channels.groups(bundle), channels.groups(small)
     assert {n: g.channels for n, g in left.items()} == {n: g.channels // 2 for n, g in groups.items()}

@@ -29,7 +29,7 @@ class SparseLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (..., out) of inputs (..., in); each place of a text is a row of its own."""
         x = self.before(x)
-        y = times_sparse(self.weight, x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        y = times_sparse(self.weight, x.flatten(0, -2)).reshape(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias
 
 

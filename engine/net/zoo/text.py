@@ -40,7 +40,8 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(n, places, heads * size) -> (n, heads, places, size)."""
-        return x.unflatten(-1, (-1, self.size)).transpose(1, 2)
+        found: Tensor = x.unflatten(-1, (-1, self.size))  # type: ignore[no-untyped-call]
+        return found.transpose(1, 2)
 
 
 class Encoder(nn.Module):

@@ -19,7 +19,7 @@ def net(name: str) -> Bundle:
 
 
 def images(name: str) -> torch.Tensor:
-    shape = zoo.INPUTS[zoo.entry(name).data][1:]
+    shape = zoo.INPUTS[zoo.entry(name).data].shape
     return torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
 
 
