@@ -31,5 +31,9 @@ PlainStudent = Annotated[
 
 
 def seed(what: str) -> Slider:
-    """Fixes `what`, and which samples are seen in which order."""
+    """Fixes `what`, and which samples are seen in which order.
+
+    >>> seed("the first weights").help
+    'Fixes the first weights, the chosen samples and their order.'
+    """
     return settings.seed(f"Fixes {what}, the chosen samples and their order.")
