@@ -108,7 +108,7 @@ def assert_can_be_shown(bundle: Bundle) -> None:
     assert len(bundle.fingerprint) == 16
     assert all(bool(torch.isfinite(values).all()) and values.numel() for values in bundle.state().values())
     if bundle.arch.runs:
-        answers = zoo.build(bundle)(torch.ones(2, *checks._inputs(bundle.arch.name)[1:]))
+        answers = zoo.build(bundle)(torch.ones(2, *sources.inputs(bundle.arch).shape[1:]))
         assert answers.shape == (2, 10)
         assert bool(torch.isfinite(answers).all())
 

@@ -947,7 +947,7 @@ def test_the_tiles_of_a_large_net_are_those_of_its_file(large: Path) -> None:
 
 # technique -> page, net, a short training, and words that only its outcome says
 TRAINED = (
-    ("finetune", "prune", SMALL, {"epochs": 1}, "trained on 55,000 images"),
+    ("finetune", "prune", SMALL, {"epochs": 1}, "trained on 55,000 samples"),
     (
         "prune_iteratively",
         "prune",

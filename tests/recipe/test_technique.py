@@ -87,6 +87,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "slim",
         "condense",
         "prune_filters",
+        "prune_heads",
         "lottery_ticket",
         "prune_iteratively",
         "optimal_brain_damage",

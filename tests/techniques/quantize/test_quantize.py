@@ -326,7 +326,7 @@ def test_files_and_links_of_before_do_not_say_tokens(mnist: Data) -> None:
         zoo.skeleton(static)
 
 
-def test_ranges_are_read_from_as_many_training_images_as_are_asked_for(mnist: Data) -> None:
+def test_ranges_are_read_from_as_many_training_samples_as_are_asked_for(mnist: Data) -> None:
     """The largest pixel of so many images is the range of the first layer; all that there are, at most."""
     few = Data(mnist.name, mnist.train.take(slice(0, 40)), mnist.validation, mnist.test, mnist.classes)
     for data, asked, seen in ((mnist, 16, 16), (mnist, 256, 256), (few, 4096, 40)):
@@ -335,4 +335,4 @@ def test_ranges_are_read_from_as_many_training_images_as_are_asked_for(mnist: Da
         row = report.tables["activations"].set_index("layer").loc["fc1"]
         images = data.train.stratified(seen).inputs()
         assert (row["seen_low"], row["seen_high"]) == (float(images.min()), float(images.max()))
-        assert any(f"from {seen} fixed training images" in note for note in report.notes)
+        assert any(f"from {seen} fixed training samples" in note for note in report.notes)
