@@ -9,13 +9,12 @@ fit for a slider. Nothing here knows of layers or masks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.tensor.codes.contexts.compiled import compiled
 from engine.tensor.index import Counts, Index, Moments, Wide, cuts_between
 from engine.tensor.sorted_index import SortedIndex
 from engine.types import SlimscopeError
@@ -141,21 +140,23 @@ def _start(bins: Moments, k: int) -> tuple[Wide, Counts]:
     return np.add.reduceat(sums, borders) / grouped, grouped
 
 
+@compiled
 def _costs(means: Wide, counts: Counts) -> Wide:
     """Squared error of one level for bins i..j, at [j, i]; each bin is as good as its mean: (m, m).
 
-    Welford's update, for all i at once: prefix sums would cancel where values are close to each other.
+    Welford's update: prefix sums would cancel where values are close to each other.
     """
     total = len(means)
-    costs, weight, centre, error = (np.zeros((total, total)), *np.zeros((3, total)))
-    for j, (mean, count) in enumerate(zip(means, counts, strict=True)):
-        here = slice(0, j + 1)
-        away = mean - centre[here]
-        grown = weight[here] + count
-        error[here] += away**2 * (weight[here] * count / grown)
-        centre[here] += away * (count / grown)
-        weight[here] = grown
-        costs[j, here] = error[here]
+    costs = np.zeros((total, total))
+    weight, centre, error = np.zeros(total), np.zeros(total), np.zeros(total)
+    for j in range(total):
+        count = float(counts[j])
+        for i in range(j + 1):
+            away, grown = means[j] - centre[i], weight[i] + count
+            error[i] += away**2 * (weight[i] * count / grown)
+            centre[i] += away * (count / grown)
+            weight[i] = grown
+            costs[j, i] = error[i]
     return costs
 
 
@@ -174,32 +175,33 @@ def _best_borders(costs: Wide, k: int) -> Counts:
     return np.unique([0, *borders])
 
 
+@compiled
 def _one_more_group(best: Wide, costs: Wide) -> tuple[Wide, Counts]:
-    """Least error of the first j bins with one more group, and where that begins: (m + 1,) each.
+    """Least error of the first j bins with one more group, and where that begins first: (m + 1,) each.
 
     The last group's beginning rises with j. So some j are searched first, and bound those between them,
     level by level (divide and conquer: some m log m errors are looked at, not m^2).
     """
     total = len(costs)
     found, begins = np.zeros(total + 1), np.zeros(total + 1, dtype=np.int64)
-    for step in (step for step in STRIDES if step <= total):
-        j = np.arange(step, total + 1, step)
-        if step < STRIDES[0]:
-            j = j[j % (step * WAYS) > 0]
-        low = begins[j - j % (step * WAYS)]
-        after = j - j % (step * WAYS) + step * WAYS
-        high = np.where(after <= total, begins[np.minimum(after, total)], total)
-        high = np.minimum(np.maximum(high, low), j - 1)
-        found[j], begins[j] = _least(best, costs, j, low, high)
+    for step in STRIDES:
+        wide = step * WAYS
+        for j in range(step, total + 1, step):
+            if step < STRIDES[0] and j % wide == 0:
+                continue
+            before = j - j % wide
+            low, high = begins[before], total
+            if before + wide <= total:
+                high = begins[before + wide]
+            at, least = low, best[low] + costs[j - 1, low]
+            for i in range(low + 1, min(max(high, low), j - 1) + 1):
+                error = best[i] + costs[j - 1, i]
+                if error < least:
+                    at, least = i, error
+            found[j], begins[j] = least, at
     return found, begins
 
 
-def _least(best: Wide, costs: Wide, j: Counts, low: Counts, high: Counts) -> tuple[Wide, NDArray[Any]]:
-    """For each j the least `best[i] + costs[j - 1, i]` over i in low..high, and its first i."""
-    lengths = high - low + 1
-    starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-    i = np.arange(lengths.sum()) + np.repeat(low - starts, lengths)
-    errors = best[i] + costs[np.repeat(j - 1, lengths), i]
-    least = np.minimum.reduceat(errors, starts)
-    at = np.flatnonzero(errors == np.repeat(least, lengths))
-    return least, i[at[at.searchsorted(starts)]]
+def warm_up() -> None:
+    """Compile the search, or read it from where it is kept."""
+    _one_more_group(np.zeros(2), _costs(np.zeros(1), np.ones(1, np.int64)))

@@ -111,12 +111,13 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     from engine.figures import measure
     from engine.jobs import home
     from engine.net import zoo
-    from engine.tensor import codes
+    from engine.tensor import codes, kmeans
     from pages.parts import jobs
     from pages.parts.story import facts
 
     memory.hold_little()
     codes.warm_up()
+    kmeans.warm_up()
     bundle = zoo.load("lenet-300-100")
     measure.predictions(bundle, sets.load("mnist").test.take(slice(0, 500)))
     if problem := home.problem():

@@ -13,7 +13,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """The function as machine code; it may use whole numbers and arrays of them only.
+    """The function as machine code; one of a coder may use whole numbers and arrays of them only.
 
     The code is kept beside the source, else in the user's cache folder, else in slimscope's own folder,
     else in memory alone.
