@@ -125,6 +125,21 @@ def _pointwise(inputs: int, outputs: int, bias: Tensor | None = None) -> nn.Conv
     return nn.Conv2d(inputs, outputs, 1, bias=bias is not None)
 
 
+def _to_quantize(net: nn.Module, layer: str, end: str, bits: int) -> nn.Module:
+    """The layer whose "input" or "output" is to be rounded.
+
+    Raises SlimscopeError where it is already, or where the bits are not allowed.
+    """
+    target = get_layer(net, layer)
+    if hasattr(target, f"{end}_quantizer"):
+        raise SlimscopeError(
+            f"the {end} of layer {layer!r} is quantized already; remove one of the two steps"
+        )
+    if not 1 <= bits <= MOST_BITS:
+        raise SlimscopeError(f"the {end} of layer {layer!r} has {bits} bits: allowed are 1 to {MOST_BITS}")
+    return target
+
+
 def _quantize_argument(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (layer.input_quantizer(args[0]), *args[1:])  # type: ignore[operator]
 
@@ -133,13 +148,7 @@ def quantize_input(
     net: nn.Module, *, layer: str, bits: int, symmetric: bool, dynamic: bool, tokens: bool = False
 ) -> None:
     """Round what enters `layer`, with `tokens` each by a range of its own; parameters keep their names."""
-    target = get_layer(net, layer)
-    if hasattr(target, "input_quantizer"):
-        raise SlimscopeError(
-            f"the input of layer {layer!r} is quantized already; remove one of the two steps"
-        )
-    if not 1 <= bits <= MOST_BITS:
-        raise SlimscopeError(f"the input of layer {layer!r} has {bits} bits: allowed are 1 to {MOST_BITS}")
+    target = _to_quantize(net, layer, "input", bits)
     if tokens and not dynamic:
         raise SlimscopeError(f"the input of layer {layer!r} has a static range: no token has one of its own")
     alone = alone_of(target) if tokens else 0
@@ -153,13 +162,7 @@ def _quantize_result(layer: nn.Module, args: tuple[Any, ...], output: Tensor) ->
 
 def quantize_output(net: nn.Module, *, layer: str, bits: int, symmetric: bool) -> None:
     """Round what leaves `layer`, on a range that was found beforehand."""
-    target = get_layer(net, layer)
-    if hasattr(target, "output_quantizer"):
-        raise SlimscopeError(
-            f"the output of layer {layer!r} is quantized already; remove one of the two steps"
-        )
-    if not 1 <= bits <= MOST_BITS:
-        raise SlimscopeError(f"the output of layer {layer!r} has {bits} bits: allowed are 1 to {MOST_BITS}")
+    target = _to_quantize(net, layer, "output", bits)
     target.add_module("output_quantizer", InputQuantizer(bits, symmetric, False))
     target.register_forward_hook(_quantize_result)
 

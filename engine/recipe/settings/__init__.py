@@ -27,6 +27,12 @@ def sparsity(help: str, *, label: str = "Sparsity", when: tuple[When, ...] = ())
     )
 
 
+def removed(what: str, help: str, high: float = 0.95) -> Slider:
+    """A share of structures from 0 to `high`."""
+    unit, label = f"share of {what} removed", f"{what.capitalize()} removed"
+    return Slider(low=0.0, high=high, step=0.01, unit=unit, percent=True, label=label, help=help)
+
+
 def allocation(
     what: str, layer: str, over_all: str, *, erk: bool = False, when: tuple[When, ...] = ()
 ) -> Choice:

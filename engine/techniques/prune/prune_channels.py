@@ -22,14 +22,8 @@ from engine.tensor import lars
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
-REMOVED = Slider(
-    low=0.0,
-    high=MOST,
-    step=0.01,
-    unit="share of channels removed",
-    percent=True,
-    label="Channels removed",
-    help="How many of the channels that each layer reads go: 0.5 takes every second one.",
+REMOVED = settings.removed(
+    "channels", "How many of the channels that each layer reads go: 0.5 takes every second one.", MOST
 )
 LAYER_COLUMNS = (
     "layer",

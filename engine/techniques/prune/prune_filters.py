@@ -15,18 +15,13 @@ from engine.figures import count, reports
 from engine.net import channels
 from engine.net.channels import Group, Part
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Picks, SettingError, Slider, Toggle
+from engine.recipe.knobs import Choice, Picks, SettingError, Toggle
 from engine.recipe.technique import technique
 from engine.types import Basis, Bundle, Figure, Report
 
-REMOVED = Slider(
-    low=0.0,
-    high=0.95,
-    step=0.01,
-    unit="share of filters removed",
-    percent=True,
-    label="Filters removed",
-    help="How many of the filters and units that are left go: 0.25 takes one in four, the smallest first.",
+REMOVED = settings.removed(
+    "filters",
+    "How many of the filters and units that are left go: 0.25 takes one in four, the smallest first.",
 )
 FILTER_COLUMNS = ("layer", "filter", "score", "kept")
 

@@ -14,18 +14,12 @@ from engine.figures import reports
 from engine.net import channels, heads
 from engine.net.heads import Block
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider
+from engine.recipe.knobs import Choice
 from engine.recipe.technique import technique
 from engine.types import Basis, Bundle, Figure, Report
 
-REMOVED = Slider(
-    low=0.0,
-    high=0.95,
-    step=0.01,
-    unit="share of heads removed",
-    percent=True,
-    label="Heads removed",
-    help="How many of the heads go: 0.5 takes every second one, the least important first.",
+REMOVED = settings.removed(
+    "heads", "How many of the heads go: 0.5 takes every second one, the least important first."
 )
 HEAD_COLUMNS = ("layer", "head", "importance", "rank", "kept")
 

@@ -52,14 +52,8 @@ def slim(
     *,
     removed: Annotated[
         float,
-        Slider(
-            low=0.0,
-            high=0.95,
-            step=0.01,
-            unit="share of channels removed",
-            percent=True,
-            label="Channels removed",
-            help="How many of the channels behind batch-norm go: 0.5 takes every second one.",
+        settings.removed(
+            "channels", "How many of the channels behind batch-norm go: 0.5 takes every second one."
         ),
     ] = 0.5,
     allocation: Annotated[
