@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.tensor.codes.contexts.compiled import compiled
+from engine.tensor.compiled import compiled
 from engine.tensor.index import Counts, Index, Moments, Wide, cuts_between
 from engine.tensor.sorted_index import SortedIndex
 from engine.types import SlimscopeError

@@ -104,10 +104,8 @@ def is_settled(subject: str, key: str) -> bool:
     held = cached.images(subject)
     if held is None:
         return True
-    is_large, is_original = (
-        cached.is_large(subject),
-        key == "[]" and cached.origin_accuracy(subject) is not None,
-    )
+    is_large = cached.is_large(subject)
+    is_original = key == "[]" and cached.origin_accuracy(subject) is not None
     is_whole = not is_large and cached.sample_size(subject) == len(held.test)
     is_measured = is_original or is_whole or cached.full_accuracy(subject, key) is not None
     return is_measured and (not is_large or cached.written(subject, key) is not None)

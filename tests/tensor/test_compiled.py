@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numba.core import caching
 
-from engine.tensor import codes
-from engine.tensor.codes.contexts import compiled, model
+from engine.tensor import codes, compiled
+from engine.tensor.codes.contexts import model
 
 
 def double(number):

@@ -22,9 +22,7 @@ from engine.tensor import lars
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
-REMOVED = settings.removed(
-    "channels", "How many of the channels that each layer reads go: 0.5 takes every second one.", MOST
-)
+REMOVED = settings.removed("channels", "The share of the channels that each layer reads which goes.", MOST)
 LAYER_COLUMNS = (
     "layer",
     "channels",

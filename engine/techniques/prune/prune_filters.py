@@ -21,7 +21,7 @@ from engine.types import Basis, Bundle, Figure, Report
 
 REMOVED = settings.removed(
     "filters",
-    "How many of the filters and units that are left go: 0.25 takes one in four, the smallest first.",
+    "The share of the filters and units left that goes, the smallest first.",
 )
 FILTER_COLUMNS = ("layer", "filter", "score", "kept")
 

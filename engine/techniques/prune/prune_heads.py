@@ -18,9 +18,7 @@ from engine.recipe.knobs import Choice
 from engine.recipe.technique import technique
 from engine.types import Basis, Bundle, Figure, Report
 
-REMOVED = settings.removed(
-    "heads", "How many of the heads go: 0.5 takes every second one, the least important first."
-)
+REMOVED = settings.removed("heads", "The share of the heads that goes, the least important first.")
 HEAD_COLUMNS = ("layer", "head", "importance", "rank", "kept")
 
 

@@ -53,7 +53,7 @@ def slim(
     removed: Annotated[
         float,
         settings.removed(
-            "channels", "How many of the channels behind batch-norm go: 0.5 takes every second one."
+            "channels", "The share of the channels behind batch-norm that goes, the smallest factors first."
         ),
     ] = 0.5,
     allocation: Annotated[

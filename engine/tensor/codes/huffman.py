@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from engine.tensor.codes.alphabet import by_steps, from_steps, read_table, table
 from engine.tensor.codes.bits import CodeError, Ints, read_varints, varints
-from engine.tensor.codes.contexts.compiled import compiled
 from engine.tensor.codes.counts import counted, huffman_lengths
+from engine.tensor.compiled import compiled
 
 LONGEST = 48  # bits of a code: 2^48 symbols would be needed for a longer one
 

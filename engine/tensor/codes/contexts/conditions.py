@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import inlined
 from engine.tensor.codes.contexts.history import Around, Columns, sign_at
 from engine.tensor.codes.contexts.mixing import Eight, Number, State, Table
 from engine.tensor.codes.contexts.places import (
@@ -34,6 +33,7 @@ from engine.tensor.codes.contexts.places import (
     SIGN_ROW,
     SIGN_SET,
 )
+from engine.tensor.compiled import inlined
 
 
 class Matrix(NamedTuple):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import compiled, inlined
 from engine.tensor.codes.contexts.mixing import ONE, STRETCH, Number, State
+from engine.tensor.compiled import compiled, inlined
 
 LARGEST = 255  # magnitude that is remembered of a neighbour
 HALVES = 15  # the last half doubling that is told apart

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import compiled, inlined
+from engine.tensor.compiled import compiled, inlined
 
 Table = NDArray[Any]  # whole numbers of 32 bits; what is read from it is widened
 State = NDArray[Any]  # of 64 bits

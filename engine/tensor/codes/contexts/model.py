@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import compiled, inlined
 from engine.tensor.codes.contexts.conditions import Matrix, sign_contexts, significance, size_contexts
 from engine.tensor.codes.contexts.history import (
     LARGEST,
@@ -47,6 +46,7 @@ from engine.tensor.codes.contexts.places import (
     UNARY,
 )
 from engine.tensor.codes.contexts.rating import Rating, cheapest
+from engine.tensor.compiled import compiled, inlined
 
 EVEN = 9  # how full a row is, before it says so
 

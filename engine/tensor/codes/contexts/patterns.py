@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import compiled, inlined
 from engine.tensor.codes.contexts.mixing import (
     Mixer,
     Number,
@@ -15,6 +14,7 @@ from engine.tensor.codes.contexts.mixing import (
     fresh_counters,
     is_stuck,
 )
+from engine.tensor.compiled import compiled, inlined
 
 SAME, SIGN, EXPONENT = 0, 2, 4  # where the counters of each start
 PLACES = EXPONENT + 256

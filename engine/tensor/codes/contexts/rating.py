@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.codes.contexts.compiled import inlined
 from engine.tensor.codes.contexts.conditions import Matrix, sign_contexts, size_contexts
 from engine.tensor.codes.contexts.history import Around, Columns, means_at
 from engine.tensor.codes.contexts.mixing import Eight, Mixer, Number, State, length_of
 from engine.tensor.codes.contexts.places import MAG_SET, NEAR_SET, ROW_SET, SIGN_SET, UNARY
+from engine.tensor.compiled import inlined
 
 
 class Rating(NamedTuple):
