@@ -199,8 +199,8 @@ def lesson(look: Look, grid: Grid, table: pd.DataFrame) -> Lesson:
     return Lesson(
         aha,
         larger
-        or f"Error is not accuracy: {look.row['sqnr_db']:.1f} dB of signal to noise say little about what the model "
-        "bears, and less round-off can mean more clipping (below). Look at the accuracy.",
+        or f"Error is not accuracy: {look.row['sqnr_db']:.1f} dB of signal to noise say little about the "
+        "answers, and less round-off can mean more clipping (below). Look at the accuracy.",
         bool(larger),
     )
 

@@ -21,7 +21,7 @@ SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 
 @torch.no_grad()
 def scan(net: nn.Module, names: Mapping[str, str], samples: Samples, progress: Progress) -> pd.DataFrame:
-    """What each layer bears alone: layer, sparsity, threshold, accuracy.
+    """What each layer tolerates alone: layer, sparsity, threshold, accuracy.
 
     The largest of a few shares at which, the other layers whole, accuracy on the samples is at most
     one point lower; the smallest share where none is tolerated. The net is left as it was.

@@ -152,7 +152,7 @@ def measuring(
 
 
 def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """How accuracy bears one technique on one layer at a time; chooses, so it sees validation.
+    """What one technique on one layer at a time costs in accuracy; it chooses, so it sees validation.
 
     Payload: model, recipe (key, followed first), data (spec), technique, setting, values,
     settings (the others), samples (n), layers (all unless told), all_but (the technique touches all

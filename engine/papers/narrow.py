@@ -1,4 +1,4 @@
-"""Nets made narrower by what each layer bears, fine-tuned, and compared with the whole net."""
+"""Models made narrower by what each layer tolerates, fine-tuned, and compared with the whole net."""
 
 from __future__ import annotations
 

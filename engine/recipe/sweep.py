@@ -54,10 +54,10 @@ def variations(
 
 
 def tolerated(rows: Iterable[Row], values: Sequence[Any], bearable: float) -> dict[str, Any]:
-    """Layer -> the harshest setting that it bears alone; a layer that bears none is not in it.
+    """Layer -> the harshest setting that it tolerates alone; a layer that tolerates none is not in it.
 
     `rows` are those of a sensitivity scan: layer, value, change (of accuracy, as a share). `values` stand
-    from gentle to harsh: a layer bears one if neither it nor any gentler one costs more than `bearable`.
+    from gentle to harsh: a layer tolerates one if neither it nor any gentler one costs more than `bearable`.
     (Han et al. 2015, arXiv 1506.02626, section 5)
 
     >>> found = ((0.5, 0.001), (0.8, -0.009), (0.9, -0.1))

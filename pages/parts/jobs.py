@@ -281,7 +281,7 @@ def panel() -> None:
         if ended or is_open != any(job.open for job in found):
             st.rerun()  # the page may show what was found
         at_work.update(job.id for job in found if job.open)
-        title = f"Jobs ({sum(job.open for job in found)} at work)"
+        title = f"Jobs ({sum(job.open for job in found)} running)"
         shown = st.expander(title, icon=":material/work_history:", key="jobs", on_change="rerun")
         if shown.open:  # what nobody sees would cost the browser a slider's move each second
             with shown:

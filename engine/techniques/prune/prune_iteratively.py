@@ -94,7 +94,7 @@ def prune_iteratively(
             help="Where weights compete for survival, and in which unit their size is taken.",
             options={
                 "quality": "Han's rule: a layer's threshold is the same multiple of its standard deviation",
-                "sensitivity": "each layer's threshold in proportion to the largest that it bears alone",
+                "sensitivity": "each layer's threshold in proportion to the largest that it tolerates alone",
                 "global": "one ranking over all layers: layers of small weights lose more",
                 "layer": "every layer loses the same share",
             },

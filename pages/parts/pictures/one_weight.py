@@ -95,7 +95,7 @@ def said_of_errors(look: Look, lost: NDArray[np.floating[Any]], tallest: float) 
 def lecture() -> None:
     """The worked example of the lecture, where the blackboard and the exact scale disagree."""
     example = grids.affine_example(-4.75, 4.67, 8, -3.57)
-    with st.expander("A worked example: -3.57 in 8 bits, and why two answers are given for it"):
+    with st.expander("A worked example: -3.57 in 8 bits, and why it has two answers"):
         st.markdown(
             f"Weights from -4.75 to 4.67 in unsigned 8 bits: the step is (4.67 + 4.75) / 255 = **{example.scale:.6f}** and the "
             f"zero point is round(4.75 / step) = **{example.zero}**.\n\n"

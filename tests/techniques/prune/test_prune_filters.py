@@ -245,7 +245,7 @@ def test_the_notes_name_what_goes_along() -> None:
     assert (
         "24.9% of the filters that can go were 42.7% of the parameters and 40.7% of the multiply-adds" in text
     )
-    assert "a constant would pass on" in text
+    assert "would still add a constant" in text
 
 
 def test_the_share_that_was_asked_for_and_the_one_that_went_are_both_said() -> None:
