@@ -72,7 +72,7 @@ def test_a_job_at_work_is_seen_and_stopped_by_its_owner_only(browser: Any, serve
     anna, berta = (visitor(browser, server.url) for _ in range(2))
     anna.open("tradeoffs", "resnet-20", PRUNE)  # its sweep takes long enough to be stopped
     sweep(anna, 40)
-    anna.until(lambda: "at work)" in sidebar(anna))
+    anna.until(lambda: "running)" in sidebar(anna))
     berta.page.goto(anna.page.url)
     berta.drawn().open_fold("vary")
     berta.key("run-sweep").wait_for()

@@ -234,7 +234,7 @@ def _notes(
         )
     if removed:
         notes.append(
-            "Its bias and batch-norm entries go, too. If only its weights were zero, it would still add a constant."
+            "Its bias and batch-norm entries go, too. With its weights at zero alone it would still add a constant."
         )
     notes += [
         f"One stream passes {_some(group.layers)}: a channel of it goes from all of them."
