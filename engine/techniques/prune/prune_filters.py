@@ -234,7 +234,7 @@ def _notes(
         )
     if removed:
         notes.append(
-            "Its bias and batch-norm entries go, too. With its weights at zero alone it would still add a constant."
+            "Its bias and batch-norm entries go, too: a filter of zero weights would still add a constant."
         )
     notes += [
         f"One stream passes {_some(group.layers)}: a channel of it goes from all of them."
