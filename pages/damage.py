@@ -11,7 +11,7 @@ from pages.parts import charts, figures, frame, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import kept_legend, of_tensor
+from pages.parts.pictures import kept_legend, of_tensor, predictions
 
 PAGE = {
     "title": "Damage",
@@ -83,7 +83,7 @@ def singles(look: Look) -> None:
     )
     column = "both" if slope else "predicted"
     st.plotly_chart(
-        charts.sizes(
+        predictions.sizes(
             alone,
             column,
             "measured",

@@ -12,7 +12,7 @@ from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, tra
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
 from pages.parts.live import Ahead, Look, Marks, Moving
-from pages.parts.pictures import kept_legend, of_tensor, sampled, side_by_side
+from pages.parts.pictures import by_rank, kept_legend, of_tensor, sampled, side_by_side
 
 PAGE = {
     "title": "Filters",
@@ -51,7 +51,7 @@ def hero(look: Look, place: Place) -> None:
     own = filters[filters["layer"] == look.layer].sort_values("score", kind="stable")
     st.subheader("Filters, smallest first", anchor=False)
     st.plotly_chart(
-        charts.ranking(own["score"].tolist(), own["filter"].tolist(), "filter, by rank", "score"),
+        by_rank.ranking(own["score"].tolist(), own["filter"].tolist(), "filter, by rank", "score"),
         key="ranking",
         config={"displayModeBar": False},
         alt=f"Scores of the filters of {look.layer}, sorted; those in the band go",
@@ -90,7 +90,7 @@ def slimming() -> None:
 def scales(report: Report) -> None:
     """The scales of all channels before and after the training with the penalty."""
     st.plotly_chart(
-        charts.falling(report.tables["scales"], {"before": "as it came", "trained": "under the penalty"}),
+        by_rank.falling(report.tables["scales"], {"before": "as it came", "trained": "under the penalty"}),
         key="scales",
         config={"displayModeBar": False},
         alt="Batch-norm scales of all channels, sorted, before and after the training with the penalty",

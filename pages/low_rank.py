@@ -14,7 +14,16 @@ from pages.parts.fold import fold
 from pages.parts.frame import Place
 from pages.parts.layer_ranks import found, lesson, rank_marks, split_of, tried
 from pages.parts.live import Ahead, Look, Moving
-from pages.parts.pictures import legend, of_tensor, rank_one, sampled, side_by_side, surface, to_scale
+from pages.parts.pictures import (
+    by_rank,
+    legend,
+    of_tensor,
+    rank_one,
+    sampled,
+    side_by_side,
+    surface,
+    to_scale,
+)
 
 PAGE = {
     "title": "Low rank",
@@ -66,7 +75,7 @@ def hero(look: Look, place: Place) -> None:
     st.subheader("Smaller only below break-even", anchor=False)
     counts = [split.weights((rank,)) for rank in range(1, split.full[0] + 1)]
     alt = "Weights of the two thin layers against the rank, with the break-even line"
-    st.plotly_chart(charts.against_rank(counts, look.weight.numel()), key="cost", config=quiet, alt=alt)
+    st.plotly_chart(by_rank.against_rank(counts, look.weight.numel()), key="cost", config=quiet, alt=alt)
 
 
 def deeper(look: Look, place: Place) -> None:
@@ -100,7 +109,7 @@ def _pieces(look: Look, split: Pair, place: Place) -> None:
         st.subheader("How strong each piece is", anchor=False)
         value = "root mean square of the outputs" if of_outputs else "singular value"
         line = charts.lines(
-            charts.ranked(split.parts.values), "rank", "value", titles=("piece", value), height=225
+            by_rank.ranked(split.parts.values), "rank", "value", titles=("piece", value), height=225
         )
         alt = f"Strength of the pieces of {look.layer}, largest first: {value}"
         st.plotly_chart(line, key="spectrum", config={"displayModeBar": False}, alt=alt)

@@ -181,80 +181,6 @@ def upright(at: float, colour: str) -> Chart:
     return {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}
 
 
-def falling(scales: pd.DataFrame, columns: Mapping[str, str], height: int = 280) -> Chart:
-    """Sorted values of some columns, the largest first, and a line behind the rows that are kept."""
-    ranks = list(range(1, len(scales) + 1))
-    traces: list[Chart] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": ranks,
-            "y": scales[column].sort_values(ascending=False).tolist(),
-            "name": name,
-            "line": {"color": SERIES[i], "width": 2, "dash": DASHES[i]},
-        }
-        for i, (column, name) in enumerate(columns.items())
-    ]
-    drawn = chart(traces, "channels, by rank", "size of the scale", height=height)
-    drawn["layout"]["shapes"] = [upright(int(scales["kept"].sum()) + 0.5, REMOVED)]
-    return drawn
-
-
-def ranking(scores: list[float], names: list[int], x: str, y: str) -> Chart:
-    """Bars of sorted scores at ranks 1, 2, ...; what stands at a rank is said under the pointer."""
-    bars = {
-        "type": "bar",
-        "x": list(range(1, len(scores) + 1)),
-        "y": scores,
-        "customdata": names,
-        "marker": {"color": KEPT},
-        "hovertemplate": "number %{customdata}: %{y:.4g}<extra></extra>",
-    }
-    return chart([bars], x, y, xaxis={"range": [0.4, len(scores) + 0.6]}, yaxis={"rangemode": "tozero"})
-
-
-def sizes(frame: pd.DataFrame, x: str, y: str, by: str, titles: tuple[str, str]) -> Chart:
-    """|y| against |x| on logarithmic axes, one colour for each value of `by`, and the line of equal size.
-
-    Points whose two signs differ are hollow; a zero has no place on such axes, and its point is left out.
-    """
-    frame = frame[(frame[x] != 0) & (frame[y] != 0)]
-    both = frame[[x, y]].abs()
-    ends = [float(both.min(axis=None)), float(both.max(axis=None))] if len(both) else []
-    equal = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": ends,
-        "y": ends,
-        "line": {"color": ORIGINAL, "width": 1, "dash": "dot"},
-        "name": "equal",
-        "hoverinfo": "skip",
-    }
-    points = []
-    for i, (name, part) in enumerate(frame.groupby(by, sort=False)):
-        symbol = MARKERS[i % len(MARKERS)]
-        signs = (part[x] > 0) == (part[y] > 0)
-        points.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": part[x].abs().tolist(),
-                "y": part[y].abs().tolist(),
-                "customdata": part[[x, y]].to_numpy().tolist(),
-                "hovertemplate": f"{name}: %{{customdata[1]:.3g}}, predicted %{{customdata[0]:.3g}}<extra></extra>",
-                "marker": {
-                    "size": 6,
-                    "color": SERIES[i % len(SERIES)],
-                    "symbol": [symbol if same else f"{symbol}-open" for same in signs],
-                },
-                "name": str(name),
-            }
-        )
-    axis = {"type": "log", "exponentformat": "e"}
-    many = {"showlegend": False} if len(points) > len(SERIES) else {}
-    return chart([equal, *points], *titles, xaxis=axis, yaxis=dict(axis), **many)
-
-
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 DASHES = ("solid", "dash", "dot")
 
@@ -265,38 +191,6 @@ MOST_VALUES = 1 << 18
 def some(weight: Tensor, most: int = MOST_VALUES) -> Tensor:
     """Every k-th value of a large tensor, flat, so that there are at most `most`."""
     return weight.flatten()[:: -(-weight.numel() // most)]
-
-
-# ---------------------------------------------------------------- ranks
-
-
-def ranked(values: Tensor) -> pd.DataFrame:
-    """Singular values with their place: columns rank, value."""
-    return pd.DataFrame({"rank": range(1, len(values) + 1), "value": values.numpy()})
-
-
-def against_rank(counts: list[int], whole: int) -> Chart:
-    """Weights of the two thin layers at each rank, and those of the layer that they replace."""
-    ranks = list(range(1, len(counts) + 1))
-    traces: list[Chart] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": ranks,
-            "y": counts,
-            "line": {"color": KEPT, "width": 2},
-            "name": "two thin layers",
-        },
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [1, len(counts)],
-            "y": [whole, whole],
-            "line": {"color": ORIGINAL, "width": 2, "dash": "dash"},
-            "name": "original",
-        },
-    ]
-    return chart(traces, "rank", "weights")
 
 
 def standalone(figure: Chart) -> str:

@@ -9,13 +9,14 @@ import torch
 
 from engine.types import Basis, Figure
 from pages.parts import charts, figures, overall, pictures, weight_maps
+from pages.parts.pictures import predictions
 
 
 def test_sizes_leave_zeros_out_and_are_hollow_where_signs_differ() -> None:
     frame = pd.DataFrame(
         {"layer": ["a", "a", "a", "b"], "said": [1e-3, -2e-3, 0.0, 4e-3], "true": [1e-2, 3e-2, 1e-2, 5e-5]}
     )
-    drawn = charts.sizes(frame, "said", "true", "layer", ("said", "true"))
+    drawn = predictions.sizes(frame, "said", "true", "layer", ("said", "true"))
     equal, a, b = drawn["data"]
     assert (a["x"], a["y"]) == ([1e-3, 2e-3], [1e-2, 3e-2])
     assert a["marker"]["symbol"] == ["circle", "circle-open"]
@@ -26,7 +27,7 @@ def test_sizes_leave_zeros_out_and_are_hollow_where_signs_differ() -> None:
 
 def test_sizes_of_nothing_are_empty_axes() -> None:
     frame = pd.DataFrame({"layer": ["a"], "said": [0.0], "true": [1.0]})
-    (equal,) = charts.sizes(frame, "said", "true", "layer", ("said", "true"))["data"]
+    (equal,) = predictions.sizes(frame, "said", "true", "layer", ("said", "true"))["data"]
     assert equal["x"] == []
 
 
