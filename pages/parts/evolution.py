@@ -12,7 +12,7 @@ from engine.jobs import evolution
 from engine.jobs.evolution import EXACT, POPULATION, TRIED
 from engine.recipe import sweep
 from engine.types import Recipe
-from pages.parts import charts, jobs, knobs, session, visitor
+from pages.parts import charts, clicked, jobs, knobs, visitor
 from pages.parts.fold import fold
 
 NAME, TITLE = "mixed_precision", "Search of bits (NSGA-II)"
@@ -74,18 +74,12 @@ def _drawn(job: jobs.Job) -> None:
         config={"displayModeBar": False},
         alt=said(rows),
     )
-    picked = event.selection.points if event else []
-    clicked = bool(picked) and "customdata" in picked[0]
-    session.load_clicked(rows[_first(picked[0]["customdata"])]["recipe"] if clicked else "")
+    clicked.take(event, [row["recipe"] for row in rows])
     st.caption(
         f"{said(rows)} A click on a point makes it your recipe: a Quantize step with these bits. Chosen on validation "
         "samples: the test set has the last word."
     )
     return None
-
-
-def _first(value: Any) -> int:
-    return int(value[0] if isinstance(value, list | tuple) else value)
 
 
 def said(rows: Sequence[Row]) -> str:

@@ -7,7 +7,7 @@ copied link restores model, recipe, page and what the page tries in another brow
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.net import zoo
-from engine.recipe import migrate, starts, technique
+from engine.recipe import starts, technique
 from engine.recipe.knobs import Slider, Toggle
 from engine.types import Recipe, SlimscopeError, Step
 from pages.parts import cached, draft, link, visitor
@@ -26,9 +26,8 @@ from pages.parts.story.place import Place
 DEFAULT_MODEL = "lenet-300-100"
 HISTORY = 100
 REDRAW = "redraw"  # set where a change alters the charts that are drawn once
-OF_LINK = (
-    "mrdtasp"  # model, recipe, data of a file, what is tried, where in the recipe; story: chapter, presented
-)
+# Model, recipe, data of a file, what is tried, where in the recipe; of the story: chapter, presented.
+OF_LINK = "mrdtasp"
 
 
 def start() -> None:
@@ -47,18 +46,20 @@ def start() -> None:
         state["problem"] = f"Model {name[:60]!r} is not known here; showing {DEFAULT_MODEL}."
         name = DEFAULT_MODEL
     new = Work(name) if "work" not in state else replace(state["work"], model=name)
-    state["work"] = new if said["r"] is None else new.keep(_read(said["r"]))
+    found = _read("The recipe in this link", link.read, said["r"])
+    state["work"] = new if said["r"] is None else new.keep(found or Recipe())
     state["told"] = said if said["r"] is not None else None
     _read_story(said["s"], said["p"])
     visitor.hear(said["d"] or "")
 
 
-def _read(text: str) -> Recipe:
+def _read(what: str, read: Callable[[str], Any], text: str | None) -> Any:
+    """What a part of the link says; None where it says nothing, or nothing that can be read."""
     try:
-        return link.read(text)
+        return None if text is None else read(text)
     except SlimscopeError as error:
-        st.session_state["problem"] = f"The recipe in this link could not be read: {error}"
-        return Recipe()
+        st.session_state["problem"] = f"{what} could not be read: {error}"
+        return None
 
 
 def _read_story(chapter: str | None, presented: str | None) -> None:
@@ -77,23 +78,15 @@ def look_at(name: str, tells: bool = False) -> None:
     state = st.session_state
     state["focus"], state["tells"], said = name, tells, state.pop("told", None)
     if said is not None and name:
-        found = _read_trial(said, name)
+        found = _read(
+            "What this link tries", lambda text: link.read_trial(text, said["a"], name), said["t"] or None
+        )
         place = draft.find(recipe(), name)
-        if (
-            found is None and place is not None
-        ):  # a link that says nothing else is about the recipe's own step
+        if found is None and place is not None:  # the link says no more: it is about the recipe's own step
             found = Trial(Step(name, recipe().steps[place].settings), True, place)
         if found is not None:
             state["work"] = state["work"].attempt(found)
     write()
-
-
-def _read_trial(said: Mapping[str, str | None], name: str) -> Trial | None:
-    try:
-        return link.read_trial(said["t"], said["a"], name) if said["t"] else None
-    except SlimscopeError as error:
-        st.session_state["problem"] = f"What this link tries could not be read: {error}"
-        return None
 
 
 def has_begun() -> bool:
@@ -175,9 +168,6 @@ def open_step(place: int) -> str:
     return technique.get(step.technique).page
 
 
-# ---------------------------------------------------------------- the story
-
-
 def story() -> Place:
     """Where the visitor is in the guided story."""
     found: Place = st.session_state["story"]
@@ -199,11 +189,10 @@ def panel_key(name: str) -> str:
 
 def draft_of(name: str, settings: Mapping[str, Any]) -> Draft:
     """The draft of a technique's panel, which has these settings from now on."""
-    drafts = st.session_state["drafts"]
+    drafts: dict[str, Draft] = st.session_state["drafts"]
     known = drafts.get(name) or Draft(st.session_state["base"], dict(settings))
     drafts[name] = known if known.settings == settings else known.press(settings)
-    found: Draft = drafts[name]
-    return found
+    return drafts[name]
 
 
 def work() -> Work:
@@ -265,16 +254,6 @@ def rearrange(order: list[int]) -> None:
     """Give the recipe's steps another order, or leave some out; what pages try stays with the step it stands for."""
     new = technique.complete(Recipe(tuple(recipe().steps[i] for i in order)))
     change(work().moved(order).keep(new), "the recipe")
-
-
-def load_clicked(key: str) -> None:
-    """Take over the recipe of a point that was clicked, once for each click; "" where none is."""
-    if st.session_state.get("clicked", "") == key:
-        return
-    st.session_state["clicked"] = key
-    if key:
-        put(migrate.read(key))
-        st.rerun()
 
 
 def remove_file() -> None:

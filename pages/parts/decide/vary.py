@@ -13,7 +13,7 @@ from engine.jobs.job import Job
 from engine.recipe import sweep, technique
 from engine.recipe.knobs import Choice, Knob, Slider
 from engine.types import Recipe, Step
-from pages.parts import cached, charts, fold, jobs, overall, session
+from pages.parts import cached, charts, clicked, fold, jobs, overall, session
 from pages.parts.decide.points import View
 
 HOW_MANY = 8
@@ -152,17 +152,11 @@ def _shown(job: Job) -> None:
         },
         alt="Accuracy against file size, one point per recipe",
     )
-    picked = event.selection.points if event else []
-    clicked = bool(picked) and "customdata" in picked[0]
-    session.load_clicked(points.loc[_first(picked[0]["customdata"]), "recipe"] if clicked else "")
+    clicked.take(event, points["recipe"].tolist())
     _files(table, figure)
     with st.expander("The same as a table", expanded=False):
         st.dataframe(table, hide_index=True, key="sweep-table")
     return None
-
-
-def _first(value: Any) -> int:
-    return int(value[0] if isinstance(value, list | tuple) else value)
 
 
 def hover(row: Mapping[str, Any], names: Sequence[str]) -> str:
