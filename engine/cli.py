@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import NoReturn
 
 import torch
@@ -45,7 +46,9 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     given = _parser().parse_args(words)
     try:
-        if said := given.run(given):
+        with redirect_stdout(sys.stderr):  # what a user's code prints must not end up in the answer
+            said = given.run(given)
+        if said:
             data, text = said
             print(json_text(data) if given.json else text)
     except (SlimscopeError, OSError) as error:

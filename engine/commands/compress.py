@@ -80,7 +80,7 @@ def run(given: Namespace) -> Said:
         "recipe": [step.data for step in recipe],
         "file": str(given.out),
         "figures": [*(figure.to_dict() for figure in figures), *decoded["figures"]],
-        "notes": [*notes, *said],
+        "notes": list(dict.fromkeys([*notes, *said, *decoded["notes"]])),
     }
     return result, "\n".join([figure_table(result["figures"]), *noted(result["notes"])])
 

@@ -32,6 +32,7 @@ ENGINE = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 GIVEN = "given:"  # in front of the digest of what a notebook handed over
 PARTS = ("train", "validation", "test")
+TAKEN = {*sys.stdlib_module_names, "torch", "engine", "pages", "streamlit"}  # modules of others
 MOST_HELD = 8  # models of this process that can still be built
 MOST_BYTES = 4_000_000_000  # of all inputs of one part
 
@@ -48,7 +49,8 @@ class Named:
     """The code that may be run: `package.module:factory` of the model, its data, its metric and a student.
 
     `path` are folders in which modules are looked for first. `file` holds objects that a notebook
-    handed over, written by this program for its own processes. `written` has each name as it was typed.
+    handed over, written by this program for its own processes. `written` has each name as it was typed,
+    `folder` is where.
     """
 
     model: str = ""
@@ -58,6 +60,7 @@ class Named:
     path: tuple[str, ...] = ()
     file: str = ""
     written: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
 
     def options(self) -> dict[str, str]:
         """What was named, as it works in the folder where this program was started: option -> name."""
@@ -87,7 +90,8 @@ def name(model: str, data: str = "", metric: str = "", student: str = "") -> Nam
         written[found] = text
         folders += [folder] if folder else []
     path = tuple(dict.fromkeys(folders[::-1]))
-    told = Named(plain[0], plain[1], plain[2], plain[3], path, written=written)
+    _check_files((model, data, metric, student))
+    told = Named(plain[0], plain[1], plain[2], plain[3], path, written=written, folder=os.getcwd())
     os.environ[VARIABLE] = json.dumps(asdict(told))
     return told
 
@@ -104,6 +108,24 @@ def _plain(text: str) -> tuple[str, str]:
     return _checked(text), ""
 
 
+def _check_files(texts: tuple[str, ...]) -> None:
+    """Python knows a file by its name alone: two of one name are refused, as is that of another module."""
+    files: dict[str, Path] = {}
+    for text in texts:
+        file = text.rpartition(":")[0]
+        if not file.endswith(".py"):
+            continue
+        path = Path(file).resolve()
+        other = files.setdefault(path.stem, path)
+        if other != path:
+            raise UserError(
+                f"{other} and {path} have one name, and Python knows only one {path.stem}: rename one"
+            )
+        known = getattr(sys.modules.get(path.stem), "__file__", None)
+        if path.stem in TAKEN or (known and not is_own(known)):
+            raise UserError(f"{file}: Python knows another module {path.stem!r}: give the file another name")
+
+
 def _checked(text: str) -> str:
     if not NAME.fullmatch(text):
         raise UserError(f"{text!r} names no code: write package.module:factory or folder/file.py:factory")
@@ -118,8 +140,7 @@ def advice(text: str) -> str:
     """
     module, _, factory = text.partition(":")
     root = module.partition(".")[0]
-    installed = {*sys.stdlib_module_names, "torch", "engine", "pages", "streamlit"}
-    if not NAME.fullmatch(text) or len(text) > 80 or root in installed:
+    if not NAME.fullmatch(text) or len(text) > 80 or root in TAKEN:
         return ""
     start, here = "; where you trust it, start slimscope", Path(*module.split(".")).with_suffix(".py")
     if here.is_file() or root != module:
@@ -138,9 +159,15 @@ def told_of(path: Path, digest: str) -> str:
 
 
 def fetch(text: str) -> Any:
-    """The object that `package.module:factory` names. Call this with names of `named()` only."""
+    """The object that `package.module:factory` names. Call this with names of `named()` only.
+
+    From here on this process works in the folder where the program was started, as the user's code expects.
+    """
     module, _, attribute = text.partition(":")
-    for folder in reversed(named().path):
+    told = named()
+    if told.folder:
+        os.chdir(told.folder)
+    for folder in reversed(told.path):
         if folder not in sys.path:
             sys.path.insert(0, folder)
     with own_errors(text):
@@ -283,7 +310,9 @@ def task_of(parts: Any, text: str, metric: Callable[[Tensor, Tensor], Any] | Non
     Inputs stay as they are, 64-bit floats excepted. Raises UserError where one can't be read.
     """
     if not isinstance(parts, tuple | list) or len(parts) != len(PARTS):
-        raise UserError(f"{text}: data must be (train, validation, test), got {type(parts).__name__}")
+        kind = type(parts).__name__
+        got = f"a {kind} of {len(parts)}" if isinstance(parts, tuple | list) else f"a {kind}"
+        raise UserError(f"{text}: data must be (train, validation, test), got {got}")
     read = [samples_of(part, f"{text}, {own}") for own, part in zip(PARTS, parts, strict=True)]
     shapes = {tuple(part.images.shape[1:]) for part in read}
     if len(shapes) > 1:

@@ -15,7 +15,10 @@ from engine.types import Basis, Bundle, Figure, weight_layers
 
 
 def parameters(bundle: Bundle) -> Figure:
-    """Trainable parameters: weights, biases and batch-norm's scale and shift (not its statistics)."""
+    """Trainable parameters: weights, biases and batch-norm's scale and shift.
+
+    Batch-norm's statistics and the vectors of spectral norm are not trained.
+    """
     total = sum(_elements(bundle, n) for n in bundle.params if not _is_statistic(n))
     return Figure("parameters", total, "parameters", Basis.COUNTED, "elements of all trained tensors")
 
@@ -25,7 +28,7 @@ def _elements(bundle: Bundle, name: str) -> int:
 
 
 def _is_statistic(name: str) -> bool:
-    return name.endswith(("running_mean", "running_var")) or is_of_quantizer(name)
+    return name.endswith(("running_mean", "running_var", "._u", "._v")) or is_of_quantizer(name)
 
 
 def nonzeros(bundle: Bundle) -> Figure:

@@ -131,9 +131,18 @@ def _check_file(content: bytes | Path, file_name: str, size: int, limit: int) ->
     other = sniff.told(content, file_name)
     if other:
         raise IntakeError(f"{file_name} {other}")
+    if _starts(content) == packfile.MAGIC and PurePath(file_name).suffix.lower() != ".slim":
+        raise IntakeError(f"{file_name} is a file of slimscope: give its name the ending .slim")
     if PurePath(file_name).suffix.lower() not in SUFFIXES:
         raise IntakeError(f"{file_name} is not a weights file: allowed are {', '.join(SUFFIXES)}")
     _check_size(file_name, size, limit)
+
+
+def _starts(content: bytes | Path) -> bytes:
+    if isinstance(content, bytes):
+        return content[: len(packfile.MAGIC)]
+    with content.open("rb") as file:
+        return file.read(len(packfile.MAGIC))
 
 
 def _check_size(file_name: str, size: int, limit: int) -> None:
@@ -168,7 +177,10 @@ def _from_torch(content: IO[bytes] | Path, file_name: str, limit: int) -> tuple[
     if not isinstance(loaded, Mapping):
         kind = type(loaded).__name__
         raise IntakeError(f"{file_name} holds a {kind}: a state_dict (name -> tensor) is needed")
-    return {str(name): value for name, value in loaded.items()}, notes
+    named = {str(name): value for name, value in loaded.items()}
+    if len(named) < len(loaded):
+        raise IntakeError(f"{file_name} has a number and a text as names of two tensors, which read alike")
+    return named, notes
 
 
 def _inner(loaded: Any) -> tuple[Any, list[str]]:
@@ -221,11 +233,13 @@ def _tensor(array: np.ndarray[Any, Any]) -> Any:
 
 def _why_unread(error: Exception) -> str:
     text = str(error)
-    if "Unsupported" in text:  # global, class or operand
-        asked = re.search(r"GLOBAL ([\w.]{1,80})", text)
+    asked = re.search(r"GLOBAL ([\w.]{1,80})", text)
+    if asked or "Unsupported class" in text:
         what = f"is a pickle of {asked[1]} and " if asked else ""
         return f"{what}needs code to be read, which is refused: save net.state_dict() instead of the net"
-    return f"is damaged or no PyTorch file: {_first_line(error)}"
+    # What the unpickler says of other bytes (a KeyError, "pop from empty list") helps nobody.
+    why = f": {_first_line(error)}" if isinstance(error, RuntimeError) else ""
+    return f"is damaged or no PyTorch file{why}"
 
 
 def _first_line(error: Exception) -> str:
@@ -239,7 +253,12 @@ def _check_unzipped(content: IO[bytes] | Path, file_name: str, limit: int) -> bo
     """
     try:
         with zipfile.ZipFile(content) as archive:
-            _check_size(file_name, sum(info.file_size for info in archive.infolist()) or 1, limit)
+            members = archive.infolist()
+            if len(members) > checks.MOST_TENSORS + 100:  # a few are not tensors
+                raise IntakeError(
+                    f"{file_name} holds {len(members):,} members: allowed are {checks.MOST_TENSORS:,} tensors"
+                )
+            _check_size(file_name, sum(info.file_size for info in members) or 1, limit)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return False  # damage is found by the reader
     finally:

@@ -23,6 +23,8 @@ STARTS = {
     b"\x1f\x8b": "is compressed with gzip: unpack it, and open the weights file in it",
     b"7z\xbc\xaf\x27\x1c": "is a 7z archive: unpack it, and open the weights file in it",
     b"BZh": "is compressed with bzip2: unpack it, and open the weights file in it",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it, and open the weights file in it",
+    b"Rar!": "is a RAR archive: unpack it, and open the weights file in it",
     b"\xfd7zXZ": "is compressed with xz: unpack it, and open the weights file in it",
 }
 ONNX = "is an ONNX model: open the weights of the net that it was exported from, as a state_dict"
@@ -49,8 +51,11 @@ def told(content: bytes | Path, file_name: str) -> str:
         return "is a TensorFlow Lite model: open the weights of the net that it was made from"
     if head[257:262] == b"ustar":
         return "is a tar archive: unpack it, and open the weights file in it"
-    if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()  # behind a byte-order mark
+    if text.startswith((b"<!doctype html", b"<html")) or (text.startswith(b"<!--") and b"<html" in text):
         return PAGE
+    if text.startswith((b"<?xml", b"<svg", b"<!--")):
+        return f"is a text of markup (XML or SVG), not weights: {WEIGHTS}"
     if head.startswith(b"PK"):
         return _archive(content)
     is_named = PurePath(file_name).suffix.lower() == ".onnx"

@@ -220,8 +220,8 @@ def _called(name: str) -> nn.Module:
     factory = user.fetch(name)
     with user.own_errors(name):
         net = factory()
-    if not isinstance(net, nn.Module):
-        raise UserError(f"{name} must return an nn.Module, got {type(net).__name__}")
+    if not isinstance(net, nn.Module) or isinstance(net, torch.jit.ScriptModule):
+        raise UserError(f"{name} must return an nn.Module that Python runs, got {type(net).__name__}")
     return net
 
 
