@@ -1,12 +1,14 @@
 """The command: what it prints is what is on disk, and mistakes are one line."""
 
 import json
+import sys
 from pathlib import Path
 
 import odd_models
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine import cli
@@ -20,6 +22,24 @@ from engine.recipe.run import run
 from engine.types import Recipe, SlimscopeError
 
 RECIPE = '[["prune_weights",{"sparsity":0.9}],["quantize",{"bits":5,"granularity":"channel"}]]'
+
+
+PRINTS = """
+import torch
+from torch import nn
+
+def model():
+    print("loading")
+    net = nn.Linear(6, 3)
+    net.load_state_dict(torch.load("beside.pt", weights_only=True))
+    return nn.Sequential(net)
+
+def data():
+    print("reading")
+    torch.manual_seed(2)
+    x = torch.randn(40, 6)
+    return tuple(torch.utils.data.TensorDataset(x, x[:, :3].argmax(1)) for _ in range(3))
+"""
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -232,6 +252,21 @@ def test_a_file_whose_answers_are_no_numbers_is_not_left(
     call(capsys, "compress", *code, "--recipe", "[]", "--out", str(out))
     assert packfile.unpack(out.read_bytes()).arch.name == "user:odd_models:normed"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_code_that_prints_and_reads_files_beside_it_is_compressed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(user.VARIABLE, "")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    torch.save(nn.Linear(6, 3).state_dict(), "beside.pt")
+    (tmp_path / "prints.py").write_text(PRINTS)
+    code = ("--model", "prints.py:model", "--data", "prints.py:data")
+    said = json.loads(call(capsys, "compress", *code, "--recipe", "[]", "--out", "own.slim", "--json"))
+    figures = {figure["name"]: figure["value"] for figure in said["figures"]}
+    assert figures["file size"] == (tmp_path / "own.slim").stat().st_size
+    assert figures["multiply-adds"] == 6 * 3
 
 
 def test_the_app_is_served_by_this_python() -> None:

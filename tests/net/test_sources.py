@@ -152,7 +152,8 @@ def test_a_job_in_an_older_process_reads_the_new_code(named: Path) -> None:
     ("change", "says"),
     [
         (("return Net()", "return 1 / 0"), r"brought\.py:\d+: ZeroDivisionError"),
-        (("return Net()", "return 3"), "must return an nn.Module, got int"),
+        (("return Net()", "return 3"), "must return an nn.Module that Python runs, got int"),
+        (("return Net()", "return torch.jit.ScriptModule()"), "that Python runs, got ScriptModule"),
         (("def model", "def other"), "has no 'model'"),
         (("import torch\n", "import torch\n)\n"), r"brought\.py:3: unmatched"),
         (("nn.Linear(6, 8)", "nn.LazyLinear(8)"), "has no numbers yet"),
@@ -169,7 +170,7 @@ def test_a_mistake_in_the_factory_is_said_with_its_line(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("return tuple(parts)", "return parts[:2]"), "must be .train, validation, test."),
+        (("return tuple(parts)", "return parts[:2]"), "must be .train, validation, test., got a list of 2"),
         (("x[:, :3].argmax(1)", "x[:, 0]"), "not class numbers: name a --metric"),
         (("x = torch.randn(n, 6)", "x = torch.randn(n, n)"), "different shapes"),
         (("x = torch.randn(n, 6)", "x = torch.randn(n, 6) / 0"), "NaN or infinity"),
@@ -193,6 +194,16 @@ def test_a_name_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(user.VARIABLE, "")
     with pytest.raises(UserError):
         user.name(text)
+
+
+def test_files_that_python_would_mistake_for_each_other_are_refused(named: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for name in ("brought.py", "engine.py"):
+        (tmp_path / "other" / name).write_text(CODE)
+    with pytest.raises(UserError, match="have one name"):
+        user.name(f"{named}:model", student=f"{tmp_path / 'other' / 'brought.py'}:model")
+    with pytest.raises(UserError, match="another module 'engine'"):
+        user.name(f"{tmp_path / 'other' / 'engine.py'}:model")
 
 
 def test_settings_that_come_from_elsewhere_make_another_model(
