@@ -90,6 +90,14 @@ def test_outputs_that_are_no_numbers_have_no_accuracy(example: str, page: str) -
     assert not at.error
 
 
+def test_a_few_test_samples_are_no_more_than_they_are(example: str) -> None:
+    user.name(f"{odd_models.__file__}:normed", f"{odd_models.__file__}:vectors")
+    html = html_of(opened("quantize", m=f"user-{sources.load_user().fingerprint}", r="[]"))
+    assert "n = 40" in html
+    assert "n = 10,000" not in html
+    assert "a tie" not in html  # of so few nothing is settled
+
+
 @pytest.mark.parametrize("page", ["filters", "channels"])
 def test_pages_that_can_not_serve_it_do_not_break(example: str, page: str) -> None:
     opened(page, m=example, r="[]")

@@ -19,7 +19,8 @@ FEW = 20  # samples that a large model may answer while a page waits
 @st.cache_data(max_entries=16, show_spinner=False)
 def sample_size(subject: str) -> int:
     """How many test samples are measured at once under the slider."""
-    return measure.sample_size(original(subject))
+    most, held = measure.sample_size(original(subject)), images(subject)
+    return most if held is None else min(most, len(held.test))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
