@@ -165,18 +165,19 @@ def moving(look: Look) -> Moving:
 def lesson(look: Look) -> Lesson:
     """With what evenly spaced levels of as many bits lose, and the layer that its table costs most."""
     row, rows = look.row, look.report.tables["layers"]
-    bits, index = max(int(row["index_bits"]), 2), kept_of(look) if row["shared"] else None
-    even = ""
-    if index is not None and np.isfinite(row["sqnr_db"]):
+    bits, even = int(row["index_bits"]), ""
+    if bits > 1 and row["shared"] and np.isfinite(row["sqnr_db"]):
+        index = sharing.without_zeros(look.index((look.layer,)))
         lost = index.on_grid(*index.affine(bits, True), bits, True).sse
         even = f", evenly spaced ones of {bits} bits {decibels(squares_of(index), lost):.1f}"
-    worst = rows.iloc[int((rows["bits_per_weight"] - rows["index_bits"]).argmax())]
+    table = 32 * rows["entries"] / rows["shared"].clip(lower=1)  # bits a weight that is not zero
+    worst, own = rows.iloc[int(table.argmax())], float(table.max())
     return Lesson(
         f"The values go where weights are: {row['entries']} of them reach {row['sqnr_db']:.1f} dB{even}.",
-        f"The table itself costs bytes: in {worst['layer']}, of {worst['weights']:,} weights, a weight takes "
-        f"{worst['bits_per_weight']:.3g} bits instead of {worst['index_bits']}. And one value that moves takes all its "
+        f"The table itself costs bytes: in {worst['layer']}, shared by {worst['shared']:,} weights, each takes "
+        f"{worst['index_bits'] + own:.3g} bits instead of {worst['index_bits']}. And one value that moves takes all its "
         "weights along.",
-        bool(worst["bits_per_weight"] > 2 * worst["index_bits"]),
+        own > worst["index_bits"],
     )
 
 
@@ -189,7 +190,7 @@ def said_of(look: Look, entries: pd.DataFrame) -> str:
     row = look.row
     zeros = row["weights"] - row["shared"]
     return (
-        f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} bits each."
+        f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} {'bit' if row['index_bits'] == 1 else 'bits'} each."
         + (f" {zeros:,} zeros take no entry." if zeros else "")
         + (" Drag a value at its foot." if len(entries) else "")
     )

@@ -33,6 +33,14 @@ def test_decoded_tensors_are_the_packed_ones(tmp_path: Path, capsys: pytest.Capt
     assert "2 tensors" in capsys.readouterr().out
 
 
+def test_where_nothing_can_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = packed(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["decode", str(path), "--out", str(tmp_path / "none" / "net.safetensors")])
+    assert caught.value.code == 2
+    assert "which is no folder" in capsys.readouterr().err
+
+
 def test_a_file_that_exists_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = packed(tmp_path)
     out = tmp_path / "net.safetensors"

@@ -6,10 +6,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from engine.commands import Said
-from engine.commands.compress import file_size
+from engine.commands.compress import file_size, writable
 from engine.file import packfile
 from engine.types import SlimscopeError
 
@@ -17,7 +18,7 @@ from engine.types import SlimscopeError
 def add(verbs: Any) -> None:
     command = verbs.add_parser("decode", help="write a .slim file's tensors as .safetensors")
     command.add_argument("file", metavar="FILE", type=Path, help="a .slim file")
-    command.add_argument("--out", metavar="FILE", type=Path, help="default: FILE with .safetensors")
+    command.add_argument("--out", metavar="FILE", type=writable, help="default: FILE with .safetensors")
     command.set_defaults(run=run)
 
 
@@ -27,7 +28,10 @@ def run(given: Namespace) -> Said:
         raise SlimscopeError(f"{out} exists: name another file with --out")
     bundle = packfile.admit(given.file.read_bytes())
     tensors = {name: values.detach().clone().contiguous() for name, values in bundle.decoded().items()}
-    save_file(tensors, out)
+    try:
+        save_file(tensors, out)
+    except SafetensorError as error:
+        raise SlimscopeError(f"{out} can't be written: {error}") from None
     sizes = {"read": file_size(given.file), "written": file_size(out)}
     data = {"file": str(out), "tensors": len(tensors)}
     data |= {name: figure.to_dict() for name, figure in sizes.items()}

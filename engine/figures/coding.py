@@ -69,6 +69,7 @@ def compared(stream: Stream) -> pd.DataFrame:
         (name, size, 8 * size / n, size / (floor / 8) - 1 if floor else math.nan)
         for name, size in sizes.items()
     ]
+    rows[0] = (*rows[0][:2], floor / n, 0.0 if floor else math.nan)  # before it is rounded up to bytes
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from engine.tensor.codes import Ints, counted, huffman_lengths
+from engine.tensor.codes.relative_index import bridged
 from engine.tensor.formats import Book
 
 FILLER = -1  # the symbol of a filler's value
@@ -40,14 +40,7 @@ def relative(book: Book, bits: int) -> Relative:
     """
     kept = book.decode().flatten() != 0
     at = torch.nonzero(kept).flatten().numpy().astype(np.int64)
-    away, most = np.diff(at, prepend=-1), 1 << bits
-    bridges = (away - 1) // most
-    distances = np.full(len(at) + int(bridges.sum()), most, np.int64)
-    numbers = np.full(len(distances), FILLER, np.int64)
-    ends = np.arange(len(at)) + np.cumsum(bridges)
-    distances[ends] = away - bridges * most
-    numbers[ends] = book.codes.flatten()[kept].numpy()
-    return Relative(distances, numbers)
+    return Relative(*bridged(np.diff(at, prepend=-1), book.codes.flatten()[kept].numpy(), FILLER, bits))
 
 
 def huffman_bits(symbols: Ints) -> int:
@@ -58,17 +51,3 @@ def huffman_bits(symbols: Ints) -> int:
     """
     counts = counted(symbols).counts
     return int((counts * huffman_lengths(counts)).sum())
-
-
-def restored(found: Relative, table: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The weights that the entries stand for.
-
-    >>> book = Book(torch.tensor([[0, 1], [0, 2]]), torch.tensor([0.0, 3.0, 5.0]))
-    >>> restored(relative(book, 1), book.table, (2, 2)).tolist()
-    [[0.0, 3.0], [0.0, 5.0]]
-    """
-    flat = torch.zeros(int(np.prod(shape)))
-    at = np.cumsum(found.distances) - 1
-    real = found.numbers != FILLER
-    flat[torch.from_numpy(at[real])] = table[torch.from_numpy(found.numbers[real])]
-    return flat.reshape(shape)

@@ -148,7 +148,7 @@ def where_the_rest_goes(subject: str, key: str, layer: str) -> str:
         )
     return caption(
         f"{100 * zeros:.1f} % of the weights are zero: a map of zeros needs {low:.2f} bit a weight. Huffman must spend 1, "
-        f"since no code word is shorter: {whole - low:.2f} bit of each is lost. A range coder spends {low:.2f}."
+        f"since no code word is shorter: {whole - low:.2f} bit of each weight is lost. A range coder spends {low:.2f}."
     )
 
 
@@ -171,7 +171,8 @@ def states(subject: str, key: str, layer: str) -> str:
     words = "Bytes of the layer's symbols; the last column is the whole packed file, with scales, tables and biases. "
     return figures.table(table, {**shown, "file": Column("whole file")}) + caption(
         words
-        + "Raw weights have few symbols that repeat; 23 bits of each float are not in this table but in the file."
+        + "Symbols of raw weights are sign and exponent, those of pruned ones the map of zeros: the other bits "
+        "of their floats are not in this table but in the file."
     )
 
 

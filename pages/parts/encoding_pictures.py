@@ -103,15 +103,16 @@ def _words(labels: list[str], counts: list[int], found: list[Merge], steps: int)
     if steps < len(found):
         return said
     bits = sum(merge.count for merge in found) / sum(counts)
-    return (
-        f"{said} From the top, the bits on the way are a symbol's code: {bits:.3f} bits a symbol in the mean."
-    )
+    few = f", with the {labels[-1]} as one symbol" if labels[-1].endswith("others") else ""
+    return f"{said} From the top, the bits on the way are a symbol's code: {bits:.3f} bits a symbol on average{few}."
 
 
 def bits_in_a_row(stream: Stream, most: int) -> str:
-    """The first symbols in canonical Huffman codes, each code a piece of the ribbon."""
+    """Symbols in canonical Huffman codes, each code a piece of the ribbon: the first, or where they begin to differ."""
     view = counted(stream.symbols)
-    places, lengths = view.places[:most], huffman_lengths(view.counts)
+    others = np.flatnonzero(view.places != view.places[0])
+    start = max(0, int(others[0]) - most // 8) if len(others) and others[0] >= most else 0
+    places, lengths = view.places[start : start + most], huffman_lengths(view.counts)
     codes = canonical(lengths)
     words = [f"{int(codes[place]):0{int(lengths[place])}b}" for place in places]
     pieces = "".join(
@@ -119,7 +120,12 @@ def bits_in_a_row(stream: Stream, most: int) -> str:
         for i, (place, word) in enumerate(zip(places, words, strict=True))
     )
     used, fixed = sum(map(len, words)), len(words) * width(len(view.alphabet))
-    said = f"{len(words)} symbols in {used} bits; in codes of one width they take {fixed}. Point at a code to see its symbol."
+    behind = (
+        f", from number {start + 1:,} on (the ones before are all {view.alphabet[view.places[0]]}),"
+        if start
+        else ""
+    )
+    said = f"{len(words)} symbols{behind} in {used} bits; in codes of one width they take {fixed}. Point at a code to see its symbol."
     return (
         '<div style="font-family:monospace;font-size:.82rem;line-height:1.7;overflow-wrap:anywhere" '
         f'role="img" aria-label="{used} bits of {len(words)} symbols">{pieces}</div>{caption(said)}'

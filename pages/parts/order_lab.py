@@ -10,8 +10,8 @@ import streamlit as st
 from engine.figures import measure
 from engine.recipe import orders, technique
 from engine.recipe.orders import Reached
-from engine.types import Step
-from pages.parts import cached, figures
+from engine.types import Recipe, Step
+from pages.parts import cached, figures, session, spoken
 from pages.parts.figures import Column, caption
 
 STEPS = {
@@ -24,6 +24,13 @@ STEPS = {
 FIRST = ["prune 90 %", "share 32 values", "trim"]
 
 
+def steps(recipe: Recipe) -> dict[str, Step]:
+    """Name -> step: the usual ones, and those of a recipe that need no training."""
+    mine = [step for step in recipe.live if not technique.get(step.technique).trains]
+    usual = {name: technique.step(known, **settings) for name, (known, settings) in STEPS.items()}
+    return usual | {f"mine: {spoken.title(step)}": step for step in mine if step not in usual.values()}
+
+
 def draw(subject: str) -> None:
     """The steps to choose, a switch, and a table of all orders, the smallest file first."""
     data = cached.images(subject)
@@ -32,15 +39,15 @@ def draw(subject: str) -> None:
             caption("Orders are compared on models that run here and have no more than 2 million weights.")
         )
         return
-    help = "Up to four steps. Each order is run on the original, with these settings."
-    chosen = st.multiselect("Steps", list(STEPS), FIRST, max_selections=orders.MOST, key="orders", help=help)
+    help = "Up to four steps, of these and of your recipe. Each order is run on the original; what trains is left out."
+    known = steps(session.recipe())
+    chosen = st.multiselect("Steps", list(known), FIRST, max_selections=orders.MOST, key="orders", help=help)
     help = "Runs every order now: steps, the real file, and accuracy on validation samples."
     if st.toggle("Run every order", key="run-orders", help=help) and chosen:
-        st.html(_table(subject, chosen))
+        st.html(_table(subject, {known[name]: name for name in chosen}))
 
 
-def _table(subject: str, chosen: list[str]) -> str:
-    names = {technique.step(known, **settings): name for name in chosen for known, settings in [STEPS[name]]}
+def _table(subject: str, names: dict[Step, str]) -> str:
 
     def work() -> dict[str, Any]:
         bundle, data = cached.original(subject), cached.images(subject)
@@ -50,7 +57,7 @@ def _table(subject: str, chosen: list[str]) -> str:
             found = {each.steps: each for each in orders.every_order(bundle, list(names), data, sample)}
         return {"rows": _rows(found, names), "n": len(sample)}
 
-    told = cached.answer(f"orders {subject} {chosen}", work)
+    told = cached.answer(f"orders {subject} {Recipe(tuple(names)).key}", work)
     assert told is not None
     table = pd.DataFrame(told["rows"])
     return figures.table(table, {name: Column(name) for name in table}) + caption(

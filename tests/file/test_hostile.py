@@ -28,7 +28,7 @@ from engine.file.packfile.head import FIELDS, squeezed
 from engine.file.packfile.words import WORDS
 from engine.net import sources, zoo
 from engine.recipe.technique import step
-from engine.tensor import grids
+from engine.tensor import codes, grids
 from engine.tensor.formats import Book, Dense, Grid, Product
 from engine.tensor.granularity import TENSOR, per_axis, per_group
 from engine.types import Arch, Bundle, Param, Recipe, Step
@@ -64,6 +64,14 @@ def tiny() -> Bundle:
 def bare() -> Bundle:
     grid = grids.quantize(torch.linspace(-1, 1, 24).reshape(4, 6), 3, granularity=per_axis(0))
     return Bundle(Arch("bare"), {"a": grid, "b": Dense(torch.eye(5)), "c": Dense(torch.ones(3))})
+
+
+def coded(coder: str) -> bytes:
+    """A sparse matrix of codes, enough of them for each coder."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(48, 40, generator=generator) * (torch.rand(48, 40, generator=generator) < 0.2)
+    with codes.only(coder):
+        return packfile.pack(Bundle(Arch("bare"), {"a": grids.quantize(weight, 4, granularity=TENSOR)}))
 
 
 TINY, BARE = packfile.pack(tiny()), packfile.pack(bare())
@@ -133,6 +141,9 @@ def refused(content: bytes, match: str, name: str = "a.slim") -> None:
 
 
 def test_what_the_files_are_made_from_is_taken() -> None:
+    for coder in ("context", "relative"):
+        assert is_taken(coded(coder))
+        assert coder in json.dumps(apart(coded(coder))[1])
     assert is_taken(TINY)
     assert is_taken(BARE)
 
@@ -201,14 +212,20 @@ def test_changed_headers(packed: bytes, files: int) -> None:
         ("a.slim", TINY, 1000),
         ("a.slim", BARE, 800),
         ("a.slim", FIRST[1], 300),
+        ("a.slim", coded("context"), 300),
+        ("a.slim", coded("relative"), 300),
         ("a.safetensors", save_safetensors({"w": torch.eye(4), "b": torch.ones(4)}), 200),
     ],
-    ids=["net", "bare", "version 1", "safetensors"],
+    ids=["net", "bare", "version 1", "contexts", "distances", "safetensors"],
 )
-def test_flipped_bits(name: str, content: bytes, files: int) -> None:
+def test_flipped_bits_and_cut_files(name: str, content: bytes, files: int) -> None:
     chance, seconds = random.Random(1), 0.0
-    for _ in range(files):
+    for number in range(files):
         flipped = bytearray(content)
+        if number % 10 == 9:
+            flipped = flipped[: chance.randrange(1, len(content))]
+            assert not is_taken(bytes(flipped), name), "a file that was cut off is opened"
+            continue
         place = chance.randrange(8 * len(content))
         flipped[place // 8] ^= 1 << place % 8
         start = time.process_time()

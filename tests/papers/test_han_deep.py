@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
@@ -15,7 +16,7 @@ from engine.papers import han, han_deep
 from engine.recipe import ready
 from engine.tensor import sharing
 from engine.tensor.formats import Book, Dense
-from engine.tensor.relative import FILLER, huffman_bits, relative, restored
+from engine.tensor.relative import FILLER, Relative, huffman_bits, relative
 from engine.types import Arch, Bundle, Progress
 
 
@@ -37,6 +38,14 @@ def test_relative_indices_give_the_weights_back(bits: int, sparsity: float, seed
     found = relative(book, bits)
     assert torch.equal(restored(found, book.table, (9, 13)), book.decode())
     assert not len(found.distances) or 1 <= found.distances.min() <= found.distances.max() <= 1 << bits
+
+
+def restored(found: Relative, table: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The weights that the entries stand for."""
+    flat = torch.zeros(int(np.prod(shape)))
+    at, real = np.cumsum(found.distances) - 1, found.numbers != FILLER
+    flat[torch.from_numpy(at[real])] = table[torch.from_numpy(found.numbers[real])]
+    return flat.reshape(shape)
 
 
 def test_a_layers_row_by_hand() -> None:

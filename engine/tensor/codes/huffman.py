@@ -1,7 +1,7 @@
 """Huffman's code of a stream: the tree as it grows, canonical codes, and the stream as bits and back.
 
-It is here to be looked at and compared: a code spends a whole bit on each symbol at least, so no file is
-written with it.
+It is here to be looked at and compared: a code spends a whole bit on each symbol at least, so a file has it
+only where Deep Compression's own coder is asked for.
 """
 
 from __future__ import annotations

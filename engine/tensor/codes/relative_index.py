@@ -29,13 +29,23 @@ def _encode(view: Counted) -> bytes:
     return min((_entries(away, values, empty, bits) for bits in WIDTHS), key=len)
 
 
-def _entries(away: Ints, values: Ints, background: int, bits: int) -> bytes:
+def bridged(away: Ints, values: Ints, filler: int, bits: int) -> tuple[Ints, Ints]:
+    """Distances (n,) from 1 to 2^bits and values (n,), `filler` where a distance is cut in pieces.
+
+    >>> [part.tolist() for part in bridged(np.array([2, 6]), np.array([7, 9]), 0, 2)]
+    [[2, 4, 2], [7, 0, 9]]
+    """
     most = 1 << bits
     bridges = (away - 1) // most
     distances = np.full(len(away) + int(bridges.sum()), most, np.int64)
-    symbols = np.full(len(distances), background, np.int64)
+    found = np.full(len(distances), filler, np.int64)
     ends = np.arange(len(away)) + np.cumsum(bridges)
-    distances[ends], symbols[ends] = away - bridges * most, values
+    distances[ends], found[ends] = away - bridges * most, values
+    return distances, found
+
+
+def _entries(away: Ints, values: Ints, background: int, bits: int) -> bytes:
+    distances, symbols = bridged(away, values, background, bits)
     coded = huffman.encode(distances)
     head = varints([zigzag(background), len(distances), len(coded)])
     return head + coded + huffman.encode(symbols)
