@@ -46,19 +46,11 @@ def run(given: Namespace) -> Said:
     with bar("sweep") as progress:
         found = tasks.perform("sweep", payload, progress)
     head = (*vary, "bytes", "accuracy", "low", "high", "n", "refused")
-    told = [_readable(row) for row in found["rows"]]
-    rows = [tuple("" if row.get(c) is None else _cell(row[c]) for c in head) for row in told]
+    told = [scores.readable(row) for row in found["rows"]]
     if data in READ_ON:
         head = tuple("perplexity" if name == "accuracy" else name for name in head)
+    rows = [tuple("" if row.get(c) is None else _cell(row[c]) for c in head) for row in told]
     return found, aligned([head, *rows])
-
-
-def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its score as people read it: a loss as a perplexity, the lower end of the interval first."""
-    if row["accuracy"] is None or not scores.is_loss(row["accuracy"]):
-        return row
-    low, high = scores.value(row["high"]), scores.value(row["low"])
-    return {**row, "accuracy": scores.value(row["accuracy"]), "low": low, "high": high}
 
 
 def _cell(value: Any) -> str:

@@ -8,6 +8,8 @@ score is one point of accuracy, or 1 % of perplexity.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from engine.types import Figure
 
@@ -19,7 +21,7 @@ def of(figure: Figure) -> tuple[float, float, float]:
 
     >>> from engine.types import Basis
     >>> found = of(Figure("perplexity", math.e, PERPLEXITY, Basis.MEASURED, "one window", (1.0, math.e**2)))
-    >>> [round(each, 6) + 0 for each in found]
+    >>> [round(each, 6) + 0.0 for each in found]
     [-1.0, -2.0, 0.0]
     """
     low, high = figure.spread or (figure.value, figure.value)
@@ -32,7 +34,7 @@ def of(figure: Figure) -> tuple[float, float, float]:
 
 
 def is_loss(score: float) -> bool:
-    """Whether a score is minus a loss."""
+    """Whether a score is minus a loss: no accuracy lies below 0, and no loss of a text is 0."""
     return score < 0
 
 
@@ -47,7 +49,7 @@ def name(score: float) -> str:
 
 def value(score: float) -> float:
     """The number that people read: a share, or a perplexity."""
-    return math.exp(-score) if is_loss(score) else score
+    return math.exp(min(-score, 700.0)) if is_loss(score) else score
 
 
 def text(score: float, digits: int = 1) -> str:
@@ -57,7 +59,7 @@ def text(score: float, digits: int = 1) -> str:
     ('98.2 %', '97.7')
     """
     if is_loss(score):
-        return f"{value(score):,.{digits}f}" if score > -9 else f"{value(score):.2e}"
+        return f"{value(score):,.{digits}f}" if score > -9 else f"{value(score):.1e}"
     return f"{100 * score:.{digits}f} %"
 
 
@@ -69,6 +71,31 @@ def interval(low: float, high: float, digits: int = 1) -> str:
     """
     ends = sorted((low, high), key=value)
     return " to ".join(text(end, digits).removesuffix(" %") for end in ends)
+
+
+def readable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a sweep with its score as people read it: a loss as a perplexity, and changes as shares of it.
+
+    >>> row = readable({"accuracy": -1.0, "low": -2.0, "high": 0.0, "change": 0.0, "n": 20})
+    >>> {name: round(value, 2) for name, value in row.items()}
+    {'perplexity': 2.72, 'low': 1.0, 'high': 7.39, 'change': 0.0, 'n': 20}
+    """
+    if row["accuracy"] is None or not is_loss(row["accuracy"]):
+        return dict(row)
+    found: dict[str, Any] = {}
+    for key, at in row.items():
+        match key:
+            case "accuracy":
+                found["perplexity"] = value(at)
+            case "low" | "high":
+                found[key] = value(row["high" if key == "low" else "low"])
+            case "change":
+                found[key] = relative(at)
+            case "change_low" | "change_high":
+                found[key] = relative(row["change_high" if key == "change_low" else "change_low"])
+            case _:
+                found[key] = at
+    return found
 
 
 def relative(change: float) -> float:
