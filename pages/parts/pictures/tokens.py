@@ -18,12 +18,15 @@ LOST, WON = "213,94,0", "0,114,178"  # orange and blue, which nobody mixes up
 
 def span(word: str, change: float, words: str) -> str:
     """A token on a ground that says how much less likely it is (nat); `words` is what pointing at it says."""
-    if "\n" in word:
-        word = word.replace("\n", "↵")
     strength = min(abs(change) / MOST, 1.0)
     colour = LOST if change > 0 else WON
     ground = f"background:rgba({colour},{0.75 * strength:.2f})" if strength > 0.05 else ""
-    return f'<span style="{ground}" title="{escape(words, quote=True)}">{escape(word)}</span>'
+    return f'<span style="{ground}" title="{escape(words, quote=True)}">{escape(in_line(word))}</span>'
+
+
+def in_line(text: str) -> str:
+    """A text without line breaks, which are shown as a sign."""
+    return text.replace("\n", "↵")
 
 
 def share(loss: float) -> str:
@@ -37,7 +40,7 @@ def share(loss: float) -> str:
 
 def passage(words: Sequence[str], before: Tensor, now: Tensor) -> str:
     """A text of tokens (places + 1 words); losses in nat of all but the first, of two models."""
-    spans = [escape(words[0])]
+    spans = [escape(in_line(words[0]))]
     for word, old, new in zip(words[1:], before.tolist(), now.tolist(), strict=True):
         spans.append(span(word, new - old, f"{share(old)}, now {share(new)}"))
     return f'<p class="passage">{"".join(spans)}</p>'

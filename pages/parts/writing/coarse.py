@@ -14,6 +14,7 @@ from engine.recipe import technique
 from engine.types import Recipe
 from pages.parts import cached, figures
 from pages.parts.figures import Column
+from pages.parts.pictures import tokens as pictures
 from pages.parts.writing.page import COUNT, SUBJECT, Asked
 
 BITS = (8, 4, 3, 2)
@@ -70,12 +71,14 @@ def _row(
     original: list[int],
 ) -> str:
     same = len(list(takewhile(lambda both: both[0] == both[1], zip(found, original, strict=True))))
-    begins = escape("".join(words[number] for number in asked.beginning.numbers))
-    kept, other = (escape("".join(words[number] for number in part)) for part in (found[:same], found[same:]))
+    begins, kept, other = (
+        escape(pictures.in_line("".join(words[number] for number in part)))
+        for part in (asked.beginning.numbers, found[:same], found[same:])
+    )
     off = f'<span class="off">{other}</span>' if other else ""
     name = "32 bits" if bits is None else f"{bits} bits"
     return (
-        f'<div class="writing"><div class="width"><b>{name}</b><br>{_figures(bits, with_table)}</div>'
+        f'<div class="writing"><div class="width"><b>{name}</b> {_figures(bits, with_table)}</div>'
         f'<p class="passage"><span class="given">{begins}</span>{kept}{off}</p></div>'
     )
 
@@ -103,8 +106,8 @@ def trap() -> None:
     st.html(figures.table(table, COLUMNS))
     last = table.iloc[-1]
     st.markdown(
-        f"At {BITS[-1]} bits the layers alone cost {figures.text(last['alone'], scores.RELATIVE)} of perplexity, and with the "
-        f"table of words {figures.text(last['together'], scores.RELATIVE)}. The table is "
+        f"At {BITS[-1]} bits, rounding the layers alone changes perplexity by {figures.text(last['alone'], scores.RELATIVE)}, and "
+        f"rounding the table of words too by {figures.text(last['together'], scores.RELATIVE)}. The table is "
         f"{last['share']:.0%} of the weights, and every token goes through it twice: it says what a word is when it comes "
         "in, and which word it was nearest to when it goes out. That is why people who compress language models often "
         "leave it alone, and why a size without it is not the whole size."
