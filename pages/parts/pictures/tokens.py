@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.data.samples import Samples
 from engine.net.answers import LOSS
 
+EXPECTED = 3.0  # nat: a token of a probability above 5 %
 MOST = 3.0  # nat: a probability that fell to a twentieth has the full colour
 LOST, WON = "213,94,0", "0,114,178"  # orange and blue, which nobody mixes up
 
@@ -40,9 +41,11 @@ def share(loss: float) -> str:
 
 def passage(words: Sequence[str], before: Tensor, now: Tensor) -> str:
     """A text of tokens (places + 1 words); losses in nat of all but the first, of two models."""
+    is_one = torch.equal(before, now)  # of one model: how unexpected each token is
     spans = [escape(in_line(words[0]))]
     for word, old, new in zip(words[1:], before.tolist(), now.tolist(), strict=True):
-        spans.append(span(word, new - old, f"{share(old)}, now {share(new)}"))
+        told = share(new) if is_one else f"{share(old)}, now {share(new)}"
+        spans.append(span(word, (new - EXPECTED) / 2 if is_one and new > EXPECTED else new - old, told))
     return f'<p class="passage">{"".join(spans)}</p>'
 
 
@@ -71,5 +74,9 @@ def passages(sample: Samples, names: Sequence[str], before: Tensor, now: Tensor,
         f"{perplexity(before, row):,.1f})</li>"
         for row in rows
     )
-    words = "Orange: less likely to this model than to the original, blue: more likely. Point at a token for both probabilities."
+    words = (
+        "Orange: tokens that the model did not expect, the darker the less. Point at one for its probability."
+        if torch.equal(before, now)
+        else "Orange: less likely to this model than to the original, blue: more likely. Point at a token for both probabilities."
+    )
     return f'<ul class="texts">{texts}</ul><p class="caption">{words}</p>'
