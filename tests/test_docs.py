@@ -147,7 +147,7 @@ def test_every_model_card_has_a_licence_and_its_command() -> None:
         if "source" in card:  # taken from elsewhere, with its licence beside it
             assert card["licence"].startswith("MIT")
             assert "Permission is hereby granted" in path.with_suffix(".LICENSE").read_text()
-            assert card["command"].startswith("python -m engine.net.zoo.glass ")
+            assert card["command"].startswith("python -m engine.net.zoo take ")
             continue
         assert card["licence"] == "CC0-1.0"
         assert card["command"].startswith(f"python -m engine.net.zoo train {path.stem} ")

