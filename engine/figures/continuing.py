@@ -74,4 +74,4 @@ def losses(net: nn.Module, numbers: Sequence[int]) -> list[float]:
     if len(numbers) < 2:
         raise SlimscopeError("how likely a token is shows from the second on: write one more word")
     scores = net(torch.tensor([list(numbers[:-1])]))
-    return F.cross_entropy(scores, torch.tensor([list(numbers[1:])]), reduction="none")[0].tolist()  # type: ignore[no-any-return]
+    return F.cross_entropy(scores, torch.tensor([list(numbers[1:])]), reduction="none")[0].tolist()

@@ -23,7 +23,7 @@ FIRST_SHARE = 0.1  # of the original's file
 REASONS = {
     "small": "the smallest file that keeps to it",
     "tie": "the smallest file that can't be told from the original",
-    "accurate": "the most accurate file that keeps to it",
+    "accurate": "the best file that keeps to it",
 }
 
 
@@ -71,10 +71,9 @@ def ask(view: View) -> front.Budget:
             format="%g",
         )
         return front.Budget(BYTES, 1000 * most)
-    is_loss = bool(view.rows) and scores.is_loss(view.rows[0]["accuracy"])
-    unit, key = (PERPLEXITY, "budget-perplexity") if is_loss else (UNITS[LOST], "budget-lost")
+    unit, key = (PERPLEXITY, "budget-perplexity") if view.is_loss else (UNITS[LOST], "budget-lost")
     most = st.number_input(unit, 0.0, 100.0, FIRST_LOSS, 0.1, key=key, persist_state="session", format="%g")
-    return front.Budget(LOST, math.log1p(most / 100) if is_loss else most / 100)
+    return front.Budget(LOST, math.log1p(most / 100) if view.is_loss else most / 100)
 
 
 def question(budget: front.Budget, is_loss: bool = False) -> str:

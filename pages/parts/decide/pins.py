@@ -11,7 +11,7 @@ import streamlit as st
 from engine.figures import measure
 from engine.recipe import front
 from engine.types import Figure, SlimscopeError
-from pages.parts import cached, curve_chart, figures
+from pages.parts import cached, figures
 from pages.parts.decide import points
 from pages.parts.decide.points import Row, View
 
@@ -82,7 +82,7 @@ def table(view: View, keys: Sequence[str], is_timed: bool) -> str:
     titles = [
         "recipe",
         "file",
-        f"{curve_chart.what(view.rows)} on validation",
+        f"{view.what} on validation",
         "against the original",
         *COUNTS.values(),
     ]

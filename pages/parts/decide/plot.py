@@ -105,7 +105,7 @@ def _clicked(view: View, pin: Callable[[str], None]) -> None:
 def alt(view: View) -> str:
     """The plot in a sentence."""
     names = sorted({points.group(row["technique"]) for row in view.rows if row["technique"]})
-    return f"Validation {curve_chart.what(view.rows)} against file size: {len(view.rows)} points of {', '.join(names)}."
+    return f"Validation {view.what} against file size: {len(view.rows)} points of {', '.join(names)}."
 
 
 def beneath(view: View) -> str:
@@ -113,7 +113,7 @@ def beneath(view: View) -> str:
     hidden = points.below(view)
     more = f" {hidden} less accurate points lie below: drag the plot up." if hidden else ""
     return (
-        f"Each point is a real file, and its {curve_chart.what(view.rows)} on {view.n:,} validation samples with its 95 % interval. Pale: "
+        f"Each point is a real file, and its {view.what} on {view.n:,} validation samples with its 95 % interval. Pale: "
         f"another point is as small and as accurate. A click pins a point.{more}"
     )
 
@@ -139,7 +139,7 @@ def chart(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> Cha
     return charts.chart(
         traces,
         "file size in bytes (measured)",
-        f"validation {curve_chart.what(view.rows)} (measured)",
+        f"validation {view.what} (measured)",
         HEIGHT,
         xaxis={
             "type": "log",
@@ -248,7 +248,7 @@ def table(view: View, pin: Callable[[str], None]) -> None:
 
 def _table(view: View, pin: Callable[[str], None]) -> None:
     rows = sorted(view.rows, key=lambda row: (row["technique"], row["bytes"]))
-    what = curve_chart.what(view.rows)
+    what = view.what
 
     def chosen() -> None:
         for place in st.session_state["decide-table"].selection.rows:

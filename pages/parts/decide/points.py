@@ -62,6 +62,18 @@ class View:
         return not set(self.of) - {self.key, Recipe().key}
 
     @cached_property
+    def is_loss(self) -> bool:
+        """Whether scores are minus a loss: the model goes on with a text, and is judged by its perplexity."""
+        if self.rows:
+            return scores.is_loss(self.rows[0]["accuracy"])
+        held = cached.images(self.subject)
+        return held is not None and held.test.is_read_on
+
+    @property
+    def what(self) -> str:
+        return "perplexity" if self.is_loss else "accuracy"
+
+    @cached_property
     def n(self) -> int:
         return int(self.rows[0]["n"]) if self.rows else 0
 
@@ -157,7 +169,7 @@ def accuracy(row: Row) -> str:
 
 def lost(row: Row) -> str:
     """The change against the original in words: "0.1 points lost (a tie)", or "1.2 % more perplexity"."""
-    if scores.is_loss(row["accuracy"]):
+    if scores.is_loss(row.get("accuracy", 0.0)):
         share = scores.relative(row["change"])
         words = f"{100 * abs(share):.2g} % {'more' if share > 0 else 'less'} perplexity"
         return ("nothing lost" if share == 0 else words) + (" (a tie)" if curve.is_tie(row) and share else "")

@@ -15,7 +15,7 @@ from engine.figures import measure, scores
 from engine.jobs import scans
 from engine.recipe import front, migrate
 from engine.types import Basis, SlimscopeError
-from pages.parts import cached, curve_chart, figures, ship, visitor
+from pages.parts import cached, figures, ship, visitor
 from pages.parts.decide import budget as budgets
 from pages.parts.decide import pins, points, svg
 from pages.parts.decide.points import View
@@ -80,7 +80,7 @@ def _bold(text: str) -> str:
 
 def table(view: View, keys: Sequence[str], best: str) -> str:
     """A row for each recipe, that of `best` in bold, a column for each figure with its basis."""
-    said = [name.replace("accuracy", curve_chart.what(view.rows)) for name in BASES]
+    said = [name.replace("accuracy", view.what) for name in BASES]
     titles = ["recipe", *(f"{name} ({basis})" for name, basis in zip(said, BASES.values(), strict=True)), "n"]
     titles += [f"{name} ({Basis.COUNTED})" for name in pins.COUNTS.values()]
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)

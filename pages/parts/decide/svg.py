@@ -26,7 +26,7 @@ def picture(view: View, marks: Mapping[str, tuple[str, str]]) -> str:
         _dot(axes, row, colours[row["technique"]], row["recipe"] in view.on_front) for row in shown
     )
     rings = "".join(_ring(axes, view.of[key], *mark) for key, mark in marks.items() if key in view.of)
-    title = f"Validation {curve_chart.what(view.rows)} against file size, {len(shown)} recipes"
+    title = f"Validation {view.what} against file size, {len(shown)} recipes"
     return (
         f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{title}" font-size="12" fill="currentColor">'
         f"<title>{title}</title>{axes.drawn()}{dots}{rings}</svg>{legend(view, colours)}"
