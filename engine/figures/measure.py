@@ -53,7 +53,8 @@ def net_answers(net: nn.Module, samples: Samples, batch: int = 500) -> Tensor:
 
 def share_right(net: nn.Module, samples: Samples) -> float:
     """Share of samples classified right, or of tokens foretold, 0..1, for a net in training (no interval)."""
-    return right_of(net_answers(net, samples), samples.labels)
+    answers = net_answers(net, samples)
+    return float((kept.likeliest(answers) == samples.labels).float().mean())
 
 
 def right(bundle: Bundle, samples: Samples) -> float:
@@ -63,7 +64,7 @@ def right(bundle: Bundle, samples: Samples) -> float:
 
 def right_of(answers: Tensor, labels: Tensor) -> float:
     """Share of right classes (n,), or of right likeliest tokens (n, places), 0..1."""
-    return float((kept.likeliest(answers) == labels).float().mean())
+    return int((kept.likeliest(answers) == labels).sum()) / labels.numel()
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
