@@ -6,7 +6,7 @@ from engine.figures import count
 from engine.types import SlimscopeError
 from pages.parts import cached, card, charts, footer, frame, jobs, overall, session, view
 from pages.parts.anatomy import picture
-from pages.parts.pictures import samples
+from pages.parts.pictures import samples, tokens
 from pages.parts.story import page as story
 
 PAGE = {
@@ -87,10 +87,12 @@ if held is not None:
     if found is None:
         st.caption(unsaid)
     else:
-        sample, _, said = found
+        sample, before, said = found
         names, n = cached.classes(subject), len(sample)
         st.html(
-            samples(
+            tokens.passages(sample, names, before, said)
+            if sample.is_read_on
+            else samples(
                 sample,
                 (
                     (

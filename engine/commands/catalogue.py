@@ -17,7 +17,9 @@ from engine.types import Basis, Figure
 
 
 def add(verbs: Any) -> None:
-    models = verbs.add_parser("models", help="list the models of the zoo with their measured accuracy")
+    models = verbs.add_parser(
+        "models", help="list the models of the zoo, and how good each was measured to be"
+    )
     models.set_defaults(run=run_models)
     techniques = verbs.add_parser("techniques", help="list the techniques with their settings")
     techniques.set_defaults(run=run_techniques)
@@ -32,15 +34,15 @@ def run_models(given: Namespace) -> Said:
 
 
 def describe_model(name: str) -> dict[str, Any]:
-    """A net of the zoo as JSON-ready data; its accuracy was measured when it was trained."""
-    entry, bundle, card = zoo.entry(name), zoo.load(name), zoo.card(name)
+    """A net of the zoo as JSON-ready data; its accuracy was measured when it was trained, or taken."""
+    entry, bundle = zoo.entry(name), zoo.load(name)
     path = zoo.MODELS / f"{name}.safetensors"
     size = Figure("dense file", path.stat().st_size, "B", Basis.MEASURED, f"size of {path.name} on disk")
     figures = [count.parameters(bundle), count.macs(bundle), size]
     return {
         "name": name,
         **{field: getattr(entry, field) for field in ("title", "about", "data", "student")},
-        "figures": [card["test accuracy"], *(figure.to_dict() for figure in figures)],
+        "figures": [zoo.tested(name), *(figure.to_dict() for figure in figures)],
     }
 
 

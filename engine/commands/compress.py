@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save as save_tensors
 
 from engine.commands import Said, options
 from engine.data.sets import ASSETS, Data
-from engine.figures import measure
+from engine.figures import measure, perplexity
 from engine.file import packfile
+from engine.net import answers as kept
 from engine.net import zoo
 from engine.printing import bar, figure_table, noted
 from engine.recipe import run as recipes
@@ -137,10 +137,13 @@ def against_dense(original: Bundle, size: Figure) -> list[Figure]:
     ]
 
 
-def _accuracies(original: Bundle, data: Data | None, answers: list[int] | None) -> list[Figure]:
-    """Accuracy of the decoded file's answers on the full test set, and the paired change."""
-    if data is None or answers is None or not data.test.is_labelled:
+def _accuracies(original: Bundle, data: Data | None, answers: list[Any] | None) -> list[Figure]:
+    """Accuracy or perplexity of the decoded file's answers on the full test set, and the paired change."""
+    if data is None or answers is None or not data.test.is_judged:
         return []
-    labels, now = data.test.labels, torch.tensor(answers)
+    labels, now = data.test.labels, kept.restored(answers)
     before = measure.predictions(original, data.test)
-    return [measure.accuracy_of(now, labels), measure.paired_difference(before, now, labels)]
+    figures = [measure.accuracy_of(now, labels), measure.paired_difference(before, now, labels)]
+    if data.test.is_read_on:
+        figures += [perplexity.bits_per_character(now, data.test), perplexity.agreement(before, now)]
+    return figures

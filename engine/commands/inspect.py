@@ -35,8 +35,8 @@ def run(given: Namespace) -> Said:
         found["size"] = file_size(Path(given.file)).to_dict()
     if given.answers:
         data = options.data_of(given.file, given, bundle)
-        has_classes = data is not None and data.test.is_labelled
-        found["answers"] = measure.predictions(bundle, data.test).tolist() if data and has_classes else None
+        is_judged = data is not None and data.test.is_judged
+        found["answers"] = measure.predictions(bundle, data.test).tolist() if data and is_judged else None
         if data is not None and data.metric is not None:
             found["figures"].append(measure.judged(bundle, data.test, data.metric).to_dict())
     return found, _text(found, bundle)

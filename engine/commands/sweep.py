@@ -7,6 +7,8 @@ from argparse import Namespace
 from typing import Any
 
 from engine.commands import Said, options
+from engine.data.sets import READ_ON
+from engine.figures import scores
 from engine.jobs import models, scans, tasks
 from engine.net import sources, zoo
 from engine.printing import aligned, bar, number
@@ -14,7 +16,9 @@ from engine.types import Bundle, SlimscopeError
 
 
 def add(verbs: Any) -> None:
-    command = verbs.add_parser("sweep", help="size and validation accuracy of a grid of recipes")
+    command = verbs.add_parser(
+        "sweep", help="size of a grid of recipes, and validation accuracy or perplexity"
+    )
     options.add_model(command)
     options.add_recipe(command)
     command.add_argument("--step", metavar="N", type=int, default=1, help="the step that is varied, from 1")
@@ -35,14 +39,17 @@ def run(given: Namespace) -> Said:
         raise SlimscopeError(f"--vary is {given.vary[:80]!r}: write settings with lists of values")
     data = sources.task(bundle.arch) if bundle.arch.runs else ""
     samples = given.samples
-    if data and given.own:
+    if data and (given.own or data in READ_ON):
         samples = min(samples, len(sources.data(bundle.arch).validation))
     payload = {"model": model_id(bundle), "recipe": recipe.key, "data": data, "step": given.step}
     payload |= {"vary": vary, "samples": samples}
     with bar("sweep") as progress:
         found = tasks.perform("sweep", payload, progress)
     head = (*vary, "bytes", "accuracy", "low", "high", "n", "refused")
-    rows = [tuple("" if row.get(c) is None else _cell(row[c]) for c in head) for row in found["rows"]]
+    told = [scores.readable(row) for row in found["rows"]]
+    if data in READ_ON:
+        head = tuple("perplexity" if name == "accuracy" else name for name in head)
+    rows = [tuple("" if row.get(c) is None else _cell(row[c]) for c in head) for row in told]
     return found, aligned([head, *rows])
 
 

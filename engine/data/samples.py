@@ -20,6 +20,9 @@ class Samples:
     Bundled images are (n, channels, height, width) uint8. Bundled texts are numbers of word pieces
     (n, places) int64, and `texts` has them as people read them. Where there is no `mean`, a net gets the
     inputs as they are. A user's labels may be targets of any shape, for a metric of the user's own.
+
+    Of a text that is read on, labels are (n, places) int64, the token after each, and `letters` says how
+    many letters each token of the vocabulary has: a net gives scores (n, tokens, places).
     """
 
     images: Tensor
@@ -27,6 +30,7 @@ class Samples:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     texts: tuple[str, ...] = ()
+    letters: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,7 +49,17 @@ class Samples:
         if self.is_text:
             places = range(len(self.texts))[rows] if isinstance(rows, slice) else rows.tolist()
             texts = tuple(self.texts[place] for place in places)
-        return Samples(self.images[rows], self.labels[rows], self.mean, self.std, texts)
+        return Samples(self.images[rows], self.labels[rows], self.mean, self.std, texts, self.letters)
+
+    @property
+    def is_read_on(self) -> bool:
+        """Whether what is asked is the next token, at each place of a text."""
+        return self.letters is not None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there is a measure of its own: accuracy, or perplexity."""
+        return self.is_labelled or self.is_read_on
 
     @property
     def is_labelled(self) -> bool:

@@ -1,4 +1,4 @@
-"""Bundled data: MNIST, CIFAR-10 and topics of Debian's packages, split once and for all.
+"""Bundled data: MNIST, CIFAR-10, topics of Debian's packages and excerpts to read on, split once and for all.
 
 Whatever chooses (sweeps, sensitivity, early stop) sees `validation`; `test` only reports.
 Images stay 8-bit until a batch is asked for. `engine.data.fetch` wrote the files read here.
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from engine.data import topics
+from engine.data import language, topics
 from engine.data.samples import SPLIT_SEED, stratified_rows
 from engine.data.samples import Data as Data
 from engine.data.samples import Samples as Samples
@@ -93,15 +93,18 @@ TITLES = {
     "mnist": "MNIST, handwritten digits",
     "cifar10": "CIFAR-10, small photos",
     "debian-topics": "Debian topics, one-line descriptions of packages",
+    "language": "Language, excerpts of speeches and of Moby Dick",
 }
+READ_ON = ("language",)  # of these data a net says how a text goes on
 LOADERS: dict[str, Callable[[], Data]] = {
     "mnist": _mnist,
     "cifar10": _cifar10,
     "debian-topics": lambda: topics.read(ASSETS / "data" / "debian-topics"),
+    "language": lambda: language.read(ASSETS / "data" / "language"),
 }
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=4)
 def load(name: str) -> Data:
     """The bundled data set `name`, read from assets/data (no network).
 

@@ -208,12 +208,16 @@ def report(
 
     `layers` is the table of layers where that is not `layer_table`.
     """
-    untrained = replace(
-        measure.accuracy(start.rounded, data.validation), name="validation accuracy, rounded and not trained"
-    )
+    labels, answers = data.validation.labels, measure.predictions(start.rounded, data.validation)
+    found = measure.accuracy_of(answers, labels)
+    untrained = replace(found, name=f"validation {found.name}, rounded and not trained")
     layers = layer_table(start, after) if layers is None else layers
     change = training.change(before, after, data.validation)
-    tables = {"curve": curve(float(untrained.value), rows), "steps": step_table(rows), "layers": layers}
+    tables = {
+        "curve": curve(measure.right_of(answers, labels), rows),
+        "steps": step_table(rows),
+        "layers": layers,
+    }
     figures = (*change, untrained, rounding.bits_per_weight(layers))
     return Report(figures, tables, notes(before, start, after, data))
 

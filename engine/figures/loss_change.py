@@ -14,11 +14,17 @@ from engine.types import Basis, Figure
 def kl(before: Tensor, after: Tensor) -> Tensor:
     """KL from the answers before to those after, in nat, of each sample (n,); answers are logits (n, c).
 
+    Of scores of tokens (n, c, places) the mean over the places of each sample.
+
     >>> import torch
     >>> kl(torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3), 0.0]])).round(decimals=4).tolist()
     [0.1438]
     """
     old, new = (each.double().log_softmax(1) for each in (before, after))
+    return (old.exp() * (old - new)).sum(1).flatten(1).mean(1) if old.dim() > 2 else _summed(old, new)
+
+
+def _summed(old: Tensor, new: Tensor) -> Tensor:
     return (old.exp() * (old - new)).sum(1)
 
 

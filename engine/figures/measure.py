@@ -1,4 +1,6 @@
-"""Measured figures: accuracy with its interval, differences on the same samples.
+"""Measured figures: accuracy or perplexity with its interval, differences on the same samples.
+
+Answers are what `engine.net.answers` keeps: classes (n,), or losses and likeliest tokens (n, 2, places).
 
 Nothing here is a formula about a net: the net runs, and what comes out is counted.
 """
@@ -18,7 +20,9 @@ from torch.nn import functional as F
 from engine.data import user
 from engine.data.sets import Samples
 from engine.data.user import UserError
-from engine.net import incremental, kinds
+from engine.figures import perplexity, scores
+from engine.net import answers as kept
+from engine.net import incremental, kinds, sources
 from engine.types import Basis, Bundle, Figure
 
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
@@ -35,14 +39,32 @@ def logits(net: nn.Module, samples: Samples, batch: int = 500) -> Tensor:
 
 
 def predictions(bundle: Bundle, samples: Samples) -> Tensor:
-    """The class that the bundle's net gives to each sample: (n,) int64."""
-    return incremental.logits(bundle, samples, keep=False)[0].argmax(1)
+    """What is kept of the answers of the bundle's net: the class of each sample (n,) int64, or of tokens."""
+    return incremental.answers(bundle, samples, keep=False)[0]
+
+
+def net_answers(net: nn.Module, samples: Samples, batch: int = 500) -> Tensor:
+    """The same of a net in training. Raises NotNumbers where outputs are NaN."""
+    if not samples.is_read_on:
+        return kept.of(incremental.checked(logits(net, samples, batch)), samples)
+    parts = [samples.take(slice(i, i + WINDOWS)) for i in range(0, len(samples), WINDOWS)]
+    return torch.cat([kept.of(incremental.checked(logits(net, part)), part) for part in parts])
 
 
 def share_right(net: nn.Module, samples: Samples) -> float:
-    """Share of samples classified right, 0..1, for a net in training (no interval)."""
-    answers = incremental.checked(logits(net, samples)).argmax(1)
-    return float((answers == samples.labels).float().mean())
+    """Share of samples classified right, or of tokens foretold, 0..1, for a net in training (no interval)."""
+    answers = net_answers(net, samples)
+    return float((kept.likeliest(answers) == samples.labels).float().mean())
+
+
+def right(bundle: Bundle, samples: Samples) -> float:
+    """The same of a bundle."""
+    return right_of(predictions(bundle, samples), samples.labels)
+
+
+def right_of(answers: Tensor, labels: Tensor) -> float:
+    """Share of right classes (n,), or of right likeliest tokens (n, places), 0..1."""
+    return int((kept.likeliest(answers) == labels).sum()) / labels.numel()
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -73,14 +95,19 @@ def near_chance(original: Figure, classes: int) -> str:
 
 
 def accuracy_of(answers: Tensor, labels: Tensor) -> Figure:
-    """Accuracy of given answers (n,) against labels (n,), with Wilson's 95 % interval."""
+    """Accuracy of given answers (n,) against labels (n,), with Wilson's 95 % interval.
+
+    Of answers about tokens their perplexity.
+    """
+    if kept.are_of_tokens(answers):
+        return perplexity.of_answers(answers)
     right, n = int((answers == labels).sum()), len(labels)
     how = f"{right} of {n} samples right; Wilson 95 % interval"
     return Figure("accuracy", right / n, "share", Basis.MEASURED, how, wilson(right, n))
 
 
 def accuracy(bundle: Bundle, samples: Samples) -> Figure:
-    """Accuracy of a bundle on samples, measured by running its net on all of them."""
+    """Accuracy of a bundle on samples, or its perplexity, measured by running its net on all of them."""
     return accuracy_of(predictions(bundle, samples), samples.labels)
 
 
@@ -111,6 +138,12 @@ def carried(whole: Figure, change: Figure) -> Figure:
     accuracy. The interval is the difference's alone.
     """
     low, high = change.spread or (change.value, change.value)
+    if change.unit == scores.RELATIVE:
+        at = [whole.value * (1 + value) for value in (change.value, low, high)]
+        how = (
+            f"the original's {whole.value:.2f} ({whole.how.partition(';')[0]}), and the change: {change.how}"
+        )
+        return Figure(whole.name, at[0], whole.unit, Basis.MEASURED, how, (at[1], at[2]))
     at = [min(max(whole.value + value, 0.0), 1.0) for value in (change.value, low, high)]
     how = f"the original's {whole.value:.4f} ({whole.how.partition(';')[0]}), and the change: {change.how}"
     return Figure("accuracy", at[0], "share", Basis.MEASURED, how, (at[1], at[2]))
@@ -122,8 +155,10 @@ def paired_difference(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
     Only samples that one of the two got right and the other wrong say anything: with b lost
     and c won of n, the difference is (c - b) / n. Its interval is Wald's after half a sample was
     added to each of the four cells, so that it has a width where nothing was lost or won.
-    (Agresti, Min 2005, Statistics in Medicine 24, 729)
+    (Agresti, Min 2005, Statistics in Medicine 24, 729) Of answers about tokens the change of perplexity.
     """
+    if kept.are_of_tokens(after):
+        return perplexity.change(before, after)
     lost = int(((before == labels) & (after != labels)).sum())
     won = int(((before != labels) & (after == labels)).sum())
     n = len(labels)
@@ -137,10 +172,15 @@ def paired_difference(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
 def before_and_after(before: Tensor, after: Tensor, labels: Tensor) -> tuple[Figure, Figure, Figure]:
     """Validation accuracy before and after a training, and their paired difference; answers are (n,)."""
     return (
-        replace(accuracy_of(before, labels), name="validation accuracy before"),
-        replace(accuracy_of(after, labels), name="validation accuracy after"),
-        replace(paired_difference(before, after, labels), name="validation accuracy change"),
+        on_validation(accuracy_of(before, labels), "before"),
+        on_validation(accuracy_of(after, labels), "after"),
+        on_validation(paired_difference(before, after, labels)),
     )
+
+
+def on_validation(figure: Figure, more: str = "") -> Figure:
+    """The same figure, named as one of validation samples."""
+    return replace(figure, name=f"validation {figure.name} {more}".strip())
 
 
 def rank_correlation(name: str, value: float, n: int, how: str) -> Figure:
@@ -156,12 +196,15 @@ def rank_correlation(name: str, value: float, n: int, how: str) -> Figure:
 def kl(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Figure:
     """KL(teacher || student) of the softened answers, in nat: logits (classes,) or (n, classes).
 
-    For many samples their mean. Zero where both give the same shares.
+    For many samples their mean, and for (n, tokens, places) that of all places. Zero where both give the
+    same shares.
     """
+    n = 1 if teacher.dim() == 1 else len(teacher)
+    if teacher.dim() == 3:
+        teacher, student = teacher.transpose(1, 2), student.transpose(1, 2)
     goal = F.log_softmax(teacher / temperature, dim=-1)
     gap = goal - F.log_softmax(student / temperature, dim=-1)
     value = float((goal.exp() * gap).sum(-1).mean().clamp(min=0.0))
-    n = 1 if teacher.dim() == 1 else len(teacher)
     how = f"sum of p log(p / q) at temperature {temperature:g}, mean of {n} sample{'s' * (n > 1)}"
     return Figure("KL of teacher and student", value, "nat", Basis.MEASURED, how)
 
@@ -212,12 +255,15 @@ def per_class(before: Tensor, after: Tensor, labels: Tensor, classes: Sequence[s
 
 LIVE_BUDGET = 4e9  # units of work (`kinds.work`) that may pass while a slider waits: about 0.1 s
 LIVE_SIZES = (100, 200, 500, 1000, 2000, 5000, 10_000)
+LIVE_WINDOWS = (20, 50, *LIVE_SIZES)  # of a text that is read on: each has many tokens to judge
+WINDOWS = 16  # that are run at once: scores of all tokens at all places take memory
 
 
 def sample_size(bundle: Bundle) -> int:
     """How many test samples can be measured at once while a slider moves: small nets all 10,000."""
     affordable = LIVE_BUDGET / kinds.work(bundle)
-    return max((n for n in LIVE_SIZES if n <= affordable), default=LIVE_SIZES[0])
+    sizes = LIVE_WINDOWS if sources.is_read_on(bundle.arch) else LIVE_SIZES
+    return max((n for n in sizes if n <= affordable), default=sizes[0])
 
 
 def entropy(scores: Tensor, temperature: float = 1.0) -> Figure:

@@ -17,6 +17,7 @@ from engine.figures.latency.stopwatch import REPEATS, Comparison
 from engine.file import onnx_file
 from engine.file.onnx_file import OnnxFile, floats, running
 from engine.file.onnx_file.traced import INPUT
+from engine.net import answers as kept
 from engine.net import incremental, processor
 from engine.types import Basis, Bundle, Figure, SlimscopeError
 
@@ -105,6 +106,10 @@ def inputs_of(samples: Samples) -> str:
     return f"{words}; pixels / 255, minus mean {mean}, over deviation {deviation}."
 
 
+SAME_CLASS = "samples of {} that the file and the model put into the same class"
+SAME_TOKEN = "tokens of {} that the file and the model think likeliest alike"
+
+
 def _answers(file: OnnxFile, now: Bundle, samples: Samples) -> list[Figure]:
     """Accuracy of the file, and how far its outputs lie from those of the bundle's own model."""
     expected = incremental.logits(now, samples, keep=False)[0]
@@ -113,11 +118,11 @@ def _answers(file: OnnxFile, now: Bundle, samples: Samples) -> list[Figure]:
         rows = range(0, len(samples), AT_ONCE)
         found = torch.cat([running.answer(session, samples.inputs(slice(i, i + AT_ONCE))) for i in rows])
     off = _difference(found, expected, now)
-    if not samples.is_labelled:
+    if not samples.is_judged:
         return [off]
-    answers, n = found.argmax(1), len(samples)
-    equal = float((answers == expected.argmax(1)).float().mean())
-    how = f"samples of {n:,} that the file and the model put into the same class"
+    answers, n = kept.of(found, samples), samples.labels.numel()
+    equal = measure.right_of(answers, expected.argmax(1))
+    how = (SAME_TOKEN if samples.is_read_on else SAME_CLASS).format(f"{n:,}")
     return [
         measure.accuracy_of(answers, samples.labels),
         Figure("equal predictions", equal, "share", Basis.MEASURED, how),

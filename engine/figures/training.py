@@ -73,7 +73,7 @@ class BestWatch:
     def __call__(self, net: nn.Module) -> dict[str, float]:
         answers = incremental.checked(measure.logits(net, self.samples))
         loss = float(F.cross_entropy(answers, self.samples.labels))
-        right = float((answers.argmax(1) == self.samples.labels).float().mean())
+        right = float((answers.argmax(1) == self.samples.labels).float().mean())  # of samples, or of tokens
         if self.kept is None or loss < self.kept["loss"]:
             self.kept = {"loss": loss, "state": state_of(net, self.bundle)}
             if self.path is not None:

@@ -149,5 +149,5 @@ def alone(asked: Question) -> pd.DataFrame:
             now = rounded(asked.bundle, ((name, width),), asked.how)
             after = incremental.logits(now, part, trace, keep=False)[0]
             lost = int(right.sum()) - int((after.argmax(1) == part.labels).sum())
-            rows.append((measure.kl(before, after).value, lost / len(part)))
+            rows.append((measure.kl(before, after).value, lost / part.labels.numel()))
     return pd.DataFrame(rows, columns=("kl", "accuracy"))

@@ -28,6 +28,7 @@ FOLDER = ASSETS / "results" / "curves"
 MOST_POINTS, FEW_POINTS = 24, 7  # of a curve, and of a large model's
 WORK = 1e11  # units of work (`kinds.work`) that a point may take: a few seconds
 SIZES = (500, 1000, 2000, 5000)  # validation samples
+WINDOWS = (50, 100, 200)  # of a text that is read on: each has many tokens
 LARGEST = 20_000_000  # weights of a model whose curve is worked out unasked
 
 STORED = ("bytes", "accuracy", "low", "high", "n", "change", "change_low", "change_high")
@@ -109,8 +110,9 @@ class Course:
 
 def sample_size(model: Bundle, data: Data) -> int:
     """How many validation samples of the data a model's points are measured on."""
-    affordable = [n for n in SIZES if n <= WORK / kinds.work(model)]
-    return min(max(affordable, default=SIZES[0]), len(data.validation))
+    sizes = WINDOWS if data.validation.is_read_on else SIZES
+    affordable = [n for n in sizes if n <= WORK / kinds.work(model)]
+    return min(max(affordable, default=sizes[0]), len(data.validation))
 
 
 def course(model_id: str, recipe: Recipe, spec: str, number: int, setting: str) -> Course:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from engine.data.sets import Data, Samples
-from engine.figures import measure
+from engine.figures import measure, scores
 from engine.file import packfile
 from engine.jobs import keys, models, recipes, store, testset
 from engine.net import incremental
@@ -19,32 +19,36 @@ from engine.types import Bundle, Cancelled, Progress, Recipe, SlimscopeError, St
 
 SAMPLES = 1000  # validation samples that sweeps and scans look at unless told
 
-ACCURACY_HOW = "share right of n fixed, stratified validation samples; Wilson 95 % interval low..high"
-CHANGE_HOW = "accuracy minus that of the start on the same samples; Agresti-Min 95 % interval"
+ACCURACY_HOW = (
+    "share right of n fixed, stratified validation samples; Wilson 95 % interval low..high. Of a language "
+    "model minus the loss per token in nat, and a bootstrap interval: the perplexity is exp of the loss"
+)
+CHANGE_HOW = (
+    "accuracy minus that of the start on the same samples; Agresti-Min 95 % interval, of a language model "
+    "that of a paired bootstrap over windows"
+)
 BYTES_HOW = "bytes of the compressed file, written and counted, with header, scales and biases"
 HOW = {"accuracy": ACCURACY_HOW, "change": CHANGE_HOW, "bytes": BYTES_HOW}
 
 
 def _sample(data: Data, payload: Mapping[str, Any]) -> Samples:
-    count = payload.get("samples", SAMPLES)
+    count = payload.get("samples", min(SAMPLES, len(data.validation)))
     if not isinstance(count, int) or not 1 <= count <= len(data.validation):
         raise SlimscopeError(f"samples is {count!r}: allowed is 1 to {len(data.validation)}")
     return data.validation.stratified(count)
 
 
 def _row(recipe: Recipe, before: Tensor, now: Tensor, labels: Tensor) -> dict[str, Any]:
+    """`accuracy` is a score as `engine.figures.scores` has them, and so are its interval and the change."""
     figure, change = measure.accuracy_of(now, labels), measure.paired_difference(before, now, labels)
     assert figure.spread is not None
     assert change.spread is not None
+    now_at, change_at = scores.of(figure), scores.of(change)
     return {
         "recipe": recipe.key,
-        "accuracy": figure.value,
-        "low": figure.spread[0],
-        "high": figure.spread[1],
+        **dict(zip(("accuracy", "low", "high"), now_at, strict=True)),
         "n": len(labels),
-        "change": change.value,
-        "change_low": change.spread[0],
-        "change_high": change.spread[1],
+        **dict(zip(("change", "change_low", "change_high"), change_at, strict=True)),
     }
 
 
@@ -164,7 +168,7 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     prefix = migrate.read(payload["recipe"]).live
     start = recipes.make(model, prefix, source, Progress(cancelled=progress.cancelled))[0]
     first = functools.cache(
-        lambda: incremental.logits(start, sample, tell=Progress(cancelled=progress.cancelled))
+        lambda: incremental.answers(start, sample, tell=Progress(cancelled=progress.cancelled))
     )
     todo = scan(start, payload)
 
@@ -175,9 +179,7 @@ def sensitivity(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
         def compute() -> dict[str, Any]:
             bundle = recipes.make(start, recipe, source, part)[0]
             before, trace = first()
-            return _row(
-                recipe, before.argmax(1), testset.predicted(bundle, sample, part, trace), sample.labels
-            )
+            return _row(recipe, before, testset.predicted(bundle, sample, part, trace), sample.labels)
 
         row = remembered(keys.of_recipe("sensitivity", model, recipe, source, len(sample)), recipe, compute)
         return None if row is None else {"layer": layer, "value": value, **row}

@@ -1,16 +1,16 @@
-"""Accuracy on the whole test set, part by part: a measurement that is broken off goes on where it was."""
+"""How good a model is on the whole test set, part by part: what is broken off goes on where it was."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure
 from engine.jobs import keys, layerwise, models, recipes, store, streaming
+from engine.net import answers as kept
 from engine.net import incremental
 from engine.recipe import migrate, technique
 from engine.types import Bundle, Progress, Recipe, SlimscopeError
@@ -21,8 +21,8 @@ PART = 1000  # test samples whose answers are kept at once
 def predicted(
     bundle: Bundle, samples: Samples, progress: Progress, last: incremental.Trace | None = None
 ) -> Tensor:
-    """The bundle's answers to all samples (n,), asking between batches whether to stop."""
-    return incremental.logits(bundle, samples, last, progress)[0].argmax(1)
+    """The bundle's answers to all samples (n, ...), asking between batches whether to stop."""
+    return incremental.answers(bundle, samples, last, progress)[0]
 
 
 def needed(data: Data | None) -> Data:
@@ -33,12 +33,12 @@ def needed(data: Data | None) -> Data:
 
 
 def answers(model: Bundle, recipe: Recipe, data: Data | None) -> Tensor | None:
-    """The class given to each test sample (n,) int64, once an `accuracy` job of this recipe is done.
+    """What is kept of the answers to all test samples (n, ...), once an `accuracy` job of it is done.
 
     The original net's answers are those of the empty recipe. None before.
     """
     saved = store.get(keys.of_recipe("answers", model, technique.complete(recipe.live), data))
-    return None if saved is None else torch.tensor(saved, dtype=torch.int64)
+    return None if saved is None else kept.restored(saved)
 
 
 def full_accuracy(model: Bundle, recipe: Recipe, data: Data | None) -> dict[str, Any] | None:
@@ -59,7 +59,7 @@ def _test_answers(bundle: Bundle, data: Data, progress: Progress) -> Tensor:
             store.put(f"{key}-part", saved)
         store.put(key, saved)
         store.drop(f"{key}-part")
-    return torch.tensor(saved, dtype=torch.int64)
+    return kept.restored(saved)
 
 
 def accuracy(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def _gauss_newton(logits: Tensor) -> Tensor:
     Derivatives by the logits (n, classes) as (draws, n, classes): the sum of the squares of what each draw
     gives at a weight is what one sample adds to the diagonal.
     """
+    if logits.dim() != 2:
+        raise SlimscopeError(
+            "the curvature of a model that says how a text goes on is not worked out: "
+            "it would take a pass for each token at each place"
+        )
     p = logits.softmax(1)
     classes = torch.eye(p.shape[1], dtype=p.dtype)
     return p.sqrt().T.unsqueeze(2) * (classes.unsqueeze(1) - p)

@@ -14,6 +14,7 @@ from engine.data.sets import Samples
 from engine.memory import remembered
 from engine.net import channels, zoo
 from engine.net.channels import Group, Part
+from engine.net.zoo.llama import GroupedAttention
 from engine.net.zoo.text import Attention
 from engine.types import Bundle, SlimscopeError
 
@@ -40,6 +41,10 @@ def blocks(bundle: Bundle) -> dict[str, Block]:
         raise SlimscopeError("where attention has its heads is known only of a model that runs")
     net = zoo.skeleton(bundle.arch)
     found = {label: block for label, module in net.named_modules() if (block := _block(net, label, module))}
+    if not found and any(isinstance(module, GroupedAttention) for module in net.modules()):
+        raise SlimscopeError(
+            f"the heads of {zoo.title(bundle.arch)} share keys and values in groups: none is cut out alone"
+        )
     if not found:
         raise SlimscopeError(f"{zoo.title(bundle.arch)} has no attention: there are no heads to remove")
     return found

@@ -17,16 +17,15 @@ from torch import Tensor, nn
 
 from engine.data import user
 from engine.data.sets import Samples
+from engine.net import answers as kept
 from engine.net import zoo
-from engine.types import Bundle, SlimscopeError
+from engine.net.answers import NotNumbers as NotNumbers
+from engine.net.answers import checked as checked
+from engine.types import Bundle
 
 BATCH = 196_000  # numbers at once, 250 digits or 63 photos: larger batches leave the processor's cache
 VECTOR = 100
 MOST_BYTES = 100e6  # of modules' outputs that are kept
-
-
-class NotNumbers(SlimscopeError):
-    """What a net answers is NaN."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +48,38 @@ def logits(
 ) -> tuple[Tensor, Trace]:
     """The net's outputs (n, classes), and the trace of this run, to be given as `last` to the next.
 
+    Where a text is read on they are (n, tokens, places), which is much: `answers` keeps less of them.
     Without `keep` the trace is empty, which spares memory. `last` may be of any bundle; it helps where
     architecture and samples are the same. `tell` hears before each batch which share is done; what it
     raises ends the run. Raises SlimscopeError for weights without a known architecture, and for outputs
     that are NaN.
     """
+    return _run(bundle, samples, last, tell, keep, lambda outputs, some: outputs)
+
+
+@torch.inference_mode()
+def answers(
+    bundle: Bundle,
+    samples: Samples,
+    last: Trace | None = None,
+    tell: Callable[[float], None] = lambda share: None,
+    keep: bool = True,
+) -> tuple[Tensor, Trace]:
+    """As `logits`, but what `engine.net.answers.of` keeps of the outputs, batch by batch."""
+    return _run(bundle, samples, last, tell, keep, kept.of)
+
+
+def _run(
+    bundle: Bundle,
+    samples: Samples,
+    last: Trace | None,
+    tell: Callable[[float], None],
+    keep: bool,
+    taken: Callable[[Tensor, Samples], Tensor],
+) -> tuple[Tensor, Trace]:
     arch = bundle.arch.key
     if bundle.arch.source != "zoo":
-        return checked(_plain(bundle, samples, tell)), Trace(arch, {}, samples, [])
+        return _plain(bundle, samples, tell, taken), Trace(arch, {}, samples, [])
     net = zoo.build(bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = net.state_dict()
     if last is not None and (last.arch != arch or last.samples is not samples):
@@ -69,46 +92,45 @@ def logits(
     memory, batch = _Memory(net, changed), _batch(samples)
     if not keep:
         memory.keep = set()
-    found, given = [], []
+    found, given, bad = [], [], 0
     try:
         for i, start in enumerate(range(0, len(samples), batch)):
             tell(start / len(samples))
             memory.begin({} if last is None else last.given[i])
-            found.append(net(samples.inputs(slice(start, start + batch))))
+            rows = slice(start, start + batch)
+            outputs = net(samples.inputs(rows))
+            bad += kept.wrong(outputs)
+            found.append(taken(outputs, samples.take(rows)))
             if memory.keep is None:
                 memory.keep = _affordable(memory.given, len(samples) / min(batch, len(samples)))
             given.append({name: value for name, value in memory.given.items() if memory.keeps(name)})
     finally:
         memory.leave()
-    return checked(torch.cat(found)), Trace(arch, state, samples, given)
+    kept.fail_at(bad, len(samples))
+    return torch.cat(found), Trace(arch, state, samples, given)
 
 
-def checked(outputs: Tensor) -> Tensor:
-    """The same outputs (n, ...). Raises NotNumbers where some are NaN: their largest says nothing.
-
-    >>> checked(torch.tensor([[1.0, 2.0]])).argmax(1)
-    tensor([1])
-    """
-    bad = int(outputs.isnan().flatten(1).any(1).sum()) if outputs.dim() > 1 else int(outputs.isnan().sum())
-    if bad:
-        raise NotNumbers(
-            f"the model's outputs are not numbers for {bad:,} of {len(outputs):,} samples: "
-            "no accuracy is measured"
-        )
-    return outputs
-
-
-def _plain(bundle: Bundle, samples: Samples, tell: Callable[[float], None]) -> Tensor:
-    """The outputs of a net that nobody knows: it may change its inputs in place, or call a layer twice.
+def _plain(
+    bundle: Bundle,
+    samples: Samples,
+    tell: Callable[[float], None],
+    taken: Callable[[Tensor, Samples], Tensor],
+) -> Tensor:
+    """What is taken of the outputs of a net that nobody knows: it may change its inputs in place, or call a
+    layer twice.
 
     Nothing of the last run is used.
     """
     net, batch = zoo.build(bundle), _batch(samples)
-    found = []
+    found, bad = [], 0
     for start in range(0, len(samples), batch):
         tell(start / len(samples))
+        rows = slice(start, start + batch)
         with user.own_errors(bundle.arch.title):
-            found.append(net(samples.inputs(slice(start, start + batch))))
+            outputs = net(samples.inputs(rows))
+        bad += kept.wrong(outputs)
+        found.append(taken(outputs, samples.take(rows)))
+    kept.fail_at(bad, len(samples))
     return torch.cat(found)
 
 

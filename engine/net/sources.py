@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.data import user
-from engine.data.sets import Data
+from engine.data.sets import READ_ON, Data
 from engine.data.user import GIVEN, UserError
 from engine.net import identity, surgery
 from engine.net.identity import COUNTER as COUNTER
@@ -79,6 +79,17 @@ def task(arch: Arch) -> str:
 def data(arch: Arch) -> Data:
     """The data that the net is judged by."""
     return of(arch).data(arch)
+
+
+def is_read_on(arch: Arch) -> bool:
+    """Whether the net says how a text goes on: it is judged by perplexity."""
+    return arch.source == "zoo" and task(arch) in READ_ON
+
+
+def need_classes(bundle: Bundle) -> None:
+    """Raise SlimscopeError for a net that says how a text goes on: its samples are in no class."""
+    if bundle.arch.runs and is_read_on(bundle.arch):
+        raise SlimscopeError(f"{bundle.arch.title} says how a text goes on: it has no classes to look at")
 
 
 def student(arch: Arch) -> Arch | None:

@@ -63,7 +63,7 @@ def _inside(subject: str, key: str) -> None:
 
 
 def _tile(name: str, found: onnx_run.Tried, figure: str, n: int) -> Tile:
-    own = found.figure(figure)
+    own = found.figure(figure) or (found.figure("perplexity") if figure == "accuracy" else None)
     match figure:
         case "ONNX file":
             first = found.figure("float ONNX file of the original")

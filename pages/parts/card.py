@@ -39,8 +39,12 @@ def told(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Model", f"{card['title']}: {card['about']}"
     yield "Size", f"{card['parameters']:,} parameters, {figures.text(card['macs'], 'MAC')} for one input"
     yield "Data", _data(card["data"])
-    tested = as_json.figure_of(card["test accuracy"])
-    yield "Test accuracy", f"{figures.text(tested.value, 'share')} ({figures.interval(tested)}): {tested.how}"
+    tested = as_json.figure_of(card.get("test accuracy") or card["test perplexity"])
+    value = figures.text(tested.value, tested.unit)
+    yield f"Test {tested.name}", f"{value} ({figures.interval(tested)}): {tested.how}"
+    if "published" in card:
+        published = card["published"]
+        yield "Published validation loss", f"{published['validation loss']:.4f} {published['how']}"
     if "validation accuracy" in card:
         yield "Validation accuracy", figures.text(card["validation accuracy"], "share")
     if "test use" in card:
@@ -49,6 +53,8 @@ def told(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Training", _training(card["plan"])
     if "wall seconds" in card:
         yield "Training time", _time(card["wall seconds"], card["threads"])
+    if "source" in card:
+        yield "Source", card["source"]
     yield "Made with", ", ".join(f"{name} {version}" for name, version in card["versions"].items())
     yield "Made by", card["command"]
     yield "Licence", card["licence"]

@@ -1,15 +1,19 @@
-"""What changed: the test samples that get another answer, and who pays, class by class."""
+"""What changed: the test samples that get another answer, and who pays, class by class; or token by token."""
 
 from __future__ import annotations
 
 import streamlit as st
+from torch import Tensor
 
-from engine.figures import measure
+from engine.data.samples import Samples
+from engine.figures import measure, perplexity
 from engine.types import SlimscopeError
 from pages.parts import cached, figures, whole
-from pages.parts.pictures import samples
+from pages.parts.figures import Tile, titled
+from pages.parts.pictures import samples, tokens
 
 SHOWN = 24  # flipped samples in the gallery
+PASSAGES = 4
 
 
 def draw(subject: str, key: str) -> None:
@@ -23,6 +27,8 @@ def draw(subject: str, key: str) -> None:
     if found is None:
         return whole.pending(subject, key, "accuracy")
     sample, before, now = found
+    if sample.is_read_on:
+        return _of_tokens(subject, *found)
     n, truth = len(sample), sample.labels
     table = measure.flips(before, now, truth)
     counts = table["kind"].value_counts()
@@ -72,3 +78,23 @@ def draw(subject: str, key: str) -> None:
                 },
             )
         )
+
+
+def _of_tokens(subject: str, sample: Samples, before: Tensor, now: Tensor) -> None:
+    """The windows whose tokens lost most, in the text, and three figures of all of them."""
+    found = (
+        perplexity.change(before, now),
+        perplexity.bits_per_character(now, sample),
+        perplexity.agreement(before, now),
+    )
+    st.html(figures.tiles(Tile(titled(each.name), each, figures.said(each)) for each in found))
+    st.caption(
+        f"On {len(sample):,} windows of the test part, each of {sample.images.shape[1]} tokens. Orange: how much "
+        "less likely the model thinks the token that came than the original did; blue: more likely. Point at a token "
+        "for both probabilities. The windows that lost most are first."
+    )
+    names = cached.classes(subject)
+    for row in tokens.fallen(before, now)[:PASSAGES]:
+        was, is_now = (tokens.perplexity(answers, row) for answers in (before, now))
+        st.html(tokens.window(sample, row, names, before, now))
+        st.caption(f"Perplexity of this window: {was:,.1f}, now {is_now:,.1f}.")

@@ -14,6 +14,7 @@ from typing import Any
 
 import streamlit as st
 
+from engine.figures import scores
 from engine.jobs import curves
 from engine.jobs.job import Job
 from engine.recipe import curve, technique
@@ -82,7 +83,7 @@ class View:
         if not self.is_in_view:
             return ""
         figure = tiles.accuracy(visitor.owner(), self.subject, self.recipe.key).figure
-        return "" if figure is None else f"; test accuracy {figures.text(figure.value, 'share')}"
+        return "" if figure is None else f"; test {figure.name} {figures.text(figure.value, figure.unit)}"
 
     @cached_property
     def points(self) -> list[curves.Row]:
@@ -144,7 +145,7 @@ def _draw(view: View) -> None:
     if why and not view.points:
         st.caption(why)
         return
-    alt = f"Validation accuracy against file size, {len(view.points)} points."
+    alt = f"Validation {curve_chart.what(view.points)} against file size, {len(view.points)} points."
     figure = curve_chart.chart(view.points, view.worded, FIRST if left else more)
     st.plotly_chart(figure, key="size-curve", config={"displayModeBar": False}, alt=alt)
     asked = components.curve({**message(view, more), "alt": alt, "left": left}, "size-curve-now")
@@ -205,7 +206,9 @@ def _place(
     """The point at a stop: of its row, or between those beside it, marked as such."""
     near = "" if row else "≈ "
     x, y = view.place(size, accuracy)
-    words = f"{figures.text(size, 'B')}, validation accuracy {near}{curve_chart.percent(accuracy)}"
+    words = (
+        f"{figures.text(size, 'B')}, validation {scores.name(accuracy)} {near}{curve_chart.percent(accuracy)}"
+    )
     interval = "" if row is None else f" ({curve_chart.interval(row)})"
     below = " ↓" if accuracy < y else ""
     label = f"{near}{figures.text(size, 'B')}, {curve_chart.percent(accuracy)}{below}"

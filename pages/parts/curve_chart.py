@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from engine.figures import scores
 from engine.recipe import curve
 from pages.parts import charts, figures
 from pages.parts.charts import Chart
@@ -25,17 +26,50 @@ Worded = Callable[[Any], str]  # what a value of the setting is called
 
 
 def percent(share: float) -> str:
-    """An accuracy as the chart says it.
+    """An accuracy as the chart says it; a score below 0 is a perplexity (`engine.figures.scores`).
 
     >>> percent(0.98214)
     '98.2 %'
     """
-    return f"{100 * share:.1f} %"
+    return scores.text(share)
 
 
 def interval(row: Point) -> str:
-    unsettled = ": not settled" if row["n"] < figures.SETTLES else ""
-    return f"{100 * row['low']:.1f} to {100 * row['high']:.1f}, n = {row['n']:,}{unsettled}"
+    """The interval of a row and its samples; few samples with classes settle nothing."""
+    is_few = row["n"] < figures.SETTLES and not scores.is_loss(row["accuracy"])
+    samples = "windows" if scores.is_loss(row["accuracy"]) else "n"
+    return f"{scores.interval(row['low'], row['high'])}, {samples} = {row['n']:,}{': not settled' if is_few else ''}"
+
+
+def what(points: Sequence[Point]) -> str:
+    """What the points' scores are: accuracy, or perplexity."""
+    return scores.name(points[0]["accuracy"]) if points else "accuracy"
+
+
+def upright(up: tuple[float, float]) -> Chart:
+    """The upright axis of scores: in per cent, or with the perplexities where they lie, the lowest on top."""
+    if not scores.is_loss(up[0]):
+        return {"range": list(up), "tickformat": ".0%" if up[1] - up[0] > 0.05 else ".1%", "nticks": 6}
+    ticks = levels(*up)
+    return {
+        "range": list(up),
+        "tickvals": [-math.log(each) for each in ticks],
+        "ticktext": [f"{each:,g}" for each in ticks],
+    }
+
+
+def levels(low: float, high: float) -> list[float]:
+    """Four to ten round perplexities between two scores.
+
+    >>> levels(-math.log(152), -math.log(138))
+    [138.0, 140.0, 142.0, 144.0, 146.0, 148.0, 150.0, 152.0]
+    """
+    ends = scores.value(high), scores.value(low)
+    rough = (ends[1] - ends[0]) / 7
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * s for s in (1, 2, 5, 10) if power * s >= rough)
+    first, last = math.ceil(round(ends[0] / step, 9)), math.floor(round(ends[1] / step, 9))
+    return [i * step for i in range(first, last + 1)]
 
 
 def window(points: Sequence[Point]) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -51,7 +85,10 @@ def window(points: Sequence[Point]) -> tuple[tuple[float, float], tuple[float, f
     seen = [row for row in points if row["accuracy"] >= floor]
     low, high = max(floor, min(row["low"] for row in seen)), max(row["high"] for row in seen)
     sizes, room = [row["bytes"] for row in seen], (high - low) / 10
-    return (min(sizes) / 1.1, max(sizes) * 1.1), (max(0.0, low - room), min(1.0 + room, high + room))
+    across = min(sizes) / 1.1, max(sizes) * 1.1
+    if scores.is_loss(high):
+        return across, (low - room, min(high + room, -1e-3))
+    return across, (max(0.0, low - room), min(1.0 + room, high + room))
 
 
 def chart(points: Sequence[Point], worded: Worded, empty: str) -> Chart:
@@ -64,10 +101,10 @@ def chart(points: Sequence[Point], worded: Worded, empty: str) -> Chart:
     figure = charts.chart(
         [_line(points), *(trace for trace in traces if trace["x"])],
         "file size in bytes (measured)",
-        "validation accuracy",
+        f"validation {what(points)}",
         HEIGHT,
         xaxis={"range": ends, "tickformat": "~s", **({"type": "log", "dtick": "D2"} if is_wide else {})},
-        yaxis={"range": list(up), "tickformat": ".0%" if up[1] - up[0] > 0.05 else ".1%", "nticks": 6},
+        yaxis=upright(up),
         dragmode=False,
     )
     if not points:
@@ -111,4 +148,4 @@ def _trace(rank: str, rows: Sequence[Point], worded: Worded) -> Chart:
 def _hover(row: Point, worded: Worded) -> str:
     what = "The original" if row["value"] is None else worded(row["value"])
     size = figures.text(row["bytes"], "B")
-    return f"{what}<br>{size}, validation accuracy {percent(row['accuracy'])}<br>({interval(row)})"
+    return f"{what}<br>{size}, validation {scores.name(row['accuracy'])} {percent(row['accuracy'])}<br>({interval(row)})"

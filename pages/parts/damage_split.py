@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from engine.figures import scores
 from pages.parts import charts, figures, jobs, knobs, visitor
 from pages.parts.fold import fold
 
@@ -20,6 +21,13 @@ COLUMNS = {
     "change": figures.Column("change", "points"),
     "change_low": figures.Column("from", "points"),
     "change_high": figures.Column("to", "points"),
+}
+OF_PERPLEXITY = {
+    "rounded": COLUMNS["rounded"],
+    "perplexity": figures.Column("perplexity", "perplexity"),
+    "change": figures.Column("change", "relative"),
+    "change_low": figures.Column("from", "relative"),
+    "change_high": figures.Column("to", "relative"),
 }
 
 
@@ -60,8 +68,8 @@ def _inside(name: str) -> None:
     job = jobs.latest("sweep", **payload)
     bits = f"weights in {now['bits']} bits, activations {mode} in {now['activation_bits']} bits"
     st.caption(
-        f"With the settings above ({bits}), on 1,000 validation samples; change in points against the "
-        "original model on the same samples, with its 95 % interval."
+        f"With the settings above ({bits}), on validation samples; change in points, or in per cent of perplexity, "
+        "against the original model on the same samples, with its 95 % interval."
     )
     if job is None or not job.open:
         st.button(
@@ -78,4 +86,7 @@ def _inside(name: str) -> None:
 
 
 def _table(rows: pd.DataFrame) -> str:
-    return figures.table(rows, COLUMNS) if len(rows) else ""
+    if not len(rows) or not scores.is_loss(rows["accuracy"].iloc[0]):
+        return figures.table(rows, COLUMNS) if len(rows) else ""
+    told = pd.DataFrame([scores.readable(row) for row in rows.to_dict("records")])
+    return figures.table(told, OF_PERPLEXITY)

@@ -8,6 +8,7 @@ from html import escape
 
 import pandas as pd
 
+from engine.figures import scores
 from engine.types import Basis, Figure
 from pages.parts.glossary import explained
 
@@ -45,6 +46,10 @@ def text(value: float, unit: str) -> str:
             return f"{plain(value, '.1f')} dB"
         case "bits":
             return f"{plain(value, '.2f')} bit"
+        case "perplexity":
+            return f"{value:,.1f}" if value < 1e4 else f"{value:.2e}"
+        case "relative":
+            return f"{plain(100 * value, '+.1f' if abs(value) < 10 else '+,.0f')} %"
     whole = float(value).is_integer()
     return plain(value, ",.0f" if whole else ",.4g")
 
@@ -78,9 +83,11 @@ def interval(figure: Figure) -> str:
 def points(figure: Figure, n: int) -> str:
     """A difference of shares on n samples in points, with its interval: -1.20 points (-1.51 to -0.89).
 
-    Fewer than SETTLES samples never say that two are alike.
+    Fewer than SETTLES samples never say that two are alike. A change of perplexity is told in per cent of it.
     """
     margin = _margin(figure)
+    if figure.unit == scores.RELATIVE:
+        return f"{text(figure.value, figure.unit)} of perplexity {margin}".rstrip()
     if n < SETTLES:
         margin = margin.replace("a tie", "and not settled")
     return (
@@ -93,6 +100,8 @@ def _margin(figure: Figure) -> str:
     if figure.spread is None:
         return ""
     low, high = figure.spread
+    if figure.unit == scores.RELATIVE:
+        return f"({text(low, figure.unit)} to {text(high, figure.unit)})"
     return (
         f"{'a tie ' if low <= 0 <= high else ''}({plain(100 * low, '+.2f')} to {plain(100 * high, '+.2f')})"
     )
@@ -148,10 +157,16 @@ class Tile:
         return (
             f'<div class="tile{" pending" if self.pending else ""}" data-tile="{escape(self.name)}" data-figure="{escape(self.figure.name)}"'
             f' data-value="{self.figure.value!r}" aria-busy="{str(self.pending).lower()}">'
-            f'<div class="name"><span>{explained(self.name)}</span>{badge(self.figure)}</div>'
+            f'<div class="name"><span>{explained(self.title)}</span>{badge(self.figure)}</div>'
             f'<div class="value">{self._pair(escape(value), self.was and text(self.was.value, self.was.unit))}</div>'
             f'<div class="note">{self._pair(note, self.was and "original")}</div></div>'
         )
+
+    @property
+    def title(self) -> str:
+        """What is above the figure: of a language model the tile of accuracy holds its perplexity."""
+        is_of_text = self.figure is not None and self.figure.unit == scores.PERPLEXITY
+        return titled(self.figure.name) if is_of_text and self.figure else self.name
 
     @staticmethod
     def _pair(now: str, was: str | None) -> str:

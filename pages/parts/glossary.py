@@ -41,6 +41,8 @@ TERMS = {
     "teacher": "The large model whose shares a small one learns to give.",
     "temperature": "Divides the logits before softmax; above 1 it shows what the model thinks of the other classes.",
     "threshold": "Weights whose size is not above it are removed.",
+    "perplexity": "Among how many equally likely tokens a model would be as unsure what comes next: lower is better.",
+    "bits per character": "How many bits a letter of the text takes, if the model's probabilities were used to code it.",
     "Wilson interval": "Where the true accuracy lies with 95 % confidence, given n samples.",
     "zero weights": "The share of weights that are exactly zero: the sparsity.",
     "zero point": "The code that stands for exactly zero on an asymmetric grid.",

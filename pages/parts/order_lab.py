@@ -61,7 +61,7 @@ def _table(subject: str, names: dict[Step, str]) -> str:
     assert told is not None
     table = pd.DataFrame(told["rows"])
     return figures.table(table, {name: Column(name) for name in table}) + caption(
-        f"Bytes of the real file, and accuracy on {told['n']:,} validation samples, after each step; the smallest first."
+        f"Bytes of the real file, and accuracy or perplexity on {told['n']:,} validation samples, after each step; the smallest first."
     )
 
 
@@ -84,4 +84,4 @@ def _rows(found: dict[tuple[Step, ...], Reached], names: dict[Step, str]) -> lis
 def _told(reached: Reached) -> str:
     if reached.size is None or reached.accuracy is None:
         return reached.problem
-    return f"{int(reached.size.value):,} B, {100 * reached.accuracy.value:.1f} %"
+    return f"{int(reached.size.value):,} B, {figures.text(reached.accuracy.value, reached.accuracy.unit)}"

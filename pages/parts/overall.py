@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from engine.figures import scores
+from pages.parts import curve_chart
 from pages.parts.charts import KEPT, ORIGINAL, SERIES, Chart, chart
 
 ROOT = "(the file)"
@@ -148,8 +150,17 @@ def tradeoff(frame: pd.DataFrame, hover: list[str]) -> Chart:
     return chart(
         traces,
         "file size in bytes (measured)",
-        "accuracy on validation (measured)",
+        f"{curve_chart.what(frame.to_dict('records'))} on validation (measured)",
         height=440,
         xaxis={"type": "log", "dtick": 0.30103, "tickformat": ".3~s"},
-        yaxis={"tickformat": ".1%"},
+        yaxis=_scores(frame),
     )
+
+
+def _scores(frame: pd.DataFrame) -> Chart:
+    """The axis of accuracies; of perplexities as wide as the points."""
+    if not scores.is_loss(frame["accuracy"].iloc[0]):
+        return {"tickformat": ".1%"}
+    low, high = float(frame["low"].min()), float(frame["high"].max())
+    room = (high - low) / 20 + 1e-3
+    return curve_chart.upright((low - room, high + room))

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from engine.figures import scores
 from engine.recipe import sweep, technique
 from pages.parts import charts, jobs, knobs, spoken, visitor
 from pages.parts.fold import fold
@@ -62,7 +63,7 @@ def _inside(name: str, setting: str, values: list[float], unit: str, layers: lis
             args=("sensitivity", f"Sensitivity to {setting}"),
             kwargs=payload,
             icon=":material/troubleshoot:",
-            help="Compresses one layer at a time, or all others, and measures accuracy on 1,000 validation samples.",
+            help="Compresses one layer at a time, or all others, and measures accuracy or perplexity on 1,000 validation samples, or all where there are fewer.",
         )
     if job is None:
         return
@@ -72,14 +73,18 @@ def _inside(name: str, setting: str, values: list[float], unit: str, layers: lis
         if rows.empty:
             return
         rows = rows.dropna(subset=["accuracy"])
+        is_loss = bool(len(rows)) and scores.is_loss(rows["accuracy"].iloc[0])
         figure = charts.lines(
             rows,
             "value",
             "accuracy",
             "layer",
-            titles=(unit, "accuracy on validation"),
+            titles=(
+                unit,
+                "minus the loss per token on validation, in nat" if is_loss else "accuracy on validation",
+            ),
             error=("low", "high"),
-            percent=True,
+            percent=not is_loss,
         )
         st.plotly_chart(
             figure,
@@ -87,7 +92,8 @@ def _inside(name: str, setting: str, values: list[float], unit: str, layers: lis
             alt="Accuracy of the model when one layer is compressed, or all but one, per layer",
         )
         with st.expander("The same as a table"):
-            st.dataframe(rows, hide_index=True, key=f"scan-table-{name}")
+            told = pd.DataFrame([scores.readable(row) for row in rows.to_dict("records")])
+            st.dataframe(told, hide_index=True, key=f"scan-table-{name}")
 
     jobs.watch(job.id, drawn)
     if job.state == "done" and around == ALONE:
@@ -104,7 +110,7 @@ def bearable() -> float:
         format_func=lambda share: "1 point" if share == 0.01 else f"{100 * share:g} points",
         key="bearable",
         required=True,
-        help="Of accuracy on the same validation samples. Together the layers cost more than each alone.",
+        help="Of accuracy on the same validation samples; of a language model a point is 1 % of perplexity. Together the layers cost more than each alone.",
     )
 
 

@@ -78,10 +78,9 @@ def _about() -> None:
     mine = visitor.files().get(session.model())
     if mine is None:
         if session.model() in zoo.trained():
-            card = zoo.card(session.model())
-            st.caption(
-                f"{card['about'].capitalize()}. Trained here on {sets.TITLES[zoo.entry(session.model()).data]}."
-            )
+            entry = zoo.entry(session.model())
+            trained = "Trained here on" if entry.is_ours else "Trained elsewhere, and measured here on"
+            st.caption(f"{entry.about[:1].upper()}{entry.about[1:]}. {trained} {sets.TITLES[entry.data]}.")
         return
     for note in mine["notes"]:  # type: ignore[attr-defined]
         st.caption(str(note))

@@ -175,4 +175,5 @@ def _accuracy(owner: str, subject: str, key: str) -> Tile:
             if origin is not None:
                 now, base = measure.carried(origin, change), origin
     note = figures.interval(now) if key == "[]" else figures.points(change, n)
-    return Tile("Accuracy", now, note, base, samples=f"n = {n:,}{more}")
+    windows = f"{n:,} windows of {held.test.images.shape[1]} tokens" if held.test.is_read_on else f"n = {n:,}"
+    return Tile("Accuracy", now, note, base, samples=f"{windows}{more}")

@@ -178,9 +178,10 @@ def test_a_carried_accuracy_stays_a_share():
 def test_sample_size_is_the_largest_within_the_budget(name: str) -> None:
     bundle = untrained(name)
     n, work = measure.sample_size(bundle), kinds.work(bundle)
-    assert n in measure.LIVE_SIZES
-    assert n * work <= measure.LIVE_BUDGET or n == 100
-    larger = [size for size in measure.LIVE_SIZES if size > n]
+    sizes = measure.LIVE_WINDOWS if name == "glass-en" else measure.LIVE_SIZES
+    assert n in sizes
+    assert n * work <= measure.LIVE_BUDGET or n == sizes[0]
+    larger = [size for size in sizes if size > n]
     assert all(size * work > measure.LIVE_BUDGET for size in larger)
 
 

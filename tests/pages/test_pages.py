@@ -235,7 +235,9 @@ ONE_OF_EACH = (SMALL, "lenet-5-small", "resnet-8", "lstm-32")  # the others diff
 SOME_PAGES = ("overview", "prune", "quantize", "filters", "low_rank")
 
 
-@pytest.mark.parametrize("model", zoo.trained())
+@pytest.mark.parametrize(
+    "model", [name for name in zoo.trained() if name != "glass-en"]
+)  # test_language_page
 def test_every_net_can_be_looked_at_on_every_page(model: str) -> None:
     # Curvature on 50 samples, the fewest: what the default of 200 gives is shown on a first visit.
     visit = Visit("damage", m=model, r=PRUNED, t='[["optimal_brain_damage",{"samples":50}]]')

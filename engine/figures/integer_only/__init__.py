@@ -104,7 +104,7 @@ def _figures(simulated: Tensor, found: Tensor, samples: Samples) -> tuple[Figure
     off = Figure(
         "largest output difference", float((simulated - found).abs().max()), "output", Basis.MEASURED, how
     )
-    if not samples.is_labelled:
+    if not samples.is_labelled:  # of a language model the layers before attention are no chain
         return (off,)
     both = [outputs.argmax(1) for outputs in (simulated, found)]
     how = f"samples of {n:,} that both put into the same class"

@@ -116,7 +116,7 @@ class Place:
     epoch: int = 0
     step: int = 0
     seen: int = 0
-    right: int = 0
+    right: float = 0.0
     loss: float = 0.0
     random: Tensor | None = None  # the generator behind those batches, where they were interrupted
     rows: list[dict[str, float]] = field(default_factory=list)

@@ -171,7 +171,8 @@ class _Run:
     def _count(self, value: Tensor, logits: Tensor, labels: Tensor) -> None:
         self.at.step += 1
         self.at.seen += len(labels)
-        self.at.right += int((logits.argmax(1) == labels).sum())
+        places = labels.numel() // len(labels)  # 1, or the tokens that are foretold in each sample
+        self.at.right += int((logits.argmax(1) == labels).sum()) / places
         self.at.loss += float(value) * len(labels)
 
     def _tell(self, batches: int) -> None:

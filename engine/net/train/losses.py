@@ -19,6 +19,11 @@ def hard_labels(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor,
     return F.cross_entropy(logits, labels), logits
 
 
+def as_rows(logits: Tensor) -> Tensor:
+    """Logits (n, classes) as they are; (n, tokens, places) as a row for each place, (n * places, tokens)."""
+    return logits.transpose(1, 2).flatten(0, 1) if logits.dim() == 3 else logits
+
+
 def softened(logits: Tensor, temperature: float) -> Tensor:
     """softmax(logits / T) over the last dimension: the higher T, the closer to equal shares.
 
@@ -80,11 +85,11 @@ def learning_from(teacher: nn.Module | Sequence[nn.Module], temperature: float, 
 
     def loss(net: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            goal = torch.stack([each(inputs).float() for each in teachers])
+            goal = torch.stack([as_rows(each(inputs).float()) for each in teachers])
         logits = net(inputs).float()
         # One teacher's shares go the direct way: an ensemble's detour over logarithms may cost a last bit.
         return distillation_loss(
-            logits, goal[0] if len(goal) == 1 else goal, labels, temperature, alpha
+            as_rows(logits), goal[0] if len(goal) == 1 else goal, labels.flatten(), temperature, alpha
         ), logits
 
     return loss

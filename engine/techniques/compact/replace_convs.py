@@ -152,7 +152,7 @@ def replace_convs(
         progress(share * number / len(labels))
         now, errors[label] = replaced(now, teacher, label, wanted, images, rounds)
     now, _ = averages.normal_again(now, images)
-    rows = [{"epoch": 0.0, "validation accuracy": measure.accuracy(now, data.validation).value}]
+    rows = [{"epoch": 0.0, "validation accuracy": measure.right(now, data.validation)}]
     after = now
     if epochs:
         net = zoo.fork(now)

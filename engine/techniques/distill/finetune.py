@@ -103,7 +103,7 @@ def finetune(
     Raises Cancelled through `progress`.
     """
     net, loss = zoo.fork(bundle), _loss(bundle, teacher, temperature, alpha)
-    start = {"epoch": 0.0, "validation accuracy": measure.accuracy(bundle, data.validation).value}
+    start = {"epoch": 0.0, "validation accuracy": measure.right(bundle, data.validation)}
     plan = Plan(
         epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, precision=precision, seed=seed
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 from engine.data.sets import Data
 from engine.figures import measure, reports, training
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.net.beginnings import State, first_weights, other_weights
 from engine.net.train import Plan
 from engine.recipe import settings
@@ -59,6 +59,7 @@ RUNS = ("ticket", "re-init", "random mask")  # what a row of the live series has
     },
     series=RUNS,
     presets={"gentle": {"rounds": 3}, "balanced": {"rounds": 7}, "extreme": {"rounds": 12}},
+    possible=sources.need_classes,
 )
 def lottery_ticket(
     bundle: Bundle,
@@ -142,6 +143,7 @@ def lottery_ticket(
     100 iterations and at the end. The result is the last ticket there. Raises SlimscopeError where
     the zoo has no first weights for the model, and Cancelled through `progress`.
     """
+    sources.need_classes(bundle)
     names = weight_layers(bundle)
     plan = Plan(
         epochs, learning_rate, optimizer="adam", schedule="constant", batch=BATCH, weight_decay=0.0, seed=seed

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.data.sets import Data, Samples
 from engine.figures import count, measure, reports
 from engine.memory import remembered
-from engine.net import curvature, harm, kinds, zoo
+from engine.net import curvature, harm, kinds, sources, zoo
 from engine.recipe import settings
 from engine.recipe.technique import technique
 from engine.tensor import masks, scores
@@ -36,6 +36,7 @@ SINGLE_COLUMNS = ("removed", "layer", "weights", "magnitude", "predicted", "slop
     tables={"layers": (*reports.LAYER_COLUMNS, "predicted"), "predicted": (*SINGLE_COLUMNS, "both")},
     presets={"gentle": {"sparsity": 0.3}, "balanced": {"sparsity": 0.6}, "extreme": {"sparsity": 0.9}},
     needs_model=True,
+    possible=sources.need_classes,
 )
 def optimal_brain_damage(
     bundle: Bundle,
@@ -66,6 +67,7 @@ def optimal_brain_damage(
     against the truth, on the same samples: for single weights, each taken out by itself, and for
     growing groups. Zeros stay; biases and normalisation are not touched. Nothing is trained.
     """
+    sources.need_classes(bundle)
     names = weight_layers(bundle)
     values = {label: bundle.params[name].decode() for label, name in names.items()}
     saliency = _saliencies(bundle, data.train, samples, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import pandas as pd
@@ -240,7 +240,6 @@ def _layers(before: Bundle, after: Bundle, found: Sequence[_Found]) -> pd.DataFr
 def _figures(
     before: Bundle, after: Bundle, layers: pd.DataFrame, found: Sequence[_Found], refit: bool, images: int
 ) -> tuple[Figure, ...]:
-    work = "weights x positions where they are used, batch 1"
     figures = [
         Figure(
             "channels removed",
@@ -249,16 +248,7 @@ def _figures(
             Basis.COUNTED,
             "channels that layers read before minus after; as many filters went that made them",
         ),
-        Figure(
-            "multiply-adds before",
-            int(layers["macs_before"].sum()),
-            "MAC",
-            Basis.COUNTED,
-            f"{work}; as it came",
-        ),
-        Figure("multiply-adds after", int(layers["macs_after"].sum()), "MAC", Basis.COUNTED, work),
-        replace(count.parameters(before), name="parameters before"),
-        count.parameters(after),
+        *reports.costs(before, after),
     ]
     if found:
         worst = max(found, key=lambda one: one.error(refit))
@@ -282,7 +272,7 @@ def _notes(
     notes = []
     if found:
         parameters = 1 - count.parameters(after).value / count.parameters(before).value
-        macs = 1 - layers["macs_after"].sum() / layers["macs_before"].sum()
+        macs = 1 - count.macs(after).value / count.macs(before).value
         notes.append(
             f"{parameters:.1%} of the parameters and {macs:.1%} of the multiply-adds went: a channel that no "
             "layer reads need not be made, so its filter, bias and batch-norm entries went, too."

@@ -102,6 +102,6 @@ def _gain(trained: list[Bundle], data: Data) -> tuple[Figure, ...]:
     ours, plain = (measure.predictions(bundle, data.validation) for bundle in trained)
     labels = data.validation.labels
     return (
-        replace(measure.accuracy_of(plain, labels), name="validation accuracy without a teacher"),
+        measure.on_validation(measure.accuracy_of(plain, labels), "without a teacher"),
         replace(measure.paired_difference(plain, ours, labels), name="gain by the teacher"),
     )

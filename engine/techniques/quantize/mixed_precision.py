@@ -12,6 +12,7 @@ from engine.figures import mixed_bits, mixed_trial, widths
 from engine.figures.mixed_bits import BYTES, FASTEST, TIME
 from engine.figures.mixed_trial import Trial
 from engine.figures.widths import AS_IT_IS, Question, Rounding
+from engine.net import sources
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Entries, Slider
 from engine.recipe.technique import technique
@@ -37,6 +38,7 @@ OF_BYTES, OF_TIME = (("limit", ("bytes",)),), (("limit", ("time",)),)
     "with what is measured. And a uniform width comes in whole bits: it may leave part of the budget unused.",
     presets={"gentle": {"budget": 4.5}, "balanced": {}, "extreme": {"budget": 2.0}},
     needs_model=True,
+    possible=sources.need_classes,
 )
 def mixed_precision(
     bundle: Bundle,
@@ -166,6 +168,7 @@ def mixed_precision(
     A budget of time is dealt out in the same way, by the measured table `times`: a layer stays as it is, or
     has 8-bit weights and inputs. Narrower codes are multiplied as 8-bit ones, and would not be faster.
     """
+    sources.need_classes(bundle)
     names = {layer: name for layer, name in weight_layers(bundle).items() if layer not in leave_out}
     weights = {layer: math.prod(bundle.params[name].shape) for layer, name in names.items()}
     in_time, total = limit == "time", sum(weights.values())

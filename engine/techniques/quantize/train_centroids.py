@@ -108,7 +108,7 @@ def train_centroids(
         stays = name in weights or start.arch.ties.get(name) in weights
         parameter.requires_grad_(not stays or (moves == "weights" and name in books))
     part = train_on(net, books, ties=start.arch.ties, way=WAYS[moves])
-    first = {"epoch": 0.0, "validation accuracy": measure.accuracy(start, data.validation).value}
+    first = {"epoch": 0.0, "validation accuracy": measure.right(start, data.validation)}
     plan = Plan(epochs, learning_rate, optimizer, schedule="cosine", weight_decay=0.0, seed=seed)
     series = training.tune(net, data, plan, progress, parts=(part,))
     after = _after(start, net, stored(net, part))

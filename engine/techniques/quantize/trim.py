@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure
-from engine.net import constants
+from engine.net import constants, sources
 from engine.net.constants import Dead
 from engine.recipe.knobs import Slider, Toggle
 from engine.recipe.technique import technique
@@ -35,6 +35,7 @@ NUMBERS = ("what", "numbers", "mantissa", "largest change")
     tables={"layers": COLUMNS, "numbers": NUMBERS},
     presets={"gentle": {"changed": 0.0}, "balanced": {"changed": 0.002}, "extreme": {"changed": 0.01}},
     needs_model=True,
+    possible=sources.need_classes,
 )
 def trim(
     bundle: Bundle,
@@ -85,6 +86,7 @@ def trim(
     constant over. Biases, normalisation and scales then lose as many bits as validation samples allow.
     Anything that would change more answers than allowed is not done. Nothing is trained.
     """
+    sources.need_classes(bundle)
     sample = data.validation.stratified(samples)
     answers = measure.predictions(bundle, sample)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from engine.figures import scores
 from engine.jobs.job import Job
 from engine.recipe import technique
 from engine.types import Bundle, SlimscopeError, weight_layers
@@ -107,9 +108,17 @@ def _sensitivity(subject: str, key: str) -> Measure:
     if not rows:
         return Measure(missing="No layer could be scanned: the scan says why, under Go deeper on its page.")
     value = _telling(rows)
+    is_loss = scores.is_loss(rows[0]["accuracy"])
     lost = {row["layer"]: max(-row["change"], 0.0) for row in rows if row["value"] == value}
     knob = technique.get(job.payload["technique"]).knobs[setting]
     words = f"{knob.label.lower()} {spoken.written(knob, value)}"
+    if is_loss:
+        return Measure(
+            {layer: scores.relative(-loss) for layer, loss in lost.items()},
+            "relative",
+            f"validation perplexity added where one layer alone is at {words}",
+            f"{{}} of validation perplexity at {words} of this layer alone",
+        )
     return Measure(
         lost,
         "points",

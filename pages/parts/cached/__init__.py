@@ -48,6 +48,7 @@ from pages.parts.cached.subjects import (
     reload_user,
     subject,
 )
+from pages.parts.cached.texts import continued, losses, tokens
 from pages.parts.cached.weights import index, outlines, pool, pools, seen
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "bytes_along",
     "card",
     "classes",
+    "continued",
     "counted",
     "course",
     "dense_bytes",
@@ -84,6 +86,7 @@ __all__ = [
     "least_certain",
     "ledger",
     "looked_at",
+    "losses",
     "macs",
     "needs_whole",
     "on_integers",
@@ -101,6 +104,7 @@ __all__ = [
     "seen",
     "size",
     "subject",
+    "tokens",
     "uncounted",
     "untrained",
     "where",

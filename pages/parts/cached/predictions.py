@@ -38,11 +38,11 @@ def sample(subject: str, n: int) -> Samples:
 
 @st.cache_resource(max_entries=48, show_spinner=False)
 def answers(subject: str, key: str, n: int) -> Tensor:
-    """Predicted classes (n,) on the sample: layers before the first that differs are not run again."""
+    """What is kept of the answers to the sample (n, ...): layers before the first that differs are not run again."""
     looked_at, latest = _sample(subject, n)
-    found, trace = incremental.logits(after(subject, key)[0], looked_at, *latest[:1])
+    found, trace = incremental.answers(after(subject, key)[0], looked_at, *latest[:1])
     latest[:] = [trace]
-    return found.argmax(1)
+    return found
 
 
 def answers_so_far(subject: str, key: str) -> tuple[Samples, Tensor, Tensor] | None:
@@ -91,7 +91,8 @@ def full_accuracy(subject: str, key: str) -> tuple[Figure, Figure] | None:
 
 def origin_accuracy(subject: str) -> Figure | None:
     """The original's accuracy on the whole test set, where it is known: its model card's, or a job's."""
-    found = card(parts(subject)[0]).get("test accuracy")
+    known = card(parts(subject)[0])
+    found = known.get("test accuracy") or known.get("test perplexity")
     if isinstance(found, dict):
         return as_json.figure_of(found)
     measured = full_accuracy(subject, "[]")
@@ -107,5 +108,7 @@ def least_certain(subject: str, among: int = 500) -> list[int]:
     held = images(subject)
     assert held is not None
     among = FEW if is_large(subject) else among
+    if held.test.is_read_on:  # all are as uncertain
+        return list(range(min(among, len(held.test))))
     shares = measure.logits(zoo.build(original(subject)), held.test.take(slice(0, among))).softmax(1)
     return [int(i) for i in shares.max(1).values.argsort()]

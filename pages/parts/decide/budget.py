@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import streamlit as st
 
+from engine.figures import scores
 from engine.recipe import front, migrate
 from pages.parts import figures, session
 from pages.parts.decide import points
@@ -15,12 +17,13 @@ LOST: Literal["lost"] = "lost"
 BYTES: Literal["bytes"] = "bytes"
 MODES = {LOST: "lose at most", BYTES: "take at most"}
 UNITS = {LOST: "points of accuracy", BYTES: "KB of file"}
-FIRST_LOSS = 1.0  # points
+PERPLEXITY = "% more perplexity"
+FIRST_LOSS = 1.0  # points, or per cent
 FIRST_SHARE = 0.1  # of the original's file
 REASONS = {
     "small": "the smallest file that keeps to it",
     "tie": "the smallest file that can't be told from the original",
-    "accurate": "the most accurate file that keeps to it",
+    "accurate": "the best file that keeps to it",
 }
 
 
@@ -51,7 +54,7 @@ def ask(view: View) -> front.Budget:
         required=True,
         format_func=MODES.get,
         key="budget-kind",
-        help="What you can spare decides what is recommended: accuracy on validation samples, or bytes of the file",
+        help="What you can spare decides what is recommended: accuracy or perplexity on validation samples, or bytes of the file",
         persist_state="session",
     )
     if kind == BYTES:
@@ -68,20 +71,21 @@ def ask(view: View) -> front.Budget:
             format="%g",
         )
         return front.Budget(BYTES, 1000 * most)
-    most = st.number_input(
-        UNITS[LOST], 0.0, 100.0, FIRST_LOSS, 0.1, key="budget-lost", persist_state="session", format="%g"
-    )
-    return front.Budget(LOST, most / 100)
+    unit, key = (PERPLEXITY, "budget-perplexity") if view.is_loss else (UNITS[LOST], "budget-lost")
+    most = st.number_input(unit, 0.0, 100.0, FIRST_LOSS, 0.1, key=key, persist_state="session", format="%g")
+    return front.Budget(LOST, math.log1p(most / 100) if view.is_loss else most / 100)
 
 
-def question(budget: front.Budget) -> str:
-    """The budget in words.
+def question(budget: front.Budget, is_loss: bool = False) -> str:
+    """The budget in words; `is_loss` where scores are minus a loss.
 
     >>> question(front.Budget("bytes", 100_000)), question(front.Budget("lost", 0.01))
     ('a file of at most 100 KB', 'a loss of at most 1 point of accuracy')
     """
     if budget.kind == BYTES:
         return f"a file of at most {budget.most / 1000:g} KB"
+    if is_loss:
+        return f"a perplexity that is at most {100 * scores.relative(-budget.most):.3g} % higher"
     most = f"{100 * budget.most:g}"
     return f"a loss of at most {most} {'point' if most == '1' else 'points'} of accuracy"
 
@@ -92,7 +96,7 @@ def answer(view: View, budget: front.Budget, advice: front.Advice | None) -> str
         if not view.rows:
             return "Nothing is measured yet."
         smallest = min(view.rows, key=lambda row: row["bytes"])
-        return f"Nothing that is known makes {question(budget)}: the smallest takes {points.size(smallest)}."
+        return f"Nothing that is known makes {question(budget, scores.is_loss(smallest['accuracy']))}: the smallest takes {points.size(smallest)}."
     best = advice.best
     said = f"**{points.label(best['recipe'])}**: {points.size(best)}, {points.lost(best)}; {REASONS[advice.reason]}."
     if advice.second is None:

@@ -13,13 +13,13 @@ from engine.jobs import fronts
 from engine.jobs.job import Job
 from engine.recipe import migrate, technique
 from engine.types import Recipe, SlimscopeError
-from pages.parts import cached, fold, jobs, session, visitor
+from pages.parts import cached, curve_chart, fold, jobs, session, visitor
 from pages.parts.decide import points
 from pages.parts.decide.points import View
 
 COLUMNS = {
     "bytes": st.column_config.NumberColumn("file in bytes", format="localized"),
-    "accuracy": st.column_config.NumberColumn("validation accuracy", format="percent"),
+    "accuracy": st.column_config.TextColumn("validation accuracy or perplexity"),
 }
 
 
@@ -45,6 +45,8 @@ def visit(view: View) -> pd.DataFrame:
     for what, key in dict.fromkeys(_recipes()):
         row = view.of.get(key) or _known(view.subject, key) or {}
         known = {name: row.get(name) for name in ("bytes", "accuracy", "n")}
+        if row.get("accuracy") is not None:
+            known["accuracy"] = curve_chart.percent(row["accuracy"])
         rows.append({"what": what, "recipe": points.label(key), **known})
     return pd.DataFrame(rows, columns=["what", "recipe", "bytes", "accuracy", "n"])
 

@@ -79,7 +79,13 @@ def spoken_of(view: View, advice: front.Advice | None) -> list[str]:
 
 def table(view: View, keys: Sequence[str], is_timed: bool) -> str:
     """One row for each recipe, as HTML."""
-    titles = ["recipe", "file", "accuracy on validation", "against the original", *COUNTS.values()]
+    titles = [
+        "recipe",
+        "file",
+        f"{view.what} on validation",
+        "against the original",
+        *COUNTS.values(),
+    ]
     titles += ["latency"] if is_timed else []
     head = "".join(f"<th>{figures.explained(title)}</th>" for title in titles)
     body = "".join(_row(view, key, is_timed) for key in keys)
@@ -143,6 +149,8 @@ def classes(view: View, keys: Sequence[str]) -> None:
             if answers is None:
                 continue
             sample, before, now = answers
+            if not sample.is_labelled:
+                return st.caption("There are no classes: this model says how a text goes on.")
             n = len(sample)
             columns.append(_of_class(measure.per_class(before, now, sample.labels, names).to_dict("records")))
             titles.append(points.label(key))

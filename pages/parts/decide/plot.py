@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from engine.figures import scores
 from engine.jobs import curves, fronts
 from engine.recipe import front, technique
 from pages.parts import cached, charts, curve_chart, fold, jobs, visitor
@@ -104,7 +105,7 @@ def _clicked(view: View, pin: Callable[[str], None]) -> None:
 def alt(view: View) -> str:
     """The plot in a sentence."""
     names = sorted({points.group(row["technique"]) for row in view.rows if row["technique"]})
-    return f"Validation accuracy against file size: {len(view.rows)} points of {', '.join(names)}."
+    return f"Validation {view.what} against file size: {len(view.rows)} points of {', '.join(names)}."
 
 
 def beneath(view: View) -> str:
@@ -112,7 +113,7 @@ def beneath(view: View) -> str:
     hidden = points.below(view)
     more = f" {hidden} less accurate points lie below: drag the plot up." if hidden else ""
     return (
-        f"Each point is a real file, and its accuracy on {view.n:,} validation samples with its 95 % interval. Pale: "
+        f"Each point is a real file, and its {view.what} on {view.n:,} validation samples with its 95 % interval. Pale: "
         f"another point is as small and as accurate. A click pins a point.{more}"
     )
 
@@ -138,7 +139,7 @@ def chart(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> Cha
     return charts.chart(
         traces,
         "file size in bytes (measured)",
-        "validation accuracy (measured)",
+        f"validation {view.what} (measured)",
         HEIGHT,
         xaxis={
             "type": "log",
@@ -146,7 +147,7 @@ def chart(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> Cha
             "tickformat": "~s",
             "dtick": "D2",
         },
-        yaxis={"range": list(up), "tickformat": ".0%" if up[1] - up[0] > 0.05 else ".1%"},
+        yaxis=curve_chart.upright(up),
         dragmode="pan",
     )
 
@@ -211,7 +212,7 @@ def _trace(view: View, rows: list[Row], name: str, colour: str, symbol: str, opa
 
 def hover(row: Row) -> str:
     """What a point says under the pointer."""
-    return f"{points.label(row['recipe'])}<br>{points.size(row)}, validation accuracy {points.accuracy(row)}"
+    return f"{points.label(row['recipe'])}<br>{points.size(row)}, validation {scores.name(row['accuracy'])} {points.accuracy(row)}"
 
 
 def _marks(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> list[Chart]:
@@ -247,6 +248,7 @@ def table(view: View, pin: Callable[[str], None]) -> None:
 
 def _table(view: View, pin: Callable[[str], None]) -> None:
     rows = sorted(view.rows, key=lambda row: (row["technique"], row["bytes"]))
+    what = view.what
 
     def chosen() -> None:
         for place in st.session_state["decide-table"].selection.rows:
@@ -261,12 +263,14 @@ def _table(view: View, pin: Callable[[str], None]) -> None:
         column_config={
             "bytes": st.column_config.NumberColumn("file in bytes", format="localized"),
             **{
-                name: st.column_config.NumberColumn(name, format="percent")
+                name: st.column_config.NumberColumn(
+                    what if name == "accuracy" else name, format="%.1f" if what == "perplexity" else "percent"
+                )
                 for name in ("accuracy", "from", "to")
             },
         },
     )
-    st.caption("Choose a row to pin it. Validation accuracy with its 95 % interval.")
+    st.caption(f"Choose a row to pin it. Validation {what} with its 95 % interval.")
 
 
 def frame(view: View, rows: Sequence[Row]) -> pd.DataFrame:
@@ -276,9 +280,9 @@ def frame(view: View, rows: Sequence[Row]) -> pd.DataFrame:
             "recipe": [points.label(row["recipe"]) for row in rows],
             "technique": [points.group(row["technique"]) for row in rows],
             "bytes": [row["bytes"] for row in rows],
-            "accuracy": [row["accuracy"] for row in rows],
-            "from": [row["low"] for row in rows],
-            "to": [row["high"] for row in rows],
+            "accuracy": [scores.value(row["accuracy"]) for row in rows],
+            "from": [min(scores.value(row["low"]), scores.value(row["high"])) for row in rows],
+            "to": [max(scores.value(row["low"]), scores.value(row["high"])) for row in rows],
             "n": [row["n"] for row in rows],
             "on the front": [row["recipe"] in view.on_front for row in rows],
         }

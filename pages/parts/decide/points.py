@@ -13,6 +13,7 @@ from typing import Any
 
 import streamlit as st
 
+from engine.figures import scores
 from engine.jobs import curves, fronts
 from engine.jobs.job import Job
 from engine.net import kinds
@@ -59,6 +60,18 @@ class View:
     def is_empty(self) -> bool:
         """Whether only the original and the recipe in hand are known."""
         return not set(self.of) - {self.key, Recipe().key}
+
+    @cached_property
+    def is_loss(self) -> bool:
+        """Whether scores are minus a loss: the model goes on with a text, and is judged by its perplexity."""
+        if self.rows:
+            return scores.is_loss(self.rows[0]["accuracy"])
+        held = cached.images(self.subject)
+        return held is not None and held.test.is_read_on
+
+    @property
+    def what(self) -> str:
+        return "perplexity" if self.is_loss else "accuracy"
 
     @cached_property
     def n(self) -> int:
@@ -155,7 +168,11 @@ def accuracy(row: Row) -> str:
 
 
 def lost(row: Row) -> str:
-    """The change of accuracy against the original in words: "0.1 points lost (a tie)"."""
+    """The change against the original in words: "0.1 points lost (a tie)", or "1.2 % more perplexity"."""
+    if scores.is_loss(row.get("accuracy", 0.0)):
+        share = scores.relative(row["change"])
+        words = f"{100 * abs(share):.2g} % {'more' if share > 0 else 'less'} perplexity"
+        return ("nothing lost" if share == 0 else words) + (" (a tie)" if curve.is_tie(row) and share else "")
     points = f"{100 * abs(row['change']):.2g}"
     words = f"{points} {'point' if points == '1' else 'points'} {'lost' if row['change'] < 0 else 'won'}"
     unsettled = "" if row["n"] >= front.SETTLES else f" (not settled: n = {row['n']:,})"

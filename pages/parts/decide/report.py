@@ -11,7 +11,7 @@ from html import escape
 
 import streamlit as st
 
-from engine.figures import measure
+from engine.figures import measure, scores
 from engine.jobs import scans
 from engine.recipe import front, migrate
 from engine.types import Basis, SlimscopeError
@@ -80,7 +80,8 @@ def _bold(text: str) -> str:
 
 def table(view: View, keys: Sequence[str], best: str) -> str:
     """A row for each recipe, that of `best` in bold, a column for each figure with its basis."""
-    titles = ["recipe", *(f"{name} ({basis})" for name, basis in BASES.items()), "n"]
+    said = [name.replace("accuracy", view.what) for name in BASES]
+    titles = ["recipe", *(f"{name} ({basis})" for name, basis in zip(said, BASES.values(), strict=True)), "n"]
     titles += [f"{name} ({Basis.COUNTED})" for name in pins.COUNTS.values()]
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     body = "".join(_row(view, key, "b" if key == best else "span") for key in keys)
@@ -89,8 +90,8 @@ def table(view: View, keys: Sequence[str], best: str) -> str:
 
 def _row(view: View, key: str, tag: str) -> str:
     row, counted = view.of[key], pins.counts(view.subject, key)
-    spread = f"({100 * row['low']:.2f} to {100 * row['high']:.2f})"
-    cells = [points.label(key), points.size(row), f"{100 * row['accuracy']:.2f} % {spread}"]
+    spread = f"({scores.interval(row['low'], row['high'], 2)})"
+    cells = [points.label(key), points.size(row), f"{scores.text(row['accuracy'], 2)} {spread}"]
     cells += [points.lost(row) if row["technique"] else "reference", f"{row['n']:,}"]
     for name in pins.COUNTS:
         figure = counted.get(name)
@@ -112,6 +113,6 @@ def tested(subject: str, key: str) -> str:
         measure.paired_difference(before, now, sample.labels),
     )
     return (
-        f"<p>On {len(sample):,} test samples, which chose nothing: accuracy {figures.text(figure.value, 'share')} "
+        f"<p>On {len(sample):,} test samples, which chose nothing: {figure.name} {figures.text(figure.value, figure.unit)} "
         f"({figures.interval(figure)}), {figures.points(change, len(sample))} against the original (measured).</p>"
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from engine.figures import scores
 from pages.parts import curve_chart
 from pages.parts.decide import points
 from pages.parts.decide.plot import PALE, looks
@@ -25,7 +26,7 @@ def picture(view: View, marks: Mapping[str, tuple[str, str]]) -> str:
         _dot(axes, row, colours[row["technique"]], row["recipe"] in view.on_front) for row in shown
     )
     rings = "".join(_ring(axes, view.of[key], *mark) for key, mark in marks.items() if key in view.of)
-    title = f"Validation accuracy against file size, {len(shown)} recipes"
+    title = f"Validation {view.what} against file size, {len(shown)} recipes"
     return (
         f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{title}" font-size="12" fill="currentColor">'
         f"<title>{title}</title>{axes.drawn()}{dots}{rings}</svg>{legend(view, colours)}"
@@ -60,13 +61,13 @@ class Axes:
         )
         grid += "".join(
             f'<path d="M{LEFT} {self.y(share):.1f}H{right}" stroke="#8884"/>'
-            f'<text x="{LEFT - 6}" y="{self.y(share) + 4:.1f}" text-anchor="end">{100 * share:.4g} %</text>'
+            f'<text x="{LEFT - 6}" y="{self.y(share) + 4:.1f}" text-anchor="end">{_level(share)}</text>'
             for share in _levels(*self.up)
         )
         names = (
             f'<text x="{(LEFT + right) / 2}" y="{HIGH - 8}" text-anchor="middle">file size (measured)</text>'
             f'<text transform="translate(13 {(TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">'
-            "validation accuracy (measured)</text>"
+            f"validation {scores.name(self.up[0])} (measured)</text>"
         )
         return grid + names
 
@@ -92,11 +93,17 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _levels(low: float, high: float) -> list[float]:
-    """Four to ten round accuracies in a range."""
+    """Four to ten round accuracies in a range, or the scores of round perplexities."""
+    if scores.is_loss(low):
+        return [-math.log(each) for each in curve_chart.levels(low, high)]
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * s for s in (1, 2, 5, 10) if power * s >= rough)
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _level(score: float) -> str:
+    return f"{scores.value(score):,.4g}" if scores.is_loss(score) else f"{100 * score:.4g} %"
 
 
 def _dot(axes: Axes, row: Row, colour: str, is_best: bool) -> str:

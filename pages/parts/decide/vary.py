@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from engine.figures import scores
 from engine.jobs.job import Job
 from engine.recipe import sweep, technique
 from engine.recipe.knobs import Choice, Knob, Slider
@@ -150,12 +151,13 @@ def _shown(job: Job) -> None:
             "toImageButtonOptions": {"format": "png", "scale": 2, "filename": "slimscope-tradeoffs"},
             "displaylogo": False,
         },
-        alt="Accuracy against file size, one point per recipe",
+        alt="Accuracy or perplexity against file size, one point per recipe",
     )
     clicked.take(event, points["recipe"].tolist())
-    _files(table, figure)
+    told = pd.DataFrame([scores.readable(row) for row in table.to_dict("records")])
+    _files(told, figure)
     with st.expander("The same as a table", expanded=False):
-        st.dataframe(table, hide_index=True, key="sweep-table")
+        st.dataframe(told, hide_index=True, key="sweep-table")
     return None
 
 
@@ -165,8 +167,8 @@ def hover(row: Mapping[str, Any], names: Sequence[str]) -> str:
         f"{name.replace('_', ' ')} {row[name]}" for name in names if name in row and not pd.isna(row[name])
     )
     return (
-        f"{said or 'the original'}<br>{row['bytes']:,.0f} bytes, accuracy {100 * row['accuracy']:.2f} % "
-        f"({100 * row['low']:.2f} to {100 * row['high']:.2f}, n = {row['n']:,.0f})"
+        f"{said or 'the original'}<br>{row['bytes']:,.0f} bytes, {scores.name(row['accuracy'])} {scores.text(row['accuracy'], 2)} "
+        f"({scores.interval(row['low'], row['high'], 2)}, n = {row['n']:,.0f})"
     )
 
 
