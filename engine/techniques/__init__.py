@@ -7,6 +7,7 @@ Adding one is a file here and a line below.
 # isort: off
 from engine.techniques.prune import prune_weights as prune_weights
 from engine.techniques.prune import optimal_brain_damage as optimal_brain_damage
+from engine.techniques.prune import sparse_gpt as sparse_gpt
 from engine.techniques.prune import prune_filters as prune_filters
 from engine.techniques.prune import prune_channels as prune_channels
 from engine.techniques.prune import prune_heads as prune_heads

@@ -91,6 +91,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "lottery_ticket",
         "prune_iteratively",
         "optimal_brain_damage",
+        "sparse_gpt",
         "prune_weights",
         "finetune",
         "equalize",

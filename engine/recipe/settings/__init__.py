@@ -34,12 +34,20 @@ def removed(what: str, help: str, high: float = 0.95) -> Slider:
 
 
 def allocation(
-    what: str, layer: str, over_all: str, *, erk: bool = False, when: tuple[When, ...] = ()
+    what: str,
+    layer: str,
+    over_all: str,
+    *,
+    erk: bool = False,
+    row: bool = False,
+    when: tuple[When, ...] = (),
 ) -> Choice:
     """How a share is dealt out over the layers."""
     options = {"layer": layer, "global": over_all}
     if erk:
         options["erk"] = "small layers lose less, by the sum of their sides over its product (Evci 2020)"
+    if row:
+        options["row"] = "every output loses the same share of its weights (Wanda); single weights only"
     help = f"Where {what} compete for survival: inside their layer, or all against all."
     return Choice(label="Allocation", help=help, options=options, when=when)
 
@@ -105,6 +113,19 @@ def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
 def leave_out(help: str) -> Layers:
     """Layers that a technique passes by."""
     return Layers(unit="layers", label="Leave out", help=help)
+
+
+def damping(more: str) -> Slider:
+    """What is added to a Hessian's diagonal."""
+    return Slider(
+        low=0.001,
+        high=1.0,
+        scale="log",
+        unit="of the mean diagonal",
+        label="Damping",
+        help=f"What is added to the Hessian's diagonal: the more, {more}.",
+        rare=True,
+    )
 
 
 def rarely(knob: Slider) -> Slider:
