@@ -25,6 +25,7 @@ from engine.techniques.quantize import binarize as binarize
 from engine.techniques.quantize import aciq as aciq
 from engine.techniques.quantize import adaround as adaround
 from engine.techniques.quantize import gptq as gptq
+from engine.techniques.quantize import weight_only as weight_only
 from engine.techniques.quantize import zeroq as zeroq
 from engine.techniques.quantize import entropy_penalty as entropy_penalty
 from engine.techniques.quantize import share_weights as share_weights

@@ -104,6 +104,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
         "adaround",
         "gptq",
         "aciq",
+        "weight_only",
         "entropy_penalty",
         "share_weights",
         "product_quantize",

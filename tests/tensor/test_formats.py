@@ -45,11 +45,11 @@ EACH: dict[str, Param] = {
         Grid(
             CODES, torch.tensor([0.5, 1.0, 2.0]), torch.tensor([1, 0, -1], dtype=torch.int32), 4, per_axis(0)
         ),
-        torch.tensor([0.5, 3.0, 0.1, 7.0]),
+        torch.tensor([0.5, 3.0, 0.125, 7.0]),
     ),
     "scaled in groups": Scaled(
         Grid(CODES, torch.arange(1.0, 7.0), torch.zeros(6, dtype=torch.int32), 4, per_group(2)),
-        torch.tensor([0.5, 3.0, 0.1, 7.0]),
+        torch.tensor([0.5, 3.0, 0.125, 7.0]),
     ),
     "shifted": Shifted(
         CODES.clamp(0, 3), torch.tensor([0.5, 1.0, 2.0]), torch.tensor([100, 7, 255]).int(), 2, per_axis(0)

@@ -6,22 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from engine.tensor.formats.affine import Grid
-from engine.tensor.formats.bits import FLOAT
 from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.numbers import FLOATS, numbers, read_floats, write_floats
 from engine.types import FormatError, Param, Section
+
+FACTOR = 16  # bits of a factor
 
 
 @dataclass(frozen=True, eq=False)
 class Scaled(Param):
     """A parameter as a grid times a factor for each input: value[o, i] = grid[o, i] * factor[i].
 
-    `factor` is (inputs,) float32, along axis 1. What AWQ stores where no earlier layer can take it up.
+    `factor` is (inputs,) float32, along axis 1, of numbers that 16 bits hold (bfloat16): what AWQ stores
+    where nothing before the layer can take it up.
 
-    >>> import torch
     >>> grid = Grid(torch.tensor([[2, 4]]), torch.tensor([0.5]), torch.tensor([0]), 4)
     >>> Scaled(grid, torch.tensor([1.0, 0.25])).decode().tolist()
     [[1.0, 0.5]]
@@ -57,13 +59,13 @@ class Scaled(Param):
     # -------------------------------------------------------- bits
 
     def fixed_bits(self) -> int:
-        return self.grid.fixed_bits() + FLOAT * len(self.factor)
+        return self.grid.fixed_bits() + FACTOR * len(self.factor)
 
     def huffman_bits(self) -> int:
-        return self.grid.huffman_bits() + FLOAT * len(self.factor)
+        return self.grid.huffman_bits() + FACTOR * len(self.factor)
 
     def entropy_bits(self) -> float:
-        return self.grid.entropy_bits() + FLOAT * len(self.factor)
+        return self.grid.entropy_bits() + FACTOR * len(self.factor)
 
     # -------------------------------------------------------- bytes
 
@@ -73,6 +75,8 @@ class Scaled(Param):
             raise FormatError(
                 f"{name!r} has {tuple(self.factor.shape)} factors: codes {self.shape} need one for each input"
             )
+        if not torch.equal(self.factor.to(torch.bfloat16).to(torch.float32), self.factor):
+            raise FormatError(f"a factor of {name!r} is no 16-bit number (bfloat16)")
 
     def sections(self) -> list[Section]:
         return [*self.grid.sections(), write_floats("factors", numbers(self.factor))]
@@ -88,4 +92,6 @@ class Scaled(Param):
         if not codings or codings[-1] not in FLOATS or len(shape) < 2:
             raise cls.unknown(name, codings)
         grid = Grid.from_sections(name, shape, settings, codings[:-1], cuts)
-        return cls(grid, read_floats(codings[-1], next(cuts), shape[1]))
+        found = cls(grid, read_floats(codings[-1], next(cuts), shape[1]))
+        found.check(name)
+        return found

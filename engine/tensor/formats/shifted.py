@@ -1,4 +1,4 @@
-"""Integer codes with a scale for each tile of a granularity, and a zero point that may lie between two codes."""
+"""Integer codes with a scale for each tile, and a zero point that may lie between two codes."""
 
 from __future__ import annotations
 
