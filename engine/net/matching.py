@@ -115,6 +115,26 @@ def norms_of(bundle: Bundle, samples: Samples, count: int, seed: int) -> Mapping
     return MappingProxyType({label: each.sqrt().float() for label, each in squares.items()})
 
 
+@remembered
+def entering(
+    bundle: Bundle, samples: Samples, label: str, count: int, points: int, seed: int
+) -> Tensor | None:
+    """What enters one layer at up to `points` places of each of `count` samples: (points, inputs * kernel).
+
+    None where its outputs are no matrix times these, and where it is not called exactly once.
+    """
+    name, images = weight_layers(bundle)[label], samples.stratified(count).inputs()
+    images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
+    rng, found = torch.Generator().manual_seed(seed), list[Tensor]()
+
+    def keep(_: str, layer: nn.Module, inputs: Tensor) -> None:
+        found.append(rows_at(layer, inputs, drawn_places(layer, inputs, points, rng, words_of(images))))
+
+    with torch.no_grad():
+        _run(zoo.fork(bundle).eval(), {label: name}, images, keep)
+    return found[0] if len(found) == 1 else None
+
+
 def _run(
     net: nn.Module, names: Mapping[str, str], images: Tensor, act: Callable[[str, nn.Module, Tensor], None]
 ) -> None:

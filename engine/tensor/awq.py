@@ -60,14 +60,14 @@ def searched(weights: Sequence[Tensor], rows: Tensor, rounded: Callable[[Tensor]
     Alpha 0 is rounding without factors. Of equals the smallest alpha is taken.
     """
     x = rows.double()
-    gram = x.T @ x
+    gram = (x.T @ x).float()
     sizes = sizes_of(rows, weights[0].shape[1])
     errors = torch.zeros(STEPS + 1, dtype=torch.float64)
     for step in range(STEPS + 1):
         factor = factors(sizes, step / STEPS)
         for weight in weights:
             own = over(factor, weight)
-            off = (rounded(weight * own) / own - weight).flatten(1).double()
-            errors[step] += ((off @ gram) * off).sum()
+            off = (rounded(weight * own) / own - weight).flatten(1)
+            errors[step] += ((off @ gram) * off).double().sum()
     best = int(errors.argmin())
     return Found(best / STEPS, factors(sizes, best / STEPS), errors)

@@ -18,7 +18,7 @@ from engine.types import Param
 METHODS: Mapping[str, str] = {"rtn": "nearest", "gptq": "GPTQ", "awq": "AWQ", "hqq": "HQQ", "nf4": "NF4"}
 FITTED = ("gptq", "awq")  # which look at what enters a layer
 NF4 = 4  # bits of its codes, whatever is asked for
-COLUMNS = ("method", "bits", "group", "bits_per_weight", "error")
+COLUMNS = ("method", "bits", "group", "bits_per_weight", "bytes", "error")
 
 
 @dataclass(frozen=True)
@@ -78,29 +78,31 @@ def scaled(values: Tensor, factor: Tensor, way: Way) -> Param:
     return Scaled(way.nearest(values * awq.over(factor, values)), inverse)
 
 
-def compared(values: Tensor, fit: Tensor, check: Tensor, ways: Sequence[Way]) -> pd.DataFrame:
+def compared(values: Tensor, fit: Tensor | None, check: Tensor | None, ways: Sequence[Way]) -> pd.DataFrame:
     """Output error of one layer under each way: a row each, columns COLUMNS.
 
     Fitted on rows `fit`, and measured on the rows `check`: the norm of (outputs - those of the values) over
-    the norm of these. Bits per weight count codes at fixed width, scales, zero points and factors.
+    the norm of these. Without rows it is the error of the values themselves, over their norm.
+    `bits_per_weight` and `bytes` count codes at fixed width, scales, zero points and factors.
     """
     weight = values.flatten(1)
-    goal = check @ weight.T
+    goal = weight if check is None else check @ weight.T
     norm = float(goal.norm())
     table = []
     for way in ways:
-        param = way.fitted(values, fit)
-        off = float((check @ param.decode().flatten(1).T - goal).norm())
-        bits = NF4 if way.method == "nf4" else way.bits
-        each = param.fixed_bits() / max(values.numel(), 1)
-        table.append((way.method, bits, way.group, each, off / norm if norm > 0 else 0.0))
+        param = way.alone(values) if fit is None else way.fitted(values, fit)
+        decoded = param.decode().flatten(1)
+        off = float(((decoded if check is None else check @ decoded.T) - goal).norm())
+        bits, total = NF4 if way.method == "nf4" else way.bits, param.fixed_bits()
+        shares = (total / max(values.numel(), 1), total // 8, off / norm if norm > 0 else 0.0)
+        table.append((way.method, bits, way.group, *shares))
     return pd.DataFrame(table, columns=list(COLUMNS))
 
 
 def winner(table: pd.DataFrame) -> str:
     """The method of least error in a table of `compared`; of equals the one of fewer bits, then the first.
 
-    >>> rows = [("rtn", 4, 64, 4.5, 0.25), ("gptq", 4, 64, 4.5, 0.125)]
+    >>> rows = [("rtn", 4, 64, 4.5, 9, 0.25), ("gptq", 4, 64, 4.5, 9, 0.125)]
     >>> winner(pd.DataFrame(rows, columns=list(COLUMNS)))
     'gptq'
     """

@@ -133,6 +133,11 @@ def rarely(knob: Slider) -> Slider:
     return replace(knob, rare=True)
 
 
+def redrawing(knob: Slider) -> Slider:
+    """The same slider, which changes pictures that stay while others move."""
+    return replace(knob, redraws=True)
+
+
 def one_per(what: str, help: str) -> Choice:
     """Whether a layer has one scale, or step, or each of its outputs has one."""
     options = {"tensor": "one for the whole layer", "channel": "one for each output of the layer"}

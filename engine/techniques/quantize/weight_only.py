@@ -80,6 +80,7 @@ def weight_only(
             unit="weights",
             label="Group size",
             help="Consecutive weights that share a scale of 32 bits, and a zero point but for NF4.",
+            redraws=True,
         ),
     ] = 64,
     range: Annotated[
@@ -93,12 +94,16 @@ def weight_only(
             help="Tables of word vectors are rounded as well: to nearest, unless the method needs no data.",
         ),
     ] = False,
-    damping: Annotated[float, settings.damping("the less is carried from column to column")] = 0.01,
+    damping: Annotated[
+        float,
+        settings.redrawing(settings.damping("the less GPTQ carries from column to column")),
+    ] = 0.01,
     act_order: Annotated[
         bool,
         Toggle(
             label="Order by activation",
             help="GPTQ rounds the columns first whose inputs are largest.",
+            redraws=True,
             when=(("method", ("gptq",)),),
         ),
     ] = True,
@@ -113,12 +118,18 @@ def weight_only(
             help="HQQ's norm: the smaller, the less a few large errors count.",
             when=(("method", ("hqq",)),),
             rare=True,
+            redraws=True,
         ),
     ] = 0.7,
-    samples: Annotated[int, settings.samples("Samples that the layers' inputs are taken from.")] = 500,
+    samples: Annotated[
+        int, settings.redrawing(settings.samples("Samples that the layers' inputs are taken from."))
+    ] = 500,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
     seed: Annotated[
-        int, settings.seed("Fixes the places of the samples, and which samples errors are measured on.")
+        int,
+        settings.redrawing(
+            settings.seed("Fixes the places of the samples, and which samples errors are measured on.")
+        ),
     ] = 0,
 ) -> tuple[Bundle, Report]:
     """Round weights in groups of neighbours that share a scale; what enters the layers stays 32-bit floats.
