@@ -39,7 +39,7 @@ def of_bits(look: Look, bits: int) -> pd.DataFrame:
 
 
 def hero(look: Look, place: Place) -> None:
-    st.subheader("Every method, by the bits that it really takes", anchor=False)
+    st.subheader("Every method at its real bits", anchor=False)
     rows = pd.concat([of_bits(look, bits) for bits in WIDTHS])
     rows = rows.assign(method=rows["method"].map(METHODS)).sort_values("bits", kind="stable")
     of = rows["of"].iloc[0]
@@ -121,8 +121,8 @@ def said_of(rows: pd.DataFrame) -> str:
         else f"{abs(100 * more):.2g} % {'more' if more > 0 else 'fewer'} bits"
     )
     return (
-        f"At {plain['bits']} bits {name} wins: {100 * best['error']:.3g} % of the {best['of']} lost, nearest levels "
-        f"{100 * plain['error']:.3g} %, with {price}."
+        f"At {plain['bits']} bits {name} wins: its {best['of']} are off by {100 * best['error']:.3g} %, those of nearest "
+        f"levels by {100 * plain['error']:.3g} %, with {price}."
     )
 
 
@@ -131,8 +131,11 @@ def lesson(look: Look, rows: pd.DataFrame) -> Lesson:
     ratio = by.loc["rtn", "error"] / max(by.loc["gptq", "error"], 1e-12)
     known = {figure.name: figure for figure in look.report.figures}
     tables = known.get("embeddings")
-    beside = f"{float(by.loc['rtn', 'bits_per_weight']):.3g} bits a weight at {int(by.loc['rtn', 'bits'])}"
-    trap = f"Bits are not the whole price: groups of {look.step.settings['group']} make {beside}."
+    bits, whole = int(by.loc["rtn", "bits"]), float(by.loc["rtn", "bits_per_weight"])
+    trap = (
+        f"Bits are not the whole price: {bits} bits in groups of {look.step.settings['group']} are {whole:.3g} bits a weight, "
+        "since each group has a scale."
+    )
     if tables is not None:
         trap = (
             f"Papers say 3 bits and mean the body: here {100 * tables.value:.0f} % of the weights' bits are tables of word "

@@ -104,6 +104,7 @@ def weight_only(
             label="Order by activation",
             help="GPTQ rounds the columns first whose inputs are largest.",
             redraws=True,
+            rare=True,
             when=(("method", ("gptq",)),),
         ),
     ] = True,
@@ -122,7 +123,10 @@ def weight_only(
         ),
     ] = 0.7,
     samples: Annotated[
-        int, settings.redrawing(settings.samples("Samples that the layers' inputs are taken from."))
+        int,
+        settings.redrawing(
+            settings.rarely(settings.samples("Samples that the layers' inputs are taken from."))
+        ),
     ] = 500,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
     seed: Annotated[
