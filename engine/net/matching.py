@@ -9,13 +9,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.net.walk import Goal, drawn_places, rows_at
+from engine.data.sets import Samples
+from engine.memory import remembered
+from engine.net import sources, zoo
+from engine.net.walk import Goal, drawn_places, rows_at, words_of
+from engine.types import Arch, Bundle, weight_layers
 
+POINTS = 10  # places of a sample at most that norms are taken at
 Change = Callable[[str, Tensor, Tensor], Tensor]  # (layer, rows (points, inputs), goal) -> its new weight
 
 
@@ -32,17 +38,18 @@ def goals_of(
 ) -> dict[str, Goal]:
     """Label -> what the layer gives at up to `points` places of each image, without its bias.
 
+    Places of a text that only fill it up are no such places: what a layer gives there, nothing reads.
     `names` maps labels to weights. Left out are layers that can't be matched, and those that are called
     twice or never.
     """
-    rng = torch.Generator().manual_seed(seed)
+    rng, words = torch.Generator().manual_seed(seed), words_of(images)
     found: dict[str, Goal] = {}
     calls = Counter[str]()
 
     def note(label: str, layer: nn.Module, inputs: Tensor) -> None:
         calls[label] += 1
         if len(inputs) == len(images):
-            places = drawn_places(layer, inputs, points, rng)
+            places = drawn_places(layer, inputs, points, rng, words)
             found[label] = Goal(places, rows_at(layer, inputs, places) @ layer.weight.flatten(1).T)  # type: ignore[operator]
 
     _run(net, names, images, note)
@@ -76,6 +83,56 @@ def output_error(rows: Tensor, goal: Tensor, weight: Tensor) -> float:
         return math.nan
     norm = float(goal.norm())
     return float((rows @ weight.T - goal).norm()) / norm if norm > 0 else 0.0
+
+
+@remembered
+def matched(key: str) -> frozenset[str]:
+    """Labels of the layers, in the architecture of this key, whose inputs come by when it runs."""
+    arch, seen = Arch.from_key(key), set[str]()
+    net = zoo.blank(arch).eval()
+    names = {name.removesuffix(".weight"): name for name, p in net.named_parameters() if p.dim() >= 2}
+    with torch.no_grad():
+        _run(net, names, sources.inputs(arch), lambda label, *_: seen.add(label))
+    return frozenset(seen)
+
+
+@remembered
+def norms_of(bundle: Bundle, samples: Samples, count: int, seed: int) -> Mapping[str, Tensor]:
+    """Layer -> the L2 norm of each of its inputs (inputs * kernel,), over up to `POINTS` places of a sample.
+
+    `count` of the samples are run, each class in its share. Layers are those of `matched`.
+    """
+    images, rng = samples.stratified(count, seed).inputs(), torch.Generator().manual_seed(seed)
+    squares = dict[str, Tensor]()
+
+    def add(label: str, layer: nn.Module, inputs: Tensor) -> None:
+        places = drawn_places(layer, inputs, POINTS, rng, words_of(images))
+        more = rows_at(layer, inputs, places).double().square().sum(0)
+        squares[label] = squares.get(label, 0.0) + more
+
+    with torch.no_grad():
+        _run(zoo.fork(bundle).eval(), weight_layers(bundle), images, add)
+    return MappingProxyType({label: each.sqrt().float() for label, each in squares.items()})
+
+
+@remembered
+def entering(
+    bundle: Bundle, samples: Samples, label: str, count: int, points: int, seed: int
+) -> Tensor | None:
+    """What enters one layer at up to `points` places of each of `count` samples: (points, inputs * kernel).
+
+    None where its outputs are no matrix times these, and where it is not called exactly once.
+    """
+    name, images = weight_layers(bundle)[label], samples.stratified(count).inputs()
+    images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
+    rng, found = torch.Generator().manual_seed(seed), list[Tensor]()
+
+    def keep(_: str, layer: nn.Module, inputs: Tensor) -> None:
+        found.append(rows_at(layer, inputs, drawn_places(layer, inputs, points, rng, words_of(images))))
+
+    with torch.no_grad():
+        _run(zoo.fork(bundle).eval(), {label: name}, images, keep)
+    return found[0] if len(found) == 1 else None
 
 
 def _run(

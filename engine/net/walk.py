@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from engine.data.pieces import PAD
 from engine.net.surgery import get_layer
 
 
@@ -98,13 +99,36 @@ def _by_rows_and_columns(layer: nn.Module) -> tuple[tuple[int, int], ...]:
     return tuple((one if len(each) == 1 else each[0], each[-1]) for one, each in pairs)
 
 
-def drawn_places(layer: nn.Module, inputs: Tensor, points: int, rng: torch.Generator) -> Tensor:
-    """As many different positions of each image's output, by rng: (images, points or all)."""
+def drawn_places(
+    layer: nn.Module, inputs: Tensor, points: int, rng: torch.Generator, words: Tensor | None = None
+) -> Tensor:
+    """As many different positions of each image's output, by rng: (images, points or all).
+
+    Of a text only the places of `words` (texts, places) are drawn, over and over where they are fewer.
+    """
     with torch.no_grad():
         shape = layer(inputs[:1]).shape
     positions = math.prod(shape[1:-1] if isinstance(layer, nn.Linear) else shape[2:])
     drawn = torch.rand(len(inputs), positions, generator=rng)
-    return drawn.topk(min(points, positions)).indices
+    if words is None or words.shape != drawn.shape:
+        return drawn.topk(min(points, positions)).indices
+    first = torch.where(words, drawn, -1.0).argsort(1, descending=True)
+    again = torch.arange(min(points, positions)) % words.sum(1, keepdim=True)
+    return first.gather(1, again)
+
+
+def words_of(inputs: Tensor) -> Tensor | None:
+    """Which places of texts (n, places) hold a word, and not what fills them up; None for other inputs.
+
+    All places of a text without any word.
+
+    >>> words_of(torch.tensor([[5, 7, 0], [0, 0, 0]])).tolist()
+    [[True, True, False], [True, True, True]]
+    """
+    if inputs.dim() != 2 or inputs.is_floating_point():
+        return None
+    words = inputs != PAD
+    return words | ~words.any(1, keepdim=True)
 
 
 class Goal(NamedTuple):

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from engine.data.sets import Data
-from engine.net import curvature, taps
+from engine.net import curvature, matching, taps
 from engine.tensor import scores
 from engine.types import Bundle, SlimscopeError, weight_layers
 
+UNMATCHED = "its outputs are no matrix times what enters it"
 DERIVED: Mapping[str, tuple[Callable[..., Mapping[str, Tensor]], Callable[[Tensor, Tensor], Tensor]]] = {
     "taylor": (curvature.gradient_of, scores.taylor),
     "obd": (curvature.diagonal_of, scores.brain_damage),
@@ -30,15 +31,20 @@ def scores_of(
         case "batch-norm":
             scales = normal_scales(bundle)
             return {label: scores.normal_scale(w, scales[label]) for label, w in values.items()}
+        case "wanda":
+            norms = matching.norms_of(bundle, _data(data, bundle, score).train, samples, seed)
+            return {label: scores.wanda(w, norms[label]) for label, w in values.items()}
         case "taylor" | "obd":
-            if data is None or not bundle.arch.runs:
-                raise SlimscopeError(
-                    f"score {score!r} must run the model: it needs a known architecture with data"
-                )
             derive, rule = DERIVED[score]
-            known = derive(bundle, data.train, samples, seed)
+            known = derive(bundle, _data(data, bundle, score).train, samples, seed)
             return {label: rule(w, known[names[label]]) for label, w in values.items()}
     return {}
+
+
+def _data(data: Data | None, bundle: Bundle, score: str) -> Data:
+    if data is None or not bundle.arch.runs:
+        raise SlimscopeError(f"score {score!r} must run the model: it needs a known architecture with data")
+    return data
 
 
 def unfit(
@@ -51,6 +57,8 @@ def unfit(
         found |= {label: f"its {inputs} inputs are no multiple of {m}" for label, inputs in cut.items()}
     if granularity == "kernel":
         found |= {label: "it has no kernels" for label, w in values.items() if w.dim() < 3}
+    if score == "wanda" and bundle.arch.runs:
+        found |= {label: UNMATCHED for label in values if label not in matching.matched(bundle.arch.key)}
     if score == "batch-norm":
         scales = normal_scales(bundle)
         found |= {label: "no batch-norm is behind it" for label in values if label not in scales}

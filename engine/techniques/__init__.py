@@ -7,6 +7,7 @@ Adding one is a file here and a line below.
 # isort: off
 from engine.techniques.prune import prune_weights as prune_weights
 from engine.techniques.prune import optimal_brain_damage as optimal_brain_damage
+from engine.techniques.prune import sparse_gpt as sparse_gpt
 from engine.techniques.prune import prune_filters as prune_filters
 from engine.techniques.prune import prune_channels as prune_channels
 from engine.techniques.prune import prune_heads as prune_heads
@@ -24,6 +25,7 @@ from engine.techniques.quantize import binarize as binarize
 from engine.techniques.quantize import aciq as aciq
 from engine.techniques.quantize import adaround as adaround
 from engine.techniques.quantize import gptq as gptq
+from engine.techniques.quantize import weight_only as weight_only
 from engine.techniques.quantize import zeroq as zeroq
 from engine.techniques.quantize import entropy_penalty as entropy_penalty
 from engine.techniques.quantize import share_weights as share_weights

@@ -38,7 +38,9 @@ def as_threshold(settings: dict[str, Any], layer: str, labels: Sequence[str], po
 
 def by_threshold(settings: Mapping[str, Any]) -> bool:
     """Whether a pruning removes what is not above a threshold, which an index of the weights can find."""
-    return by_size(settings) and (settings["by"] != "sparsity" or settings["allocation"] != "erk")
+    return by_size(settings) and (
+        settings["by"] != "sparsity" or settings["allocation"] not in ("erk", "row")
+    )
 
 
 def by_size(settings: Mapping[str, Any]) -> bool:

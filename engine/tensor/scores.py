@@ -61,3 +61,15 @@ def normal_scale(weight: Tensor, scale: Tensor) -> Tensor:
     """
     per_filter = scale.detach().abs().reshape(-1, *[1] * (weight.dim() - 1))
     return torch.where(weight != 0, per_filter, 0.0)
+
+
+def wanda(weight: Tensor, norms: Tensor) -> Tensor:
+    """|w| times the L2 norm of what the weight is multiplied with (Wanda: Sun 2023, arXiv 2306.11695).
+
+    `norms` has one number for each weight of a row: (inputs * kernel,), not negative. Meant for weights of
+    one output to compete with each other (`allocation` row of `engine.tensor.masks`).
+
+    >>> wanda(torch.tensor([[2.0, -1.0]]), torch.tensor([0.5, 3.0])).tolist()
+    [[1.0, 3.0]]
+    """
+    return weight.detach().abs() * norms.reshape(weight.shape[1:])

@@ -16,7 +16,7 @@ from engine.file.packfile import PackError
 from engine.tensor import codes, formats
 from engine.tensor.codes.coder import Option
 from engine.tensor.codes.counts import Counted
-from engine.tensor.formats import FORMATS, Book, Dense, Grid, Levels, Product, Rows
+from engine.tensor.formats import FORMATS, Book, Dense, Grid, Levels, Product, Rows, Scaled, Shifted
 from engine.tensor.formats.numbers import numbers, raw, read_floats
 from engine.tensor.granularity import Granularity, per_axis, per_block, per_group
 from engine.types import Arch, Bundle, FormatError, Param, Section
@@ -41,6 +41,22 @@ EACH: dict[str, Param] = {
         torch.tensor([0.5, 1.0, 2.0]),
         torch.tensor([0.25, 0.0, -1.0]),
     ),
+    "scaled": Scaled(
+        Grid(
+            CODES, torch.tensor([0.5, 1.0, 2.0]), torch.tensor([1, 0, -1], dtype=torch.int32), 4, per_axis(0)
+        ),
+        torch.tensor([0.5, 3.0, 0.125, 7.0]),
+    ),
+    "scaled in groups": Scaled(
+        Grid(CODES, torch.arange(1.0, 7.0), torch.zeros(6, dtype=torch.int32), 4, per_group(2)),
+        torch.tensor([0.5, 3.0, 0.125, 7.0]),
+    ),
+    "shifted": Shifted(
+        CODES.clamp(0, 3), torch.tensor([0.5, 1.0, 2.0]), torch.tensor([100, 7, 255]).int(), 2, per_axis(0)
+    ),
+    "shifted in groups": Shifted(
+        CODES.clamp(0, 4), torch.arange(1.0, 7.0), torch.arange(6).int(), 2, per_group(2)
+    ),
     "book": Book(CODES.abs(), torch.tensor([3.0, -1.0, 0.5, 0.25, 7.0])),
     "product": Product(torch.tensor([1, 0, 1, 1, 0, 2], dtype=torch.int32), torch.randn(3, 2), (3, 4)),
     "product with zeros": Product(
@@ -64,7 +80,7 @@ def test_take_commutes_with_decode(name: str, axis: int) -> None:
     param, stays = EACH[name], torch.tensor([0, 2])
     after = param.take(axis, stays)
     assert torch.equal(after.decode(), param.decode().index_select(axis, stays))
-    along = ("grid in groups", "product", "product with zeros")
+    along = ("grid in groups", "scaled in groups", "shifted in groups", "product", "product with zeros")
     broken = name.endswith("in blocks") or (name in along and axis == 1)  # tiles lose members
     assert type(after) is (Dense if broken else type(param))
 

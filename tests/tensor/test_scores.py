@@ -1,6 +1,7 @@
 """Scores: by hand, exact where theory says so, and the same promise of all: zero is worth nothing."""
 
 from collections.abc import Callable
+from itertools import combinations
 
 import pytest
 import torch
@@ -8,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.tensor import scores
+from engine.tensor import masks, scores
 
 ALL: dict[str, Callable[[Tensor], Tensor]] = {
     "magnitude": scores.magnitude,
     "chance": lambda w: scores.chance(w, 3),
     "taylor": lambda w: scores.taylor(w, torch.full_like(w, -0.7)),
     "brain_damage": lambda w: scores.brain_damage(w, torch.full_like(w, 0.2)),
+    "wanda": lambda w: scores.wanda(w, torch.linspace(0, 2, w.shape[1])),
     "normal_scale": lambda w: scores.normal_scale(w, torch.linspace(-1, 2, len(w))),
 }
 matrices = st.lists(st.lists(st.integers(-2, 2), min_size=3, max_size=3), min_size=1, max_size=5).map(
@@ -80,3 +82,15 @@ def test_a_scale_reaches_all_of_a_filter() -> None:
     weight, scale = normal(3, 2, 3, 3), torch.tensor([1.0, -2.0, 0.5])
     found = scores.normal_scale(weight, scale)
     assert found.flatten(1).unique(dim=1).flatten().tolist() == [1.0, 2.0, 0.5]
+
+
+def test_where_inputs_are_independent_no_other_choice_of_a_row_does_less_harm_than_wandas() -> None:
+    """Independent inputs: orthogonal columns, here of lengths 1 to 8; all ways to keep 4 of 8 are tried."""
+    rng = torch.Generator().manual_seed(0)
+    rows = torch.linalg.qr(torch.randn(50, 8, generator=rng))[0] * torch.arange(1.0, 9.0)
+    weight = torch.randn(5, 8, generator=rng)
+    kept = masks.by_row(weight, scores.wanda(weight, rows.norm(dim=0)), 0.5)
+    for row, stays in zip(weight, kept, strict=True):
+        harm = {gone: float((rows[:, gone] @ row[list(gone)]).norm()) for gone in combinations(range(8), 4)}
+        chosen = tuple((~stays).nonzero().flatten().tolist())
+        assert harm[chosen] == min(harm.values())

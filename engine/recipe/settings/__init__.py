@@ -34,12 +34,20 @@ def removed(what: str, help: str, high: float = 0.95) -> Slider:
 
 
 def allocation(
-    what: str, layer: str, over_all: str, *, erk: bool = False, when: tuple[When, ...] = ()
+    what: str,
+    layer: str,
+    over_all: str,
+    *,
+    erk: bool = False,
+    row: bool = False,
+    when: tuple[When, ...] = (),
 ) -> Choice:
     """How a share is dealt out over the layers."""
     options = {"layer": layer, "global": over_all}
     if erk:
         options["erk"] = "small layers lose less, by the sum of their sides over its product (Evci 2020)"
+    if row:
+        options["row"] = "every output loses the same share of its weights (Wanda); single weights only"
     help = f"Where {what} compete for survival: inside their layer, or all against all."
     return Choice(label="Allocation", help=help, options=options, when=when)
 
@@ -107,9 +115,27 @@ def leave_out(help: str) -> Layers:
     return Layers(unit="layers", label="Leave out", help=help)
 
 
+def damping(more: str) -> Slider:
+    """What is added to a Hessian's diagonal."""
+    return Slider(
+        low=0.001,
+        high=1.0,
+        scale="log",
+        unit="of the mean diagonal",
+        label="Damping",
+        help=f"What is added to the Hessian's diagonal: the more, {more}.",
+        rare=True,
+    )
+
+
 def rarely(knob: Slider) -> Slider:
     """The same slider, folded away."""
     return replace(knob, rare=True)
+
+
+def redrawing(knob: Slider) -> Slider:
+    """The same slider, which changes pictures that stay while others move."""
+    return replace(knob, redraws=True)
 
 
 def one_per(what: str, help: str) -> Choice:

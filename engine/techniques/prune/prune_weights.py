@@ -57,6 +57,7 @@ def prune_weights(
             "every layer loses the same share",
             "one ranking over all layers: layers of small weights lose more",
             erk=True,
+            row=True,
             when=BY_SHARE,
         ),
     ] = "global",
@@ -70,6 +71,7 @@ def prune_weights(
                 "random": "chance: the control that every score must beat",
                 "taylor": "gradient times weight: the change of the loss to first order (Molchanov 2017)",
                 "obd": "curvature times squared weight: the same to second order (LeCun 1989)",
+                "wanda": "its size times the norm of what it is multiplied with (Sun 2023)",
                 "batch-norm": "the scale of the batch-norm behind its filter (Liu 2017)",
             },
             when=(("by", ("sparsity",)),),
@@ -142,8 +144,8 @@ def prune_weights(
     samples: Annotated[
         int,
         settings.samples(
-            "On how many training samples gradient or curvature is taken.",
-            when=(("by", ("sparsity",)), ("score", ("taylor", "obd"))),
+            "On how many training samples gradient, curvature or norms are taken.",
+            when=(("by", ("sparsity",)), ("score", ("taylor", "obd", "wanda"))),
         ),
     ] = 200,
     threshold: Annotated[
@@ -184,7 +186,7 @@ def prune_weights(
         int,
         settings.seed(
             "Fixes what chance picks: the weights, or the training samples.",
-            when=(("by", ("sparsity",)), ("score", ("random", "taylor", "obd"))),
+            when=(("by", ("sparsity",)), ("score", ("random", "taylor", "obd", "wanda"))),
         ),
     ] = 0,
 ) -> tuple[Bundle, Report]:
@@ -194,7 +196,7 @@ def prune_weights(
     revived. Quantized and shared weights keep their codes and scales. Nothing is trained: a
     fine-tuning step usually wins back most of the accuracy. Score, granularity and allocation combine freely;
     layers that a score or granularity does not fit are left as they are. Raises SlimscopeError where
-    `taylor`, `obd` or `batch-norm` would need a model that is not known.
+    `taylor`, `obd`, `wanda` or `batch-norm` would need a model that is not known.
     """
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
     values = {label: bundle.params[name].decode() for label, name in names.items()}
@@ -237,6 +239,11 @@ def _notes_on_score(score: str, granularity: str, samples: int) -> list[str]:
             return [
                 f"The curvature is that of the cross-entropy on {samples:,} training samples. The score "
                 "takes the model to be at a minimum; Optimal brain damage measures how far that holds."
+            ]
+        case "wanda":
+            return [
+                f"Norms are those of what enters each layer, on {samples:,} training samples. They differ "
+                "from layer to layer, so choose allocation row, as in the paper, or layer."
             ]
         case "batch-norm" if granularity != "filter":
             return ["All weights of a filter share one batch-norm scale: of equals the first go."]

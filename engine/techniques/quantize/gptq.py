@@ -14,7 +14,7 @@ from engine.data.sets import Data
 from engine.figures import reports, rounding
 from engine.net import matching, zoo
 from engine.recipe import settings
-from engine.recipe.knobs import Slider, Toggle
+from engine.recipe.knobs import Toggle
 from engine.recipe.technique import technique
 from engine.tensor import gptq as columns
 from engine.tensor import grids
@@ -69,15 +69,8 @@ def gptq(
     ] = "mse",
     damping: Annotated[
         float,
-        Slider(
-            low=0.001,
-            high=1.0,
-            scale="log",
-            unit="of the mean diagonal",
-            label="Damping",
-            help="What is added to the Hessian's diagonal: the more, the less is carried from column to "
-            "column, and the nearer the codes are to the nearest ones.",
-            rare=True,
+        settings.damping(
+            "the less is carried from column to column, and the nearer the codes are to the nearest ones"
         ),
     ] = 0.01,
     act_order: Annotated[

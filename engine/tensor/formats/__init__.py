@@ -11,11 +11,25 @@ from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.levels import Levels
 from engine.tensor.formats.product import Product
 from engine.tensor.formats.rows import Rows
+from engine.tensor.formats.scaled import Scaled
+from engine.tensor.formats.shifted import Shifted
 from engine.types import FormatError, Param
 
-__all__ = ["FORMATS", "Book", "Centroids", "Dense", "Grid", "Levels", "Product", "Rows", "of_kind"]
+__all__ = [
+    "FORMATS",
+    "Book",
+    "Centroids",
+    "Dense",
+    "Grid",
+    "Levels",
+    "Product",
+    "Rows",
+    "Scaled",
+    "Shifted",
+    "of_kind",
+]
 
-ALL: tuple[type[Param], ...] = (Dense, Grid, Book, Levels, Rows, Product)
+ALL: tuple[type[Param], ...] = (Dense, Grid, Book, Levels, Rows, Product, Scaled, Shifted)
 FORMATS = {format.kind: format for format in ALL}
 
 

@@ -16,7 +16,7 @@ from engine.tensor.masks.magnitude import (
     quality_threshold,
     summary,
 )
-from engine.tensor.masks.units import NORMS, UNITS, by_pattern, by_score, by_score_over, units
+from engine.tensor.masks.units import NORMS, UNITS, by_pattern, by_row, by_score, by_score_over, units
 
 __all__ = [
     "ALLOCATIONS",
@@ -25,6 +25,7 @@ __all__ = [
     "by_allocation",
     "by_pattern",
     "by_quality",
+    "by_row",
     "by_score",
     "by_score_over",
     "by_sparsity",

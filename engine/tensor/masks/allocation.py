@@ -1,4 +1,4 @@
-"""How much of which layer goes: the same share, one ranking over all, or Erdos-Renyi-Kernel."""
+"""How much of which layer goes: the same share, of each output too, one ranking over all, or ERK."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from engine.tensor.masks.units import by_score, by_score_over
+from engine.tensor.masks.units import by_row, by_score, by_score_over
 from engine.types import SlimscopeError
 
-ALLOCATIONS = ("layer", "global", "erk")
+ALLOCATIONS = ("layer", "global", "erk", "row")
 
 
 def by_allocation(
@@ -25,14 +25,22 @@ def by_allocation(
 ) -> list[Tensor]:
     """One mask per layer: the same share of each (`layer`), one ranking over all (`global`), or `erk`.
 
-    Raises SlimscopeError for another allocation, and as `units` does.
+    With `row`, each output loses the same share of its weights (Wanda: Sun 2023, arXiv 2306.11695): single
+    weights only. Raises SlimscopeError for another allocation, and as `units` does.
     """
     if allocation not in ALLOCATIONS:
         raise SlimscopeError(f"allocation is {allocation!r}: allowed is one of {', '.join(ALLOCATIONS)}")
     if allocation == "global":
         return by_score_over(values, scores, sparsity, granularity, block=block, norm=norm)
+    if allocation == "row" and granularity != "element":
+        raise SlimscopeError(
+            f"allocation 'row' compares the weights of one output, not a {granularity}: choose granularity "
+            "element, or allocation layer, global or erk"
+        )
     shares = erk([v.shape for v in values], sparsity) if allocation == "erk" else [sparsity] * len(values)
     rated = [None] * len(values) if scores is None else scores
+    if allocation == "row":
+        return [by_row(v, s, sparsity) for v, s in zip(values, rated, strict=True)]
     return [
         by_score(v, s, share, granularity, block=block, norm=norm)
         for v, s, share in zip(values, rated, shares, strict=True)

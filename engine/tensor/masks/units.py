@@ -147,3 +147,19 @@ def by_pattern(values: Tensor, scores: Tensor | None, n: int, m: int) -> Tensor:
     order = rows.reshape(-1, m).argsort(dim=1, stable=True)
     kept = torch.ones(order.shape, dtype=torch.bool).scatter_(1, order[:, : m - n], False)
     return kept.view(rows.shape).movedim(-1, 1).contiguous() & present
+
+
+def by_row(values: Tensor, scores: Tensor | None, sparsity: float) -> Tensor:
+    """Keep all but the `round(sparsity * n)` weights of smallest score among the n of each output (row).
+
+    `scores` is as in `by_score`. Of equals the first go; zeros go even beyond that count.
+
+    >>> by_row(torch.tensor([[4.0, -1.0], [0.5, 0.25]]), None, 0.5).tolist()
+    [[True, False], [True, False]]
+    """
+    present, rated = values.detach() != 0, values.detach().abs() if scores is None else scores
+    rows = torch.where(present, rated, GONE).flatten(1)
+    order = rows.argsort(dim=1, stable=True)
+    removed = round(sparsity * rows.shape[1])
+    kept = torch.ones(rows.shape, dtype=torch.bool).scatter_(1, order[:, :removed], False)
+    return kept.view(values.shape) & present

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import engine.techniques  # noqa: F401  (fills the registry)
+from engine.data import sets
 from engine.data.sets import Data, Samples, load
 from engine.figures import count, measure
 from engine.jobs import layerwise
@@ -138,7 +139,7 @@ def test_all_layers_left_out_changes_nothing() -> None:
 
 # ---------------------------------------------------------------- score x granularity x allocation
 
-SCORES = ("magnitude", "random", "taylor", "obd", "batch-norm")
+SCORES = ("magnitude", "random", "taylor", "obd", "wanda", "batch-norm")
 SHAPES = ("element", "n:m", "block", "kernel", "filter", "channel")
 
 
@@ -328,3 +329,34 @@ def test_a_large_net_is_not_shown_what_an_index_can_not_tell() -> None:
             layerwise.apply(layerwise.of_layer(bundle, "a"), chosen, ["a", "b"], layerwise.alone(bundle))
     assert ranking.by_size(step("prune_weights", allocation="erk").settings)
     assert ranking.by_threshold(step("prune_weights", by="quality", score="random").settings)
+
+
+# ---------------------------------------------------------------- Wanda
+
+
+def test_wanda_removes_by_row_what_is_small_times_the_norm_of_its_input() -> None:
+    before, part = net(), sets.load("mnist").train.stratified(60)
+    data = Data("mnist", part, part, part, tuple("0123456789"))
+    chosen = step("prune_weights", score="wanda", allocation="row", sparsity=0.5, samples=50)
+    after, report = apply(before, chosen, data)
+    entering = part.stratified(50, 0).inputs().flatten(1)
+    weight = before.params["fc1.weight"].decode()
+    worth = weight.abs() * entering.norm(dim=0)
+    gone = after.params["fc1.weight"].decode() == 0
+    assert gone.sum(1).tolist() == [392] * 32
+    assert bool((torch.where(gone, worth, 0).amax(1) <= torch.where(gone, torch.inf, worth).amin(1)).all())
+    assert any("Norms are those" in note for note in report.notes)
+    plain, _ = apply(before, step("prune_weights", allocation="row", sparsity=0.5), None)
+    assert (plain.params["fc1.weight"].decode() == 0).sum(1).tolist() == [392] * 32
+    assert not torch.equal(plain.params["fc1.weight"].decode() == 0, gone)
+
+
+def test_wanda_leaves_what_reads_no_rows_and_a_row_has_only_single_weights() -> None:
+    data = sets.load("mnist")
+    _, report = apply(zoo.load("lstm-32"), step("prune_weights", score="wanda", samples=50), data)
+    assert report.tables["layers"]["layer"].tolist() == ["fc"]
+    assert any("its outputs are no matrix times what enters it" in note for note in report.notes)
+    with pytest.raises(SlimscopeError, match="'row' compares the weights of one output, not a filter"):
+        apply(net(), step("prune_weights", allocation="row", granularity="filter"), None)
+    with pytest.raises(SlimscopeError, match="'wanda' must run the model"):
+        apply(by_hand(), step("prune_weights", score="wanda"), None)
