@@ -25,6 +25,7 @@ from engine.techniques.quantize import aciq as aciq
 from engine.techniques.quantize import adaround as adaround
 from engine.techniques.quantize import gptq as gptq
 from engine.techniques.quantize import zeroq as zeroq
+from engine.techniques.quantize import zeroquant as zeroquant
 from engine.techniques.quantize import entropy_penalty as entropy_penalty
 from engine.techniques.quantize import share_weights as share_weights
 from engine.techniques.quantize import product_quantize as product_quantize
