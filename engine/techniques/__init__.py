@@ -16,6 +16,7 @@ from engine.techniques.distill import finetune as finetune
 from engine.techniques.prune import prune_iteratively as prune_iteratively
 from engine.techniques.prune import lottery_ticket as lottery_ticket
 from engine.techniques.quantize import equalize as equalize
+from engine.techniques.quantize import smoothquant as smoothquant
 from engine.techniques.quantize import quantize as quantize
 from engine.techniques.quantize import mixed_precision as mixed_precision
 from engine.techniques.quantize import number_format as number_format

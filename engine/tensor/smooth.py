@@ -27,13 +27,12 @@ def factors(inputs: Tensor, weights: Tensor, alpha: float) -> Tensor:
     return found.clamp(1 / MOST, MOST)
 
 
-def moved(inputs: Tensor, weights: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def divided(inputs: Tensor, weights: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
     """The largest magnitudes of each channel behind it: of the inputs, and of the weights.
 
     >>> import torch
-    >>> both = moved(torch.tensor([16.0, 1.0]), torch.tensor([0.25, 4.0]), 0.5)
+    >>> both = divided(torch.tensor([16.0, 1.0]), torch.tensor([0.25, 4.0]), torch.tensor([8.0, 0.5]))
     >>> [each.tolist() for each in both]
     [[2.0, 2.0], [2.0, 2.0]]
     """
-    each = factors(inputs, weights, alpha)
-    return inputs / each, weights * each
+    return inputs / by, weights * by
