@@ -81,8 +81,8 @@ def learn_block(
     goal = original.outputs(get_layer(whole, block))
 
     def error(bundle: Bundle) -> float:
-        given = entered.outputs(get_layer(zoo.fork(bundle).eval(), block))
-        return relative_error(given[tutor.held], goal[tutor.held])
+        given = entered.outputs(get_layer(zoo.fork(bundle).eval(), block), tutor.held)
+        return relative_error(given, goal[tutor.held])
 
     floats = {name: Dense(before.params[name].decode()) for name in weights}
     learner = get_layer(zoo.fork(now.become({**now.params, **floats})), block)

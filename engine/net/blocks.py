@@ -39,9 +39,10 @@ class Entering:
         return next(tensors(block(*map(own, self.args), **named)))
 
     @torch.no_grad()
-    def outputs(self, block: nn.Module) -> Tensor:
-        """What the block makes of all samples."""
-        return torch.cat([self.give(block, rows) for rows in torch.arange(self.samples).split(BATCH)])
+    def outputs(self, block: nn.Module, rows: Tensor | None = None) -> Tensor:
+        """What the block makes of these samples, or of all."""
+        rows = torch.arange(self.samples) if rows is None else rows
+        return torch.cat([self.give(block, some) for some in rows.split(BATCH)])
 
 
 class _Reached(Exception):
@@ -50,6 +51,8 @@ class _Reached(Exception):
 
 def blocks(net: nn.Module, weights: Iterable[str]) -> dict[str, list[str]]:
     """Name of each block -> those of `weights` inside of it, in the order in which modules are registered.
+
+    A matrix that a module holds beside its layers is in none.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)))
     >>> blocks(net, ["0.weight", "1.0.weight", "1.2.weight"])
@@ -68,7 +71,13 @@ def blocks(net: nn.Module, weights: Iterable[str]) -> dict[str, list[str]]:
             prefix = f"{around}." if around else ""
             block = prefix + layer.removeprefix(prefix).split(".")[0]
         found.setdefault(block, []).append(weight)
-    return found
+    return {block: names for block, names in found.items() if not _holds_others(block, found)}
+
+
+def _holds_others(block: str, found: Collection[str]) -> bool:
+    """Whether other blocks are inside of this one: it has a matrix of its own beside its layers."""
+    prefix = f"{block}." if block else ""
+    return any(other != block and other.startswith(prefix) for other in found)
 
 
 @torch.no_grad()
@@ -107,7 +116,8 @@ def entering(net: nn.Module, name: str, inputs: Tensor) -> Entering:
         seen.append((args, kwargs))
         raise _Reached
 
-    hook = get_layer(net, name).register_forward_pre_hook(stop, with_kwargs=True)
+    # In front of a quantizer of what enters: the block rounds it itself.
+    hook = get_layer(net, name).register_forward_pre_hook(stop, prepend=True, with_kwargs=True)
     for batch in inputs.split(BATCH):
         try:
             net(batch)

@@ -27,9 +27,8 @@ WAYS = {"training": "training samples", "random": "random word pieces"}
 FLOAT, INT8 = "test accuracy, 32-bit floats", "change with 8 bits, a scale for each token"
 NEAREST = {bits: f"change with {bits} bits, rounded to nearest" for bits in BITS}
 LEARNED = {
-    (bits, way): f"change with {bits} bits, blocks learned from {said}"
-    for bits in BITS
-    for way, said in WAYS.items()
+    (bits, way): f"change with {bits} bits, blocks learned from {WAYS[way]}"
+    for bits, way in ((4, "training"), (JUDGED, "training"), (JUDGED, "random"))
 }
 WON = {key: f"share won back with {key[0]} bits, blocks learned from {WAYS[key[1]]}" for key in LEARNED}
 MOST_LOST, LEAST_WON = -0.3, 0.5

@@ -50,6 +50,14 @@ def test_what_enters_a_block_is_what_it_reads_in_the_whole_model() -> None:
     assert torch.allclose(entered.outputs(block), output, atol=1e-5)
 
 
+def test_what_enters_a_layer_is_not_rounded_yet() -> None:
+    bundle, texts = zoo.load("transformer-topics"), sets.load("debian-topics").test.inputs()[:20]
+    arch = bundle.arch.edit("quantize_input", layer="fc", bits=2, symmetric=True, dynamic=True, tokens=True)
+    rounded = zoo.build(bundle.become(bundle.params, arch))
+    whole = blocks.entering(zoo.build(bundle), "fc", texts)
+    assert torch.equal(blocks.entering(rounded, "fc", texts).args[0], whole.args[0])
+
+
 def test_random_inputs_are_of_the_vocabulary_and_the_same_for_the_same_seed() -> None:
     bundle, train = zoo.load("transformer-topics"), sets.load("debian-topics").train
     drawn = random_inputs(bundle, train, 400, 1)
