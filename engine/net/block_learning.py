@@ -19,7 +19,7 @@ from engine.net import blocks, zoo
 from engine.net.blocks import Entering
 from engine.net.surgery import get_layer
 from engine.net.train import Part, Plan, fit, stored, train_on, zero_masks
-from engine.tensor.formats import Dense
+from engine.tensor.formats import Dense, Grid
 from engine.types import Bundle, Param, Progress
 
 STILL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # stay in eval mode
@@ -42,9 +42,13 @@ class Tutor:
 
 @dataclass(frozen=True)
 class Learned:
-    """The model with one block more that has learned, how far it was off before and after, and its losses."""
+    """The model with one block more that has learned, how far it was off before and after, and its losses.
+
+    Where it got `worse`, the block is as it was.
+    """
 
     bundle: Bundle
+    worse: bool
     error_before: float
     error_after: float
     losses: Sequence[Mapping[str, float]]
@@ -71,8 +75,9 @@ def learn_block(
 ) -> Learned:
     """Let one block of `now` learn to give what it gives in `before`, whose weights it starts from.
 
-    `weights` are those of the block that `now` has in codes. What enters it comes from `now`. Raises
-    Cancelled through `progress`; a present checkpoint is resumed.
+    `weights` are those of the block that `now` has in codes. What enters it comes from `now`. A block that
+    is further off behind it, on the samples that it learned from, stays as it was. Raises Cancelled through
+    `progress`; a present checkpoint is resumed.
     """
     prefix = f"{block}." if block else ""
     whole = zoo.fork(before).eval()
@@ -80,13 +85,14 @@ def learn_block(
     original = blocks.entering(whole, block, tutor.inputs) if tutor.in_model else entered
     goal = original.outputs(get_layer(whole, block))
 
-    def error(bundle: Bundle) -> float:
-        given = entered.outputs(get_layer(zoo.fork(bundle).eval(), block), tutor.held)
-        return relative_error(given, goal[tutor.held])
+    def error(bundle: Bundle, rows: Tensor) -> float:
+        given = entered.outputs(get_layer(zoo.fork(bundle).eval(), block), rows)
+        return relative_error(given, goal[rows])
 
     floats = {name: Dense(before.params[name].decode()) for name in weights}
     learner = get_layer(zoo.fork(now.become({**now.params, **floats})), block)
-    part = train_on(learner, {name.removeprefix(prefix): now.params[name] for name in weights})
+    grids = {name.removeprefix(prefix): now.params[name] for name in weights}
+    part = train_on(learner, grids, 1 / max(_steps_above_zero(grid) for grid in grids.values()))
     losses = fit_block(learner, part, entered, goal, tutor, progress, checkpoint)
     codes = {prefix + name: param for name, param in stored(learner, part).items()}
     others = {
@@ -95,7 +101,15 @@ def learn_block(
         if (name := prefix + own) in now.params and name not in codes
     }
     after = now.become({**now.params, **_unless_kept(now.params, others), **codes})
-    return Learned(after, error(now), error(after), losses)
+    worse = error(after, tutor.rows) > error(now, tutor.rows)
+    kept = now if worse else after
+    return Learned(kept, worse, error(now, tutor.held), error(kept, tutor.held), losses)
+
+
+def _steps_above_zero(param: Param) -> int:
+    """How far a step size moves the outermost level: Adam, to whom all numbers are alike, is slowed by it."""
+    assert isinstance(param, Grid)
+    return 1 << (param.bits - 1)
 
 
 def _unless_kept(params: Mapping[str, Param], others: Mapping[str, Dense]) -> dict[str, Param]:

@@ -107,9 +107,9 @@ def zeroquant(
 
     A block is an encoder, a residual block, or a layer that is in none. Its weights (straight-through), their
     step sizes, biases and normalisation learn by Adam on the mean squared error of its outputs; blocks before
-    it are rounded already. Symmetric levels; exact zeros stay exact zeros. What is not given floats
-    (embeddings), and what is called twice or never, is rounded to nearest. Raises Cancelled through
-    `progress`.
+    it are rounded already, and one that got worse stays rounded to nearest. Symmetric levels; exact zeros
+    stay exact zeros. What is not given floats (embeddings), and what is called twice or never, is rounded to
+    nearest. Raises Cancelled through `progress`.
     """
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
     images = _images(bundle, data, learn_from, samples, seed)
@@ -127,7 +127,7 @@ def zeroquant(
     is_held = torch.arange(len(images)) % CHECKED == 0
     adam = Plan(epochs, learning_rate, "adam", schedule="cosine", weight_decay=0.0, seed=seed)
     tutor = Tutor(images, shuffled[~is_held], shuffled[is_held], adam, goal == "model")
-    after, tables = _learn(bundle, nearest, names, tutor, progress)
+    after, tables, worse = _learn(bundle, nearest, names, tutor, progress)
     tables["layers"] = _layers(bundle, after, names, tables["blocks"]["block"])
     if inputs is not None:
         tables["activations"] = inputs
@@ -145,7 +145,8 @@ def zeroquant(
         f"Learned from {len(tutor.rows):,} {LEARNED_FROM[learn_from]}, errors measured on "
         f"{len(tutor.held):,} others.",
         *reports.named("Rounded to nearest, nothing learned:", alone),
-        *reports.named("What enters these layers stays 32-bit floats:", floats),
+        *reports.named("Learning made these worse, so they stay rounded to nearest:", worse),
+        *reports.named("What enters these layers stays 32-bit floats:", filter(None, floats)),
         *reports.named("Left out:", leave_out),
     )
     return after, Report(figures, tables, notes)
@@ -153,24 +154,26 @@ def zeroquant(
 
 def _learn(
     before: Bundle, nearest: Bundle, names: Mapping[str, str], tutor: Tutor, progress: Progress
-) -> tuple[Bundle, dict[str, pd.DataFrame]]:
-    """The model with every block learned that can, from the first to the last, and its tables."""
+) -> tuple[Bundle, dict[str, pd.DataFrame], list[str]]:
+    """The model with every block learned that can, in their order; tables; and blocks that got worse."""
     free = [name for name in names.values() if name not in {*before.arch.ties, *before.arch.ties.values()}]
     known = blocks.blocks(zoo.skeleton(before.arch), free)
     order = blocks.called_once(zoo.fork(before).eval(), known, tutor.inputs[:2])
-    now, rows, losses = nearest, list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+    now, rows, losses, worse = nearest, list[tuple[Any, ...]](), list[tuple[Any, ...]](), list[str]()
     for number, block in enumerate(order):
         later = training.later(number * tutor.plan.epochs)
         share = progress.part(number / len(order), (number + 1) / len(order), later)
         path = progress.checkpoint(f"block-{number}")
         done = learn_block(before, now, block, known[block], tutor, share, path)
         now = done.bundle
+        worse += [block] * done.worse
         rows.append((block, len(known[block]), len(tutor.rows), done.error_before, done.error_after))
         losses += [(block, row["epoch"], row["loss"]) for row in done.losses]
-    return now, {
+    tables = {
         "blocks": pd.DataFrame(rows, columns=BLOCK_COLUMNS),
         "losses": pd.DataFrame(losses, columns=LOSS_COLUMNS),
     }
+    return now, tables, worse
 
 
 def _images(bundle: Bundle, data: Data, source: str, samples: int, seed: int) -> Tensor:
