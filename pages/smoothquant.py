@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -78,8 +79,26 @@ def before(own: pd.DataFrame) -> charts.Chart:
         }
         for side, colour in SIDES.items()
     ]
-    x, y = "channels, the widest input first", "largest size"
-    return charts.chart(traces, x, y, 200, yaxis={"type": "log", "dtick": 1})
+    low, high = reach(own)
+    digits = (1, 2, 5) if high - low < 2 else (1,)
+    ticks = [
+        float(f"{digit}e{power}") for power in range(math.floor(low), math.ceil(high)) for digit in digits
+    ]
+    axis = {
+        "type": "log",
+        "range": [low, high],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
+    return charts.chart(traces, "channels, the widest input first", "largest size", 170, yaxis=axis)
+
+
+def reach(own: pd.DataFrame) -> list[float]:
+    """The ends of the axis, as powers of ten: at alpha 0 weights reach 1 and inputs the product, at 1 they swap."""
+    inputs, weights = own["inputs_before"], own["weights_before"]
+    every = pd.concat([inputs, weights, inputs * weights, pd.Series([1.0])])
+    alive = every[every > 0]
+    return [math.log10(alive.min()) - 0.1, math.log10(alive.max()) + 0.1]
 
 
 def along(look: Look) -> charts.Chart:
@@ -96,7 +115,7 @@ def along(look: Look) -> charts.Chart:
         "showlegend": False,
     }
     axes = {"tickformat": ".2~%", "rangemode": "tozero"}
-    return charts.chart([flat, curve], "alpha", "error", 150, yaxis=axes)
+    return charts.chart([flat, curve], "alpha", "error", 120, yaxis=axes)
 
 
 def errors_of(look: Look) -> list[float]:
@@ -123,7 +142,7 @@ def marks(look: Look, own: pd.DataFrame, alpha: float, error: float) -> Marks:
         paths.append({"kind": "path", "xs": xs, "ys": ys, "colour": colour})
     words = f"alpha {alpha:.2f}: {100 * error:.2g} % off"
     here = [
-        {"kind": "line", "at": alpha, "colour": charts.CHANGED, "dash": "2 4", "text": words},
+        {"kind": "line", "at": alpha, "colour": charts.CHANGED, "dash": "2 4", "text": words, "top": 50},
         {"kind": "dot", "x": alpha, "y": error, "colour": charts.CHANGED},
     ]
     return {"channel-ranges": paths, "error-along": here}
@@ -144,14 +163,14 @@ def moving(look: Look) -> Moving:
     if own.empty:
         return Moving({"channel-ranges": [], "error-along": []}, {"layers": table}, lesson(look))
     still, row = errors_of(look)[-1], look.row
-    swatches = legend((INPUTS, "what enters"), (WEIGHTS, "weights that read it"))
+    swatches = legend((INPUTS, "what enters"), (WEIGHTS, "weights that read it; dotted: before"))
     even = (
-        f"Thin: before. The widest input is {ratio(own['inputs_before'])}, now {ratio(own['inputs_after'])} the "
-        f"median; the widest weight {ratio(own['weights_before'])}, now {ratio(own['weights_after'])}."
+        f"Widest over median: inputs {ratio(own['inputs_before'])}, now {ratio(own['inputs_after'])}; weights "
+        f"{ratio(own['weights_before'])}, now {ratio(own['weights_after'])}."
     )
     error = (
-        f"Rounded to {smoothing.BITS} bits, one scale for the weights and one for each token or image, outputs are "
-        f"{100 * row['error_after']:.2g} % off; {100 * still:.2g} % before (dotted)."
+        f"Weights and inputs in {smoothing.BITS} bits: outputs are {100 * row['error_after']:.2g} % off, {100 * still:.2g} % "
+        "before (dotted)."
     )
     html = {"ranges": swatches + caption(even), "error": caption(error), "layers": table}
     return Moving(marks(look, own, look.step.settings["alpha"], row["error_after"]), html, lesson(look))
@@ -160,7 +179,7 @@ def moving(look: Look) -> Moving:
 def ratio(values: pd.Series) -> str:
     """The largest over the median of those that are not zero, as words."""
     alive = values[values > 0]
-    return f"{alive.max() / alive.median():.3g} times" if len(alive) else "nothing"
+    return f"{alive.max() / alive.median():.3g}" if len(alive) else "none"
 
 
 def layers(look: Look) -> str:
@@ -200,6 +219,7 @@ def lesson(look: Look) -> Lesson:
 
 def deeper(look: Look, place: Place) -> None:
     st.caption(
+        "Errors: weights share one scale, each token or image that enters has one, and training samples are sent through. "
         "Even: the mean of the channels' ranges over the widest; 100 % wastes no level. What is not listed reads something "
         "that nothing in front of it can divide exactly, and stays."
     )
@@ -209,8 +229,7 @@ def deeper(look: Look, place: Place) -> None:
 
 frame.heading(
     "SmoothQuant",
-    "Where should the range of a channel be, in what enters a layer or in its weights? **Move alpha, and watch one become "
-    "even while the other does not.**",
+    "Should a wide channel be wide in what enters a layer, or in its weights? **Move alpha from one to the other.**",
     "Inputs are hard to round where a few channels are much wider than the rest; weights are mostly even. s = max|X|^alpha / "
     "max|W|^(1 - alpha) of each channel goes over from one to the other: into the normalisation or layer before, where "
     "that is exact.",
