@@ -51,6 +51,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     ),  # no equal groups
     "replace_convs": (*RECURRENT, "lenet-300-100", "mlp-500-300", "mlp-32", TEXT),  # no convolutions
     "equalize": RECURRENT,
+    "smoothquant": RECURRENT,
     "low_rank_rnn": tuple(net for net in zoo.ENTRIES if net not in LSTMS),
     "zeroq": (*RECURRENT, *PLAIN),
     "distill": STUDENTS,  # nobody learns from these

@@ -96,6 +96,15 @@ class Tokens:
         }
 
 
+def refuse(arch: Arch, step: str) -> None:
+    """Raises SlimscopeError where what enters layers is rounded already, and `step` must come before that."""
+    if any(verb == "quantize_input" for verb, _ in arch.edits):
+        raise SlimscopeError(
+            f"what enters the layers of this model is rounded already, with ranges of its own: put {step} "
+            "before the step that does so"
+        )
+
+
 def round_inputs(
     bundle: Bundle, data: Data | None, names: Mapping[str, str], plan: Plan
 ) -> tuple[Bundle, pd.DataFrame, list[str]]:

@@ -13,6 +13,7 @@ from engine.papers.he import CHANNELS
 from engine.papers.li import RESNET, VGG
 from engine.papers.liu import SLIMMING
 from engine.papers.yao import MIXED_BITS
+from engine.papers.yao_zeroquant import ZEROQUANT
 from engine.types import SlimscopeError
 
 PAPERS: dict[str, Paper] = {
@@ -29,6 +30,7 @@ PAPERS: dict[str, Paper] = {
         RESNET,
         LSQ,
         MIXED_BITS,
+        ZEROQUANT,
     )
 }
 

@@ -17,6 +17,7 @@ from engine.techniques.distill import finetune as finetune
 from engine.techniques.prune import prune_iteratively as prune_iteratively
 from engine.techniques.prune import lottery_ticket as lottery_ticket
 from engine.techniques.quantize import equalize as equalize
+from engine.techniques.quantize import smoothquant as smoothquant
 from engine.techniques.quantize import quantize as quantize
 from engine.techniques.quantize import mixed_precision as mixed_precision
 from engine.techniques.quantize import number_format as number_format
@@ -27,6 +28,7 @@ from engine.techniques.quantize import adaround as adaround
 from engine.techniques.quantize import gptq as gptq
 from engine.techniques.quantize import weight_only as weight_only
 from engine.techniques.quantize import zeroq as zeroq
+from engine.techniques.quantize import zeroquant as zeroquant
 from engine.techniques.quantize import entropy_penalty as entropy_penalty
 from engine.techniques.quantize import share_weights as share_weights
 from engine.techniques.quantize import product_quantize as product_quantize

@@ -122,10 +122,15 @@ def foldable(arch: Arch) -> dict[str, str]:
 def _traced(key: str) -> dict[str, Group]:
     arch = Arch.from_key(key)
     net = zoo.skeleton(arch).eval()
+    refuse_recurrent(net)
+    with user.own_errors(f"the channels of {arch.title} can't be followed"):
+        return found(Trace(net, sources.inputs(arch), RULES, (*arch.ties, *arch.ties.values())))
+
+
+def refuse_recurrent(net: nn.Module) -> None:
+    """Raises SlimscopeError for a net with a recurrent layer."""
     for name, module in net.named_modules():
         if isinstance(module, nn.RNNBase):
             raise SlimscopeError(
                 f"layer {name!r} is recurrent: its units feed back into themselves and can't be scaled"
             )
-    with user.own_errors(f"the channels of {arch.title} can't be followed"):
-        return found(Trace(net, sources.inputs(arch), RULES, (*arch.ties, *arch.ties.values())))

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import pandas as pd
 
-from engine.data.sets import Data, Samples
-from engine.figures import measure, reports
-from engine.net import folding, zoo
+from engine.data.sets import Data
+from engine.figures import closeness, reports
+from engine.net import folding, rounded_inputs
 from engine.net.channels import scaling
 from engine.net.folding import Equalized, Rest
 from engine.recipe.knobs import Choice, Slider
@@ -91,11 +91,7 @@ def equalize(
     named. Exact zeros stay exact zeros. Put it before quantize: it raises SlimscopeError where what enters
     layers is rounded already, and for recurrent models.
     """
-    if any(verb == "quantize_input" for verb, _ in bundle.arch.edits):
-        raise SlimscopeError(
-            "what enters the layers of this model is rounded already, with ranges of its own: put equalize "
-            "before the step that does so"
-        )
+    rounded_inputs.refuse(bundle.arch, "equalize")
     possible(bundle)
     after, normals = folding.folded(bundle) if what != "equalize" else (bundle, {})
     found: dict[str, Equalized] = {}
@@ -103,7 +99,7 @@ def equalize(
     if what != "fold":
         after, found, rest = folding.equalized(after, rounds)
     layers = _layers(bundle, after, normals, found)
-    change = _change(bundle, after, data.validation.stratified(CHECKED))
+    change = closeness.answers_differ(bundle, after, data.validation.stratified(CHECKED))
     tables = {"layers": layers, "channels": _channels(found)}
     return after, Report((*_figures(layers, found), change), tables, _notes(bundle, after, what, found, rest))
 
@@ -168,15 +164,6 @@ def _figures(layers: pd.DataFrame, found: Mapping[str, Equalized]) -> tuple[Figu
             if both
         ),
     )
-
-
-def _change(before: Bundle, after: Bundle, samples: Samples) -> Figure:
-    """How far answers are from what they were, over the largest of them."""
-    old, new = (measure.logits(zoo.build(each), samples) for each in (before, after))
-    largest = float(old.abs().max())
-    value = float((new - old).abs().max()) / largest if largest > 0 else 0.0
-    how = f"largest difference of an output over the largest output, on {len(samples)} validation samples"
-    return Figure("answers differ by", value, "1", Basis.MEASURED, how)
 
 
 def _notes(
