@@ -118,6 +118,18 @@ def one_per(what: str, help: str) -> Choice:
     return Choice(label=f"One {what} per", help=help, options=options)
 
 
+def learns_from(zoo: bool = False) -> Choice:
+    """Whose answers a training that is no distillation of its own learns from."""
+    options = {
+        "none": "the labels alone",
+        "original": "the labels, and the model before all compression: its teacher",
+    }
+    if zoo:
+        options["zoo"] = "the labels, and as teachers that model and the zoo's other models of its task"
+    help = "Whose answers the model is trained to give."
+    return Choice(label="Learns from", help=help, options=options, added=True)
+
+
 def trained_bits(label: str, help: str, when: tuple[When, ...] = ()) -> Slider:
     """Widths that a model can be trained in."""
     return Slider(low=2, high=8, whole=True, unit="bits", label=label, help=help, when=when)
