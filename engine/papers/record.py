@@ -20,7 +20,7 @@ from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import count, measure, theory
 from engine.file import packfile
-from engine.jobs import story
+from engine.jobs import shipped, story
 from engine.net import zoo
 from engine.papers import han, harness
 from engine.papers.han_deep import RATIO
@@ -45,14 +45,16 @@ OTHERS: Mapping[str, tuple[tuple[str, int, int, float], ...]] = {
 def run(net: str, recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) -> Outcome:
     """Apply the recipe to the zoo's model, write the file of each step, and read it back.
 
-    The last file is kept beside the results, in `records`, for seed 0.
+    Of seed 0 the last file is kept beside the results, in `records`, and each training for the pages.
     """
     images, bundle = sets.load(zoo.entry(net).data), zoo.load(net)
     steps = Recipe.from_key(json.dumps(recipe["steps"])).steps
     rows, ends = [_row("original", bundle, images)], [0.0, *_ends(steps)]
     for number, step in enumerate(steps):
         told = progress.part(ends[number], ends[number + 1], folder=folder / f"{number}-{step.technique}")
-        bundle, _ = apply(bundle, seeded(step, seed), images, told)
+        bundle, report = apply(bundle, seeded(step, seed), images, told)
+        if seed == 0 and technique.get(step.technique).trains:  # a visitor opens it without a training
+            shipped.put(bundle.origin, bundle.lineage, images, bundle, report)
         rows.append(_row(technique.get(step.technique).title, bundle, images))
     progress(1.0)
     data, after = packfile.pack(bundle), rows[-1][-1]

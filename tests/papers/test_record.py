@@ -11,12 +11,13 @@ from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import measure
 from engine.file import packfile
+from engine.jobs import shipped
 from engine.net import zoo
 from engine.papers import han, harness, record
 from engine.papers.han_deep import RATIO
 from engine.papers.harness import Paper
 from engine.recipe import ready, technique
-from engine.types import Progress, Step
+from engine.types import Progress, Recipe, Step
 
 RECORDS = [record.LENET_300_100]
 
@@ -57,6 +58,7 @@ def test_a_run_measures_the_file_of_each_step(monkeypatch: pytest.MonkeyPatch, t
     few = Data(whole.name, *parts, whole.classes)
     monkeypatch.setattr(sets, "load", lambda name: few)
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "papers")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "trained")
     steps = [
         [name, {**own, **({"epochs": 1} if "epochs" in own else {})}]
         for name, own in ready.RECORD["matrices"]
@@ -76,6 +78,9 @@ def test_a_run_measures_the_file_of_each_step(monkeypatch: pytest.MonkeyPatch, t
     read = packfile.unpack(record.path("mlp-32").read_bytes())
     assert outcome.figures[han.AFTER] == pytest.approx(100 * (1 - measure.accuracy(read, few.test).value))
     assert len(packfile.pack(zoo.load("mlp-32"))) == sizes[0]
+    kept = shipped.get(zoo.load("mlp-32"), Recipe(read.lineage.steps[:-1]), few)
+    assert kept is not None
+    assert len(packfile.pack(kept[0])) == sizes[-2]
 
 
 def test_a_seed_goes_to_the_steps_that_have_one() -> None:
