@@ -100,6 +100,11 @@ def waterfall(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     return story.waterfall([(row["step"], row["bytes"]) for row in rows])
 
 
+def recipe(net: str) -> Recipe:
+    """What the stored file of a record was made by, complete."""
+    return technique.complete(ready.record(zoo.load(net)))
+
+
 def path(net: str) -> Path:
     """The stored file of a record."""
     return harness.RESULTS.parent / "records" / f"{net}.slim"
@@ -164,3 +169,4 @@ def declared(net: str, kind: str, goal: tuple[float, float], published: tuple[fl
 
 
 LENET_300_100 = declared("lenet-300-100", "matrices", (100.0, 1.64), (124.0, 1.6, 1.9))
+RECORDS = (LENET_300_100,)

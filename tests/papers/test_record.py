@@ -19,7 +19,7 @@ from engine.papers.harness import Paper
 from engine.recipe import ready, technique
 from engine.types import Progress, Recipe, Step
 
-RECORDS = [record.LENET_300_100]
+RECORDS = record.RECORDS
 
 
 @pytest.mark.parametrize("paper", RECORDS, ids=lambda paper: str(paper.name))
