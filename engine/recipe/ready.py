@@ -45,6 +45,7 @@ def deep_compression(bundle: Bundle) -> Recipe:
     )
 
 
+Steps = Sequence[tuple[str, Mapping[str, Any]]]  # technique and settings
 ON_GRID = {
     "bits": 4,
     "end_bits": 4,
@@ -54,25 +55,24 @@ ON_GRID = {
     "learning_rate": 0.01,
     "control": False,
 }
-# Of models without and with convolutions: technique and settings.
-RECORD: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]] = {
-    "matrices": (
+
+
+def _record(sparsity: float, epochs: tuple[int, int, int], rate: float) -> Steps:
+    """The steps of a record; `epochs` are those of pruning, of the grid, and of what is left on the grid."""
+    gradually = {"sparsity": sparsity, "schedule": "gradual", "epochs": epochs[0], "learning_rate": rate}
+    return (
         ("prune_weights", {"sparsity": 0.9}),
-        (
-            "prune_iteratively",
-            {
-                "sparsity": 0.97,
-                "schedule": "gradual",
-                "epochs": 16,
-                "learning_rate": 0.05,
-                "teacher": "original",
-            },
-        ),
-        ("distill_quantized", {**ON_GRID, "epochs": 4}),
+        ("prune_iteratively", {**gradually, "teacher": "original"}),
+        ("distill_quantized", {**ON_GRID, "epochs": epochs[1]}),
         ("entropy_penalty", {"penalty": 0.1, "grid": "own"}),
-        ("distill_quantized", {**ON_GRID, "grid": "own", "epochs": 2}),
+        ("distill_quantized", {**ON_GRID, "grid": "own", "epochs": epochs[2]}),
         ("trim", {"changed": 0.001, "samples": 5000}),
-    ),
+    )
+
+
+RECORD: Mapping[str, Steps] = {
+    "matrices": _record(0.975, (24, 6, 3), 0.05),
+    "convolutions": _record(0.988, (16, 4, 2), 0.02),
 }
 
 
@@ -84,7 +84,9 @@ def record(bundle: Bundle) -> Recipe:
     >>> [step.technique for step in record(zoo.initial("lenet-300-100"))][:3]
     ['prune_weights', 'prune_iteratively', 'distill_quantized']
     """
-    return Recipe(tuple(technique.step(name, **settings) for name, settings in RECORD["matrices"]))
+    has_kernels = any(len(bundle.params[name].shape) > 2 for name in weight_layers(bundle).values())
+    steps = RECORD["convolutions" if has_kernels else "matrices"]
+    return Recipe(tuple(technique.step(name, **settings) for name, settings in steps))
 
 
 RECIPES: Mapping[str, Callable[[Bundle], Recipe]] = {"deep_compression": deep_compression, "record": record}

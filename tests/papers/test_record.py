@@ -19,7 +19,7 @@ from engine.papers.harness import Paper
 from engine.recipe import ready, technique
 from engine.types import Progress, Recipe, Step
 
-RECORDS = record.RECORDS
+RECORDS = [paper for paper in record.RECORDS if 0 in harness.results(paper)]  # whose files are stored
 
 
 @pytest.mark.parametrize("paper", RECORDS, ids=lambda paper: str(paper.name))
