@@ -6,13 +6,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from engine.commands import Said, options
-from engine.commands.compress import file_size
+from engine.commands.compress import against_dense, file_size
 from engine.figures import count, measure
 from engine.file import intake, packfile
-from engine.net import sources
+from engine.net import sources, zoo
 from engine.printing import figure_table, noted
-from engine.types import Bundle, SlimscopeError
+from engine.types import Bundle, Figure, SlimscopeError
 
 
 def add(verbs: Any) -> None:
@@ -32,20 +34,38 @@ def run(given: Namespace) -> Said:
     found = describe_bundle(bundle)
     found["notes"] = [*notes, *found["notes"]]
     if Path(given.file).is_file():
-        found["size"] = file_size(Path(given.file)).to_dict()
+        size = file_size(Path(given.file))
+        found["size"] = size.to_dict()
+        found["against the original"] = [figure.to_dict() for figure in _against_original(bundle, size)]
     if given.answers:
         data = options.data_of(given.file, given, bundle)
         is_judged = data is not None and data.test.is_judged
         found["answers"] = measure.predictions(bundle, data.test).tolist() if data and is_judged else None
+        if data is not None and found["answers"] is not None and "against the original" in found:
+            accuracy = measure.accuracy_of(torch.tensor(found["answers"]), data.test.labels)
+            found["against the original"].append(accuracy.to_dict())
         if data is not None and data.metric is not None:
             found["figures"].append(measure.judged(bundle, data.test, data.metric).to_dict())
     return found, _text(found, bundle)
 
 
+def _against_original(bundle: Bundle, size: Figure) -> list[Figure]:
+    """How much smaller the file is than the dense file of the zoo's model that it was made of."""
+    if bundle.arch.source != "zoo" or bundle.arch.name not in zoo.trained():
+        return []
+    return against_dense(zoo.load(bundle.arch.name), size)
+
+
 def _text(found: dict[str, Any], bundle: Bundle) -> str:
     lines = [
         f"{found['architecture'][0]}, fingerprint {found['fingerprint']}, recipe {bundle.lineage.key}",
-        figure_table([*([found["size"]] if "size" in found else []), *found["figures"]]),
+        figure_table(
+            [
+                *([found["size"]] if "size" in found else []),
+                *found.get("against the original", []),
+                *found["figures"],
+            ]
+        ),
     ]
     for tensor in found["tensors"]:
         kind, shape = tensor["kind"], tuple(tensor["shape"])

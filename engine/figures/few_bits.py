@@ -74,10 +74,13 @@ class Start:
         return self.floats.become({**self.floats.params, **self.grids})
 
 
-def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zeros: bool) -> Start:
+def begin(
+    bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zeros: bool, grid: str = "new"
+) -> Start:
     """Choose the first steps: those of the weights from their mean size, those of inputs on training samples.
 
-    What was rounded before starts from its values; its step sizes and input quantizers go.
+    What was rounded before starts from its values; its step sizes and input quantizers go. With `grid` `own`,
+    weights that lie on a grid stay on it, and its step sizes are the first ones.
     """
     layers = weight_layers(bundle)
     ends = {module_of(layers[label]) for label in [*layers][:: max(1, len(layers) - 1)]}  # first and last
@@ -87,6 +90,8 @@ def begin(bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zer
         name: grids.learned(values[name], bits, named(granularity, 1), zeros=not keep_zeros)
         for name, bits in width.items()
     }
+    if grid == "own":
+        found |= {name: own for name in found if isinstance(own := bundle.params[name], Grid)}
     edits = tuple(edit for edit in bundle.arch.edits if edit[0] not in VERBS)
     arch = Arch(bundle.arch.name, edits, bundle.arch.config)
     params: dict[str, Param] = {

@@ -14,7 +14,7 @@ from engine.data.sets import Data
 from engine.file import packfile
 from engine.jobs import as_json, keys
 from engine.net import zoo
-from engine.recipe import technique
+from engine.recipe import ready, technique
 from engine.types import Bundle, Recipe, Report
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "results" / "trained"
@@ -40,16 +40,22 @@ DEFAULTS = (
 )
 # Another draw of the same: a page shows how much the two have in common.
 SECOND: dict[str, dict[str, Any]] = {"lottery_ticket": {"seed": 1, "re_init": False}}
+RECORDS = ("lenet-300-100",)  # models whose record is stored: the recipe `record`, up to each training
 
 
 def recipes_of(model: str) -> list[Recipe]:
-    """The recipes with defaults that a model of the zoo can be trained with."""
+    """The recipes with defaults that a model of the zoo can be trained with, and those of its record."""
     found, bundle = list[Recipe](), zoo.load(model)
     for names in DEFAULTS:
         recipe = technique.complete(Recipe(tuple(technique.step(name) for name in names)))
         if not any(technique.get(name).why_not(bundle) for name in names):
             found += [recipe, *_second(names)]
-    return found
+    return [*found, *(_up_to_trainings(ready.record(bundle)) if model in RECORDS else ())]
+
+
+def _up_to_trainings(recipe: Recipe) -> list[Recipe]:
+    whole = technique.complete(recipe).steps
+    return [Recipe(whole[:n]) for n, step in enumerate(whole, 1) if technique.get(step.technique).trains]
 
 
 def _second(names: tuple[str, ...]) -> list[Recipe]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.data.sets import Data
 from engine.net import sources, zoo
+from engine.net.train import Loss, hard_labels, learning_from
 from engine.types import Bundle, SlimscopeError
 
 
@@ -39,3 +40,17 @@ def teachers(bundle: Bundle, data: Data, which: str) -> list[Bundle]:
             f"the data of {title} is standardised by other numbers than the zoo's: choose teachers = 'one'"
         )
     return [bundle, *map(zoo.load, names)]
+
+
+def lesson(bundle: Bundle, data: Data, teacher: str, temperature: float, alpha: float) -> Loss:
+    """The loss of a training that learns from the labels (`none`), or from teachers as well.
+
+    They are the bundle's origin (`original`), and the zoo's others of its task beside it (`zoo`), in eval
+    mode and not trained. Raises SlimscopeError as `teachers` does.
+    """
+    if teacher == "none":
+        return hard_labels
+    which = {"original": "one", "zoo": "zoo"}[teacher]
+    return learning_from(
+        [zoo.build(each) for each in teachers(bundle.origin, data, which)], temperature, alpha
+    )

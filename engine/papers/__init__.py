@@ -12,6 +12,8 @@ from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
 from engine.papers.li import RESNET, VGG
 from engine.papers.liu import SLIMMING
+from engine.papers.record import LENET_5 as RECORD_LENET_5
+from engine.papers.record import LENET_300_100 as RECORD_LENET_300_100
 from engine.papers.yao import MIXED_BITS
 from engine.papers.yao_zeroquant import ZEROQUANT
 from engine.types import SlimscopeError
@@ -24,6 +26,8 @@ PAPERS: dict[str, Paper] = {
         LENET_5,
         DEEP_LENET_300_100,
         DEEP_LENET_5,
+        RECORD_LENET_300_100,
+        RECORD_LENET_5,
         SLIMMING,
         CHANNELS,
         VGG,

@@ -92,6 +92,7 @@ class Kept:
     def __init__(self, net: nn.Module, masks: Mapping[str, Tensor] | None) -> None:
         named = net.named_parameters()
         self.pairs = [(p, masks[name]) for name, p in named if name in masks] if masks else []
+        self.gone = [(p, mask == 0) for p, mask in self.pairs]
 
     def hold(self) -> None:
         """Zero the gradients of removed weights: neither momentum nor weight decay revives them."""
@@ -102,8 +103,8 @@ class Kept:
     @torch.no_grad()
     def erase(self) -> None:
         """Set removed weights to zero."""
-        for p, mask in self.pairs:
-            p.masked_fill_(mask == 0, 0.0)
+        for p, gone in self.gone:
+            p.masked_fill_(gone, 0.0)
 
 
 # ---------------------------------------------------------------- one file for all parts

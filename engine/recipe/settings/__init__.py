@@ -144,6 +144,28 @@ def one_per(what: str, help: str) -> Choice:
     return Choice(label=f"One {what} per", help=help, options=options)
 
 
+def learns_from(zoo: bool = False) -> Choice:
+    """Whose answers a training that is no distillation of its own learns from."""
+    options = {
+        "none": "the labels alone",
+        "original": "the labels, and the model before all compression: its teacher",
+    }
+    if zoo:
+        options["zoo"] = "the labels, and as teachers that model and the zoo's other models of its task"
+    help = "Whose answers the model is trained to give."
+    return Choice(label="Learns from", help=help, options=options, added=True)
+
+
+def grid_of(what: str, when: tuple[When, ...] = ()) -> Choice:
+    """Whether weights that lie on a grid get another one, or stay on theirs."""
+    options = {
+        "new": f"a new one, {what}",
+        "own": "the one that a layer's weights lie on already; a new one where they lie on none",
+    }
+    help = "Which step size and zero point a layer's weights begin with."
+    return Choice(label="Grid", help=help, options=options, when=when, rare=True, added=True)
+
+
 def trained_bits(label: str, help: str, when: tuple[When, ...] = ()) -> Slider:
     """Widths that a model can be trained in."""
     return Slider(low=2, high=8, whole=True, unit="bits", label=label, help=help, when=when)
@@ -249,6 +271,7 @@ EndBits = Annotated[
     ),
 ]
 TrainedGranularity = Annotated[str, one_per("step", "How many weights share one step size of 32 bits.")]
+FirstGrid = Annotated[str, grid_of("whose step size is found from the mean size of the weights (LSQ)")]
 RateWithSteps = Annotated[
     float,
     learning_rate(

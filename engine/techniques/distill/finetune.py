@@ -14,9 +14,9 @@ import pandas as pd
 
 from engine.data.sets import Data
 from engine.figures import measure, reports, training
-from engine.net import zoo
+from engine.net import ensembles, zoo
 from engine.net.processor import has_bfloat16
-from engine.net.train import Loss, Plan, hard_labels, learning_from
+from engine.net.train import Plan
 from engine.recipe import settings
 from engine.recipe.knobs import Choice
 from engine.recipe.technique import Cost, technique
@@ -75,18 +75,7 @@ def finetune(
             rare=True,
         ),
     ] = "float32",
-    teacher: Annotated[
-        str,
-        Choice(
-            label="Learns from",
-            help="Whose answers the model is trained to give.",
-            options={
-                "none": "the labels alone",
-                "original": "the labels, and the model before all compression: its teacher",
-            },
-            added=True,
-        ),
-    ] = "none",
+    teacher: Annotated[str, settings.learns_from()] = "none",
     temperature: Annotated[float, settings.temperature(TAUGHT, added=True)] = 4.0,
     alpha: Annotated[float, settings.teacher_share(TAUGHT, added=True)] = 0.7,
     weight_decay: settings.WeightDecay = 1e-4,
@@ -102,7 +91,7 @@ def finetune(
     Dean 2015, arXiv 1503.02531); the teacher sees the same moved images, in eval mode, and stays as it is.
     Raises Cancelled through `progress`.
     """
-    net, loss = zoo.fork(bundle), _loss(bundle, teacher, temperature, alpha)
+    net, loss = zoo.fork(bundle), ensembles.lesson(bundle, data, teacher, temperature, alpha)
     start = {"epoch": 0.0, "validation accuracy": measure.right(bundle, data.validation)}
     plan = Plan(
         epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, precision=precision, seed=seed
@@ -117,9 +106,3 @@ def finetune(
     if precision == "bfloat16" and not has_bfloat16():
         notes.append("this processor has no bfloat16: all was multiplied in 32 bits")
     return after, Report(figures, {"curve": curve}, (*notes, *reports.decoded(bundle, "fine-tune")))
-
-
-def _loss(bundle: Bundle, teacher: str, temperature: float, alpha: float) -> Loss:
-    if teacher == "none":
-        return hard_labels
-    return learning_from(zoo.build(bundle.origin), temperature, alpha)

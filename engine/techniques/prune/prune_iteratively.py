@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from engine.data.sets import Data, Samples
 from engine.figures import measure, reports, sensitivity, training
-from engine.net import zoo
-from engine.net.train import Plan, Prune, zero_masks
+from engine.net import ensembles, zoo
+from engine.net.train import Loss, Plan, Prune, zero_masks
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Cost, technique
@@ -23,6 +23,15 @@ from engine.types import Bundle, Progress, Report, weight_layers
 
 INTERVAL = 100  # batches between two prunings while the net trains
 OVER = 0.75  # share of a gradual training after which no more weights are removed
+
+ANSWERS = {"none": 0.0, "original": 1 / 3, "zoo": 3.0}  # of a pass forward and back, what teachers take
+TAUGHT = (("teacher", ("original", "zoo")),)  # where the settings of a teacher matter
+
+
+def cost(chosen: Mapping[str, Any]) -> Cost:
+    """All epochs of all rounds, and the teachers' answers."""
+    epochs = chosen["epochs"] * (chosen["rounds"] if chosen["schedule"] == "rounds" else 1)
+    return Cost(math.ceil(epochs * (1 + ANSWERS[chosen["teacher"]])))
 
 
 @technique(
@@ -33,7 +42,7 @@ OVER = 0.75  # share of a gradual training after which no more weights are remov
     page="prune",
     stage=410,
     runs="trains",
-    cost=lambda chosen: Cost(chosen["epochs"] * (chosen["rounds"] if chosen["schedule"] == "rounds" else 1)),
+    cost=cost,
     locality="model",
     tables={
         "curve": ("epoch", "loss", "train accuracy", "validation accuracy", "sparsity", "round"),
@@ -108,13 +117,17 @@ def prune_iteratively(
     ] = 0.01,
     weight_decay: settings.WeightDecay = 1e-4,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are trained, but not pruned.")] = (),
+    teacher: Annotated[str, settings.learns_from(zoo=True)] = "none",
+    temperature: Annotated[float, settings.temperature(TAUGHT, added=True)] = 4.0,
+    alpha: Annotated[float, settings.teacher_share(TAUGHT, added=True)] = 0.7,
     seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Removes the smallest weights and trains the others from the values they have, in rounds or gradually.
 
     What is removed once stays exactly zero. Biases and normalisation are trained, not pruned.
-    Stochastic gradient descent with Nesterov momentum 0.9, batch 128. The result is 32-bit floats.
+    Stochastic gradient descent with Nesterov momentum 0.9, batch 128. The result is 32-bit floats. With a
+    teacher the loss is alpha T^2 KL(teacher || model) + (1 - alpha) cross-entropy (arXiv 1503.02531).
     Raises Cancelled through `progress`.
     """
     net = zoo.fork(bundle)
@@ -122,7 +135,8 @@ def prune_iteratively(
     units, scan = _units(net, names, allocation, data.validation, progress)
     ranking = _Ranking(names, units)
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
-    run = _Run(net, data, plan, ranking, progress)
+    loss = ensembles.lesson(bundle, data, teacher, temperature, alpha)
+    run = _Run(net, data, plan, ranking, loss, progress)
     if schedule == "gradual":
         tables = {"curve": _gradually(run, sparsity)}
     else:
@@ -200,6 +214,7 @@ class _Run:
     data: Data
     plan: Plan
     ranking: _Ranking
+    loss: Loss
     progress: Progress
 
     def right(self, net: nn.Module) -> float:
@@ -212,7 +227,15 @@ class _Run:
         self, plan: Plan, name: str, *, told: Progress | None = None, prune: Prune | None = None
     ) -> list[dict[str, float]]:
         return training.tune(
-            self.net, self.data, plan, self.progress, name, told=told, prune=prune, watch=self.watch
+            self.net,
+            self.data,
+            plan,
+            self.progress,
+            name,
+            told=told,
+            loss=self.loss,
+            prune=prune,
+            watch=self.watch,
         )
 
 

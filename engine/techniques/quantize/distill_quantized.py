@@ -63,6 +63,7 @@ def distill_quantized(
     granularity: settings.TrainedGranularity = "tensor",
     weight_decay: settings.WeightDecay = 5e-5,
     keep_zeros: settings.KeepZeros = True,
+    grid: settings.FirstGrid = "new",
     seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -73,7 +74,7 @@ def distill_quantized(
     training with the same settings. Raises Cancelled through `progress`.
     """
     widths = Widths(bits, activation_bits if activations else None, end_bits)
-    start = few_bits.begin(bundle, data, widths, granularity, keep_zeros)
+    start = few_bits.begin(bundle, data, widths, granularity, keep_zeros, grid)
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     teacher = zoo.build(bundle.origin)
     shares = (alpha, 0.0) if control else (alpha,)

@@ -94,18 +94,22 @@ def entropy_penalty(
         int, settings.seed("Fixes the training samples.", when=(("importance", ("curvature",)),))
     ] = 0,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),
+    grid: Annotated[str, settings.grid_of("of so many bits, to the largest weight")] = "new",
 ) -> tuple[Bundle, Report]:
     """Round each weight where its error and the bits that the file spends on it cost least together.
 
     Of the nearest code, the one before it and zero, it gets the q of least F (w - q)^2 + penalty * bits(q).
     Weights w are in steps of the grid. F is 1, or the curvature of the loss at a weight times its squared
     step, over the mean of that; bits(q) is what the file's context coder would spend on q after all codes
-    before it. Exact zeros stay exact zeros. Biases and normalisation stay 32-bit floats. Nothing is trained.
-    Raises SlimscopeError where curvature is asked for of a model that can't run.
+    before it. With grid = 'own', weights that lie on a grid keep their step sizes, and codes alone move.
+    Exact zeros stay exact zeros. Biases and normalisation stay 32-bit floats. Nothing is trained. Raises
+    SlimscopeError where curvature is asked for of a model that can't run.
     """
     names = {layer: name for layer, name in weight_layers(bundle).items() if layer not in leave_out}
     values = {layer: bundle.params[name].decode() for layer, name in names.items()}
     nearest = {x: grids.quantize(w, bits, True, named(granularity, 1)) for x, w in values.items()}
+    if grid == "own":
+        nearest |= {x: own for x, name in names.items() if isinstance(own := bundle.params[name], Grid)}
     curves = _curvature(bundle, data, names, samples, seed) if importance == "curvature" else None
     worths = _worths(nearest, curves)
     params, said = dict[str, Param](bundle.params), dict[str, Mapping[str, Any]]()
@@ -148,11 +152,12 @@ def _worths(grid: Mapping[str, Grid], curves: Mapping[str, Tensor] | None) -> di
 
 def _priced(values: Tensor, nearest: Grid, worth: Tensor, penalty: float) -> tuple[Grid, dict[str, Any]]:
     """A weight on its grid with the cheapest codes, and what the report says of it."""
-    before, columns = numbers(nearest.codes), row_length(nearest.shape)
+    zero = nearest.granularity.over(nearest.zero, nearest.shape).to(torch.int32)
+    before, columns = numbers(nearest.codes - zero), row_length(nearest.shape)
     ratios = values / nearest.granularity.over(nearest.scale, nearest.shape)
     flat = [each.contiguous().view(-1).numpy() for each in (ratios, worth.to(torch.float32))]
     codes, bits = priced(before, columns, flat[0], flat[1], penalty)
-    grid = replace(nearest, codes=torch.from_numpy(codes).view(nearest.shape))
+    grid = replace(nearest, codes=torch.from_numpy(codes).view(nearest.shape) + zero)
     moved, zeros = float((codes != before).mean()), int((codes == 0).sum())
     return grid, {"moved": moved, "zeros": zeros, "coded_bits": bits}
 

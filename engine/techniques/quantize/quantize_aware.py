@@ -57,6 +57,7 @@ def quantize_aware(
     granularity: settings.TrainedGranularity = "tensor",
     weight_decay: settings.WeightDecay = 5e-5,
     keep_zeros: settings.KeepZeros = True,
+    grid: settings.FirstGrid = "new",
     seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -66,10 +67,11 @@ def quantize_aware(
     sizes begin at 2 <|v|> / sqrt(Q) and have LSQ's own gradient, times 1 / sqrt(N Q). Biases and
     normalisation train along as 32-bit floats. Stochastic gradient descent with Nesterov momentum 0.9, batch
     128, a cosine schedule; images are moved by a few pixels, and photos mirrored. What was rounded before
-    starts from its rounded values. Raises Cancelled through `progress`.
+    starts from its rounded values; with grid = 'own' on its own grid, in that grid's bits. Raises Cancelled
+    through `progress`.
     """
     widths = Widths(bits, activation_bits if activations else None, end_bits)
-    start = few_bits.begin(bundle, data, widths, granularity, keep_zeros)
+    start = few_bits.begin(bundle, data, widths, granularity, keep_zeros, grid)
     plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
     after, rows = few_bits.train(start, data, plan, progress, "net", learned=step_sizes == "learned")
     return after, few_bits.report(bundle, start, after, data, rows)

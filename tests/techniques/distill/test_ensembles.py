@@ -12,7 +12,7 @@ from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import measure
 from engine.net import ensembles, zoo
-from engine.net.train import together
+from engine.net.train import hard_labels, learning_from, together
 from engine.recipe import technique
 from engine.recipe.run import apply
 from engine.types import Bundle, Report, SlimscopeError
@@ -53,6 +53,19 @@ def test_teachers_are_the_others_of_the_task_without_students(small: Data) -> No
     moved = small.standardised((0.5,), (0.5,))
     with pytest.raises(SlimscopeError, match="standardised by other numbers"):
         ensembles.teachers(zoo.load("lenet-5"), moved, "zoo")
+
+
+def test_a_training_learns_from_the_labels_the_original_or_the_zoo(small: Data) -> None:
+    """The teacher is the model before all steps, whatever it has become."""
+    first = zoo.load("lenet-300-100")
+    pruned, _ = apply(first, technique.step("prune_weights", sparsity=0.98), small)
+    net, images, labels = zoo.build(pruned), small.train.inputs(torch.arange(20)), small.train.labels[:20]
+    assert ensembles.lesson(pruned, small, "none", 4.0, 0.7) is hard_labels
+    for which, names in {"original": [], "zoo": ["lenet-5", "lstm-mnist", "mlp-500-300"]}.items():
+        theirs = [zoo.build(each) for each in (first, *map(zoo.load, names))]
+        wanted, _ = learning_from(theirs, 4.0, 0.7)(net, images, labels)
+        found, _ = ensembles.lesson(pruned, small, which, 4.0, 0.7)(net, images, labels)
+        assert torch.equal(found, wanted)
 
 
 def test_the_figure_is_the_accuracy_of_the_mean_shares(

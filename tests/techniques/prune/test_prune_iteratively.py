@@ -1,6 +1,7 @@
 """Iterative pruning: masks by hand, zeros that stay, schedules, sensitivity, resumption."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.data.sets import Data
 from engine.figures import measure, sensitivity
 from engine.net import zoo
 from engine.net.train import Plan, fit
+from engine.recipe import technique
 from engine.recipe.run import apply
 from engine.techniques.prune import prune_iteratively as iterative
 from engine.tensor import masks, schedules
@@ -243,6 +245,32 @@ def test_codes_return_to_floats_and_the_note_says_so(small: Data) -> None:
     grid = Grid(codes, torch.tensor([0.01]), torch.zeros(1, dtype=torch.int32), 8)
     _, report = tune(bundle.become({**bundle.params, "fc1.weight": grid}), small)
     assert "fc1.weight had been quantized" in report.notes[-1]
+
+
+# ---------------------------------------------------------------- a teacher
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs"),
+    [
+        ({"rounds": 5, "epochs": 2}, 10),
+        ({"rounds": 5, "epochs": 2, "teacher": "original"}, 14),  # 10 * 4 / 3
+        ({"schedule": "gradual", "epochs": 6, "teacher": "zoo"}, 24),
+    ],
+)
+def test_what_a_teachers_answers_cost_by_hand(settings: dict[str, Any], epochs: int) -> None:
+    known = technique.get("prune_iteratively")
+    assert known.cost is not None
+    assert known.cost({**known.defaults, **settings}).epochs == epochs
+
+
+def test_with_a_teacher_alone_the_labels_do_not_matter(small: Data) -> None:
+    bundle, settings = zoo.load("mlp-32"), {"schedule": "gradual", "sparsity": 0.9, "teacher": "original"}
+    train = replace(small.train, labels=small.train.labels.flip(0))
+    wrong = replace(small, train=train)
+    for alpha, same in ((1.0, True), (0.5, False)):
+        found = [tune(bundle, data, **settings, alpha=alpha)[0].fingerprint for data in (small, wrong)]
+        assert (found[0] == found[1]) is same
 
 
 # ---------------------------------------------------------------- repetition

@@ -13,7 +13,8 @@ from engine.figures import measure
 from engine.file import packfile
 from engine.net import zoo
 from engine.recipe import run
-from engine.tensor.formats import Dense
+from engine.tensor import grids
+from engine.tensor.formats import Dense, Grid
 from engine.types import Arch, Bundle, Report, SlimscopeError, Step, weight_layers
 
 
@@ -79,3 +80,24 @@ def test_curvature_needs_a_model_that_runs() -> None:
     with pytest.raises(SlimscopeError, match="importance = 'equal'"):
         applied(bare, importance="curvature")
     assert applied(bare)[1].tables["layers"]["coded_bits"].sum() > 0
+
+
+def test_weights_that_lie_on_a_grid_keep_it_and_their_codes_move() -> None:
+    """A grid of LSQ, codes 0 to 7 around 4: its step stays, and 4 is what a weight of zero has."""
+    first = zoo.load("mlp-32")
+    names = list(weight_layers(first).values())
+    on = first.become({**first.params, **{n: grids.learned(first.params[n].decode(), 3) for n in names}})
+    same, report = applied(on, grid="own", penalty=0.0)
+    assert figure(report, "moved") == 0.0
+    assert same.fingerprint == on.fingerprint
+    after, report = applied(on, grid="own", penalty=0.5)
+    for name in names:
+        before, now = on.params[name], after.params[name]
+        assert isinstance(before, Grid)
+        assert isinstance(now, Grid)
+        assert torch.equal(now.scale, before.scale)
+        assert torch.equal(now.zero, before.zero)
+        one, other = before.codes - 4, now.codes - 4
+        assert bool(((other == one) | (other == 0) | (other == one - one.sign())).all())
+    assert figure(report, "moved") > 0.05
+    assert len(packfile.pack(after)) < 0.95 * len(packfile.pack(on))

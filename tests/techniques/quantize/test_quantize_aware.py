@@ -67,6 +67,22 @@ def test_the_first_steps_of_weights_and_of_inputs_by_hand(small: Data) -> None:
     assert float(step) == pytest.approx(2 * float(seen["x"].abs().mean()) / 255**0.5, rel=1e-5)
 
 
+def test_training_on_the_weights_own_grid_begins_with_its_codes_and_steps(small: Data) -> None:
+    on, _ = apply(zoo.load("mlp-32"), Step("entropy_penalty", {"bits": 4, "penalty": 1.0}), None)
+    own = few_bits.begin(on, small, few_bits.Widths(3, None, 3), "tensor", True, "own")
+    assert own.rounded.fingerprint == on.fingerprint
+    new = few_bits.begin(on, small, few_bits.Widths(3, None, 3), "tensor", True)
+    assert new.rounded.fingerprint != on.fingerprint
+    settings = {"activations": False, "epochs": 1, "grid": "own", "step_sizes": "fixed"}
+    after, _ = apply(on, Step("quantize_aware", settings), small)
+    for name in weight_layers(on).values():
+        before, now = on.params[name], after.params[name]
+        assert isinstance(before, Grid)
+        assert isinstance(now, Grid)
+        assert (now.bits, now.scale.tolist()) == (4, before.scale.tolist())
+        assert bool((now.codes[before.codes == 0] == 0).all())
+
+
 def test_an_inputs_gradients_by_hand() -> None:
     net = nn.Sequential(nn.Linear(3, 1, bias=False))
     quantize_input(net, layer="0", bits=2, symmetric=False, dynamic=False)
