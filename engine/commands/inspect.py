@@ -6,8 +6,6 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from engine.commands import Said, options
 from engine.commands.compress import against_dense, file_size
 from engine.figures import count, measure
@@ -39,11 +37,10 @@ def run(given: Namespace) -> Said:
         found["against the original"] = [figure.to_dict() for figure in _against_original(bundle, size)]
     if given.answers:
         data = options.data_of(given.file, given, bundle)
-        is_judged = data is not None and data.test.is_judged
-        found["answers"] = measure.predictions(bundle, data.test).tolist() if data and is_judged else None
-        if data is not None and found["answers"] is not None and "against the original" in found:
-            accuracy = measure.accuracy_of(torch.tensor(found["answers"]), data.test.labels)
-            found["against the original"].append(accuracy.to_dict())
+        answers = measure.predictions(bundle, data.test) if data is not None and data.test.is_judged else None
+        found["answers"] = None if answers is None else answers.tolist()
+        if data is not None and answers is not None and "against the original" in found:
+            found["against the original"].append(measure.accuracy_of(answers, data.test.labels).to_dict())
         if data is not None and data.metric is not None:
             found["figures"].append(measure.judged(bundle, data.test, data.metric).to_dict())
     return found, _text(found, bundle)
