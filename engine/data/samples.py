@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.types import SlimscopeError
+
 SPLIT_SEED = 2015
 
 
@@ -60,6 +62,13 @@ class Samples:
     def is_judged(self) -> bool:
         """Whether there is a measure of its own: accuracy, or perplexity."""
         return self.is_labelled or self.is_read_on
+
+    def check_loss(self) -> None:
+        """Raises SlimscopeError where targets are neither classes nor tokens: a loss needs them."""
+        if not self.is_judged:
+            raise SlimscopeError(
+                "this needs targets that are numbers of classes: a metric of one's own says no loss"
+            )
 
     @property
     def is_labelled(self) -> bool:

@@ -23,7 +23,7 @@ from engine.data.user import UserError
 from engine.figures import perplexity, scores
 from engine.net import answers as kept
 from engine.net import incremental, kinds, sources
-from engine.types import Basis, Bundle, Figure
+from engine.types import Basis, Bundle, Figure, SlimscopeError
 
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
@@ -101,9 +101,16 @@ def accuracy_of(answers: Tensor, labels: Tensor) -> Figure:
     """
     if kept.are_of_tokens(answers):
         return perplexity.of_answers(answers)
+    _check_classes(labels)
     right, n = int((answers == labels).sum()), len(labels)
     how = f"{right} of {n} samples right; Wilson 95 % interval"
     return Figure("accuracy", right / n, "share", Basis.MEASURED, how, wilson(right, n))
+
+
+def _check_classes(labels: Tensor) -> None:
+    """Targets of another shape would be compared each with every answer."""
+    if labels.dim() != 1 or labels.is_floating_point():
+        raise SlimscopeError("no accuracy is measured: the targets are not numbers of classes")
 
 
 def accuracy(bundle: Bundle, samples: Samples) -> Figure:
@@ -159,6 +166,7 @@ def paired_difference(before: Tensor, after: Tensor, labels: Tensor) -> Figure:
     """
     if kept.are_of_tokens(after):
         return perplexity.change(before, after)
+    _check_classes(labels)
     lost = int(((before == labels) & (after != labels)).sum())
     won = int(((before != labels) & (after == labels)).sum())
     n = len(labels)

@@ -41,6 +41,7 @@ def _gauss_newton(logits: Tensor) -> Tensor:
 
 def gradient(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
     """The gradient of the mean cross-entropy: weight's name -> its shape, float32. `net` is a fork."""
+    samples.check_loss()
     weights, total = _start(net)
     for inputs, labels in _batches(samples):
         loss = F.cross_entropy(net(inputs), labels, reduction="sum")

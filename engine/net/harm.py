@@ -35,6 +35,7 @@ class Judged:
 @remembered  # a run holds up to 100 MB
 def judged(bundle: Bundle, train: Samples, samples: int, seed: int) -> Judged:
     """The net on so many training samples, picked by the seed."""
+    train.check_loss()
     chosen = train.stratified(samples, seed)
     answers, run = incremental.logits(bundle, chosen)
     return Judged(chosen, run, _loss(answers, chosen.labels))

@@ -122,6 +122,7 @@ def importance(bundle: Bundle, samples: Samples, count: int, seed: int) -> Mappi
     """
     known, net = blocks(bundle), zoo.fork(bundle).eval()
     weights = {label: net.get_parameter(block.reads.param) for label, block in known.items()}
+    samples.check_loss()
     chosen = samples.stratified(count, seed)
     total = {label: torch.zeros(block.group.channels, dtype=torch.float64) for label, block in known.items()}
     for row in range(len(chosen)):

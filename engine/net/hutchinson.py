@@ -31,6 +31,7 @@ def traces(net: nn.Module, samples: Samples, seed: int, draws: int = 1) -> dict[
     eval mode; inputs that are rounded pass derivatives straight through.
     (Hutchinson 1990; HAWQ-V2: Dong et al. 2020, arXiv 1911.03852, section 3.2)
     """
+    samples.check_loss()
     weights = curvature.weights_of(net)
     chance = torch.Generator().manual_seed(seed)
     found: dict[str, list[float]] = {name: [] for name in weights}

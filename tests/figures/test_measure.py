@@ -1,6 +1,7 @@
 """Measured figures against oracles and by hand: intervals, flips, classes, divergence."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
+from engine.data.sets import Samples
 from engine.figures import measure
 from engine.net import kinds, zoo
-from engine.types import Basis, Bundle
+from engine.recipe import technique
+from engine.recipe.run import apply
+from engine.types import Basis, Bundle, SlimscopeError
 
 answers = st.integers(0, 3)
 triples = st.lists(st.tuples(answers, answers, answers), min_size=1, max_size=60)
@@ -187,3 +192,18 @@ def test_sample_size_is_the_largest_within_the_budget(name: str) -> None:
 
 def test_small_nets_are_measured_in_full() -> None:
     assert measure.sample_size(untrained("lenet-300-100")) == 10_000
+
+
+def test_targets_that_are_no_classes_have_neither_accuracy_nor_loss() -> None:
+    """A column of numbers against answers (n,) would compare each with all."""
+    data = sets.load("mnist")
+    part = Samples(data.train.images[:40], torch.rand(40, 1), data.train.mean, data.train.std)
+    own = replace(data, train=part, validation=part, test=part, metric=lambda outputs, targets: 0.0)
+    bundle = zoo.load("mlp-32")
+    with pytest.raises(SlimscopeError, match="no accuracy is measured"):
+        measure.accuracy(bundle, part)
+    for name in ("finetune", "optimal_brain_damage", "prune_iteratively", "trim"):
+        with pytest.raises(
+            SlimscopeError, match=r"targets that are numbers of classes|no accuracy is measured"
+        ):
+            apply(bundle, technique.step(name), own)

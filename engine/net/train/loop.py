@@ -54,8 +54,10 @@ def fit(
     the net is pruned while it trains. `watch` is asked after each epoch, or after each `watch_every`
     batches and the last, and its numbers join the row. With `checkpoint`, each epoch is written there,
     and the batch at which `progress` raises Cancelled; a present file is resumed, and the rows in it
-    are reported again. Raises SlimscopeError after an epoch whose weights are not finite.
+    are reported again. Raises SlimscopeError for targets that say
+    no loss, and after an epoch whose weights are not finite.
     """
+    samples.check_loss()
     optimizer = make_optimizer(net, plan, parts)
     saved = Checkpoint(checkpoint, net, optimizer, parts)
     at = saved.resume()
