@@ -14,7 +14,7 @@ from pages.parts.live import Ahead, Look, Marks, Moving
 from pages.parts.pictures import kept_legend, of_tensor, predictions
 
 PAGE = {
-    "title": "Damage",
+    "title": "Optimal brain damage",
     "icon": "healing",
     "about": "Remove what the loss should miss least, and look if it does.",
     "order": 40,
@@ -176,7 +176,7 @@ def lesson(look: Look) -> Lesson:
 
 
 frame.heading(
-    "Damage",
+    "Optimal brain damage",
     "Is the smallest weight the one that hurts least? **Compare what the curvature predicts with what the loss does.**",
     "A small weight can matter, and a large one can be idle. Optimal brain damage asks the curvature of the loss: a weight "
     "w with second derivative h costs about h w² / 2. It takes one weight at a time, at a minimum that training hardly ever "

@@ -30,7 +30,7 @@ from pages.parts.lesson import Lesson
 from pages.parts.pictures import kept_legend, masks, of_tensor, side_by_side
 
 PAGE = {
-    "title": "Tickets",
+    "title": "Lottery tickets",
     "icon": "confirmation_number",
     "about": "Train what is left again from its first weights.",
     "order": 50,
@@ -42,7 +42,7 @@ TECHNIQUE = "lottery_ticket"
 STORED = papers.get("lottery-ticket-mnist")
 
 frame.heading(
-    "Tickets",
+    "Lottery tickets",
     "Was the small model in the large one from the start? **The same mask on other first weights does not learn as well.**",
     "Train a model, remove its smallest weights, and put the others back to where they began. What is left learns as "
     "well as the whole did, and sooner. A ticket is drawn when the weights are.",
