@@ -1,6 +1,8 @@
 """Language model: what does a model say when its numbers get coarse?"""
 
-from pages.parts import footer, frame, jobs, session
+import streamlit as st
+
+from pages.parts import cached, footer, frame, jobs, session
 from pages.parts.writing import coarse, page, reading
 
 PAGE = {
@@ -20,8 +22,11 @@ frame.heading(
 frame.header(session.subject())
 page.introduction()
 asked = page.ask()
-coarse.continuations(asked)
-coarse.trap()
-reading.draw()
+try:
+    coarse.continuations(asked)
+    coarse.trap()
+    reading.draw()
+except cached.Pending as error:  # where even this model counts as large
+    st.info(f"Nothing is written yet: {error}.")
 footer.draw(footer.tabs("More"), session.subject())
 jobs.wake()

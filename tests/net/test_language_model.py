@@ -16,6 +16,8 @@ from engine.data import sets
 from engine.data.samples import Data
 from engine.figures import count, measure, perplexity, scores
 from engine.file import packfile
+from engine.file.onnx_file import running
+from engine.file.onnx_file.traced import traced
 from engine.net import answers, incremental, zoo
 from engine.net.zoo.llama import BASE, Decoder, GroupedAttention, turned
 from engine.recipe.run import apply
@@ -149,6 +151,12 @@ def test_techniques_work_on_it_and_the_file_reads_back(name: str, few: Data) -> 
     again = packfile.unpack(packfile.pack(after))
     one = few.test.inputs(slice(0, 1))
     assert torch.equal(zoo.build(after)(one), zoo.build(again)(one))
+
+
+def test_its_onnx_file_answers_alike(few: Data) -> None:
+    bundle, inputs = zoo.load(NAME), few.test.inputs(slice(0, 2))
+    found = running.answer(running.session(traced(bundle, inputs[:1], False).SerializeToString()), inputs)
+    assert torch.allclose(found, zoo.build(bundle)(inputs), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", REFUSED)

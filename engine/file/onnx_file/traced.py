@@ -55,6 +55,20 @@ class _Codes(nn.Module):
         return _Coded.apply(x, self.scale, self.zero, self.low, self.high)  # type: ignore[no-any-return, no-untyped-call]
 
 
+class _Rms(nn.Module):
+    """Torch's RMSNorm as its parts: this version of ONNX has no such operation."""
+
+    def __init__(self, old: nn.RMSNorm) -> None:
+        super().__init__()
+        self.weight = old.weight
+        self.eps = torch.finfo(torch.float32).eps if old.eps is None else old.eps
+        self.axes = tuple(range(-len(old.normalized_shape), 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x / (x.square().mean(self.axes, keepdim=True) + self.eps).sqrt()
+        return y if self.weight is None else y * self.weight
+
+
 def _fits(quantizer: InputQuantizer) -> bool:
     if quantizer.dynamic or quantizer.bits > 8:
         return False
@@ -70,6 +84,9 @@ def _prepared(bundle: Bundle, coded: bool) -> nn.Module:
     """A copy of the net; `coded` with quantizers as nodes, and with a bias in linear layers behind them."""
     net = zoo.fork(bundle).eval()
     net.register_forward_pre_hook(_quiet)
+    for name, module in list(net.named_modules()):
+        if type(module) is nn.RMSNorm and name:
+            net.set_submodule(name, _Rms(module))
     for layer in list(net.modules()) if coded else ():
         given = getattr(layer, "output_quantizer", None)
         if isinstance(given, InputQuantizer) and _fits(given):
