@@ -72,7 +72,8 @@ def hero(look: Look, place: Place) -> None:
 def deeper(look: Look, place: Place) -> None:
     st.caption(
         "Each method alone on this layer: what enters it is as the model before this step gives it. Lines have points at 2, "
-        "3, 4, 6 and 8 bits; NF4 has 4 only."
+        "3, 4, 6 and 8 bits; NF4 has 4 only. AWQ's factors count as stored beside the codes; in the model, those that the "
+        "operation before takes up cost nothing."
     )
     st.subheader("At these bits, method by method", anchor=False)
     place("methods")
