@@ -4,8 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from engine.figures import weight_only
+from engine.net import embeddings
 from engine.tensor.weight_only import METHODS, NF4, winner
-from pages.parts import cached, charts, figures, frame
+from engine.types import Bundle
+from pages.parts import cached, charts, figures, frame, knobs
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
@@ -21,6 +23,12 @@ PAGE = {
 }
 WIDTHS = (2, 3, 4, 6, 8)
 PICTURED = ("group", "range", "damping", "act_order", "p", "samples", "seed")
+
+
+def is_rounded(bundle: Bundle, weight: str) -> bool:
+    """Whether a weight may be looked at: tables of word vectors only where they are rounded."""
+    whole, at = knobs.shown(PAGE["technique"])
+    return whole.steps[at].settings["include_embedding"] or weight not in embeddings.of(bundle).values()
 
 
 def of_bits(look: Look, bits: int) -> pd.DataFrame:
@@ -64,7 +72,8 @@ def hero(look: Look, place: Place) -> None:
 def deeper(look: Look, place: Place) -> None:
     st.caption(
         "Each method alone on this layer: what enters it is as the model before this step gives it. Lines have points at 2, "
-        "3, 4, 6 and 8 bits; NF4 has 4 only."
+        "3, 4, 6 and 8 bits; NF4 has 4 only. AWQ's factors count as stored beside the codes; in the model, those that the "
+        "operation before takes up cost nothing."
     )
     st.subheader("At these bits, method by method", anchor=False)
     place("methods")
@@ -175,4 +184,4 @@ frame.heading(
     "floats. GPTQ lets later weights make up for earlier errors, AWQ spares the inputs that are large, HQQ moves the zero "
     "point without seeing data, and NF4 has the quantiles of a normal distribution as its levels.",
 )
-frame.workbench("weight_only", hero, moving, lambda look, setting, stops: None, deeper)
+frame.workbench("weight_only", hero, moving, lambda look, setting, stops: None, deeper, is_rounded)

@@ -92,6 +92,7 @@ def weight_only(
         Toggle(
             label="Embeddings too",
             help="Tables of word vectors are rounded as well: to nearest, unless the method needs no data.",
+            redraws=True,
         ),
     ] = False,
     damping: Annotated[
