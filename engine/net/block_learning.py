@@ -91,6 +91,9 @@ def learn_block(
 
     floats = {name: Dense(before.params[name].decode()) for name in weights}
     learner = get_layer(zoo.fork(now.become({**now.params, **floats})), block)
+    tied = {*before.arch.ties, *before.arch.ties.values()}  # another block reads it as well
+    for name, own in learner.named_parameters():
+        own.requires_grad_(prefix + name not in tied)
     grids = {name.removeprefix(prefix): now.params[name] for name in weights}
     part = train_on(learner, grids, 1 / max(_steps_above_zero(grid) for grid in grids.values()))
     losses = fit_block(learner, part, entered, goal, tutor, progress, checkpoint)

@@ -99,7 +99,9 @@ def zeroquant(
         Mapping[str, int],
         settings.per_layer(BITS, "Own bits", "Layers whose weights have a bit width of their own."),
     ] = settings.NONE,
-    leave_out: Annotated[Sequence[str], settings.leave_out("Layers whose weights stay floats.")] = (),
+    leave_out: Annotated[
+        Sequence[str], settings.leave_out("Layers whose weights stay floats; they learn with their block.")
+    ] = (),
     seed: Annotated[int, settings.seed("Fixes which samples are drawn, and their order.")] = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
