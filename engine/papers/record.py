@@ -77,11 +77,11 @@ def seeded(step: Step, seed: int) -> Step:
     return Step(step.technique, {**step.settings, "seed": seed} if "seed" in known.knobs else step.settings)
 
 
-def _ends(steps: tuple[Step, ...]) -> list[float]:
-    """The share of the time that is over behind each step: trainings take it all."""
+def _ends(steps: Sequence[Step]) -> list[float]:
+    """The share of the time that is over behind each step: trainings take nearly all of it."""
     known = [technique.get(step.technique) for step in steps]
     costs = [
-        float(one.cost(step.settings).epochs) if one.cost else 0.5
+        float(one.cost({**one.defaults, **step.settings}).epochs) if one.cost else 0.5
         for one, step in zip(known, steps, strict=True)
     ]
     return [sum(costs[: number + 1]) / sum(costs) for number in range(len(costs))]
