@@ -6,6 +6,7 @@ from engine.figures import count
 from engine.types import SlimscopeError
 from pages.parts import cached, card, charts, footer, frame, jobs, overall, session, view
 from pages.parts.anatomy import picture
+from pages.parts.fold import fold
 from pages.parts.pictures import samples, tokens
 from pages.parts.story import page as story
 
@@ -19,6 +20,7 @@ PAGE = {
 
 MOST_DRAWN = 120  # histograms: thousands would hold the browser up
 MOST_HISTOGRAMS = 24
+FEW_LAYERS = 12  # whose histograms are open at first
 
 subject, key = session.subject(), view.now().live.key
 if not story.draw(subject):
@@ -105,8 +107,9 @@ if held is not None:
             )
         )
 
-if count.weights(bundle):
-    st.subheader("Weights of every layer", anchor=False)
+
+def histograms() -> None:
+    """A histogram of the weights of each layer."""
     layers = count.weights(cached.original(subject) if large else bundle)
     if large:
         layers = [(layer, charts.some(weight)) for layer, weight in layers[:MOST_HISTOGRAMS]]
@@ -122,6 +125,10 @@ if count.weights(bundle):
         config={"displayModeBar": False},
         alt="A histogram of the weights of each layer",
     )
+
+
+if many := len(count.weights(bundle)):
+    fold("Weights of every layer", "histograms", histograms, expanded=many <= FEW_LAYERS)
 if known := cached.card(session.model()):
     card.draw(known)
 footer.draw(footer.tabs("More"), subject)

@@ -48,7 +48,8 @@ class Drawing:
 
     def place(self, name: str) -> None:
         """Draw a place, which the browser fills anew while a slider moves."""
-        st.html(f'<div data-live="{name}">{self.places.get(name, "")}</div>')
+        scrolls = ' tabindex="0" role="region" aria-label="Layer by layer"' if name == "layers" else ""
+        st.html(f'<div data-live="{name}"{scrolls}>{self.places.get(name, "")}</div>')
 
 
 def heading(title: str, question: str, lead: str, is_second: bool = False) -> None:

@@ -35,8 +35,13 @@ def introduction() -> None:
     known = zoo.card(NAME)
     read = known["published"]["training tokens"]
     left, right = st.columns([5, 1.3], vertical_alignment="center")
+    above = (
+        ""
+        if session.model() == NAME
+        else "The tiles above are of the model in view; from here on all is GlassLM. "
+    )
     left.markdown(
-        f"**GlassLM is tiny**: {known['parameters']:,} parameters, where large ones have a hundred thousand times as "
+        f"{above}**GlassLM is tiny**: {known['parameters']:,} parameters, where large ones have a hundred thousand times as "
         f"many. It read two books by Lewis Carroll, {read:,} tokens, and writes like it even with all its bits: grammar for half a "
         "line, sense for less. Read on for what rounding takes from that."
     )
