@@ -52,7 +52,7 @@ def _by_layers(key: str) -> dict[str, Maker]:
         pairs = scaling.pairs(Arch.from_key(key))
     except SlimscopeError:
         return {}
-    found = {}
+    found: dict[str, Maker] = {}
     for name, group in pairs.items():
         (read,) = group.reads
         label, whole = read.param.removesuffix(".weight"), tuple(range(group.channels))
@@ -71,7 +71,7 @@ def _by_norms(key: str) -> dict[str, Maker]:
     except Exception:  # whatever a user's code does when it is traced: factors are then stored beside
         return {}
     calls = Counter(str(node.target) for node in nodes if node.op == "call_module")
-    found = {}
+    found: dict[str, Maker] = {}
     for node in nodes:
         if node.op != "call_module" or not _has_scales(net.get_submodule(str(node.target))):
             continue
@@ -84,8 +84,9 @@ def _by_norms(key: str) -> dict[str, Maker]:
 
 def _has_scales(module: nn.Module) -> bool:
     """Whether it is a normalisation of the last axis with a scale for each channel."""
-    is_norm = isinstance(module, nn.LayerNorm | nn.RMSNorm)
-    return is_norm and len(module.normalized_shape) == 1 and module.weight is not None
+    if not isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        return False
+    return len(module.normalized_shape) == 1 and module.elementwise_affine
 
 
 def _is_linear(net: nn.Module, user: fx.Node, node: fx.Node) -> bool:
