@@ -42,8 +42,8 @@ def interval(row: Point) -> str:
 
 
 def what(points: Sequence[Point]) -> str:
-    """What the points' scores are: accuracy, or perplexity."""
-    return scores.name(points[0]["accuracy"]) if points else "accuracy"
+    """What the points' scores are: accuracy, or perplexity; just scores where there is none yet."""
+    return scores.name(points[0]["accuracy"]) if points else "score"
 
 
 def upright(up: tuple[float, float]) -> Chart:
