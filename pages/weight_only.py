@@ -57,7 +57,7 @@ def hero(look: Look, place: Place) -> None:
         "error",
         "method",
         titles=("bits a weight, scales and all", f"error of the {of}"),
-        height=250,
+        height=225,
     )
     drawn["layout"]["yaxis"] |= {"type": "log", "tickformat": ".2~%"}
     st.plotly_chart(
