@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -14,7 +15,17 @@ from pages.parts import menu
 
 MODEL, SMALL = "lenet-300-100", "mlp-32"
 STILL = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
-PATIENCE = 60_000  # milliseconds: a limit, never a result
+WINDOW = {"width": 1280, "height": 900}
+# What is animated without an end is drawn anew sixty times a second: on a processor, a third of all work.
+CALM = """(() => {
+    const style = document.createElement('style')
+    style.textContent = `*, *::before, *::after {
+        animation-duration: 0s !important; animation-iteration-count: 1 !important
+    }`
+    const add = () => document.documentElement ? document.documentElement.append(style) : setTimeout(add)
+    add()
+})()"""
+PATIENCE = 180_000  # milliseconds: a limit, never a result; jobs come after all that asks for the processor
 # Whether the server has heard of all that was edited, and the page shows what it says.
 HEARD = """() => Object.values(window.slimscopePanels).every(panel => !Object.keys(panel.set).length)
     && window.slimscopeStage.server === window.slimscopeStage.key"""
@@ -102,13 +113,14 @@ class Tab:
         """A control of a technique's panel: technique-setting."""
         return self.page.locator(f"[data-control={name}]")
 
-    def until(self, true: Callable[[], bool]) -> None:
-        """Wait for something on the page; the time is a limit."""
+    def until(self, true: Callable[[], bool], seen: Callable[[], object] = lambda: None) -> None:
+        """Wait for something on the page; the time is a limit, and where it ends, what is seen is told."""
         for _ in range(PATIENCE // 100):
             if true():
                 return
             self.page.wait_for_timeout(100)
-        pytest.fail(f"waited in vain; the page says: {self.page.inner_text('[data-testid=stMain]')[:1500]}")
+        text = self.page.inner_text("[data-testid=stMain]")[:1500]
+        pytest.fail(f"waited in vain, {seen()}; the page says: {text}")
 
     def assert_well(self) -> None:
         """No exception box and nothing on the console."""
@@ -116,9 +128,41 @@ class Tab:
         assert self.wrong == []
 
 
-def visitor(browser: Any, url: str, width: int = 1280) -> Tab:
-    """A browser of one's own: no cookie, no history."""
-    return Tab(browser.new_context(viewport={"width": width, "height": 900}).new_page(), url)
+def window(browser: Any) -> Any:
+    """A browser's context without cookie, history or any file of the app; nothing in it is animated."""
+    context = browser.new_context(viewport=WINDOW)
+    context.add_init_script(CALM)
+    return context
+
+
+def visitor(browser: Any, url: str) -> Tab:
+    """A browser of one's own."""
+    return Tab(window(browser).new_page(), url)
+
+
+@contextmanager
+def newcomer(seat: Any, url: str) -> Iterator[Tab]:
+    """Whom the server has not met, where others sat before: nothing of a visit is left after it.
+
+    All are windows of one page, thus of one process, which loads and compiles the app's code once: that takes
+    the processor three times as long as all that a page does. Nothing wrong may have happened on the page.
+    """
+    opener, *_ = seat.pages
+    if not opener.url.startswith("http"):
+        opener.goto(f"{url}/ready")
+    with seat.expect_page() as opened:
+        opener.evaluate("() => { window.open('about:blank') }")
+    one = Tab(opened.value, url)
+    try:
+        yield one
+        one.assert_well()
+    finally:
+        with suppress(Exception):  # a page that never came has no storage
+            one.page.evaluate("() => localStorage.clear()")
+        for page in seat.pages:
+            if page is not opener:
+                page.close()
+        seat.clear_cookies()
 
 
 def move(tab: Tab, key: str, steps: int = 4, press: str = "ArrowLeft") -> None:

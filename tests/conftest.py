@@ -41,22 +41,30 @@ FLAGS = (
     "--disable-sync",
 )
 
-# Files that take minutes: two processes that are dealt whole files end together when these come first.
+# The longest first: then processes that are dealt whole files end together.
 LONGEST = (
-    "test_browser.py",
     "test_pages.py",
-    "test_first_screen.py",
+    "test_browser.py",
     "test_browser_own.py",
-    "test_contract.py",
-    "test_manager.py",
+    "test_first_screen.py",
+    "test_files_on_pages.py",
+    "test_slow_line.py",
     "test_memory.py",
+    "test_recipe_on_pages.py",
+    "test_tour.py",
+    "test_manager.py",
     "test_large_model.py",
     "test_large_browser.py",
-    "test_tour.py",
+    "test_contract.py",
     "test_own_model.py",
+    "test_story_browser.py",
+    "test_isolation.py",
+    "test_sources.py",
+    "test_script.py",
+    "test_notebook.py",
 )
 
-pytest.register_assert_rewrite("browsing")
+pytest.register_assert_rewrite("browsing", "visiting")
 torch.set_num_threads(1)
 settings.register_profile("slimscope", deadline=None)  # tests do not time anything
 settings.load_profile("slimscope")
@@ -201,15 +209,24 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture
-def tab(browser: Any, server: Server) -> Iterator[Any]:
-    """A `browsing.Tab` of a new visitor of the running slimscope; its pages must stay without an error."""
-    from browsing import visitor
+@pytest.fixture(scope="session")
+def seat(browser: Any) -> Iterator[Any]:
+    """Where one visitor comes after another (`browsing.newcomer`)."""
+    from browsing import window
 
-    one = visitor(browser, server.url)
-    yield one
-    one.assert_well()
-    one.page.context.close()
+    context = window(browser)
+    context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def tab(seat: Any, server: Server) -> Iterator[Any]:
+    """A `browsing.Tab` of a new visitor of the running slimscope; its pages must stay without an error."""
+    from browsing import newcomer
+
+    with newcomer(seat, server.url) as one:
+        yield one
 
 
 # ---------------------------------------------------------------- pages without a browser
@@ -238,3 +255,11 @@ def framed(monkeypatch: pytest.MonkeyPatch, compiled: Any) -> None:
 
     monkeypatch.setattr(PagesManager, "__init__", without_folder)
     monkeypatch.setattr(local_script_runner, "ScriptCache", lambda: compiled)
+
+
+@pytest.fixture
+def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job measures the whole test set behind a test: its figure would replace the first at any time."""
+    from pages.parts import jobs
+
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)

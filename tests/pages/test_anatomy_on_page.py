@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from test_pages import MODEL, STORY, Visit
+from visiting import MODEL, STORY, Visit
 
 from engine.jobs.job import Job
 from engine.net import zoo

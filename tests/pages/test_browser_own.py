@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import PATIENCE, Tab, move, points, sweep, visitor
+from browsing import PATIENCE, Tab, move, newcomer, points, sweep
 from conftest import Server, serving
 
 from engine.data import user
@@ -30,11 +30,9 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def tab(browser: Any, own_server: Server) -> Iterator[Tab]:
-    one = visitor(browser, own_server.url)
-    yield one
-    one.assert_well()
-    one.page.context.close()
+def tab(seat: Any, own_server: Server) -> Iterator[Tab]:
+    with newcomer(seat, own_server.url) as one:
+        yield one
     assert "Traceback" not in own_server.log.read_text()
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from test_pages import Visit
+from visiting import Visit
 
 from engine.tensor.compact import Design, stages, weights
 from pages.parts import jobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_pages import Visit
+from visiting import Visit
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.jobs import tasks

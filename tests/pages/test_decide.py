@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_pages import Visit
+from visiting import Visit
 
 from engine import cli
 from engine.data import sets

@@ -6,7 +6,7 @@ import base64
 import re
 
 import pytest
-from test_pages import Visit
+from visiting import Visit
 
 from engine.figures import coding
 from engine.file import packfile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_pages import Visit
+from visiting import Visit
 
 from pages.parts import jobs
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_pages import Visit
+from visiting import Visit
 
 from engine.jobs import tasks
 from engine.recipe import technique

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import MODEL, Tab, move, visitor
-from conftest import Server
+from browsing import MODEL, Tab, move
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.recipe import technique
@@ -57,12 +54,9 @@ SIDEWAYS = """() => {
 
 
 @pytest.fixture
-def screen(browser: Any, server: Server) -> Iterator[Tab]:
-    one = visitor(browser, server.url)
-    one.page.set_viewport_size({"width": 1280, "height": 800})
-    yield one
-    one.assert_well()
-    one.page.context.close()
+def screen(tab: Tab) -> Tab:
+    tab.page.set_viewport_size({"width": 1280, "height": 800})
+    return tab
 
 
 def boxes(tab: Tab) -> dict[str, list[int]]:
@@ -116,8 +110,7 @@ def test_a_deep_link_opens_a_page_whose_first_screen_stays_that_fits_every_windo
         assert barriers(screen) == []
     for width in (1440, 1280, 800, 390):
         screen.page.set_viewport_size({"width": width, "height": 800})
-        screen.page.wait_for_timeout(500)  # charts follow the width
-        assert screen.page.evaluate(SIDEWAYS) <= 0, width
+        screen.until(lambda: screen.page.evaluate(SIDEWAYS) <= 0, lambda width=width: width)  # charts follow
 
 
 def barriers(screen: Tab) -> list[tuple[str, str, str]]:

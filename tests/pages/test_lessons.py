@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from test_pages import Visit
+from visiting import Visit
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.recipe import technique

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from test_pages import Visit
 from torch import Tensor
+from visiting import Visit
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.figures.latency import factored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_pages import Visit, assert_shows_the_truth
+from visiting import Visit, assert_shows_the_truth
 
 from engine.net import projecting, zoo
 from engine.recipe import technique

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_pages import Visit
+from visiting import Visit
 
 from engine.net import zoo
 from engine.tensor import outlier

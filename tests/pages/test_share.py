@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_pages import Visit
+from visiting import Visit
 
 from engine.recipe import technique
 from engine.tensor.kmeans import kmeans

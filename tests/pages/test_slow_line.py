@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from browsing import PRUNE, SMALL, Tab, exact, move, visitor
-from conftest import Server
+from browsing import PRUNE, SMALL, Tab, exact, move
 
 pytestmark = pytest.mark.browser
 KEY = "prune_weights-sparsity"
@@ -37,12 +33,9 @@ LINE = """(() => {
 
 
 @pytest.fixture(params=[0.1, 10], ids=lambda times: f"clock {times}x")
-def slow(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Tab]:
-    one = visitor(browser, server.url)
-    one.page.add_init_script(LINE % request.param)
-    yield one
-    one.assert_well()
-    one.page.context.close()
+def slow(tab: Tab, request: pytest.FixtureRequest) -> Tab:
+    tab.page.add_init_script(LINE % request.param)
+    return tab
 
 
 def linked(tab: Tab) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from test_pages import MODEL, SMALL, Visit
+from visiting import MODEL, SMALL, Visit
 
 from engine.jobs import story as stories
 from engine.recipe import technique

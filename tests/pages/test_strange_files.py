@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save
-from test_pages import PAGES, PRUNED, SMALL, Visit, upload
+from visiting import PAGES, PRUNED, SMALL, Visit, upload
 
 from engine.file import intake, packfile
 from engine.jobs import layerwise, models

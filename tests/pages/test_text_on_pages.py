@@ -7,7 +7,7 @@ import re
 from html import unescape
 
 import pytest
-from test_pages import Visit, assert_shows_the_truth
+from visiting import Visit, assert_shows_the_truth
 
 from engine.data import sets
 from engine.figures import measure
