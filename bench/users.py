@@ -25,7 +25,7 @@ from bench.moves import Hand, p95
 
 MODEL, SETTING = "lenet-300-100", "sparsity"
 SLIDER, PANEL = f"prune_weights-{SETTING}", "panel-prune_weights"
-OWN = ("base", "version", "heard", "name", "controls")  # what the browser keeps of a question
+OWN = ("base", "version", "acknowledged", "name", "controls")  # what the browser keeps of a question
 USERS, PERIOD = 20, 2.0  # seconds from move to move
 ROUNDS, MOVES = 2, 15  # of one user and of all, in turns; moves of each user in a round
 REST = 0.03  # seconds without a move, before what takes longer is asked for: as in stage.js

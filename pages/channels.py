@@ -12,7 +12,7 @@ from engine.types import Bundle, Report, SlimscopeError
 from pages.parts import charts, figures, frame, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.live import Marks, Precomputed, Scene, Update
 from pages.parts.pictures import kept_legend, legend, of_tensor
 
 PAGE = {
@@ -38,9 +38,9 @@ def reads_channels(bundle: Bundle, weight: str) -> bool:
         return False
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     group = next(
-        g for g in channels.groups(look.before).values() if g.reads[0].param == f"{look.layer}.weight"
+        g for g in channels.groups(scene.before).values() if g.reads[0].param == f"{scene.layer}.weight"
     )
     st.subheader("Fewer inputs, more error", anchor=False)
     st.plotly_chart(
@@ -49,12 +49,12 @@ def hero(look: Look, place: Place) -> None:
         ),
         key="path",
         config={"displayModeBar": False},
-        alt=f"Error of the outputs of {look.layer} against the number of channels it reads, with and without refit",
+        alt=f"Error of the outputs of {scene.layer} against the number of channels it reads, with and without refit",
     )
     place("legend")
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.caption(
         "The curves above are of this layer pruned alone. The dot is where it stands: the layers before it are pruned, "
         "too, so that even the channels that it keeps bring something else."
@@ -97,15 +97,15 @@ def wiring_of(report: Report) -> None:
     st.caption(f"A row for each group of filters of {label}, a column for each channel that enters.")
 
 
-def alone(look: Look) -> pd.DataFrame:
+def alone(scene: Scene) -> pd.DataFrame:
     """The chosen layer's curves: a row for each number of channels that it may read."""
-    path = look.report.tables["path"]
-    return path[path["layer"] == look.layer].sort_values("kept")
+    path = scene.report.tables["path"]
+    return path[path["layer"] == scene.layer].sort_values("kept")
 
 
-def curves(look: Look, *dots: tuple[int, float, str]) -> Marks:
+def curves(scene: Scene, *dots: tuple[int, float, str]) -> Marks:
     """Error against channels kept, with and without refit, and a dot under its words: channels kept, error, words."""
-    own = alone(look)
+    own = alone(scene)
     marks = [
         {"kind": "path", "xs": own["kept"].tolist(), "ys": own[column].tolist(), "colour": colour}
         for column, colour, _ in ERRORS
@@ -117,26 +117,26 @@ def curves(look: Look, *dots: tuple[int, float, str]) -> Marks:
     return {"path": marks}
 
 
-def judged(look: Look) -> str:
+def judged(scene: Scene) -> str:
     """The column of the error that the settings ask for."""
-    return "error_refit" if look.step.settings["refit"] else "error_masked"
+    return "error_refit" if scene.step.settings["refit"] else "error_masked"
 
 
-def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[float]) -> Precomputed | None:
     """The dot on the layer's own curve, until the server knows what the layers before it bring."""
-    settings, own = look.step.settings, alone(look)
-    if setting != "removed" or look.layer in (*settings["leave_out"], *settings["removed_per_layer"]):
+    settings, own = scene.step.settings, alone(scene)
+    if setting != "removed" or scene.layer in (*settings["leave_out"], *settings["removed_per_layer"]):
         return None
     of = int(own["kept"].max())
     left = [channels_left(of, stop) for stop in stops]
-    errors = np.interp(left, own["kept"], own[judged(look)])
+    errors = np.interp(left, own["kept"], own[judged(scene)])
     dots = [(kept, error, f"{kept} of {of} channels") for kept, error in zip(left, errors, strict=True)]
-    return Ahead([curves(look, *([dot] if dot[0] < of else [])) for dot in dots])
+    return Precomputed([curves(scene, *([dot] if dot[0] < of else [])) for dot in dots])
 
 
-def moving(look: Look) -> Moving:
+def update(scene: Scene) -> Update:
     table = figures.table(
-        look.report.tables["layers"],
+        scene.report.tables["layers"],
         {
             "layer": figures.Column("layer"),
             "channels": figures.Column("channels read"),
@@ -146,25 +146,25 @@ def moving(look: Look) -> Moving:
             "macs_before": figures.Column("MACs before"),
             "macs_after": figures.Column("after"),
         },
-        look.layer,
+        scene.layer,
     )
-    shown = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in look.report.figures[1:])
+    shown = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in scene.report.figures[1:])
     colours = legend(*((colour, words) for _, colour, words in ERRORS))
-    row = look.row
+    row = scene.row
     dots = []
     if row and row["removed"]:
-        kept, error = row["kept"], row[judged(look)]
+        kept, error = row["kept"], row[judged(scene)]
         dots.append((kept, error, f"{kept} of {row['channels']} channels: {100 * error:.3g} % off"))
     html = {"legend": colours, "figures": figures.tiles(shown), "layers": table}
-    return Moving(curves(look, *dots), html, lesson(look))
+    return Update(curves(scene, *dots), html, lesson(scene))
 
 
-def lesson(look: Look) -> Lesson:
-    row, won = look.row, ""
+def lesson(scene: Scene) -> Lesson:
+    row, won = scene.row, ""
     if row and row["removed"]:
         left_out, refitted = (figures.text(row[name], "share") for name in ("error_masked", "error_refit"))
-        won = f": without it {look.layer} would be {left_out} off, with it {refitted}"
-    worst = look.report.tables["layers"].sort_values("error_refit")["error_refit"].dropna()
+        won = f": without it {scene.layer} would be {left_out} off, with it {refitted}"
+    worst = scene.report.tables["layers"].sort_values("error_refit")["error_refit"].dropna()
     most = f", {figures.text(worst.iloc[-1], 'share')} here" if len(worst) else ""
     return Lesson(
         f"Channels repeat each other, so a refit by least squares makes up for those that are gone{won}.",
@@ -179,4 +179,4 @@ frame.heading(
     "A layer reads many channels that say nearly the same. A LASSO finds those from which its outputs can be made again, "
     "and least squares refits its weights to them, without training. The filters that made the other channels go for good.",
 )
-frame.workbench("prune_channels", hero, moving, foresee, deeper, reads_channels)
+frame.workbench("prune_channels", hero, update, precompute, deeper, reads_channels)

@@ -10,7 +10,7 @@ from engine.types import Bundle
 from pages.parts import charts, figures, frame, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.live import Marks, Precomputed, Scene, Update
 from pages.parts.pictures import kept_legend, of_tensor, predictions
 
 PAGE = {
@@ -29,14 +29,14 @@ def runs(bundle: Bundle, weight: str) -> bool:
     return bundle.arch.runs
 
 
-def hero(look: Look, place: Place) -> None:
-    predicted = look.report.tables["predicted"]
+def hero(scene: Scene, place: Place) -> None:
+    predicted = scene.report.tables["predicted"]
     groups = predicted[predicted["removed"] != "one weight"]
-    total = sum(weight.numel() for _, weight in count.weights(look.before))
+    total = sum(weight.numel() for _, weight in count.weights(scene.before))
     st.subheader("Many at once, by either order", anchor=False)
     saliency = groups[groups["removed"] == SALIENCY]
-    foreseen = saliency.assign(removed=f"{SALIENCY}, as predicted", measured=saliency["predicted"])
-    both = pd.concat([groups, foreseen]).assign(share=lambda rows: rows["weights"] / total)
+    precomputed = saliency.assign(removed=f"{SALIENCY}, as predicted", measured=saliency["predicted"])
+    both = pd.concat([groups, precomputed]).assign(share=lambda rows: rows["weights"] / total)
     st.plotly_chart(
         charts.lines(
             both,
@@ -52,14 +52,14 @@ def hero(look: Look, place: Place) -> None:
     )
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
-        singles(look)
+        singles(scene)
         st.subheader("Which ones go", anchor=False)
         place("map")
-        st.html(of_tensor(weight_maps.kept_map(look.weight), f"{look.layer} before pruning", 300, "was"))
-        st.html(kept_legend(of=look.weight))
+        st.html(of_tensor(weight_maps.kept_map(scene.weight), f"{scene.layer} before pruning", 300, "was"))
+        st.html(kept_legend(of=scene.weight))
     with right:
         place("figures")
     st.subheader("Layer by layer", anchor=False)
@@ -71,9 +71,9 @@ def deeper(look: Look, place: Place) -> None:
     )
 
 
-def singles(look: Look) -> None:
+def singles(scene: Scene) -> None:
     """Single weights: the true change of the loss against the predicted one."""
-    predicted = look.report.tables["predicted"]
+    predicted = scene.report.tables["predicted"]
     alone = predicted[predicted["removed"] == "one weight"]
     st.subheader("One weight at a time", anchor=False)
     slope = st.toggle(
@@ -113,24 +113,24 @@ def here(zeros: float) -> Marks:
     return {"groups": [{"kind": "line", "at": zeros, "colour": charts.REMOVED, "text": words}]}
 
 
-def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[float]) -> Precomputed | None:
     if setting != "sparsity":
         return None
-    weights = [weight for _, weight in count.weights(look.before)]
+    weights = [weight for _, weight in count.weights(scene.before)]
     sizes, zeros = [w.numel() for w in weights], [int((w == 0).sum()) for w in weights]
-    if look.step.settings["allocation"] == "global":
+    if scene.step.settings["allocation"] == "global":
         sizes, zeros = [sum(sizes)], [sum(zeros)]
 
     def at(stop: float) -> float:  # what is zero already stays so
         return sum(max(stop * n, z) for n, z in zip(sizes, zeros, strict=True)) / sum(sizes)
 
-    return Ahead([here(at(stop)) for stop in stops])
+    return Precomputed([here(at(stop)) for stop in stops])
 
 
-def moving(look: Look) -> Moving:
-    after: Tensor = dict(count.weights(look.after))[look.layer]
+def update(scene: Scene) -> Update:
+    after: Tensor = dict(count.weights(scene.after))[scene.layer]
     table = figures.table(
-        look.report.tables["layers"],
+        scene.report.tables["layers"],
         {
             "layer": figures.Column("layer"),
             "weights": figures.Column("weights"),
@@ -139,39 +139,39 @@ def moving(look: Look) -> Moving:
             "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
             "predicted": figures.Column("predicted rise"),
         },
-        look.layer,
+        scene.layer,
     )
-    layers = look.report.tables["layers"]
-    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in look.report.figures[1:])
-    return Moving(
+    layers = scene.report.tables["layers"]
+    row = (figures.Tile(f.name.capitalize(), f, figures.said(f)) for f in scene.report.figures[1:])
+    return Update(
         here(1 - float(layers["kept"].sum()) / float(layers["weights"].sum())),
         {
             "figures": figures.tiles(row),
             "map": of_tensor(
-                weight_maps.kept_map(after), f"Map of {look.layer}: kept and removed weights", 300
+                weight_maps.kept_map(after), f"Map of {scene.layer}: kept and removed weights", 300
             ),
             "layers": table,
         },
-        lesson(look),
+        lesson(scene),
     )
 
 
-def lesson(look: Look) -> Lesson:
-    known = {figure.name: figure.value for figure in look.report.figures}
+def lesson(scene: Scene) -> Lesson:
+    known = {figure.name: figure.value for figure in scene.report.figures}
     by_size, by_curve = (known.get(f"rank correlation of {of}") for of in ("magnitude", "saliency"))
-    foreseen, true = known.get("predicted rise of the loss"), known.get("rise of the loss")
+    precomputed, true = known.get("predicted rise of the loss"), known.get("rise of the loss")
     ranked = (
         ""
         if by_size is None or by_curve is None
         else f": rank correlation {by_curve:.2f} against {by_size:.2f}"
     )
-    rise = "" if foreseen is None or true is None else f": {true:.2g} nat, predicted {foreseen:.2g}"
+    rise = "" if precomputed is None or true is None else f": {true:.2g} nat, predicted {precomputed:.2g}"
     return Lesson(
         "Size is not importance: the curvature of the loss tells better than the size of a weight which one would hurt"
         f"{ranked}.",
         f"The prediction takes one weight at a time, at a minimum. Together they cost more{rise}; and training has left "
         "a slope that it leaves out.",
-        bool(foreseen and true and true > 2 * foreseen),
+        bool(precomputed and true and true > 2 * precomputed),
     )
 
 
@@ -182,4 +182,4 @@ frame.heading(
     "w with second derivative h costs about h w² / 2. It takes one weight at a time, at a minimum that training hardly ever "
     "reaches.",
 )
-frame.workbench("optimal_brain_damage", hero, moving, foresee, deeper, runs)
+frame.workbench("optimal_brain_damage", hero, update, precompute, deeper, runs)

@@ -148,6 +148,6 @@ def ahead(stop: float) -> dict[str, Any]:
 
 
 if softens:
-    knobs.foresee("distill", teacher, "temperature", ahead)
+    knobs.precompute("distill", teacher, "temperature", ahead)
 footer.draw(tabs, subject)
 jobs.wake()

@@ -11,7 +11,7 @@ from engine.types import Bundle, Report, SlimscopeError
 from pages.parts import charts, coupled, figures, frame, knobs, sensitivity, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.live import Marks, Precomputed, Scene, Update
 from pages.parts.pictures import by_rank, kept_legend, of_tensor, sampled, side_by_side
 
 PAGE = {
@@ -36,42 +36,42 @@ def makes_channels(bundle: Bundle, weight: str) -> bool:
     return any(weight == part.param for group in open_to for part in group.makes)
 
 
-def groups_of(look: Look) -> list[Group]:
+def groups_of(scene: Scene) -> list[Group]:
     """The groups of the layer's filters, first the one that begins there: a late layer of a stream has several."""
-    known = [group for group in channels.groups(look.before).values() if look.layer in group.layers]
-    return sorted(known, key=lambda group: group.name != look.layer)
+    known = [group for group in channels.groups(scene.before).values() if scene.layer in group.layers]
+    return sorted(known, key=lambda group: group.name != scene.layer)
 
 
-def group_of(look: Look) -> Group:
-    return groups_of(look)[0]
+def group_of(scene: Scene) -> Group:
+    return groups_of(scene)[0]
 
 
-def hero(look: Look, place: Place) -> None:
-    filters = look.report.tables["filters"]
-    own = filters[filters["layer"] == look.layer].sort_values("score", kind="stable")
+def hero(scene: Scene, place: Place) -> None:
+    filters = scene.report.tables["filters"]
+    own = filters[filters["layer"] == scene.layer].sort_values("score", kind="stable")
     st.subheader("Filters, smallest first", anchor=False)
     st.plotly_chart(
         by_rank.ranking(own["score"].tolist(), own["filter"].tolist(), "filter, by rank", "score"),
         key="ranking",
         config={"displayModeBar": False},
-        alt=f"Scores of the filters of {look.layer}, sorted; those in the band go",
+        alt=f"Scores of the filters of {scene.layer}, sorted; those in the band go",
     )
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.subheader("A filter takes a slice of the next layer along", anchor=False)
     place("maps")
     st.html(kept_legend(removed="gone for good"))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
-    coupled.explorer(look, group_of(look))
+    coupled.explorer(scene, group_of(scene))
     slimming()
     training.section(
         "finetune",
         "Win accuracy back",
         "A few epochs of training on the narrower model: with whole filters gone, it nearly always needs them.",
     )
-    alone = [name for name, group in channels.groups(look.before).items() if not group.stream]
+    alone = [name for name, group in channels.groups(scene.before).items() if not group.stream]
     shares = [0.125, 0.25, 0.375, 0.5, 0.625, 0.75]
     sensitivity.section("prune_filters", "removed", shares, "share of filters removed", alone)
 
@@ -114,28 +114,28 @@ def removed(ranks: list[int], of: int) -> Marks:
     return {"ranking": [{**bands[0], **words}, *bands[1:]]}
 
 
-def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[float]) -> Precomputed | None:
     """The band at each stop, where a layer's filters compete among themselves only."""
-    settings, (group, *others) = look.step.settings, groups_of(look)
+    settings, (group, *others) = scene.step.settings, groups_of(scene)
     own = (*settings["leave_out"], *settings["per_layer"], *settings["by_hand"])
     if (
         others
-        or {look.layer, group.name} & set(own)
+        or {scene.layer, group.name} & set(own)
         or settings["allocation"] != "layer"
         or (group.stream and not settings["residual"])
     ):
         return None
     of = group.channels
-    return Ahead([removed(list(range(1, 1 + min(round(stop * of), of - 1))), of) for stop in stops])
+    return Precomputed([removed(list(range(1, 1 + min(round(stop * of), of - 1))), of) for stop in stops])
 
 
-def moving(look: Look) -> Moving:
-    filters = look.report.tables["filters"]
-    own = filters[filters["layer"] == look.layer].sort_values("score", kind="stable")
+def update(scene: Scene) -> Update:
+    filters = scene.report.tables["filters"]
+    own = filters[filters["layer"] == scene.layer].sort_values("score", kind="stable")
     gone = own.loc[~own["kept"], "filter"].tolist()
     ranks = [rank for rank, kept in enumerate(own["kept"], 1) if not kept]
     table = figures.table(
-        look.report.tables["layers"],
+        scene.report.tables["layers"],
         {
             "layer": figures.Column("layer"),
             "filters": figures.Column("filters"),
@@ -146,14 +146,14 @@ def moving(look: Look) -> Moving:
             "macs_before": figures.Column("MACs before"),
             "macs_after": figures.Column("after"),
         },
-        look.layer,
+        scene.layer,
     )
-    return Moving(removed(ranks, len(own)), {"maps": maps(look, gone), "layers": table}, lesson(look))
+    return Update(removed(ranks, len(own)), {"maps": maps(scene, gone), "layers": table}, lesson(scene))
 
 
-def lesson(look: Look) -> Lesson:
+def lesson(scene: Scene) -> Lesson:
     names = ["filters", "removed", "weights", "weights_after", "macs_before", "macs_after"]
-    filters, gone, before, after, macs, left = look.report.tables["layers"][names].sum().tolist()
+    filters, gone, before, after, macs, left = scene.report.tables["layers"][names].sum().tolist()
     lost, share = (figures.text(part, "share") for part in (1 - after / before, gone / filters))
     return Lesson(
         "A filter that goes takes a slice of every layer that reads it: multiply-adds really fall, from "
@@ -163,12 +163,12 @@ def lesson(look: Look) -> Lesson:
     )
 
 
-def maps(look: Look, gone: list[int]) -> str:
+def maps(scene: Scene, gone: list[int]) -> str:
     """This layer without its removed filters, and the layers that read it without the slices."""
-    lost: dict[str, list[int]] = {f"{look.layer}.weight": gone}  # weight -> places along its axis
+    lost: dict[str, list[int]] = {f"{scene.layer}.weight": gone}  # weight -> places along its axis
     first = 0  # where the layer's own channels lie: an embedding has them in its columns
-    for group in groups_of(look):
-        made = next(part for part in group.makes if part.param == f"{look.layer}.weight")
+    for group in groups_of(scene):
+        made = next(part for part in group.makes if part.param == f"{scene.layer}.weight")
         first, channels_gone = made.axis, [c for c, row in enumerate(made.at) if row in set(gone)]
         for part in group.reads:
             places = [place for channel in channels_gone for place in part.places(channel)]
@@ -176,7 +176,7 @@ def maps(look: Look, gone: list[int]) -> str:
     drawn = []
     for number, (name, places) in enumerate([*lost.items()][:3]):
         axis = 1 if number else first
-        whole, label = look.before.params[name].decode(), name.removesuffix(".weight")
+        whole, label = scene.before.params[name].decode(), name.removesuffix(".weight")
         words = f"{label} reads them: its input slices" if number else f"{label}: its filters"
         left = whole.index_fill(axis, torch.tensor(places, dtype=torch.long), 0.0)
         alt = f"{label}, kept and removed"
@@ -193,4 +193,4 @@ frame.heading(
     "When a filter goes, rows leave its layer, and with them the slices of the next layer that read them. Whole filters "
     "are coarser than single weights, so accuracy falls sooner.",
 )
-frame.workbench("prune_filters", hero, moving, foresee, deeper, makes_channels)
+frame.workbench("prune_filters", hero, update, precompute, deeper, makes_channels)

@@ -11,7 +11,7 @@ from pages.parts import cached, charts, figures, frame
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Look, Moving
+from pages.parts.live import Scene, Update
 from pages.parts.number_lines import number_lines
 
 PAGE = {
@@ -24,30 +24,30 @@ PAGE = {
 }
 
 
-def tiles(look: Look) -> tuple[str, int]:
+def tiles(scene: Scene) -> tuple[str, int]:
     """Which weights share a scale, as the controls say."""
-    settings = look.step.settings
+    settings = scene.step.settings
     return settings["granularity"], settings["group"]
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     st.subheader("Every format on one number line", anchor=False)
     lines = {
         SYSTEMS[name].title: ticks(
-            Levels.of(look.weight, name, tiles_of(name, "tensor", 1)), charts.reach(look.weight)
+            Levels.of(scene.weight, name, tiles_of(name, "tensor", 1)), charts.reach(scene.weight)
         )
         for name in NAMES
     }
     st.plotly_chart(
-        number_lines(look.weight, lines, charts.reach(look.weight)),
+        number_lines(scene.weight, lines, charts.reach(scene.weight)),
         key="lines",
         config={"displayModeBar": False},
-        alt=f"The numbers of each format, and under them the weights of {look.layer}",
+        alt=f"The numbers of each format, and under them the weights of {scene.layer}",
     )
     place("lines")
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.caption(
         "Ticks above: each format with one scale for the layer, or its own blocks; ticks that are too close to tell apart "
         "are one."
@@ -58,17 +58,17 @@ def deeper(look: Look, place: Place) -> None:
     place("layers")
 
 
-def every_format(look: Look) -> pd.DataFrame:
+def every_format(scene: Scene) -> pd.DataFrame:
     """What each format costs and loses on this layer."""
-    said = tiles(look)
+    said = tiles(scene)
 
     def work() -> dict[str, list[object]]:
-        return {str(name): rows.tolist() for name, rows in compared(look.weight, *said).items()}
+        return {str(name): rows.tolist() for name, rows in compared(scene.weight, *said).items()}
 
-    return pd.DataFrame(cached.answer(f"formats {look.subject} {look.key} {look.layer} {said}", work))
+    return pd.DataFrame(cached.answer(f"formats {scene.subject} {scene.key} {scene.layer} {said}", work))
 
 
-def formats(look: Look) -> str:
+def formats(scene: Scene) -> str:
     """This layer in every format."""
     columns = {
         "layer": figures.Column("format"),
@@ -78,32 +78,32 @@ def formats(look: Look) -> str:
         "sqnr_db": figures.Column("signal to noise", "dB"),
         "bytes": figures.Column("at fixed width", "B"),
     }
-    return figures.table(every_format(look), columns, SYSTEMS[look.step.settings["number"]].title)
+    return figures.table(every_format(scene), columns, SYSTEMS[scene.step.settings["number"]].title)
 
 
-def moving(look: Look) -> Moving:
-    param = look.after.params[weight_layers(look.after)[look.layer]]
+def update(scene: Scene) -> Update:
+    param = scene.after.params[weight_layers(scene.after)[scene.layer]]
     if not isinstance(param, Levels):
-        return Moving(
+        return Update(
             {"lines": []},
-            {"lines": "", "formats": formats(look), "layers": figures.left_out(look.layer) + layers(look)},
-            lesson(look),
+            {"lines": "", "formats": formats(scene), "layers": figures.left_out(scene.layer) + layers(scene)},
+            lesson(scene),
         )
-    marks = {"kind": "levels", "at": ticks(param, charts.reach(look.weight)), "colour": charts.CHANGED}
-    return Moving(
+    marks = {"kind": "levels", "at": ticks(param, charts.reach(scene.weight)), "colour": charts.CHANGED}
+    return Update(
         {"lines": [marks]},
-        {"lines": caption(said_of(look, param)), "formats": formats(look), "layers": layers(look)},
-        lesson(look),
+        {"lines": caption(said_of(scene, param)), "formats": formats(scene), "layers": layers(scene)},
+        lesson(scene),
     )
 
 
-def lesson(look: Look) -> Lesson:
-    rows = every_format(look)
-    row = rows[rows["layer"] == SYSTEMS[look.step.settings["number"]].title].iloc[0]
+def lesson(scene: Scene) -> Lesson:
+    rows = every_format(scene)
+    row = rows[rows["layer"] == SYSTEMS[scene.step.settings["number"]].title].iloc[0]
     alike = rows[rows["bits"] == row["bits"]].sort_values("sqnr_db")
     best, worst = (f"{alike['layer'].iloc[i]} {alike['sqnr_db'].iloc[i]:.1f} dB" for i in (-1, 0))
     return Lesson(
-        f"Formats of {row['bits']:.0f} bits differ only in where their numbers lie: in {look.layer} the best is {best}, the "
+        f"Formats of {row['bits']:.0f} bits differ only in where their numbers lie: in {scene.layer} the best is {best}, the "
         f"worst {worst}.",
         f"Bits are not the whole price: with its scales, {row['layer']} takes {row['bits_per_weight']:.3g} bits a weight "
         f"here. And a format without hardware for it is only stored, not faster.",
@@ -111,18 +111,18 @@ def lesson(look: Look) -> Lesson:
     )
 
 
-def said_of(look: Look, levels: Levels) -> str:
+def said_of(scene: Scene, levels: Levels) -> str:
     """Whose levels are drawn through all lines."""
-    scales = int(look.row["scales"])
+    scales = int(scene.row["scales"])
     whose = "no scale" if not scales else "one scale" if scales == 1 else f"the largest of {scales:,} scales"
-    used = f"{look.row['levels_used']:,} of {len(levels.system.values):,} numbers used"
+    used = f"{scene.row['levels_used']:,} of {len(levels.system.values):,} numbers used"
     return f"Upright lines: {levels.system.title}, {whose}, {used}."
 
 
-def layers(look: Look) -> str:
+def layers(scene: Scene) -> str:
     """What the step did to each layer."""
     return figures.table(
-        look.report.tables["layers"],
+        scene.report.tables["layers"],
         {
             "layer": figures.Column("layer"),
             "weights": figures.Column("weights"),
@@ -132,7 +132,7 @@ def layers(look: Look) -> str:
             "levels_used": figures.Column("numbers used"),
             "saturated": figures.Column("beyond the end", "share", charts.REMOVED),
         },
-        look.layer,
+        scene.layer,
     )
 
 
@@ -143,4 +143,4 @@ frame.heading(
     "All 4-bit formats have about sixteen numbers; they differ in where those lie. Floating point and powers of two are dense "
     "near zero, NF4 follows a normal distribution, and blocks of 32 share one exponent. Every format has an exact zero.",
 )
-frame.workbench("number_format", hero, moving, lambda look, setting, stops: None, deeper)
+frame.workbench("number_format", hero, update, lambda scene, setting, stops: None, deeper)

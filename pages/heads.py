@@ -8,7 +8,7 @@ from engine.recipe import technique
 from pages.parts import figures, frame
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Look, Moving
+from pages.parts.live import Scene, Update
 from pages.parts.pictures import heads
 
 PAGE = {
@@ -28,30 +28,30 @@ LAYERS = {
 }
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     st.subheader("Heads, layer by layer", anchor=False)
     place("heads")
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.subheader("What the heads of a layer look at", anchor=False)
-    heads.looks(look)
+    heads.looks(scene)
     st.subheader("Layer by layer", anchor=False)
     place("layers")
 
 
-def moving(look: Look) -> Moving:
-    rows = look.report.tables["heads"]
-    layers = look.report.tables["layers"]
+def update(scene: Scene) -> Update:
+    rows = scene.report.tables["heads"]
+    layers = scene.report.tables["layers"]
     own = layers[[layer.startswith(tuple(f"{name}." for name in rows["layer"])) for layer in layers["layer"]]]
-    table = figures.table(own, LAYERS, look.layer)
-    return Moving({}, {"heads": heads.grid(rows), "layers": table}, lesson(look))
+    table = figures.table(own, LAYERS, scene.layer)
+    return Update({}, {"heads": heads.grid(rows), "layers": table}, lesson(scene))
 
 
-def lesson(look: Look) -> Lesson:
+def lesson(scene: Scene) -> Lesson:
     """How many go with how many parameters, and whether an attention is down to one head."""
-    known, rows = technique.get("prune_heads"), look.report.tables["heads"]
-    found = {figure.name: figure for figure in look.report.figures}
+    known, rows = technique.get("prune_heads"), scene.report.tables["heads"]
+    found = {figure.name: figure for figure in scene.report.figures}
     lost, macs = (
         1 - found[f"{name}{after}"].value / found[f"{name} before"].value
         for name, after in (("parameters", ""), ("multiply-adds", " after"))
@@ -72,4 +72,4 @@ frame.heading(
     "gives were a little louder or softer: the mean, over training samples, of the size of that derivative. Heads that go "
     "take their rows of queries, keys and values and their columns of the output with them.",
 )
-frame.workbench("prune_heads", hero, moving, lambda look, setting, stops: None, deeper, heads.reads)
+frame.workbench("prune_heads", hero, update, lambda scene, setting, stops: None, deeper, heads.reads)

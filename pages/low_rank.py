@@ -13,7 +13,7 @@ from pages.parts import charts, components, cp_lab, figures, frame, rank_latency
 from pages.parts.fold import fold
 from pages.parts.frame import Place
 from pages.parts.layer_ranks import found, lesson, rank_marks, split_of, tried
-from pages.parts.live import Ahead, Look, Moving
+from pages.parts.live import Precomputed, Scene, Update
 from pages.parts.pictures import (
     by_rank,
     legend,
@@ -59,8 +59,8 @@ def scale(matrix: Tensor) -> float:
     return float(np.partition(sizes, place)[place])
 
 
-def hero(look: Look, place: Place) -> None:
-    split, quiet = split_of(look), {"displayModeBar": False}
+def hero(scene: Scene, place: Place) -> None:
+    split, quiet = split_of(scene), {"displayModeBar": False}
     if isinstance(split, Triple):
         st.subheader(
             "The error at both ranks",
@@ -75,13 +75,13 @@ def hero(look: Look, place: Place) -> None:
     st.subheader("Smaller only below break-even", anchor=False)
     counts = [split.weights((rank,)) for rank in range(1, split.full[0] + 1)]
     alt = "Weights of the two thin layers against the rank, with the break-even line"
-    st.plotly_chart(by_rank.against_rank(counts, look.weight.numel()), key="cost", config=quiet, alt=alt)
+    st.plotly_chart(by_rank.against_rank(counts, scene.weight.numel()), key="cost", config=quiet, alt=alt)
 
 
-def deeper(look: Look, place: Place) -> None:
-    split = split_of(look)
+def deeper(scene: Scene, place: Place) -> None:
+    split = split_of(scene)
     if isinstance(split, Pair):
-        _pieces(look, split, place)
+        _pieces(scene, split, place)
     else:
         st.subheader("One layer or three, in weights", anchor=False)
         place("thin")
@@ -89,74 +89,77 @@ def deeper(look: Look, place: Place) -> None:
     place("pictures")
     st.html(
         legend(("#08519c", "positive"), ("#b35806", "negative"))
-        + figures.caption(sampled(flat(look.weight, split), PIXELS))
+        + figures.caption(sampled(flat(scene.weight, split), PIXELS))
     )
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     place("tried")
-    fold(rank_latency.TITLE, "rank-latency", lambda: rank_latency.draw(look))
-    fold(cp_lab.TITLE, "cp", lambda: cp_lab.draw(look))
+    fold(rank_latency.TITLE, "rank-latency", lambda: rank_latency.draw(scene))
+    fold(cp_lab.TITLE, "cp", lambda: cp_lab.draw(scene))
 
 
-def _pieces(look: Look, split: Pair, place: Place) -> None:
+def _pieces(scene: Scene, split: Pair, place: Place) -> None:
     """The matrix as a sum, how strong each piece is, and two thin layers to scale."""
     scaled, spectrum = st.columns(2, gap="medium")
     with scaled:
         st.subheader("One layer or two thin ones, to scale", anchor=False)
         place("thin")
-    of_outputs = found(look).outputs is not None
+    of_outputs = found(scene).outputs is not None
     with spectrum:
         st.subheader("How strong each piece is", anchor=False)
         value = "root mean square of the outputs" if of_outputs else "singular value"
         line = charts.lines(
             by_rank.ranked(split.parts.values), "rank", "value", titles=("piece", value), height=225
         )
-        alt = f"Strength of the pieces of {look.layer}, largest first: {value}"
+        alt = f"Strength of the pieces of {scene.layer}, largest first: {value}"
         st.plotly_chart(line, key="spectrum", config={"displayModeBar": False}, alt=alt)
     st.subheader("The matrix is a sum of rank-one pieces", anchor=False)
-    whole = flat(look.weight, split)
+    whole = flat(scene.weight, split)
     st.html(rank_one.drawn(split.parts, whole, scale(whole), "squared outputs" if of_outputs else "squares"))
 
 
-def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[float]) -> Precomputed | None:
     """The cut at each stop; not for layers that are left alone or have ranks of their own, nor under a budget."""
-    settings = look.step.settings
+    settings = scene.step.settings
     own = (*settings["leave_out"], *settings["per_layer"], *settings["input_ranks"])
-    if look.layer in own or look.row["rank"] != look.row["rank"]:
+    if scene.layer in own or scene.row["rank"] != scene.row["rank"]:
         return None
     if setting != settings["by"] or setting == "budget":
         return None
-    split = split_of(look)
+    split = split_of(scene)
     ranks = [splits.chosen(split, setting, stop) for stop in stops]
-    marks = {own: rank_marks(look, split, own) for own in set(ranks)}
-    return Ahead([marks[own] for own in ranks])
+    marks = {own: rank_marks(scene, split, own) for own in set(ranks)}
+    return Precomputed([marks[own] for own in ranks])
 
 
-def moving(look: Look) -> Moving:
-    row, table = look.row, layers(look)
+def update(scene: Scene) -> Update:
+    row, table = scene.row, layers(scene)
     if not row or row["rank"] != row["rank"]:
-        words = f"{look.layer} is left alone: {row.get('why', 'it is not part of this step')}."
-        blank = {"pictures": "", "thin": "", "layers": figures.notice(words) + table, "tried": tried(look)}
-        return Moving({"spectrum": [], "cost": [], surface.KEY: []}, blank, lesson(look, None))
-    split = split_of(look)
+        words = f"{scene.layer} is left alone: {row.get('why', 'it is not part of this step')}."
+        blank = {"pictures": "", "thin": "", "layers": figures.notice(words) + table, "tried": tried(scene)}
+        return Update({"spectrum": [], "cost": [], surface.KEY: []}, blank, lesson(scene, None))
+    split = split_of(scene)
     ranks = (int(row["rank"]),) if isinstance(split, Pair) else (int(row["rank"]), int(row["input_rank"]))
-    whole, thin = flat(look.weight, split), flat(split.product(ranks), split)
+    whole, thin = flat(scene.weight, split), flat(split.product(ranks), split)
     reach = scale(whole)
     pieces = f"the first {ranks[0]} pieces" if isinstance(split, Pair) else "what three layers do"
     pictures = side_by_side(
-        (of_tensor(weight_maps.signed_map(part, reach, PIXELS), f"{look.layer}, {title}", 200, "both"), title)
+        (
+            of_tensor(weight_maps.signed_map(part, reach, PIXELS), f"{scene.layer}, {title}", 200, "both"),
+            title,
+        )
         for title, part in zip(
             ("original", pieces, "what is missing"), (whole, thin, whole - thin), strict=True
         )
     )
     to_compare = (
-        to_scale.drawn(tuple(whole.shape), ranks[0], look.layer)
+        to_scale.drawn(tuple(whole.shape), ranks[0], scene.layer)
         if isinstance(split, Pair)
         else figures.caption(surface.said(split, ranks))
     )
-    html = {"pictures": pictures, "layers": table, "thin": to_compare, "tried": tried(look)}
-    taught = lesson(look, None if row["why"] == told.WHOLE else ranks)
-    return Moving(rank_marks(look, split, ranks), html, taught)
+    html = {"pictures": pictures, "layers": table, "thin": to_compare, "tried": tried(scene)}
+    taught = lesson(scene, None if row["why"] == told.WHOLE else ranks)
+    return Update(rank_marks(scene, split, ranks), html, taught)
 
 
 COLUMNS = {
@@ -176,10 +179,10 @@ COLUMNS = {
 }
 
 
-def layers(look: Look) -> str:
-    rows = look.report.tables["layers"]
+def layers(scene: Scene) -> str:
+    rows = scene.report.tables["layers"]
     split = rows.assign(energy_kept=rows["energy_kept"].where(rows["applied"]))  # others keep all they have
-    return figures.table(split, {name: own for name, own in COLUMNS.items() if name in rows}, look.layer)
+    return figures.table(split, {name: own for name, own in COLUMNS.items() if name in rows}, scene.layer)
 
 
 frame.heading(
@@ -189,4 +192,4 @@ frame.heading(
     "rank mn / (m + n) these are bigger than the original. Unlike zeros, this really saves multiplications, so it can be "
     "faster.",
 )
-frame.workbench("low_rank", hero, moving, foresee, deeper, has_split)
+frame.workbench("low_rank", hero, update, precompute, deeper, has_split)

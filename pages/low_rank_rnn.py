@@ -8,7 +8,7 @@ from engine.types import Bundle, weight_layers
 from pages.parts import frame, plain
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Look, Moving
+from pages.parts.live import Scene, Update
 from pages.parts.pictures import projected
 
 PAGE = {
@@ -25,24 +25,24 @@ def reads_states(bundle: Bundle, weight: str) -> bool:
     return projecting.level_of(bundle, weight, False) is not None
 
 
-def level(look: Look) -> projecting.Level:
-    weight = weight_layers(look.before)[look.layer]
-    found = projecting.level_of(look.before, weight, look.step.settings["cut_from"] == "both")
+def level(scene: Scene) -> projecting.Level:
+    weight = weight_layers(scene.before)[scene.layer]
+    found = projecting.level_of(scene.before, weight, scene.step.settings["cut_from"] == "both")
     assert found is not None
     return found
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     st.subheader("What one P keeps of each", anchor=False)
     st.plotly_chart(
-        projected.kept(level(look)),
+        projected.kept(level(scene)),
         key="kept",
         config={"displayModeBar": False},
         alt="Share of the sum of squares of each matrix that the shared projection keeps at each rank",
     )
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.subheader("The matrices and their thin factors, to scale", anchor=False)
     place("projection")
     st.subheader("What the step reports", anchor=False)
@@ -51,14 +51,14 @@ def deeper(look: Look, place: Place) -> None:
     place("layers")
 
 
-def moving(look: Look) -> Moving:
-    known, rank, now = technique.get("low_rank_rnn"), int(look.row["rank"]), level(look)
+def update(scene: Scene) -> Update:
+    known, rank, now = technique.get("low_rank_rnn"), int(scene.row["rank"]), level(scene)
     html = {
         "projection": projected.drawn(now, rank),
-        "figures": plain.reported(look),
-        "layers": plain.table(look.report.tables["layers"], look.layer),
+        "figures": plain.reported(scene),
+        "layers": plain.table(scene.report.tables["layers"], scene.layer),
     }
-    return Moving({"kept": projected.marks(now, rank)}, html, Lesson(known.aha, known.trap))
+    return Update({"kept": projected.marks(now, rank)}, html, Lesson(known.aha, known.trap))
 
 
 frame.heading(
@@ -67,4 +67,4 @@ frame.heading(
     "The states go back into the LSTM and on to the next layer. Both read P h in place of h: r numbers, worked out once. "
     "P keeps the strongest directions of the recurrent matrix, and each Z is the nearest for it, by least squares.",
 )
-frame.workbench("low_rank_rnn", hero, moving, lambda look, setting, stops: None, deeper, reads_states)
+frame.workbench("low_rank_rnn", hero, update, lambda scene, setting, stops: None, deeper, reads_states)

@@ -12,7 +12,7 @@ from pages.parts import evolution, figures, frame, layer_times
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Moving
+from pages.parts.live import Precomputed, Scene, Update
 from pages.parts.pictures import layer_bits, layer_spans
 
 PAGE = {
@@ -64,26 +64,26 @@ LAYERS = {
 }
 
 
-def in_time(look: Look) -> bool:
+def in_time(scene: Scene) -> bool:
     """Whether the budget is of time."""
-    return bool(look.step.settings["limit"] == "time")
+    return bool(scene.step.settings["limit"] == "time")
 
 
-def picture(look: Look) -> Any:
+def picture(scene: Scene) -> Any:
     """What draws the layers; nothing where their times are asked for."""
-    if not in_time(look):
+    if not in_time(scene):
         return layer_bits
-    return layer_spans if mixed_bits.TIME in look.report.tables["layers"] else None
+    return layer_spans if mixed_bits.TIME in scene.report.tables["layers"] else None
 
 
-def hero(look: Look, place: Place) -> None:
-    what, draw = "Time" if in_time(look) else "Bits", picture(look)
+def hero(scene: Scene, place: Place) -> None:
+    what, draw = "Time" if in_time(scene) else "Bits", picture(scene)
     st.subheader(f"{what} of each layer", anchor=False)
     if draw is None:
         st.space("small")  # below the choice of a layer
         return layer_times.inside()
     st.plotly_chart(
-        draw.empty(look),
+        draw.empty(scene),
         key="bits",
         config={"displayModeBar": False},
         alt=f"{what} of each layer as bars",
@@ -91,18 +91,18 @@ def hero(look: Look, place: Place) -> None:
     return place("bits")
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.subheader("Predicted and measured, mixed and uniform", anchor=False)
     place("models")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     layer_times.section()
-    if not in_time(look):
+    if not in_time(scene):
         evolution.section()
 
 
-def moving(look: Look) -> Moving:
-    tables = look.report.tables
+def update(scene: Scene) -> Update:
+    tables = scene.report.tables
     table = tables["layers"]
     if mixed_bits.TIME in table:
         table = table.assign(time=table[mixed_bits.TIME] / 1e3)
@@ -110,31 +110,31 @@ def moving(look: Look) -> Moving:
     uniform = int(table["uniform_bits"].iloc[0]) if "uniform_bits" in table and len(table) else None
     models = figures.table(tables["models"], {x: own for x, own in MODELS.items() if x in tables["models"]})
     columns = {name: own for name, own in LAYERS.items() if name in table}
-    draw, dealt = picture(look), mixed_bits.Deal(bits, uniform)
+    draw, dealt = picture(scene), mixed_bits.Deal(bits, uniform)
     html = {
-        "bits": caption(draw.said(look, uniform)) if draw else "",
-        "models": models + caption(SAID[look.step.settings["sensitivity"]]),
-        "layers": figures.table(table, columns, look.layer),
+        "bits": caption(draw.said(scene, uniform)) if draw else "",
+        "models": models + caption(SAID[scene.step.settings["sensitivity"]]),
+        "layers": figures.table(table, columns, scene.layer),
     }
-    return Moving(draw.bars(look, dealt) if draw else {}, html, lesson(look))
+    return Update(draw.bars(scene, dealt) if draw else {}, html, lesson(scene))
 
 
-def lesson(look: Look) -> Lesson:
+def lesson(scene: Scene) -> Lesson:
     """What mixed bits gain over uniform ones, how far the prediction is off, and whether bytes are alike."""
-    known, rows = technique.get(look.step.technique), look.report.tables["models"].set_index("model")
-    found = {figure.name: figure for figure in look.report.figures}
+    known, rows = technique.get(scene.step.technique), scene.report.tables["models"].set_index("model")
+    found = {figure.name: figure for figure in scene.report.figures}
     mixed = rows.loc["mixed"]
     trap = known.trap
-    if "predicted" in mixed and picture(look) is not None:
+    if "predicted" in mixed and picture(scene) is not None:
         trap = (
             "What layers lose alone is added up, but together they lose something else: "
-            f"{mixed['predicted']:.3g} predicted, {mixed['measured']:.3g} measured ({UNITS[look.step.settings['sensitivity']]})."
+            f"{mixed['predicted']:.3g} predicted, {mixed['measured']:.3g} measured ({UNITS[scene.step.settings['sensitivity']]})."
         )
-    if picture(look) is layer_spans:
-        return Lesson(_aha_of_time(look), trap)
-    if in_time(look) or "uniform" not in rows.index:
+    if picture(scene) is layer_spans:
+        return Lesson(_aha_of_time(scene), trap)
+    if in_time(scene) or "uniform" not in rows.index:
         return Lesson(known.aha, trap)
-    gain = figures.points(found["validation accuracy gain over uniform bits"], look.step.settings["checked"])
+    gain = figures.points(found["validation accuracy gain over uniform bits"], scene.step.settings["checked"])
     sizes = " against ".join(figures.text(rows.loc[x, "bytes"], "B") for x in ("mixed", "uniform"))
     unused = 1 - rows.loc["uniform", "bytes"] / mixed["bytes"]
     if unused > UNUSED:
@@ -146,32 +146,32 @@ def lesson(look: Look) -> Lesson:
     return Lesson(aha, trap, bool(unused > UNUSED))
 
 
-def _aha_of_time(look: Look) -> str:
+def _aha_of_time(scene: Scene) -> str:
     """How many layers run on codes, and what that wins by the table."""
-    found = {figure.name: figure for figure in look.report.figures}
-    bits = look.report.tables["layers"]["bits"]
+    found = {figure.name: figure for figure in scene.report.figures}
+    bits = scene.report.tables["layers"]["bits"]
     names = ("predicted time of the layers", "time of the layers as they are")
     spent, whole = (figures.text(found[name].value, "ms") for name in names)
-    change = figures.points(found["validation accuracy change"], look.step.settings["checked"])
+    change = figures.points(found["validation accuracy change"], scene.step.settings["checked"])
     return (
         f"{(bits < mixed_bits.AS_IT_IS).sum()} of {len(bits)} layers run on 8-bit codes: {spent} instead of {whole} by the "
         f"table, accuracy {change}. Small ones may be slower so."
     )
 
 
-def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[float]) -> Precomputed | None:
     """The bars at each budget."""
-    draw = picture(look)
-    if setting not in ("budget", "share") or draw is None or len(look.labels) > MOST_AHEAD:
+    draw = picture(scene)
+    if setting not in ("budget", "share") or draw is None or len(scene.labels) > MOST_AHEAD:
         return None
-    told, weights = look.report.tables["widths"], int(look.report.tables["layers"]["weights"].sum())
-    cost = mixed_bits.TIME if in_time(look) else mixed_bits.BYTES
+    told, weights = scene.report.tables["widths"], int(scene.report.tables["layers"]["weights"].sum())
+    cost = mixed_bits.TIME if in_time(scene) else mixed_bits.BYTES
     most = (
-        mixed_bits.time_limit(stop, told) if in_time(look) else mixed_bits.limit(stop, weights)
+        mixed_bits.time_limit(stop, told) if in_time(scene) else mixed_bits.limit(stop, weights)
         for stop in stops
     )
     least = mixed_bits.least(told, cost)
-    return Ahead([draw.bars(look, mixed_bits.deal(told, max(own, least), cost)) for own in most])
+    return Precomputed([draw.bars(scene, mixed_bits.deal(told, max(own, least), cost)) for own in most])
 
 
 frame.heading(
@@ -181,4 +181,4 @@ frame.heading(
     "the file as well; then the widths of the least loss in all are found exactly, for any budget. The line is what the "
     "same bytes buy where all layers have the same bits.",
 )
-frame.workbench("mixed_precision", hero, moving, foresee, deeper)
+frame.workbench("mixed_precision", hero, update, precompute, deeper)

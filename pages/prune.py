@@ -6,12 +6,13 @@ import streamlit as st
 
 from engine.figures import count
 from engine.recipe import technique
-from engine.tensor import precompute, ranking
+from engine.tensor import ranking
+from engine.tensor.precompute import MOST_STOPS, stop_of_removal
 from engine.types import Report
 from pages.parts import charts, components, figures, frame, race, sensitivity, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Marks, Moving, Thumbnail
+from pages.parts.live import Marks, Precomputed, Scene, Thumbnail, Update
 from pages.parts.pictures import kept_legend, of_tensor, sorted_weights
 
 PAGE = {
@@ -28,26 +29,26 @@ OTHERS = {"global": "one threshold for all", "each": "one for each layer"}  # wa
 TALL = 260  # pixels of the map
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     st.subheader("Most weights are close to zero", anchor=False)
     st.plotly_chart(
-        charts.histogram(look.weight, look.layer),
+        charts.histogram(scene.weight, scene.layer),
         key="weights",
         config={"displayModeBar": False},
-        alt=f"Histogram of the weights of {look.layer}; the band around zero is removed",
+        alt=f"Histogram of the weights of {scene.layer}; the band around zero is removed",
     )
     components.handle()
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     by_size, which = st.columns(2, gap="medium")
     with by_size:
-        sorted_weights.draw(look)
+        sorted_weights.draw(scene)
     with which:
         st.subheader("Which ones go", anchor=False)
         place("map")
-        st.html(of_tensor(weight_maps.kept_map(look.weight), f"{look.layer} before pruning", TALL, "was"))
-        st.html(kept_legend(of=look.weight))
+        st.html(of_tensor(weight_maps.kept_map(scene.weight), f"{scene.layer} before pruning", TALL, "was"))
+        st.html(kept_legend(of=scene.weight))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(
@@ -57,7 +58,7 @@ def deeper(look: Look, place: Place) -> None:
     )
     iterating()
     race.section()
-    if technique.get("prune_weights").knobs["sparsity"].matters(look.step.settings):
+    if technique.get("prune_weights").knobs["sparsity"].matters(scene.step.settings):
         sensitivity.section(
             "prune_weights", "sparsity", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
         )
@@ -109,24 +110,24 @@ def rounds(report: Report) -> None:
     st.html(figures.table(report.tables["layers"], columns))
 
 
-def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[float]) -> Precomputed | None:
     """Band and small map at each stop; not for layers with a setting of their own, nor where size does not decide."""
-    if sorted_weights.slider(look) is None:
+    if sorted_weights.slider(scene) is None:
         return None
-    table = sorted_weights.removals(look, setting, stops)
+    table = sorted_weights.removals(scene, setting, stops)
     marks = [sorted_weights.marks(row.threshold, row.sparsity) for row in table.itertuples()]
-    if len(stops) > precompute.MOST_STOPS:
-        return Ahead(marks)
-    small = weight_maps.as_picture(look.weight, 256)
-    goes = precompute.stop_of_removal(np.abs(small), table["cut"].tolist())
-    return Ahead(marks, Thumbnail("map", weight_maps.kept_map(look.weight, 256), goes))
+    if len(stops) > MOST_STOPS:
+        return Precomputed(marks)
+    small = weight_maps.as_picture(scene.weight, 256)
+    goes = stop_of_removal(np.abs(small), table["cut"].tolist())
+    return Precomputed(marks, Thumbnail("map", weight_maps.kept_map(scene.weight, 256), goes))
 
 
-def moving(look: Look) -> Moving:
-    row, by_size = look.row, ranking.by_size(look.step.settings)
-    after = dict(count.weights(look.after)).get(look.layer, look.weight)
-    picture = of_tensor(weight_maps.kept_map(after), f"Map of {look.layer}: kept and removed weights", TALL)
-    rows = beside(look)
+def update(scene: Scene) -> Update:
+    row, by_size = scene.row, ranking.by_size(scene.step.settings)
+    after = dict(count.weights(scene.after)).get(scene.layer, scene.weight)
+    picture = of_tensor(weight_maps.kept_map(after), f"Map of {scene.layer}: kept and removed weights", TALL)
+    rows = beside(scene)
     other = [name for name in OTHERS if name in rows]
     table = figures.table(
         rows,
@@ -144,39 +145,39 @@ def moving(look: Look) -> Moving:
             "energy_kept": figures.Column("energy kept", "share", charts.KEPT),
             **(
                 {"within": figures.Column("give or take", "share")}
-                if "within" in look.report.tables["layers"]
+                if "within" in scene.report.tables["layers"]
                 else {}
             ),
         },
-        look.layer,
+        scene.layer,
     )
     if not row:
-        table = figures.left_out(look.layer) + table
+        table = figures.left_out(scene.layer) + table
     marks: Marks = {sorted_weights.HISTOGRAM: [], sorted_weights.CHART: []}
     if row and by_size:
-        marks = sorted_weights.with_places(look, sorted_weights.marks(row["threshold"], row["sparsity"]))
-    return Moving(marks, {"map": picture, "layers": table}, lesson(look))
+        marks = sorted_weights.with_places(scene, sorted_weights.marks(row["threshold"], row["sparsity"]))
+    return Update(marks, {"map": picture, "layers": table}, lesson(scene))
 
 
-def beside(look: Look) -> pd.DataFrame:
+def beside(scene: Scene) -> pd.DataFrame:
     """The report's layers, with what the other way of sharing the same sparsity out would take from each."""
-    layers, settings = look.report.tables["layers"], look.step.settings
+    layers, settings = scene.report.tables["layers"], scene.step.settings
     if settings["by"] != "sparsity" or not ranking.by_threshold(settings) or len(layers) < 2:
         return layers
-    both = ranking.both_allocations(settings, look.labels, lambda names: look.index(names))
+    both = ranking.both_allocations(settings, scene.labels, lambda names: scene.index(names))
     other = "each" if settings["allocation"] == "global" else "global"
     return layers.merge(both[["layer", other]], on="layer", how="left")
 
 
-def lesson(look: Look) -> Lesson:
-    row, near = look.row, "Most weights are near zero."
+def lesson(scene: Scene) -> Lesson:
+    row, near = scene.row, "Most weights are near zero."
     if row:
         gone, held = (figures.text(part, "share") for part in (row["sparsity"], 1 - row["energy_kept"]))
-        near = f"Most weights are near zero: the {gone} of {look.layer} that go hold {held} of its sum of squares."
-    size = figures.text(4 * row["weights"] if row else 4 * look.weight.numel(), "B")
+        near = f"Most weights are near zero: the {gone} of {scene.layer} that go hold {held} of its sum of squares."
+    size = figures.text(4 * row["weights"] if row else 4 * scene.weight.numel(), "B")
     return Lesson(
         f"{near} Accuracy stays flat for long, then falls off a cliff.",
-        f"Zeros alone save nothing: as 32-bit numbers {look.layer} takes {size} before and after. The file is smaller "
+        f"Zeros alone save nothing: as 32-bit numbers {scene.layer} takes {size} before and after. The file is smaller "
         "because it is encoded; the model does not get faster.",
     )
 
@@ -188,4 +189,4 @@ frame.heading(
     "point. The file shrinks because zeros are stored in almost no space; the model does not get faster, because a zero "
     "is multiplied like any other number.",
 )
-frame.workbench("prune_weights", hero, moving, foresee, deeper)
+frame.workbench("prune_weights", hero, update, precompute, deeper)

@@ -15,7 +15,7 @@ from pages.parts.figures import caption
 from pages.parts.fold import fold
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.live import Marks, Precomputed, Scene, Update
 from pages.parts.pictures import clip, one_weight
 from pages.parts.pictures.one_weight import MOST_LEVELS, is_masked
 
@@ -33,24 +33,24 @@ RANGE = ("range", "percentile")
 LEAST_DECIBELS, MOST_DECIBELS = -4, 108  # what 1 to 16 bits usually reach
 
 
-def symmetric(look: Look) -> bool:
-    return bool(look.step.settings["scheme"] == "symmetric")
+def symmetric(scene: Scene) -> bool:
+    return bool(scene.step.settings["scheme"] == "symmetric")
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     quiet = {"displayModeBar": False}
     st.subheader("Levels over the weights", anchor=False)
     st.plotly_chart(
-        charts.histogram(look.weight, look.layer),
+        charts.histogram(scene.weight, scene.layer),
         key="levels",
         config=quiet,
-        alt=f"Weights of {look.layer} with the levels of the grid",
+        alt=f"Weights of {scene.layer} with the levels of the grid",
     )
     components.handle()
     place("levels")
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     quiet = {"displayModeBar": False}
     clips, curve = st.columns(2, gap="medium")
     with clips:
@@ -59,14 +59,14 @@ def deeper(look: Look, place: Place) -> None:
     with curve:
         st.subheader("Error against bits", anchor=False)
         empty = charts.plane("bits", "signal to noise, dB", (0.5, 16.5))
-        top = max([MOST_DECIBELS, *(noise + 4 for noise in curve_of(look)["ys"])])
+        top = max([MOST_DECIBELS, *(noise + 4 for noise in curve_of(scene)["ys"])])
         empty["layout"]["yaxis"] |= {"range": [LEAST_DECIBELS, top]}
         st.plotly_chart(empty, key="curve", config=quiet, alt="Signal to noise ratio at 1 to 16 bits")
         place("curve")
     st.subheader("Layer by layer", anchor=False)
     place("layers")
-    fold("One weight at a time", "one-weight", lambda: one_weight.draw(look, place))
-    fold(outlier_lab.TITLE, "outlier", lambda: outlier_lab.draw(look))
+    fold("One weight at a time", "one-weight", lambda: one_weight.draw(scene, place))
+    fold(outlier_lab.TITLE, "outlier", lambda: outlier_lab.draw(scene))
     damage_split.section("quantize")
     sensitivity.section("quantize", "bits", [8, 6, 5, 4, 3, 2], "bits")
     one_weight.lecture()
@@ -78,19 +78,19 @@ def level_table(grid: Grid, rounded: bool, row: int) -> pd.DataFrame:
     return table[(table["code"] != 0) | (table["weights"] > 0)] if rounded and grid.bits == 1 else table
 
 
-def level_marks(look: Look, grid: Grid, table: pd.DataFrame) -> list[dict[str, Any]]:
+def level_marks(scene: Scene, grid: Grid, table: pd.DataFrame) -> list[dict[str, Any]]:
     """A line per level, and its weights spread over its step, on the scale of the histogram's axis.
 
     Where the levels are of one scale out of several, all weights are taken to be like its own; the zeros of a
     mask are drawn in neither.
     """
-    drawn = table[(table["weights"] > 0) & ((table["value"] != 0) | (not is_masked(look)))]
+    drawn = table[(table["weights"] > 0) & ((table["value"] != 0) | (not is_masked(scene)))]
     lines = table["value"].tolist()
     if len(lines) > MOST_LEVELS:  # they would fill the plot
         lines, drawn = [], drawn[:0]
-    step = float(grid.scale[clip.shown(look, grid)]) * (2 if symmetric(look) and grid.bits == 1 else 1)
-    bin_width = 2 * charts.reach(look.weight) / charts.BINS
-    share = bin_width / step * int((look.weight != 0).sum()) / max(int(drawn["weights"].sum()), 1)
+    step = float(grid.scale[clip.shown(scene, grid)]) * (2 if symmetric(scene) and grid.bits == 1 else 1)
+    bin_width = 2 * charts.reach(scene.weight) / charts.BINS
+    share = bin_width / step * int((scene.weight != 0).sum()) / max(int(drawn["weights"].sum()), 1)
     bars = {"at": drawn["value"].tolist(), "heights": (share * drawn["weights"]).tolist(), "wide": step}
     return [
         {"kind": "levels", "at": lines, "colour": charts.CHANGED},
@@ -98,121 +98,121 @@ def level_marks(look: Look, grid: Grid, table: pd.DataFrame) -> list[dict[str, A
     ]
 
 
-def chosen_of(look: Look) -> dict[str, Any]:
+def chosen_of(scene: Scene) -> dict[str, Any]:
     """How the layer is cut, its range found and its weights rounded, whatever the bits."""
-    settings = look.step.settings
+    settings = scene.step.settings
     tiles = named(settings["granularity"], settings["group"])
     chance = {"seed": settings["seed"]} if settings["rounding"] == "stochastic" else {}
     return {"granularity": tiles, **{name: settings[name] for name in RANGE}, **chance}
 
 
-def curve_of(look: Look) -> dict[str, Any]:
+def curve_of(scene: Scene) -> dict[str, Any]:
     """Signal to noise at all bit widths, which stays where only the bits move; where nothing is lost, no point."""
-    chosen = chosen_of(look)
+    chosen = chosen_of(scene)
 
     def work() -> dict[str, Any]:
-        rows = grids.error_curve(look.weight, symmetric=symmetric(look), **chosen)
+        rows = grids.error_curve(scene.weight, symmetric=symmetric(scene), **chosen)
         rows = rows[np.isfinite(rows["sqnr_db"])]
         texts = [f"{row.bits} bit: {row.sqnr_db:.1f} dB" for row in rows.itertuples()]
         return {"xs": rows["bits"].tolist(), "ys": rows["sqnr_db"].tolist(), "texts": texts}
 
-    path = cached.answer(f"curve {look.subject} {look.key} {look.layer} {symmetric(look)} {chosen}", work)
+    path = cached.answer(f"curve {scene.subject} {scene.key} {scene.layer} {symmetric(scene)} {chosen}", work)
     assert path is not None
     return path
 
 
-def curve_marks(look: Look, bits: int, noise: float) -> Marks:
+def curve_marks(scene: Scene, bits: int, noise: float) -> Marks:
     """The path through all bit widths, and where we are on it."""
-    marks: list[dict[str, Any]] = [{"kind": "path", **curve_of(look), "colour": charts.KEPT}]
+    marks: list[dict[str, Any]] = [{"kind": "path", **curve_of(scene), "colour": charts.KEPT}]
     if np.isfinite(noise):
         here = {"kind": "dot", "x": bits, "y": noise, "text": f"{bits} bit: {noise:.1f} dB"}
         marks.append({**here, "below": True, "colour": charts.CHANGED})
     return {"curve": marks}
 
 
-def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[int]) -> Precomputed | None:
     """Levels, stairs and the point on the curve at each bit width."""
-    settings = look.step.settings
-    own = look.layer in (*settings["leave_out"], *settings["per_layer"])
-    if setting != "bits" or own or look.weight.numel() > MOST_AHEAD:
+    settings = scene.step.settings
+    own = scene.layer in (*settings["leave_out"], *settings["per_layer"])
+    if setting != "bits" or own or scene.weight.numel() > MOST_AHEAD:
         return None
-    rounded, chosen = symmetric(look), chosen_of(look)
+    rounded, chosen = symmetric(scene), chosen_of(scene)
     marks: list[Marks] = []
     for bits in stops:
-        grid = grids.quantize(look.weight, bits, rounded, **chosen)
-        row = clip.shown(look, grid)
-        here = curve_marks(look, bits, grids.error(look.weight, grid, rounded).sqnr_db)
+        grid = grids.quantize(scene.weight, bits, rounded, **chosen)
+        row = clip.shown(scene, grid)
+        here = curve_marks(scene, bits, grids.error(scene.weight, grid, rounded).sqnr_db)
         if bits <= 8:
-            clips = clip.drawn(look, grid)
-            lines = level_marks(look, grid, level_table(grid, rounded, row))
+            clips = clip.drawn(scene, grid)
+            lines = level_marks(scene, grid, level_table(grid, rounded, row))
             here |= {"levels": lines + clips.handle, clip.CHART: clips.marks}
         if bits <= 6:
             here |= one_weight.stair_marks(grid, rounded, row)
         marks.append(here)
-    return Ahead(marks)
+    return Precomputed(marks)
 
 
-def moving(look: Look) -> Moving:
-    param = look.after.params[weight_layers(look.after)[look.layer]]
+def update(scene: Scene) -> Update:
+    param = scene.after.params[weight_layers(scene.after)[scene.layer]]
     if not isinstance(param, Grid):
         blank = {chart: [] for chart in ("levels", "stairs", "errors", "curve", clip.CHART)}
         empty = dict.fromkeys(("levels", "errors", "curve", "corner", "clip"), "")
-        return Moving(
-            blank, {**empty, "layers": figures.left_out(look.layer) + layers(look)}, Lesson(AHA, "")
+        return Update(
+            blank, {**empty, "layers": figures.left_out(scene.layer) + layers(scene)}, Lesson(AHA, "")
         )
-    rounded = symmetric(look)
-    widest = clip.shown(look, param)
+    rounded = symmetric(scene)
+    widest = clip.shown(scene, param)
     table = level_table(param, rounded, widest)
-    clips = clip.drawn(look, param)
-    errors, said_of_errors = one_weight.error_marks(look, param, rounded)
+    clips = clip.drawn(scene, param)
+    errors, said_of_errors = one_weight.error_marks(scene, param, rounded)
     marks = {
-        "levels": level_marks(look, param, table) + clips.handle,
+        "levels": level_marks(scene, param, table) + clips.handle,
         **one_weight.stair_marks(param, rounded, widest),
-        **curve_marks(look, look.row["bits"], look.row["sqnr_db"]),
+        **curve_marks(scene, scene.row["bits"], scene.row["sqnr_db"]),
         **errors,
         clip.CHART: clips.marks,
     }
-    return Moving(
+    return Update(
         marks,
         {
-            "levels": caption(said_of_levels(look, param, table)),
+            "levels": caption(said_of_levels(scene, param, table)),
             "clip": clips.words,
             "errors": said_of_errors,
-            "curve": caption(said_of_bits(curve_of(look)["ys"])),
-            "corner": one_weight.corners(look, param),
-            "layers": layers(look),
+            "curve": caption(said_of_bits(curve_of(scene)["ys"])),
+            "corner": one_weight.corners(scene, param),
+            "layers": layers(scene),
         },
-        lesson(look, param, table),
+        lesson(scene, param, table),
     )
 
 
 AHA = "One outlier wastes the levels: it stretches the steps of all weights that share its scale."
 
 
-def lesson(look: Look, grid: Grid, table: pd.DataFrame) -> Lesson:
+def lesson(scene: Scene, grid: Grid, table: pd.DataFrame) -> Lesson:
     """How far the largest weight lies from the others, and what that leaves of the levels; what is lost, and what is not."""
-    own = grid.granularity.members(look.weight, clip.shown(look, grid))
+    own = grid.granularity.members(scene.weight, clip.shown(scene, grid))
     far = float(own.abs().max() / own.square().mean().sqrt().clamp(min=1e-30))
     used = int((table["weights"] > 0).sum())
     aha = f"{AHA} Here it is {far:.1f} times their typical (rms) size, and {used:,} of {len(table):,} levels are used."
-    larger = why_larger(look) if grid.bits == 1 else ""
+    larger = why_larger(scene) if grid.bits == 1 else ""
     return Lesson(
         aha,
         larger
-        or f"Error is not accuracy: {look.row['sqnr_db']:.1f} dB of signal to noise say little about the "
+        or f"Error is not accuracy: {scene.row['sqnr_db']:.1f} dB of signal to noise say little about the "
         "answers, and less round-off can mean more clipping (below). Look at the accuracy.",
         bool(larger),
     )
 
 
-def why_larger(look: Look) -> str:
+def why_larger(scene: Scene) -> str:
     """Why one bit makes a larger file than two, with the measured bytes; empty where it does not, or none are known."""
-    size = cached.bytes_along(look.subject, Recipe.from_key(look.key).then(look.step), "bits")
+    size = cached.bytes_along(scene.subject, Recipe.from_key(scene.key).then(scene.step), "bits")
     one, two = size.get(1), size.get(2)
     if one is None or two is None or one <= two:
         return ""
     zeros = float(
-        (grids.quantize(look.weight, 2, symmetric(look), **chosen_of(look)).codes == 0).float().mean()
+        (grids.quantize(scene.weight, 2, symmetric(scene), **chosen_of(scene)).codes == 0).float().mean()
     )
     return (
         f"1 bit is larger than 2: {figures.text(one, 'B')} against {figures.text(two, 'B')}. Signs are like coins, which no "
@@ -220,14 +220,16 @@ def why_larger(look: Look) -> str:
     )
 
 
-def said_of_levels(look: Look, grid: Grid, table: pd.DataFrame) -> str:
+def said_of_levels(scene: Scene, grid: Grid, table: pd.DataFrame) -> str:
     """Whose levels they are, and how far apart."""
-    number, scales = clip.shown(look, grid), len(grid.scale)
+    number, scales = clip.shown(scene, grid), len(grid.scale)
     scale, zero = float(grid.scale[number]), int(grid.zero[number])
     whose = "One scale" if scales == 1 else f"Scale {number + 1:,} of {scales:,}, the largest weight's"
-    few = ", too many to draw" if len(table) > MOST_LEVELS else ", zeros not drawn" if is_masked(look) else ""
-    apart = f"-{scale:.4g} and {scale:.4g}" if symmetric(look) and grid.bits == 1 else f"step {scale:.4g}"
-    centre = "" if symmetric(look) else f", zero point {zero}"
+    few = (
+        ", too many to draw" if len(table) > MOST_LEVELS else ", zeros not drawn" if is_masked(scene) else ""
+    )
+    apart = f"-{scale:.4g} and {scale:.4g}" if symmetric(scene) and grid.bits == 1 else f"step {scale:.4g}"
+    centre = "" if symmetric(scene) else f", zero point {zero}"
     return f"{whose}: {len(table):,} levels{few}, {apart}{centre}."
 
 
@@ -238,13 +240,13 @@ def said_of_bits(decibels: list[float]) -> str:
     return "From 2 bits on, each bit brings about 6 dB: half the error."
 
 
-def layers(look: Look) -> str:
+def layers(scene: Scene) -> str:
     """What the step did to each layer, and what rounding the inputs of layers costs, where it does that."""
     table = figures.table(
-        look.report.tables["layers"],
+        scene.report.tables["layers"],
         {
             "layer": figures.Column("layer"),
-            **({} if look.large else {"weights": figures.Column("weights")}),
+            **({} if scene.large else {"weights": figures.Column("weights")}),
             "bits": figures.Column("bits"),
             "bits_per_weight": figures.Column("with scales", "bits"),
             "sqnr_db": figures.Column("signal to noise", "dB"),
@@ -252,12 +254,12 @@ def layers(look: Look) -> str:
             "clipped": figures.Column("clipped", "share", charts.REMOVED),
             "levels_used": figures.Column("levels used"),
         },
-        look.layer,
+        scene.layer,
     )
-    if "activations" not in look.report.tables:
+    if "activations" not in scene.report.tables:
         return table
     return f"{table}<p><b>Inputs of the layers</b></p>" + figures.table(
-        look.report.tables["activations"],
+        scene.report.tables["activations"],
         {
             "layer": figures.Column("layer"),
             "kind": figures.Column("range"),
@@ -266,7 +268,7 @@ def layers(look: Look) -> str:
             "sqnr_db": figures.Column("signal to noise", "dB"),
             "clipped": figures.Column("clipped", "share", charts.REMOVED),
         },
-        look.layer,
+        scene.layer,
     )
 
 
@@ -278,4 +280,4 @@ frame.heading(
     "turned back into 32-bit numbers before they are used. With rounded activations, an ONNX file (Ship it) multiplies "
     "codes as they are.",
 )
-frame.workbench("quantize", hero, moving, foresee, deeper)
+frame.workbench("quantize", hero, update, precompute, deeper)

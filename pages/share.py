@@ -18,7 +18,7 @@ from pages.parts import cached, charts, drag, figures, frame, training, weight_m
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.live import Marks, Precomputed, Scene, Update
 from pages.parts.pictures import legend, of_tensor
 
 PAGE = {
@@ -34,19 +34,19 @@ FEW_STEPS = 3  # of Lloyd's, for what is shown while the slider moves
 CURVE = (2, 4, 8, 16, 32, 64, 128, 256)
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     st.subheader("A few values for all weights", anchor=False)
     st.plotly_chart(
-        charts.histogram(look.weight, look.layer),
+        charts.histogram(scene.weight, scene.layer),
         key="values",
         config={"displayModeBar": False},
-        alt=f"Weights of {look.layer} with the values that they share",
+        alt=f"Weights of {scene.layer} with the values that they share",
     )
-    drag.handles(look, "values")
+    drag.handles(scene, "values")
     place("values")
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.caption(
         "Sticks above: how many weights have each value, to scale with the tallest. A value that is dragged takes its "
         "weights along."
@@ -60,12 +60,12 @@ def deeper(look: Look, place: Place) -> None:
         empty = charts.plane(
             "bits of an index (2 to their power: entries)", "signal to noise, dB", (0.7, 8.3)
         )
-        empty["layout"]["yaxis"] |= {"range": [0, max([20.0, *curve_of(look)["ys"]]) + 5]}
+        empty["layout"]["yaxis"] |= {"range": [0, max([20.0, *curve_of(scene)["ys"]]) + 5]}
         quiet = {"displayModeBar": False}
         st.plotly_chart(empty, key="curve", config=quiet, alt="Signal to noise ratio at 2 to 256 entries")
         place("curve")
-        if isinstance(book_of(look), Book) and len(entries_of(look)):
-            drag.fields(look, entries_of(look))
+        if isinstance(book_of(scene), Book) and len(entries_of(scene)):
+            drag.fields(scene, entries_of(scene))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
     training.section(
@@ -76,21 +76,21 @@ def deeper(look: Look, place: Place) -> None:
     )
 
 
-def book_of(look: Look) -> Any:
-    return look.after.params[weight_layers(look.after)[look.layer]]
+def book_of(scene: Scene) -> Any:
+    return scene.after.params[weight_layers(scene.after)[scene.layer]]
 
 
-def entries_of(look: Look) -> pd.DataFrame:
+def entries_of(scene: Scene) -> pd.DataFrame:
     """The entries of the chosen layer's table: columns entry, value, weights."""
-    table = look.report.tables.get("entries")
+    table = scene.report.tables.get("entries")
     if table is not None:
-        return table[table["layer"] == look.layer]
-    return sharing.entries_in(look.layer, look.weight, book_of(look).table[masked(look) :], {})
+        return table[table["layer"] == scene.layer]
+    return sharing.entries_in(scene.layer, scene.weight, book_of(scene).table[masked(scene) :], {})
 
 
-def masked(look: Look) -> int:
+def masked(scene: Scene) -> int:
     """1 where the first entry of the layer's codebook is that of its zeros."""
-    return int(look.row["shared"] < look.row["weights"] and not book_of(look).table[0])
+    return int(scene.row["shared"] < scene.row["weights"] and not book_of(scene).table[0])
 
 
 def marks_of(values: list[float], weights: list[int], hand: list[int]) -> Marks:
@@ -100,74 +100,76 @@ def marks_of(values: list[float], weights: list[int], hand: list[int]) -> Marks:
     return {"values": [levels, {"kind": "sticks", "at": values, "heights": weights, **colour}]}
 
 
-def kept_of(look: Look) -> Index:
+def kept_of(scene: Scene) -> Index:
     """The weights that compete for a table, without zeros."""
-    common = sharing.together(look.step.settings, look.labels)
-    return sharing.without_zeros(look.index(tuple(common) if look.layer in common else (look.layer,)))
+    common = sharing.together(scene.step.settings, scene.labels)
+    return sharing.without_zeros(scene.index(tuple(common) if scene.layer in common else (scene.layer,)))
 
 
-def curve_of(look: Look) -> dict[str, Any]:
+def curve_of(scene: Scene) -> dict[str, Any]:
     """Signal to noise at 2 to 256 entries: of the layer with a table of its own."""
 
     def work() -> dict[str, Any]:
-        index = sharing.without_zeros(look.index((look.layer,)))
+        index = sharing.without_zeros(scene.index((scene.layer,)))
         signal = squares_of(index)
         noise = [decibels(signal, kmeans(index, k).sse) for k in CURVE] if len(index) else []
         points = [(log2(k), db) for k, db in zip(CURVE, noise, strict=False) if np.isfinite(db)]
         texts = [f"{2**bits:.0f} entries: {db:.1f} dB" for bits, db in points]
         return {"xs": [x for x, _ in points], "ys": [y for _, y in points], "texts": texts}
 
-    path = cached.answer(f"shared {look.subject} {look.key} {look.layer}", work)
+    path = cached.answer(f"shared {scene.subject} {scene.key} {scene.layer}", work)
     assert path is not None
     return path
 
 
-def foresee(look: Look, setting: str, stops: list[int]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[int]) -> Precomputed | None:
     """The values at each number of entries, after a few steps of k-means from a quick start."""
-    settings = look.step.settings
+    settings = scene.step.settings
     own = (*settings["leave_out"], *settings["per_layer"], *settings["tables"], *settings["by_hand"])
-    if setting != "entries" or look.layer in own:
+    if setting != "entries" or scene.layer in own:
         return None
-    index = kept_of(look)
+    index = kept_of(scene)
     if not len(index):
         return None
     found = [kmeans(index, k, "density", steps=FEW_STEPS) for k in stops]
-    return Ahead([marks_of(each.table.tolist(), each.counts.tolist(), []) for each in found])
+    return Precomputed([marks_of(each.table.tolist(), each.counts.tolist(), []) for each in found])
 
 
-def moving(look: Look) -> Moving:
-    book = book_of(look)
-    if not isinstance(book, Book) or not look.row:
+def update(scene: Scene) -> Update:
+    book = book_of(scene)
+    if not isinstance(book, Book) or not scene.row:
         empty = dict.fromkeys(("values", "clusters", "curve"), "")
-        return Moving(
-            {"values": [], "curve": []}, {**empty, "layers": figures.left_out(look.layer) + layers(look)}
+        return Update(
+            {"values": [], "curve": []}, {**empty, "layers": figures.left_out(scene.layer) + layers(scene)}
         )
-    entries, noise = entries_of(look), look.row["sqnr_db"]
-    hand = sharing.hand_of(look.step.settings, look.layer, sharing.together(look.step.settings, look.labels))
+    entries, noise = entries_of(scene), scene.row["sqnr_db"]
+    hand = sharing.hand_of(
+        scene.step.settings, scene.layer, sharing.together(scene.step.settings, scene.labels)
+    )
     marks = marks_of(entries["value"].tolist(), entries["weights"].tolist(), [int(n) for n in hand])
-    curve: list[dict[str, Any]] = [{"kind": "path", **curve_of(look), "colour": charts.KEPT}]
-    if np.isfinite(noise) and look.row["entries"]:
-        text = f"{look.row['entries']} entries: {noise:.1f} dB"
-        here = {"kind": "dot", "x": log2(look.row["entries"]), "y": noise, "text": text, "below": True}
+    curve: list[dict[str, Any]] = [{"kind": "path", **curve_of(scene), "colour": charts.KEPT}]
+    if np.isfinite(noise) and scene.row["entries"]:
+        text = f"{scene.row['entries']} entries: {noise:.1f} dB"
+        here = {"kind": "dot", "x": log2(scene.row["entries"]), "y": noise, "text": text, "below": True}
         curve.append({**here, "colour": charts.CHANGED})
-    return Moving(
+    return Update(
         {**marks, "curve": curve},
         {
-            "values": caption(said_of(look, entries)),
-            "clusters": clusters(look, book),
+            "values": caption(said_of(scene, entries)),
+            "clusters": clusters(scene, book),
             "curve": caption("One bit more doubles the entries and brings about 6 dB: half the error."),
-            "layers": layers(look),
+            "layers": layers(scene),
         },
-        lesson(look),
+        lesson(scene),
     )
 
 
-def lesson(look: Look) -> Lesson:
+def lesson(scene: Scene) -> Lesson:
     """With what evenly spaced levels of as many bits lose, and the layer that its table costs most."""
-    row, rows = look.row, look.report.tables["layers"]
+    row, rows = scene.row, scene.report.tables["layers"]
     bits, even = int(row["index_bits"]), ""
     if bits > 1 and row["shared"] and np.isfinite(row["sqnr_db"]):
-        index = sharing.without_zeros(look.index((look.layer,)))
+        index = sharing.without_zeros(scene.index((scene.layer,)))
         lost = index.on_grid(*index.affine(bits, True), bits, True).sse
         even = f", evenly spaced ones of {bits} bits {decibels(squares_of(index), lost):.1f}"
     table = 32 * rows["entries"] / rows["shared"].clip(lower=1)  # bits a weight that is not zero
@@ -185,9 +187,9 @@ def squares_of(index: Index) -> float:
     return float(index.split(np.zeros(0, np.float32)).squares[0])
 
 
-def said_of(look: Look, entries: pd.DataFrame) -> str:
+def said_of(scene: Scene, entries: pd.DataFrame) -> str:
     """How many values there are, and what can be done with them."""
-    row = look.row
+    row = scene.row
     zeros = row["weights"] - row["shared"]
     return (
         f"{row['entries']} values for {row['shared']:,} weights: {row['index_bits']} {'bit' if row['index_bits'] == 1 else 'bits'} each."
@@ -196,14 +198,14 @@ def said_of(look: Look, entries: pd.DataFrame) -> str:
     )
 
 
-def clusters(look: Look, book: Book) -> str:
+def clusters(scene: Scene, book: Book) -> str:
     """The matrix with a colour for each value."""
-    zero = masked(look)
+    zero = masked(scene)
     table = book.table[zero:]
     order = table.argsort().argsort()  # one that was moved by hand may have passed its neighbours
     ranks = torch.cat([torch.full((zero,), -1), order]).float()
     picture = weight_maps.cluster_map(ranks[book.codes.long()], len(table))
-    drawn = of_tensor(picture, f"{look.layer}, painted by value", tall=300)
+    drawn = of_tensor(picture, f"{scene.layer}, painted by value", tall=300)
     ends = [0, len(table) // 2, len(table) - 1] if len(table) > 2 else range(len(table))
     rising = table.sort().values.tolist()
     colours = weight_maps.CLUSTER_COLOURS[[weight_maps.cluster_colour(i, len(table)) for i in ends]]
@@ -211,10 +213,10 @@ def clusters(look: Look, book: Book) -> str:
     return drawn + legend(*words, *([("#ffffff", "zero")] if zero else []))
 
 
-def layers(look: Look) -> str:
+def layers(scene: Scene) -> str:
     """What sharing did to each layer."""
     return figures.table(
-        look.report.tables["layers"],
+        scene.report.tables["layers"],
         {
             "layer": figures.Column("layer"),
             "weights": figures.Column("weights"),
@@ -224,7 +226,7 @@ def layers(look: Look) -> str:
             "sqnr_db": figures.Column("signal to noise", "dB"),
             "by_hand": figures.Column("by hand"),
         },
-        look.layer,
+        scene.layer,
     )
 
 
@@ -235,4 +237,4 @@ frame.heading(
     "the value is stored, and once per layer the table. Exact zeros take no entry. The file gets smaller; the model does "
     "not get faster here, because numbers are looked up before they are used.",
 )
-frame.workbench("share_weights", hero, moving, foresee, deeper)
+frame.workbench("share_weights", hero, update, precompute, deeper)

@@ -19,7 +19,7 @@ from pages.parts import cached, charts, figures, frame
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Ahead, Look, Marks, Moving
+from pages.parts.live import Marks, Precomputed, Scene, Update
 from pages.parts.pictures import legend
 
 PAGE = {
@@ -43,23 +43,28 @@ def reads_channels(bundle: Bundle, weight: str) -> bool:
         return False
 
 
-def channels(look: Look) -> pd.DataFrame:
+def channels(scene: Scene) -> pd.DataFrame:
     """The channels that the chosen layer reads, the widest input first; none where it is left out."""
-    table = look.report.tables["channels"]
-    own = table[table["maker"] == (look.row["divided_in"] if look.row else None)]
+    table = scene.report.tables["channels"]
+    own = table[table["maker"] == (scene.row["divided_in"] if scene.row else None)]
     return own.sort_values("inputs_before", ascending=False, kind="stable")
 
 
-def hero(look: Look, place: Place) -> None:
-    own = channels(look)
+def hero(scene: Scene, place: Place) -> None:
+    own = channels(scene)
     st.subheader("The widest value of each channel", anchor=False)
     if own.empty:
-        st.html(figures.left_out(look.layer))
+        st.html(figures.left_out(scene.layer))
         return
-    st.plotly_chart(before(own), key="channel-ranges", config=QUIET, alt=f"Ranges of what {look.layer} reads")
+    st.plotly_chart(
+        before(own), key="channel-ranges", config=QUIET, alt=f"Ranges of what {scene.layer} reads"
+    )
     place("ranges")
     st.plotly_chart(
-        along(look), key="error-along", config=QUIET, alt=f"Error of {look.layer} by rounding, against alpha"
+        along(scene),
+        key="error-along",
+        config=QUIET,
+        alt=f"Error of {scene.layer} by rounding, against alpha",
     )
     place("error")
 
@@ -101,9 +106,9 @@ def reach(own: pd.DataFrame) -> list[float]:
     return [math.log10(alive.min()) - 0.1, math.log10(alive.max()) + 0.1]
 
 
-def along(look: Look) -> charts.Chart:
+def along(scene: Scene) -> charts.Chart:
     """The error of the layer's outputs at each alpha, and a thin line where nothing has moved."""
-    *errors, still = errors_of(look)
+    *errors, still = errors_of(scene)
     line = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": [0, 1], "y": [still, still]}
     flat: charts.Chart = {**line, "line": {"color": charts.ORIGINAL, "width": 1, "dash": "dot"}}
     curve: charts.Chart = {
@@ -118,20 +123,20 @@ def along(look: Look) -> charts.Chart:
     return charts.chart([flat, curve], "alpha", "error", 120, yaxis=axes)
 
 
-def errors_of(look: Look) -> list[float]:
+def errors_of(scene: Scene) -> list[float]:
     """The error of the layer's outputs at each of ALPHAS, and, last, where nothing has moved."""
-    count, arch = look.step.settings["calibration"], look.before.arch
+    count, arch = scene.step.settings["calibration"], scene.before.arch
 
     def work() -> dict[str, Any]:
         train = sources.data(arch).train
-        return {"errors": list(smoothing.error_along(look.before, train, count, look.layer))}
+        return {"errors": list(smoothing.error_along(scene.before, train, count, scene.layer))}
 
-    found = cached.answer(f"smooth {look.subject} {look.key} {look.layer} {count}", work)
+    found = cached.answer(f"smooth {scene.subject} {scene.key} {scene.layer} {count}", work)
     assert found is not None
     return list(found["errors"])
 
 
-def marks(look: Look, own: pd.DataFrame, alpha: float, error: float) -> Marks:
+def marks(scene: Scene, own: pd.DataFrame, alpha: float, error: float) -> Marks:
     """Both ranges at an alpha, and where that is on the curve of errors."""
     inputs, weights = (torch.tensor(own[f"{side}_before"].to_numpy()) for side in SIDES)
     moved = smooth.divided(inputs, weights, smooth.factors(inputs, weights, alpha))
@@ -148,21 +153,23 @@ def marks(look: Look, own: pd.DataFrame, alpha: float, error: float) -> Marks:
     return {"channel-ranges": paths, "error-along": here}
 
 
-def foresee(look: Look, setting: str, stops: list[float]) -> Ahead | None:
+def precompute(scene: Scene, setting: str, stops: list[float]) -> Precomputed | None:
     """The ranges follow from those before, and the errors are known: the browser needs nobody."""
-    own = channels(look)
+    own = channels(scene)
     if setting != "alpha" or own.empty:
         return None
-    errors = dict(zip(ALPHAS, errors_of(look), strict=False))
+    errors = dict(zip(ALPHAS, errors_of(scene), strict=False))
     near = [min(ALPHAS, key=lambda alpha: abs(alpha - stop)) for stop in stops]
-    return Ahead([marks(look, own, stop, errors[alpha]) for stop, alpha in zip(stops, near, strict=True)])
+    return Precomputed(
+        [marks(scene, own, stop, errors[alpha]) for stop, alpha in zip(stops, near, strict=True)]
+    )
 
 
-def moving(look: Look) -> Moving:
-    own, table = channels(look), layers(look)
+def update(scene: Scene) -> Update:
+    own, table = channels(scene), layers(scene)
     if own.empty:
-        return Moving({"channel-ranges": [], "error-along": []}, {"layers": table}, lesson(look))
-    still, row = errors_of(look)[-1], look.row
+        return Update({"channel-ranges": [], "error-along": []}, {"layers": table}, lesson(scene))
+    still, row = errors_of(scene)[-1], scene.row
     swatches = legend((INPUTS, "what enters"), (WEIGHTS, "weights that read it; dotted: before"))
     even = (
         f"Widest over median: inputs {ratio(own['inputs_before'])}, now {ratio(own['inputs_after'])}; weights "
@@ -173,7 +180,7 @@ def moving(look: Look) -> Moving:
         "before (dotted)."
     )
     html = {"ranges": swatches + caption(even), "error": caption(error), "layers": table}
-    return Moving(marks(look, own, look.step.settings["alpha"], row["error_after"]), html, lesson(look))
+    return Update(marks(scene, own, scene.step.settings["alpha"], row["error_after"]), html, lesson(scene))
 
 
 def ratio(values: pd.Series) -> str:
@@ -182,10 +189,10 @@ def ratio(values: pd.Series) -> str:
     return f"{alive.max() / alive.median():.3g}" if len(alive) else "none"
 
 
-def layers(look: Look) -> str:
+def layers(scene: Scene) -> str:
     """What the step did to each layer."""
     return figures.table(
-        look.report.tables["layers"],
+        scene.report.tables["layers"],
         {
             "layer": figures.Column("layer"),
             "divided_in": figures.Column("divided in"),
@@ -197,15 +204,15 @@ def layers(look: Look) -> str:
             "weight_precision_before": figures.Column("weights even, before", "share"),
             "weight_precision_after": figures.Column("after", "share"),
         },
-        look.layer,
+        scene.layer,
     )
 
 
-def lesson(look: Look) -> Lesson:
-    own = channels(look)
+def lesson(scene: Scene) -> Lesson:
+    own = channels(scene)
     if own.empty:
         return Lesson("", "")
-    *errors, still = errors_of(look)
+    *errors, still = errors_of(scene)
     best = min(zip(errors, ALPHAS, strict=True))
     won = f"here at best {100 * best[0]:.2g} % at alpha {best[1]:.2f}, {100 * still:.2g} % without"
     return Lesson(
@@ -213,11 +220,11 @@ def lesson(look: Look) -> Lesson:
         f"is no longer ruled by its widest channel ({won}).",
         "By itself it makes nothing smaller: quantize after it. Towards alpha = 1 the outliers are in the weights, and "
         "a model without outliers wins little.",
-        bool(look.row["error_after"] > still),
+        bool(scene.row["error_after"] > still),
     )
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.caption(
         "Errors: weights share one scale, each token or image that enters has one, and training samples are sent through. "
         "Even: the mean of the channels' ranges over the widest; 100 % wastes no level. What is not listed reads something "
@@ -234,4 +241,4 @@ frame.heading(
     "max|W|^(1 - alpha) of each channel goes over from one to the other: into the normalisation or layer before, where "
     "that is exact.",
 )
-frame.workbench("smoothquant", hero, moving, foresee, deeper, reads_channels)
+frame.workbench("smoothquant", hero, update, precompute, deeper, reads_channels)

@@ -11,7 +11,7 @@ from pages.parts import cached, charts, figures, frame, knobs
 from pages.parts.figures import caption
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Look, Marks, Moving
+from pages.parts.live import Marks, Scene, Update
 
 PAGE = {
     "title": "Weight-only",
@@ -31,24 +31,24 @@ def is_rounded(bundle: Bundle, weight: str) -> bool:
     return whole.steps[at].settings["include_embedding"] or weight not in embeddings.of(bundle).values()
 
 
-def of_bits(look: Look, bits: int) -> pd.DataFrame:
+def of_bits(scene: Scene, bits: int) -> pd.DataFrame:
     """Every method on the layer in view at one width; NF4 has 4 bits, whatever the others have."""
-    chosen = look.step.settings
+    chosen = scene.step.settings
     said = {name: chosen[name] for name in PICTURED}
 
     def work() -> dict[str, list[object]]:
-        data = cached.images(look.subject)
+        data = cached.images(scene.subject)
         assert data is not None
-        rows = weight_only.of_layer(look.before, data, look.layer, chosen, (bits,))
+        rows = weight_only.of_layer(scene.before, data, scene.layer, chosen, (bits,))
         return {str(name): column.tolist() for name, column in rows.items()}
 
-    question = f"weight-only {look.subject} {look.key} {look.layer} {bits} {said}"
+    question = f"weight-only {scene.subject} {scene.key} {scene.layer} {bits} {said}"
     return pd.DataFrame(cached.answer(question, work))
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     st.subheader("Every method at its real bits", anchor=False)
-    rows = pd.concat([of_bits(look, bits) for bits in WIDTHS])
+    rows = pd.concat([of_bits(scene, bits) for bits in WIDTHS])
     rows = rows.assign(method=rows["method"].map(METHODS)).sort_values("bits", kind="stable")
     of = rows["of"].iloc[0]
     drawn = charts.lines(
@@ -64,12 +64,12 @@ def hero(look: Look, place: Place) -> None:
         drawn,
         key="methods",
         config={"displayModeBar": False},
-        alt=f"Error of the {of} of {look.layer} against bits a weight, a line for each method",
+        alt=f"Error of the {of} of {scene.layer} against bits a weight, a line for each method",
     )
     place("winner")
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.caption(
         "Each method alone on this layer: what enters it is as the model before this step gives it. Lines have points at 2, "
         "3, 4, 6 and 8 bits; NF4 has 4 only. AWQ's factors count as stored beside the codes; in the model, those that the "
@@ -81,8 +81,8 @@ def deeper(look: Look, place: Place) -> None:
     place("layers")
 
 
-def moving(look: Look) -> Moving:
-    rows = of_bits(look, bits_of(look))
+def update(scene: Scene) -> Update:
+    rows = of_bits(scene, bits_of(scene))
     table = figures.table(
         rows.assign(layer=rows["method"].map(METHODS)),
         {
@@ -92,22 +92,22 @@ def moving(look: Look) -> Moving:
             "bytes": figures.Column("at fixed width", "B"),
             "error": figures.Column(f"error of the {rows['of'].iloc[0]}", "share"),
         },
-        METHODS[look.step.settings["method"]],
+        METHODS[scene.step.settings["method"]],
     )
-    left = "" if look.row else figures.left_out(look.layer)
-    html = {"winner": caption(said_of(rows)), "methods": table, "layers": left + layers(look)}
-    return Moving(here(look, rows), html, lesson(look, rows))
+    left = "" if scene.row else figures.left_out(scene.layer)
+    html = {"winner": caption(said_of(rows)), "methods": table, "layers": left + layers(scene)}
+    return Update(here(scene, rows), html, lesson(scene, rows))
 
 
-def bits_of(look: Look) -> int:
+def bits_of(scene: Scene) -> int:
     """The width in hand."""
-    settings = look.step.settings
+    settings = scene.step.settings
     return NF4 if settings["method"] == "nf4" else int(settings["bits"])
 
 
-def here(look: Look, rows: pd.DataFrame) -> Marks:
+def here(scene: Scene, rows: pd.DataFrame) -> Marks:
     """Where the chosen method stands."""
-    own = rows[rows["method"] == look.step.settings["method"]].iloc[0]
+    own = rows[rows["method"] == scene.step.settings["method"]].iloc[0]
     words = f"{METHODS[own['method']]}, {own['bits']} bits"
     return {
         "methods": [{"kind": "line", "at": own["bits_per_weight"], "colour": charts.CHANGED, "text": words}]
@@ -135,14 +135,14 @@ def said_of(rows: pd.DataFrame) -> str:
     )
 
 
-def lesson(look: Look, rows: pd.DataFrame) -> Lesson:
+def lesson(scene: Scene, rows: pd.DataFrame) -> Lesson:
     by = rows.set_index("method")
     ratio = by.loc["rtn", "error"] / max(by.loc["gptq", "error"], 1e-12)
-    known = {figure.name: figure for figure in look.report.figures}
+    known = {figure.name: figure for figure in scene.report.figures}
     tables = known.get("embeddings")
     bits, whole = int(by.loc["rtn", "bits"]), float(by.loc["rtn", "bits_per_weight"])
     trap = (
-        f"Bits are not the whole price: {bits} bits in groups of {look.step.settings['group']} are {whole:.3g} bits a weight, "
+        f"Bits are not the whole price: {bits} bits in groups of {scene.step.settings['group']} are {whole:.3g} bits a weight, "
         "since each group has a scale."
     )
     if tables is not None:
@@ -152,7 +152,7 @@ def lesson(look: Look, rows: pd.DataFrame) -> Lesson:
         )
     return Lesson(
         "A layer forgives much of what is done to its weights, if the errors cancel in its outputs: at these bits GPTQ "
-        f"loses {ratio:.2g} times less than nearest levels in {look.layer}, and nothing is trained."
+        f"loses {ratio:.2g} times less than nearest levels in {scene.layer}, and nothing is trained."
         if ratio > 1.05
         else "Methods differ where bits are few: at many bits the nearest level is good enough.",
         trap,
@@ -160,9 +160,9 @@ def lesson(look: Look, rows: pd.DataFrame) -> Lesson:
     )
 
 
-def layers(look: Look) -> str:
+def layers(scene: Scene) -> str:
     """What the step did to each layer."""
-    rows = look.report.tables["layers"]
+    rows = scene.report.tables["layers"]
     columns = {
         "layer": figures.Column("layer"),
         "weights": figures.Column("weights"),
@@ -173,7 +173,7 @@ def layers(look: Look) -> str:
         "factors": figures.Column("factors"),
         "sqnr_db": figures.Column("signal to noise", "dB"),
     }
-    return figures.table(rows, {x: column for x, column in columns.items() if x in rows}, look.layer)
+    return figures.table(rows, {x: column for x, column in columns.items() if x in rows}, scene.layer)
 
 
 frame.heading(
@@ -184,4 +184,4 @@ frame.heading(
     "floats. GPTQ lets later weights make up for earlier errors, AWQ spares the inputs that are large, HQQ moves the zero "
     "point without seeing data, and NF4 has the quantiles of a normal distribution as its levels.",
 )
-frame.workbench("weight_only", hero, moving, lambda look, setting, stops: None, deeper, is_rounded)
+frame.workbench("weight_only", hero, update, lambda scene, setting, stops: None, deeper, is_rounded)

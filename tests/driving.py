@@ -27,7 +27,7 @@ def controls(told: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def report_edits(at: AppTest, name: str, settings: Mapping[str, Any]) -> None:
     """What the browser says after these controls were set, to be read by the next run."""
     draft = at.session_state["drafts"][name]
-    number = draft.heard + 1
+    number = draft.acknowledged + 1
     edits = {
         "base": draft.base,
         "seq": number,

@@ -11,7 +11,7 @@ import streamlit as st
 
 HERE = Path(__file__).parent
 PARTS = {  # scripts of several files, which are one module
-    "stage": ("chart", "marks", "foresee", "stage"),
+    "stage": ("chart", "marks", "precompute", "stage"),
     **{name: ("chart", name) for name in ("drag", "handle", "point")},
 }
 SENT = count()  # a message like the last one would not be delivered, though the page has moved on since

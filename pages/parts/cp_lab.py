@@ -10,7 +10,7 @@ import streamlit as st
 from engine.tensor import cp
 from pages.parts import cached, charts, figures
 from pages.parts.figures import Column, caption
-from pages.parts.live import Look
+from pages.parts.live import Scene
 
 TITLE = "Why not CP? It fits best, by pieces that cancel each other"
 MOST = 40_000  # weights of a kernel that is decomposed while somebody waits
@@ -29,9 +29,14 @@ COLUMNS = {
 }
 
 
-def draw(look: Look) -> None:
+def draw(scene: Scene) -> None:
     """A table of three ranks, and how the pieces grow while they are fitted."""
-    if look.weight.dim() != 4 or look.weight[0, 0].numel() == 1 or look.weight.numel() > MOST or look.large:
+    if (
+        scene.weight.dim() != 4
+        or scene.weight[0, 0].numel() == 1
+        or scene.weight.numel() > MOST
+        or scene.large
+    ):
         st.html(
             caption(
                 f"Worked out for convolutions with kernels, of up to {MOST:,} weights: choose another layer."
@@ -39,7 +44,7 @@ def draw(look: Look) -> None:
         )
         return
     with st.spinner("Fitting three sums of pieces ..."):
-        told = _told(look)
+        told = _told(scene)
     rows, course = pd.DataFrame(told["rows"]), pd.DataFrame(told["course"])
     st.html(caption(WORDS))
     st.html(figures.table(rows, COLUMNS) + caption(said(rows)))
@@ -59,7 +64,7 @@ def draw(look: Look) -> None:
     )
     st.html(
         caption(
-            f"{look.layer} by alternating least squares in 64 bits, {cp.SWEEPS} sweeps from one seed. Error: norm of what "
+            f"{scene.layer} by alternating least squares in 64 bits, {cp.SWEEPS} sweeps from one seed. Error: norm of what "
             "is left out over that of the kernel. Others have at most as many weights as CP; a dash: they can't have so few. "
             "A test by itself: neither the recipe nor any figure above changes."
         )
@@ -73,15 +78,15 @@ WORDS = (
 )
 
 
-def _told(look: Look) -> dict[str, Any]:
+def _told(scene: Scene) -> dict[str, Any]:
     def work() -> dict[str, Any]:
-        found = cp.at_shares(look.weight)
+        found = cp.at_shares(scene.weight)
         course = [
             {"rank": own.rank, "sweep": sweep, "size": size} for own in found for sweep, _, size in own.course
         ]
-        return {"rows": cp.beside(look.weight, found).to_dict("list"), "course": course}
+        return {"rows": cp.beside(scene.weight, found).to_dict("list"), "course": course}
 
-    told = cached.answer(f"cp {look.subject} {look.key} {look.layer}", work)
+    told = cached.answer(f"cp {scene.subject} {scene.key} {scene.layer}", work)
     assert told is not None
     return told
 

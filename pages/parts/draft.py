@@ -15,7 +15,7 @@ class Draft:
     """What the server knows of a panel's settings.
 
     The browser numbers its edits 1, 2, 3, ... and sends, each time, every setting that it changed, with the number
-    of the setting's last change; so a message that is lost or overtaken costs nothing. `heard` is the newest
+    of the setting's last change; so a message that is lost or overtaken costs nothing. `acknowledged` is the newest
     number that was taken. Whatever else changes settings (a button, a link, another model) raises `version`.
     Browser and server follow one rule: the settings are the server's, under the edits that it had not heard of.
     """
@@ -23,25 +23,25 @@ class Draft:
     base: str  # who numbers: edits of another session count for nothing
     settings: Mapping[str, Any]
     version: int = 0
-    heard: int = 0
+    acknowledged: int = 0
 
     def take(self, edits: object) -> Draft:
         """With the edits that are new in a message from the browser, `{base, seq, set: {name: [value, number]}}`.
 
         >>> draft = Draft("me", {"bits": 8, "scheme": "symmetric"}).take({"base": "me", "seq": 1, "set": {"bits": [5, 1]}})
-        >>> draft.settings["bits"], draft.heard
+        >>> draft.settings["bits"], draft.acknowledged
         (5, 1)
         >>> draft.press({"bits": 8}).take({"base": "me", "seq": 1, "set": {"bits": [5, 1]}}).settings
         {'bits': 8}
         """
         match edits:
-            case {"base": self.base, "seq": int(seq), "set": dict(changed)} if seq > self.heard:
+            case {"base": self.base, "seq": int(seq), "set": dict(changed)} if seq > self.acknowledged:
                 new = {
                     name: pair[0]
                     for name, pair in changed.items()
-                    if name in self.settings and _number(pair) in range(self.heard + 1, seq + 1)
+                    if name in self.settings and _number(pair) in range(self.acknowledged + 1, seq + 1)
                 }
-                return replace(self, settings={**self.settings, **new}, heard=seq)
+                return replace(self, settings={**self.settings, **new}, acknowledged=seq)
         return self
 
     def press(self, settings: Mapping[str, Any]) -> Draft:

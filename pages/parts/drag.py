@@ -6,17 +6,17 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import components, knobs, strip
-from pages.parts.live import Look
+from pages.parts.live import Scene
 
 STEP = "share_weights"
 
 
 @st.fragment
-def handles(look: Look, chart: str) -> None:
+def handles(scene: Scene, chart: str) -> None:
     """Handles for the levels in a chart."""
     strip.redraw()
-    key = f"drag-{look.layer}"
-    components.drag({"chart": chart, "layer": look.layer, "name": STEP}, key, lambda: _dropped(key))
+    key = f"drag-{scene.layer}"
+    components.drag({"chart": chart, "layer": scene.layer, "name": STEP}, key, lambda: _dropped(key))
 
 
 def _dropped(key: str) -> None:
@@ -36,29 +36,29 @@ def put(layer: str, entry: int, value: float | None) -> None:
 
 
 @st.fragment
-def fields(look: Look, entries: pd.DataFrame) -> None:
+def fields(scene: Scene, entries: pd.DataFrame) -> None:
     """The same with two number fields: which entry, and where it is."""
     strip.redraw()
     known = entries.set_index("entry")["value"]
-    hand = look.step.settings["by_hand"].get(look.layer, {})
+    hand = scene.step.settings["by_hand"].get(scene.layer, {})
     left, middle, right = st.columns([1, 1, 1], vertical_alignment="bottom")
     entry = left.number_input(
-        "Entry", 0, len(known) - 1, key=f"entry-{look.layer}", help="0 is the smallest."
+        "Entry", 0, len(known) - 1, key=f"entry-{scene.layer}", help="0 is the smallest."
     )
-    key = f"value-{look.layer}-{entry}"
+    key = f"value-{scene.layer}-{entry}"
     st.session_state[key] = float(known[entry])
     middle.number_input(
         "Value",
         key=key,
         format="%.4g",
         step=float(known.max() - known.min()) / 100 or 0.01,
-        on_change=lambda: put(look.layer, int(entry), float(st.session_state[key])),
+        on_change=lambda: put(scene.layer, int(entry), float(st.session_state[key])),
         help="Its weights go with it; the error, the file and the accuracy follow.",
     )
     right.button(
         "Put it back",
-        key=f"back-{look.layer}",
-        on_click=lambda: put(look.layer, int(entry), None),
+        key=f"back-{scene.layer}",
+        on_click=lambda: put(scene.layer, int(entry), None),
         disabled=str(entry) not in hand,
         icon=":material/undo:",
         help="To where k-means put it.",

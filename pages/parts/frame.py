@@ -1,7 +1,7 @@
 """The workbench that every technique's page stands on: tiles, controls, pictures, run button.
 
 A page gives functions: `hero` and `deeper` draw what stays while a slider moves, with places for what
-does not; `moving` says what is in those places, and is asked anew on every move (`live.py`).
+does not; `update` says what is in those places, and is asked anew on every move (`live.py`).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from pages.parts import (
 )
 from pages.parts.anatomy import picture
 from pages.parts.components import settled, stage
-from pages.parts.live import Look
+from pages.parts.live import Scene
 
 Place = Callable[[str], None]  # draws the place of this name, filled
-Section = Callable[[Look, Place], None]
+Section = Callable[[Scene, Place], None]
 
 
 @dataclass(frozen=True)
 class Drawing:
     """What is looked at, and what is in each place of it now."""
 
-    look: Look
+    scene: Scene
     places: Mapping[str, str]
 
     def place(self, name: str) -> None:
@@ -77,9 +77,9 @@ def problem() -> None:
 def workbench(
     name: str,
     hero: Section,
-    moving: live.Page,
-    ahead: live.Foresight,
-    deeper: Section = lambda look, place: None,
+    update: live.Page,
+    ahead: live.Precompute,
+    deeper: Section = lambda scene, place: None,
     fits: Callable[[Bundle, str], bool] | None = None,
 ) -> None:
     """Lay out a technique's page and keep it alive while its controls move.
@@ -87,7 +87,7 @@ def workbench(
     `hero` draws the picture of the first screen and `deeper` what the first tab holds, both with places for
     what moves; `ahead` gives what the browser may show by itself for each stop of a slider.
     """
-    live.PAGES[name] = moving
+    live.PAGES[name] = update
     subject = session.subject()
     above, top, middle = st.container(key="above"), st.container(key="tiles"), st.container(key="workbench")
     reached = jobs.reached(subject, knobs.before(name), middle)
@@ -172,7 +172,7 @@ def _draw(name: str, subject: str, layer: str, hero: Section, where: Any) -> Dra
         try:
             with st.spinner("Working it out ...", show_time=True):  # seen only where it takes its time
                 places = _answer(name, subject, layer)["html"]
-                drawing = Drawing(live.look(subject, *knobs.shown(name), layer), places)
+                drawing = Drawing(live.scene(subject, *knobs.shown(name), layer), places)
         except cached.Pending as pending:
             jobs.whole_card(subject, pending.recipe)
             return None
@@ -190,7 +190,7 @@ def _draw(name: str, subject: str, layer: str, hero: Section, where: Any) -> Dra
 def _section(draw: Section, drawing: Drawing) -> None:
     """A part of the page that cannot be drawn says why, below the others."""
     try:
-        draw(drawing.look, drawing.place)
+        draw(drawing.scene, drawing.place)
     except SlimscopeError as error:
         st.error(str(error), icon=":material/error:")
 
@@ -199,7 +199,7 @@ def _answer(name: str, subject: str, layer: str) -> dict[str, Any]:
     return live.answer(subject, *knobs.shown(name), layer)
 
 
-def _said(name: str, base: Bundle, subject: str, layer: str, ahead: live.Foresight | None) -> dict[str, Any]:
+def _said(name: str, base: Bundle, subject: str, layer: str, ahead: live.Precompute | None) -> dict[str, Any]:
     """What moves, as it is now, and the question that the browser asks while a slider of this page moves.
 
     With `ahead`, the whole page was drawn: the browser also gets what it may show by itself.
@@ -221,9 +221,9 @@ def _said(name: str, base: Bundle, subject: str, layer: str, ahead: live.Foresig
             "drawn": True,
         }
     if ahead is not None:
-        seen = live.look(subject, *knobs.shown(name), layer)
+        seen = live.scene(subject, *knobs.shown(name), layer)
         for setting, control in question["controls"].items():
-            control["ahead"] = live.foreseen(seen, ahead, setting, control["stops"])
+            control["ahead"] = live.precomputed(seen, ahead, setting, control["stops"])
     return {**answer, "ask": question, "drawn": ahead is not None}
 
 
@@ -244,7 +244,7 @@ def _question(name: str, base: Bundle, subject: str, layer: str) -> dict[str, An
         "at": at,
         "base": known.base,
         "version": known.version,
-        "heard": known.heard,
+        "acknowledged": known.acknowledged,
         "controls": {setting: {"stops": stops} for setting, stops in panel.sliders(name, base).items()},
     }
 

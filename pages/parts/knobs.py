@@ -35,7 +35,7 @@ def through(name: str) -> Recipe:
     return before(name).then(Step(step.technique, step.settings))
 
 
-def foresee(name: str, bundle: Bundle, setting: str, at: Callable[[float], dict[str, Any]]) -> None:
+def precompute(name: str, bundle: Bundle, setting: str, at: Callable[[float], dict[str, Any]]) -> None:
     """Let the browser answer under a slider by itself, on a page whose own run answers: shares, texts and marks."""
     stops = panel.sliders(name, bundle)[setting]
     known = [at(stop) for stop in stops]

@@ -10,30 +10,30 @@ from engine.tensor import factors
 from engine.tensor.splits import Ranks, Split, Triple
 from pages.parts import cached, charts, figures
 from pages.parts.lesson import Lesson
-from pages.parts.live import Look, Marks
+from pages.parts.live import Marks, Scene
 from pages.parts.pictures import surface
 
 
-def found(look: Look) -> Layer:
+def found(scene: Scene) -> Layer:
     """The chosen layer with its decomposition, whether or not the step leaves it alone."""
-    chosen = look.step.settings
+    chosen = scene.step.settings
     how = How(chosen["form"], chosen["error"], chosen["samples"])
     # Weights without a model, and layers of a large one, have no outputs: the step has said so before.
-    return low_rank.layer_of(look.before, cached.images(look.subject), look.layer, how)
+    return low_rank.layer_of(scene.before, cached.images(scene.subject), scene.layer, how)
 
 
-def split_of(look: Look) -> Split:
+def split_of(scene: Scene) -> Split:
     """How the chosen layer is split, or would be."""
-    split = found(look).split
+    split = found(scene).split
     assert split is not None
     return split
 
 
-def rank_marks(look: Look, split: Split, ranks: Ranks) -> Marks:
+def rank_marks(scene: Scene, split: Split, ranks: Ranks) -> Marks:
     """The point on Tucker's surface; or the cut through the spectrum, and the dot below or above break-even."""
-    whole = look.weight.numel()
+    whole = scene.weight.numel()
     if isinstance(split, Triple):
-        return {surface.KEY: [surface.mark(split, ranks, look.layer)]}
+        return {surface.KEY: [surface.mark(split, ranks, scene.layer)]}
     (rank,), even, weights = ranks, factors.break_even(split.shape, split.form), split.weights(ranks)
     saves = weights < whole
     words = "smaller" if saves else "no smaller, so it is not split"
@@ -51,25 +51,25 @@ def rank_marks(look: Look, split: Split, ranks: Ranks) -> Marks:
     return {"spectrum": [beyond, cut], "cost": [{**limit, "text": f"break-even at {even:.1f}"}, here]}
 
 
-def lesson(look: Look, ranks: Ranks | None) -> Lesson:
+def lesson(scene: Scene, ranks: Ranks | None) -> Lesson:
     """How much of its ranks the layer needs, and whether thin layers are bigger: both counts of weights."""
-    split, whole = split_of(look), look.weight.numel()
+    split, whole = split_of(scene), scene.weight.numel()
     saves = ranks is None or split.weights(ranks) < whole
     cost, word = "", "fewer" if saves else "not fewer, so it stays whole"
     if ranks is not None:
-        cost = f" Here they have {split.weights(ranks):,} weights, {look.layer} has {whole:,}: {word}."
+        cost = f" Here they have {split.weights(ranks):,} weights, {scene.layer} has {whole:,}: {word}."
     if isinstance(split, Triple):
         need, most = split.for_energy(0.9), split.full
         return Lesson(
-            f"Kernels share channels: {look.layer} keeps 90 % of its sum of squares in a core of {need[0]} of {most[0]} "
+            f"Kernels share channels: {scene.layer} keeps 90 % of its sum of squares in a core of {need[0]} of {most[0]} "
             f"outputs and {need[1]} of {most[1]} inputs.",
             f"Above the break-even line three layers are bigger than one, and each is a call of its own.{cost}",
             not saves,
         )
     even, (need,) = factors.break_even(split.shape, split.form), split.for_energy(0.9)
-    squares = "squared outputs" if found(look).outputs is not None else "squares"
+    squares = "squared outputs" if found(scene).outputs is not None else "squares"
     return Lesson(
-        f"Nets are less low-rank than photos: {look.layer} needs {need} of its {split.full[0]} pieces for 90 % of its sum of "
+        f"Nets are less low-rank than photos: {scene.layer} needs {need} of its {split.full[0]} pieces for 90 % of its sum of "
         f"{squares}. A cut through a flat spectrum loses much.",
         f"Above rank {even:.1f}, mn / (m + n), two thin layers are bigger than the one they replace.{cost}",
         not saves,
@@ -85,16 +85,16 @@ TRIED = {
 }
 
 
-def tried(look: Look) -> str:
+def tried(scene: Scene) -> str:
     """What the chosen layer loses alone at each rank that was tried, and whether the losses added up; or nothing."""
-    table = look.report.tables.get("tried")
+    table = scene.report.tables.get("tried")
     if table is None:
         return ""
-    rows = table[table["layer"] == look.layer]
+    rows = table[table["layer"] == scene.layer]
     if "input_rank" in rows and rows["input_rank"].isna().all():
         rows = rows.drop(columns="input_rank")
     columns = {name: own for name, own in TRIED.items() if name in rows}
-    found = {figure.name: figure for figure in look.report.figures}
+    found = {figure.name: figure for figure in scene.report.figures}
     told = {name: figures.text(figure.value, "nat") for name, figure in found.items() if "KL" in name}
     summed = told.get("predicted KL of the outputs", "")
     words = (
@@ -102,5 +102,5 @@ def tried(look: Look) -> str:
         f"{told['KL of the outputs']}. The same budget dealt out by energy: {told['KL of the outputs at the ranks by energy']}. "
         f"KL from the answers before, {found['KL of the outputs'].how.partition('; ')[0].partition(', ')[2]}."
     )
-    title = f"<p><b>{escape(f'What {look.layer} loses alone, at the ranks that were tried')}</b></p>"
+    title = f"<p><b>{escape(f'What {scene.layer} loses alone, at the ranks that were tried')}</b></p>"
     return title + figures.table(rows, columns) + figures.caption(words)

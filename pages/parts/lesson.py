@@ -1,6 +1,6 @@
 """What a page wants to be remembered: its aha and its trap, each a sentence with the numbers of the moment.
 
-A page gives them with what moves (`Moving.lesson`); they stand under its pictures, where they happen.
+A page gives them with what moves (`Update.lesson`); they stand under its pictures, where they happen.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ Marks = Mapping[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Look:
+class Scene:
     """What a page shows: the bundle before and after its step, the step's report, and the chosen layer."""
 
     subject: str
@@ -73,7 +73,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Moving:
+class Update:
     """What moves: marks over charts (chart key -> marks), pieces of HTML (place -> HTML), the aha and the trap."""
 
     marks: Marks = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
-class Ahead:
+class Precomputed:
     """What a browser needs to answer by itself: marks for each stop of a slider, and maybe a picture."""
 
     marks: list[Marks]
@@ -126,12 +126,12 @@ class Unknown(SlimscopeError):
 
 LARGE = "This model is large: a move is worked out on one layer, and on the whole model in the background."
 
-Page = Callable[[Look], Moving]
-Foresight = Callable[[Look, str, list[Any]], Ahead | None]  # look, setting, stops
+Page = Callable[[Scene], Update]
+Precompute = Callable[[Scene, str, list[Any]], Precomputed | None]  # scene, setting, stops
 PAGES: dict[str, Page] = {}  # technique -> the function of its page, once that has been drawn
 
 
-def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
+def scene(subject: str, whole: Recipe, at: int, layer: str) -> Scene:
     """The view of step `at`, which counts as switched on here; steps after it do not matter."""
     step = whole.steps[at]
     before = Recipe(whole.steps[:at]).live
@@ -144,10 +144,10 @@ def look(subject: str, whole: Recipe, at: int, layer: str) -> Look:
                 raise  # else a job does to the whole model what its layers don't tell
     base = cached.after(subject, before.key)[0]
     after, reports = cached.after(subject, through.key)
-    return Look(subject, before.key, step, base, after, reports[-1], layer)
+    return Scene(subject, before.key, step, base, after, reports[-1], layer)
 
 
-def _of_layer(subject: str, before: Recipe, through: Recipe, layer: str) -> Look:
+def _of_layer(subject: str, before: Recipe, through: Recipe, layer: str) -> Scene:
     """The view of one layer of a large model, by itself."""
     step, known = through.steps[-1], [technique.get(each.technique) for each in through]
     # The threshold of a later step comes from the layer as it enters it, which has to be whole then.
@@ -162,7 +162,7 @@ def _of_layer(subject: str, before: Recipe, through: Recipe, layer: str) -> Look
         labels = list(weight_layers(cached.original(subject)))
         table = ranked.table(dict(step.settings), labels, cached.pools(subject))
         report = replace(report, tables={"layers": table})
-    return Look(subject, before.key, step, base, after, report, shown, True)
+    return Scene(subject, before.key, step, base, after, report, shown, True)
 
 
 def _in_part(subject: str, layer: str, base: Bundle, after: Bundle) -> list[str]:
@@ -186,17 +186,17 @@ def answer(subject: str, whole: Recipe, at: int, layer: str) -> dict[str, Any]:
     key = whole.live.key
 
     def work() -> dict[str, Any]:
-        shown = look(subject, whole, at, layer)
-        moving = PAGES[shown.step.technique](shown)
+        shown = scene(subject, whole, at, layer)
+        update = PAGES[shown.step.technique](shown)
         is_last = shown.step.on and not Recipe(whole.steps[at + 1 :]).live
         quick = tiles.quick(subject, key)[0] if is_last else []
         known = {tile.name: tile.html() for tile in quick if not tile.pending}
         return {
             "key": key,
-            "marks": dict(moving.marks),
+            "marks": dict(update.marks),
             "html": {
-                **moving.html,
-                lesson.PLACE: moving.lesson.html(),
+                **update.html,
+                lesson.PLACE: update.lesson.html(),
                 "state": spoken.state(whole),
                 "notes": "".join(map(caption, shown.report.notes)),
             },
@@ -209,7 +209,7 @@ def answer(subject: str, whole: Recipe, at: int, layer: str) -> dict[str, Any]:
     return found
 
 
-def foreseen(seen: Look, ahead: Foresight, setting: str, stops: list[Any]) -> dict[str, Any] | None:
+def precomputed(seen: Scene, ahead: Precompute, setting: str, stops: list[Any]) -> dict[str, Any] | None:
     """What the browser may show at each stop of a slider, whatever its present value."""
     others = Step(seen.step.technique, {k: v for k, v in seen.step.settings.items() if k != setting})
 

@@ -11,7 +11,7 @@ import streamlit as st
 from engine.tensor import outlier
 from pages.parts import cached, charts, figures
 from pages.parts.figures import Column, caption
-from pages.parts.live import Look
+from pages.parts.live import Scene
 
 TITLE = "Outlier lab: drag one weight out"
 STOPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
@@ -29,13 +29,13 @@ COLUMNS = {
 
 
 @st.fragment
-def draw(look: Look) -> None:
+def draw(scene: Scene) -> None:
     """A slider, a table and a curve; by itself, so that a move draws nothing else."""
-    if look.large or look.weight.numel() > MOST:
+    if scene.large or scene.weight.numel() > MOST:
         st.html(caption(f"Shown for layers of up to {MOST:,} weights of models that are held in memory."))
         return
-    chosen = look.step.settings
-    bits = int(chosen["per_layer"].get(look.layer, chosen["bits"]))
+    chosen = scene.step.settings
+    bits = int(chosen["per_layer"].get(scene.layer, chosen["bits"]))
     times = st.select_slider(
         "Largest weight, times its size",
         STOPS,
@@ -44,7 +44,7 @@ def draw(look: Look) -> None:
         key="outlier-times",
         help="Only the largest weight of the layer moves; all others stay as they are.",
     )
-    rows = _rows(look, bits, chosen["scheme"] == "symmetric", chosen["group"])
+    rows = _rows(scene, bits, chosen["scheme"] == "symmetric", chosen["group"])
     st.html(figures.table(rows[rows["times"] == times], COLUMNS) + caption(_said(rows, times)))
     st.plotly_chart(
         charts.lines(
@@ -62,20 +62,22 @@ def draw(look: Look) -> None:
     )
     st.html(
         caption(
-            f"The weights of {look.layer} as they enter the step, in {bits} bits, {chosen['scheme']}, groups of "
+            f"The weights of {scene.layer} as they enter the step, in {bits} bits, {chosen['scheme']}, groups of "
             f"{chosen['group']}, ranges from the smallest to the largest. A test by itself: neither the recipe nor any "
             "figure above changes."
         )
     )
 
 
-def _rows(look: Look, bits: int, symmetric: bool, group: int) -> pd.DataFrame:
+def _rows(scene: Scene, bits: int, symmetric: bool, group: int) -> pd.DataFrame:
     """All stops; they stay while the slider moves."""
 
     def work() -> dict[str, Any]:
-        return outlier.costs(look.weight, STOPS, bits, symmetric, group).to_dict("list")
+        return outlier.costs(scene.weight, STOPS, bits, symmetric, group).to_dict("list")
 
-    told = cached.answer(f"outlier {look.subject} {look.key} {look.layer} {bits} {symmetric} {group}", work)
+    told = cached.answer(
+        f"outlier {scene.subject} {scene.key} {scene.layer} {bits} {symmetric} {group}", work
+    )
     assert told is not None
     rows = pd.DataFrame(told)
     scale = rows["one_scale_per"].map(NAMES)

@@ -7,11 +7,11 @@ const HELD = 400 // the same while a slider is held: /live answers meanwhile
 
 // What the server says, under the edits that it had not heard of when it said so.
 export function hear(panel, data) {
-  if (panel.base !== data.base) Object.assign(panel, { base: data.base, seq: data.heard, sent: data.heard, set: {} })
-  else if (panel.data && [panel.data.version, panel.data.heard].some((n, i) => n > [data.version, data.heard][i])) return false
-  panel.seq = Math.max(panel.seq, data.heard)
-  panel.sent = Math.max(panel.sent, data.heard)
-  for (const [name, [, number]] of Object.entries(panel.set)) if (number <= data.heard) delete panel.set[name]
+  if (panel.base !== data.base) Object.assign(panel, { base: data.base, seq: data.acknowledged, sent: data.acknowledged, set: {} })
+  else if (panel.data && [panel.data.version, panel.data.acknowledged].some((n, i) => n > [data.version, data.acknowledged][i])) return false
+  panel.seq = Math.max(panel.seq, data.acknowledged)
+  panel.sent = Math.max(panel.sent, data.acknowledged)
+  for (const [name, [, number]] of Object.entries(panel.set)) if (number <= data.acknowledged) delete panel.set[name]
   panel.data = data
   panel.settings = { ...data.settings, ...pending(panel) }
   return true

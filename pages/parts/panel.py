@@ -38,7 +38,7 @@ def message(name: str, step: Step, bundle: Bundle) -> dict[str, Any]:
         "name": name,
         "base": now.base,
         "version": now.version,
-        "heard": now.heard,
+        "acknowledged": now.acknowledged,
         "settings": dict(now.settings),
         "defaults": dict(known.defaults),
         "presets": {

@@ -17,7 +17,7 @@ from engine.recipe import technique
 from pages.parts import charts, figures, footer, frame, jobs, session, training, weight_maps
 from pages.parts.frame import Place
 from pages.parts.lesson import Lesson
-from pages.parts.live import Look, Moving
+from pages.parts.live import Scene, Update
 from pages.parts.pictures import legend, of_tensor
 
 BINS, TALL = 160, 100  # bars and pixels of the histogram after the step
@@ -31,7 +31,7 @@ def draw(name: str) -> None:
     known = technique.get(name)
     frame.heading(known.title, known.about, known.reference)
     if not known.trains:
-        frame.workbench(name, hero, moving, lambda look, setting, stops: None, deeper)
+        frame.workbench(name, hero, update, lambda scene, setting, stops: None, deeper)
         return
     subject = session.subject()
     frame.header(subject)
@@ -51,17 +51,17 @@ def draw(name: str) -> None:
     jobs.wake()
 
 
-def hero(look: Look, place: Place) -> None:
+def hero(scene: Scene, place: Place) -> None:
     st.subheader("Weights, and values after", anchor=False)
     st.plotly_chart(
-        charts.histogram(look.weight, look.layer),
+        charts.histogram(scene.weight, scene.layer),
         key="weights",
         config={"displayModeBar": False},
-        alt=f"Histogram of the weights of {look.layer} before the step, and over it the values after it",
+        alt=f"Histogram of the weights of {scene.layer} before the step, and over it the values after it",
     )
 
 
-def deeper(look: Look, place: Place) -> None:
+def deeper(scene: Scene, place: Place) -> None:
     st.subheader("Weights before and after, over one another", anchor=False)
     place("after")
     st.html(legend((COLOURS[1], "before"), (COLOURS[2], "after"), (COLOURS[3], "both")))
@@ -72,20 +72,20 @@ def deeper(look: Look, place: Place) -> None:
     place("more")
 
 
-def moving(look: Look) -> Moving:
-    after = dict(count.weights(look.after)).get(look.layer)
-    words = f"{look.layer} is not one weight any more: the step has put others in its place."
-    picture = figures.notice(words) if after is None else compared(look.weight, after, look.layer)
-    known = technique.get(look.step.technique)
-    html = {"after": picture, "figures": reported(look), "layers": _layers(look), "more": _more(look)}
-    marks = [] if after is None else [values_after(look.weight, after)]
-    return Moving({"weights": marks}, html, Lesson(known.aha, known.trap))
+def update(scene: Scene) -> Update:
+    after = dict(count.weights(scene.after)).get(scene.layer)
+    words = f"{scene.layer} is not one weight any more: the step has put others in its place."
+    picture = figures.notice(words) if after is None else compared(scene.weight, after, scene.layer)
+    known = technique.get(scene.step.technique)
+    html = {"after": picture, "figures": reported(scene), "layers": _layers(scene), "more": _more(scene)}
+    marks = [] if after is None else [values_after(scene.weight, after)]
+    return Update({"weights": marks}, html, Lesson(known.aha, known.trap))
 
 
-def reported(look: Look) -> str:
+def reported(scene: Scene) -> str:
     """The step's own figures as tiles."""
     return figures.tiles(
-        figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in look.report.figures
+        figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in scene.report.figures
     )
 
 
@@ -125,22 +125,22 @@ def _heights(values: NDArray[np.float64], ends: tuple[float, float]) -> NDArray[
     return np.asarray(np.ceil(TALL * counts / counts.max()))
 
 
-def _layers(look: Look) -> str:
+def _layers(scene: Scene) -> str:
     """The report's own table of layers, or what became of each layer's weights."""
-    rows = look.report.tables.get("layers")
+    rows = scene.report.tables.get("layers")
     if rows is None:
-        rows = pd.DataFrame([_row(look, layer, weight) for layer, weight in count.weights(look.before)])
-    return table(rows, look.layer)
+        rows = pd.DataFrame([_row(scene, layer, weight) for layer, weight in count.weights(scene.before)])
+    return table(rows, scene.layer)
 
 
-def _more(look: Look) -> str:
+def _more(scene: Scene) -> str:
     """What other tables of the report say of the chosen layer."""
     parts = []
-    for name, whole in look.report.tables.items():
-        rows = whole[whole["layer"] == look.layer] if name != "layers" and "layer" in whole else whole[:0]
+    for name, whole in scene.report.tables.items():
+        rows = whole[whole["layer"] == scene.layer] if name != "layers" and "layer" in whole else whole[:0]
         if len(rows):
             first = f", the first {MOST_ROWS} of {len(rows):,}" if len(rows) > MOST_ROWS else ""
-            parts.append(f"<p><b>{escape(f'{figures.titled(name)} of {look.layer}{first}')}</b></p>")
+            parts.append(f"<p><b>{escape(f'{figures.titled(name)} of {scene.layer}{first}')}</b></p>")
             parts.append(table(rows[:MOST_ROWS]))
     return "".join(parts)
 
@@ -151,8 +151,8 @@ def table(rows: pd.DataFrame, layer: str = "") -> str:
     return figures.table(rows, columns, layer)
 
 
-def _row(look: Look, layer: str, weight: Tensor) -> dict[str, Any]:
-    after = dict(count.weights(look.after)).get(layer)
+def _row(scene: Scene, layer: str, weight: Tensor) -> dict[str, Any]:
+    after = dict(count.weights(scene.after)).get(layer)
     left = "replaced" if after is None else int(after.count_nonzero())
     return {
         "layer": layer,

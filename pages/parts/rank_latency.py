@@ -13,7 +13,7 @@ from engine.figures.latency.stopwatch import Pace
 from engine.types import SlimscopeError
 from pages.parts import cached, figures, knobs
 from pages.parts.figures import Column, caption
-from pages.parts.live import Look
+from pages.parts.live import Scene
 
 TITLE = "Is each split layer faster here?"
 COLUMNS = {
@@ -29,37 +29,37 @@ COLUMNS = {
 VERDICTS = {Pace.FASTER: "pays", Pace.SLOWER: "costs time", Pace.TIE: "is a tie"}
 
 
-def draw(look: Look) -> None:
+def draw(scene: Scene) -> None:
     """The table for the ranks that the page was drawn with, once it is asked for."""
-    table = look.report.tables["layers"]
+    table = scene.report.tables["layers"]
     split = table[table["applied"]]
-    if look.large or not look.before.arch.runs:
+    if scene.large or not scene.before.arch.runs:
         st.html(caption("Layers are timed of models that are held in memory and can run."))
         return
     if split.empty:
         st.html(caption("No layer is split at these settings."))
         return
     try:
-        takes = max(1.0, factored.seconds(look.before, look.after))
+        takes = max(1.0, factored.seconds(scene.before, scene.after))
         label = f"Measure the time (about {takes:.0f} s)"
         help = "Runs each split layer and the layer before many times, in turns: medians and quartiles."
         if st.toggle(label, key="time-ranks", help=help):
-            _measured(look, split)
+            _measured(scene, split)
     except SlimscopeError as error:
         st.html(caption(f"{error}."))
 
 
-def _measured(look: Look, split: pd.DataFrame) -> None:
+def _measured(scene: Scene, split: pd.DataFrame) -> None:
     labels = split["layer"].tolist()
-    question = f"factored {look.subject} {look.key} {look.after.fingerprint} {labels}"
+    question = f"factored {scene.subject} {scene.key} {scene.after.fingerprint} {labels}"
     with st.spinner("Timing each layer ..."):
-        answer = cached.answer(question, lambda: {"rows": factored.timed(look.before, look.after, labels)})
+        answer = cached.answer(question, lambda: {"rows": factored.timed(scene.before, scene.after, labels)})
     rows: tuple[Row, ...] = () if answer is None else answer["rows"]
     ranks = dict(zip(split["layer"], map(_ranks, split.to_dict("records")), strict=True))
-    st.html(figures.table(pd.DataFrame([_row(row, ranks[row.layer]) for row in rows]), COLUMNS, look.layer))
+    st.html(figures.table(pd.DataFrame([_row(row, ranks[row.layer]) for row in rows]), COLUMNS, scene.layer))
     st.html(caption(f"{said(rows)} Each time is the {rows[0].times.now.how}."))
     slow = [row.layer for row in rows if not row.pays]
-    whole = sorted({*look.step.settings["leave_out"], *slow})
+    whole = sorted({*scene.step.settings["leave_out"], *slow})
     st.button(
         "Leave whole what is not faster",
         key="spare-slow",

@@ -102,7 +102,7 @@ function restore(list) {
 const panelOf = ask => window.slimscopePanels?.[ask?.name]
 
 // The settings that the server had not heard of when it said this: they are the panel's.
-const unheard = ask => Object.entries(panelOf(ask)?.set ?? {}).filter(([, [, number]]) => number > ask.heard)
+const unacknowledged = ask => Object.entries(panelOf(ask)?.set ?? {}).filter(([, [, number]]) => number > ask.acknowledged)
 
 // What the browser knows ahead is sent with the whole page only: it stays while the slider has the same stops.
 function learn(ask) {
@@ -113,16 +113,16 @@ function learn(ask) {
   stage.ask = ask
 }
 
-function heard(message) {
+function received(message) {
   if (!message.ask) { // the last word of a run of the page; it may be here before what it is about
     stage.late = message
     return message.key === stage.key ? show(message) : repaint()
   }
   const { ask } = message, known = stage.ask
-  if (known?.name === ask.name && known.base === ask.base && (known.version > ask.version || known.heard > ask.heard)) return
+  if (known?.name === ask.name && known.base === ask.base && (known.version > ask.version || known.acknowledged > ask.acknowledged)) return
   learn(ask)
   if (!("key" in message)) return // a page whose own run answers
-  const mine = unheard(ask)
+  const mine = unacknowledged(ask)
   for (const [setting, [value]] of mine) ask.recipe[ask.at][1][setting] = value
   if (mine.length) { // of before: another run is on its way, and this one may have drawn old things over new ones
     stage.server = null
@@ -142,7 +142,7 @@ stage.moved = (panel, changed) => {
   const { ask } = stage, [setting] = Object.keys(changed)
   if (ask?.name !== panel.data.name) return
   const control = ask.controls[setting], stop = control ? control.stops.indexOf(changed[setting]) : -1
-  if (!ask.recipe) return control && foresee(control.ahead, stop) // Streamlit's own run answers
+  if (!ask.recipe) return control && precomputed(control.ahead, stop) // Streamlit's own run answers
   if (control) stage.way = stop - control.stops.indexOf(ask.recipe[ask.at][1][setting])
   const recipe = structuredClone(ask.recipe)
   Object.assign(recipe[ask.at][1], panel.settings)
@@ -152,7 +152,7 @@ stage.moved = (panel, changed) => {
   stage.pending = [...document.querySelectorAll(".st-key-tiles [data-tile]")].map(found => found.dataset.tile)
   stage.pending.forEach(tile)
   dim()
-  foresee(stage.ahead, stop)
+  precomputed(stage.ahead, stop)
   inquire()
 }
 
@@ -199,7 +199,7 @@ async function inquire() {
   stage.asking = true
   while (stage.again) {
     stage.again = false
-    const { controls, base, version, heard, name, ...question } = stage.ask, asked = stage.ask
+    const { controls, base, version, acknowledged, name, ...question } = stage.ask, asked = stage.ask
     const { message } = await answered(question)
     // Without an answer, Streamlit's own run brings it; it may have been there first, or speak of another page.
     if (!message || stage.server !== null || stage.ask.name !== name || stage.ask.subject !== question.subject) continue
@@ -241,7 +241,7 @@ async function finish() {
 // Whoever goes from stop to stop finds the exact answer here: both neighbours of the slider that has the focus.
 // A jump says nothing about where the next one goes.
 async function lookAround() {
-  const { controls, base, version, heard, name, ...question } = stage.ask, looking = stage.looking = {}
+  const { controls, base, version, acknowledged, name, ...question } = stage.ask, looking = stage.looking = {}
   if (!controls[stage.focus] || !question.recipe || Math.abs(stage.way) !== 1) return
   const { stops } = controls[stage.focus], { key, way, focus } = stage
   const at = stops.indexOf(question.recipe[question.at][1][focus])
@@ -275,5 +275,5 @@ export default function (component) {
     const halo = getComputedStyle(parentElement.querySelector("span")).getPropertyValue("--st-background-color")
     document.documentElement.style.setProperty("--halo", halo)
   }
-  heard(data)
+  received(data)
 }

@@ -188,7 +188,7 @@ class Line:
 
     def said(self) -> dict[str, Any]:
         known = self.draft
-        numbers = {"base": known.base, "version": known.version, "heard": known.heard}
+        numbers = {"base": known.base, "version": known.version, "acknowledged": known.acknowledged}
         return {**numbers, "settings": dict(known.settings)}
 
     def flush(self) -> bool:

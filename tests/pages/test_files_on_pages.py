@@ -307,8 +307,8 @@ def test_a_large_net_says_what_each_layer_loses_and_which_rows_stand_for_it(larg
     kept = together[1][0].tables["layers"]["kept"].tolist()
     shown = [int(cell.replace(",", "")) for cell in re.findall(r"<td[^>]*>([\d,]+)</td>", told)]
     assert all(any(abs(count_ - cell) <= 0.02 * 2400 for cell in shown) for count_ in kept)
-    look = live.look(cached.subject(visit.link["m"], ""), visit.recipe, 0, "a")
-    assert any("rows, evenly spaced" in note for note in look.report.notes)
+    scene = live.scene(cached.subject(visit.link["m"], ""), visit.recipe, 0, "a")
+    assert any("rows, evenly spaced" in note for note in scene.report.notes)
 
 
 def test_the_tiles_of_a_large_net_are_those_of_its_file(large: Path) -> None:

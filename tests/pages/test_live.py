@@ -24,7 +24,7 @@ from engine.recipe.run import run
 from engine.tensor.formats import Dense
 from engine.types import Arch, Bundle, Recipe, SlimscopeError
 from pages.parts import figures, live, serve
-from pages.parts.live import Look, Moving
+from pages.parts.live import Scene, Update
 
 MODEL = "mlp-32"
 SUBJECT = f"{MODEL}|{zoo.entry(MODEL).data}"
@@ -36,12 +36,12 @@ QUESTION = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1"}
 def page(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page with one mark at the threshold and one table."""
 
-    def moving(look: Look) -> Moving:
-        mark = {"kind": "line", "at": look.row["threshold"], "colour": "red"}
-        table = figures.table(look.report.tables["layers"], {"layer": figures.Column("layer")}, look.layer)
-        return Moving({"weights": [mark]}, {"layers": table})
+    def update(scene: Scene) -> Update:
+        mark = {"kind": "line", "at": scene.row["threshold"], "colour": "red"}
+        table = figures.table(scene.report.tables["layers"], {"layer": figures.Column("layer")}, scene.layer)
+        return Update({"weights": [mark]}, {"layers": table})
 
-    monkeypatch.setattr(live, "PAGES", {"prune_weights": moving})
+    monkeypatch.setattr(live, "PAGES", {"prune_weights": update})
 
 
 def ask(owner: str = "", **changes: Any) -> dict[str, Any]:

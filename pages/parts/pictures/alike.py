@@ -60,7 +60,7 @@ def _matrices(subject: str, teachers: Sequence[Bundle], temperatures: Sequence[f
 
 
 def drawn(names: Sequence[str], matrix: Tensor) -> str:
-    """One row for each true class, one column for each answer; `foresee.js` finds cells by `data-share`."""
+    """One row for each true class, one column for each answer; `precompute.js` finds cells by `data-share`."""
     head = "upright" if max(map(len, names)) > SHORT else ""
     cells = ["<span></span>", *(f'<span class="{head}">{escape(name)}</span>' for name in names)]
     for i, name in enumerate(names):

@@ -16,7 +16,7 @@ from engine.tensor.index import Index
 from engine.tensor.sorted_index import SortedIndex
 from pages.parts import charts
 from pages.parts.figures import caption
-from pages.parts.live import Look
+from pages.parts.live import Scene
 from pages.parts.pictures import legend
 
 CHART = "clip"
@@ -42,32 +42,32 @@ def draw() -> None:
     st.html(legend(*((COLOURS[name], word) for name, word in words.items())))
 
 
-def is_symmetric(look: Look) -> bool:
-    return bool(look.step.settings["scheme"] == "symmetric")
+def is_symmetric(scene: Scene) -> bool:
+    return bool(scene.step.settings["scheme"] == "symmetric")
 
 
-def is_sign(look: Look, grid: Grid) -> bool:
-    return grid.bits == 1 and is_symmetric(look)
+def is_sign(scene: Scene, grid: Grid) -> bool:
+    return grid.bits == 1 and is_symmetric(scene)
 
 
-def shown(look: Look, grid: Grid) -> int:
+def shown(scene: Scene, grid: Grid) -> int:
     """The scale that is drawn: the largest weight's, whatever the clip."""
-    return grid.granularity.of_largest(look.weight) if len(grid.scale) > 1 else 0
+    return grid.granularity.of_largest(scene.weight) if len(grid.scale) > 1 else 0
 
 
-def weights_of(look: Look, grid: Grid) -> Index:
+def weights_of(scene: Scene, grid: Grid) -> Index:
     """The weights that share the scale that is drawn."""
     if len(grid.scale) == 1:
-        return look.index((look.layer,))
-    return SortedIndex(grid.granularity.members(look.weight, shown(look, grid)))
+        return scene.index((scene.layer,))
+    return SortedIndex(grid.granularity.members(scene.weight, shown(scene, grid)))
 
 
-def clip_of(look: Look, grid: Grid, index: Index) -> float:
+def clip_of(scene: Scene, grid: Grid, index: Index) -> float:
     """Its clip as a share of its range."""
-    bottom, top = code_range(grid.bits, is_symmetric(look))
-    span = float(grid.scale[shown(look, grid)]) * (top - bottom)
+    bottom, top = code_range(grid.bits, is_symmetric(scene))
+    span = float(grid.scale[shown(scene, grid)]) * (top - bottom)
     low, high = min(index.least, 0.0), max(index.largest, 0.0)
-    return min(span / ((2 * max(-low, high) if is_symmetric(look) else high - low) or 1.0), 1.0)
+    return min(span / ((2 * max(-low, high) if is_symmetric(scene) else high - low) or 1.0), 1.0)
 
 
 def setting(inside: float) -> dict[str, Any]:
@@ -90,18 +90,18 @@ class Drawn:
     words: str
 
 
-def drawn(look: Look, grid: Grid) -> Drawn:
+def drawn(scene: Scene, grid: Grid) -> Drawn:
     """The three curves, where the clip is, and the handle that moves it."""
-    if is_sign(look, grid):
+    if is_sign(scene, grid):
         return Drawn([], [], caption("One bit keeps signs: its scale is a mean, and has no range to clip."))
     if grid.bits > MOST_BITS:
         return Drawn(
             [], [], caption(f"Drawn up to {MOST_BITS} bits: with more, round-off is too small to see.")
         )
-    index = weights_of(look, grid)
-    curve = clip_curve(index, grid.bits, is_symmetric(look))
-    both, here = curve.assign(both=curve["roundoff"] + curve["clipping"]), clip_of(look, grid, index)
-    now = costs_at(look, grid, index)
+    index = weights_of(scene, grid)
+    curve = clip_curve(index, grid.bits, is_symmetric(scene))
+    both, here = curve.assign(both=curve["roundoff"] + curve["clipping"]), clip_of(scene, grid, index)
+    now = costs_at(scene, grid, index)
     best = both.iloc[int(both["both"].argmin())]
     words = f"clip at {here:.0%}: {_share(now['both'])} lost"
     marks = [
@@ -110,16 +110,16 @@ def drawn(look: Look, grid: Grid) -> Drawn:
         {"kind": "dot", "x": here, "y": now["both"], "colour": charts.CHANGED, "text": words},
         handle(curve, here),
     ]
-    right = max(-index.least, index.largest) if is_symmetric(look) or index.largest <= 0 else index.largest
+    right = max(-index.least, index.largest) if is_symmetric(scene) or index.largest <= 0 else index.largest
     largest = handle(curve, here, right)
     return Drawn(marks, [largest], caption(said(now, best, here)))
 
 
-def costs_at(look: Look, grid: Grid, index: Index) -> dict[str, float]:
+def costs_at(scene: Scene, grid: Grid, index: Index) -> dict[str, float]:
     """What the scale that is drawn loses as it is: exact, also between the clips of the curve."""
-    widest = shown(look, grid)
+    widest = shown(scene, grid)
     scale, zero = float(grid.scale[widest]), int(grid.zero[widest])
-    roundoff, clipping = clip_at(index, scale, zero, grid.bits, is_symmetric(look))
+    roundoff, clipping = clip_at(index, scale, zero, grid.bits, is_symmetric(scene))
     return {"roundoff": roundoff, "clipping": clipping, "both": roundoff + clipping}
 
 

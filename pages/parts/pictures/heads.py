@@ -12,7 +12,7 @@ from engine.data import sets, topics
 from engine.net import heads
 from engine.types import Bundle, SlimscopeError
 from pages.parts import cached, figures, weight_maps
-from pages.parts.live import Look
+from pages.parts.live import Scene
 from pages.parts.pictures import of_tensor, quoted, side_by_side
 
 DARKEST = 60  # per cent of the colour, so that numbers can be read on it in light and dark
@@ -56,10 +56,10 @@ def reads(bundle: Bundle, weight: str) -> bool:
         return False
 
 
-def looks(look: Look) -> None:
+def looks(scene: Scene) -> None:
     """For each head of the chosen attention of the model before the step, where each word looks."""
-    held, known = cached.images(look.subject), heads.blocks(look.before)
-    label = next(name for name, block in known.items() if block.reads.param.startswith(f"{look.layer}."))
+    held, known = cached.images(scene.subject), heads.blocks(scene.before)
+    label = next(name for name, block in known.items() if block.reads.param.startswith(f"{scene.layer}."))
     if held is None or not held.test.is_text or not known[label].is_cut:
         return st.caption("What heads look at is shown for the zoo's transformer, whose texts are known.")
     number = st.number_input(
@@ -68,8 +68,8 @@ def looks(look: Look) -> None:
     one = held.test.take(slice(int(number), int(number) + 1))
     pieces = topics.vocabulary(sets.ASSETS / "data" / held.name).vocabulary
     words = [pieces[place] for place in one.images[0].tolist() if place]
-    shares = heads.shares(look.before, label, one.inputs())[:, : len(words), : len(words)]
-    rows = look.report.tables["heads"]
+    shares = heads.shares(scene.before, label, one.inputs())[:, : len(words), : len(words)]
+    rows = scene.report.tables["heads"]
     kept = dict(zip(*(rows[rows["layer"] == label][name] for name in ("head", "kept")), strict=True))
     st.html(quoted(one.texts[0]))
     drawn = []

@@ -6,28 +6,28 @@ from typing import Any
 
 from engine.figures.mixed_bits import AS_IT_IS, TIME, Deal, at
 from pages.parts import charts
-from pages.parts.live import Look, Marks
+from pages.parts.live import Marks, Scene
 from pages.parts.pictures import layer_bits
 
 ON_CODES, ON_FLOATS = "#009e73", charts.KEPT
 
 
-def empty(look: Look) -> charts.Chart:
+def empty(scene: Scene) -> charts.Chart:
     """Axes for the time of each layer, up to the longest."""
-    longest = max([1, *look.report.tables["widths"][TIME]]) / 1e3
-    return layer_bits.axes(look.labels, "microseconds", {"range": [0, 1.15 * longest]})
+    longest = max([1, *scene.report.tables["widths"][TIME]]) / 1e3
+    return layer_bits.axes(scene.labels, "microseconds", {"range": [0, 1.15 * longest]})
 
 
-def bars(look: Look, dealt: Deal) -> Marks:
+def bars(scene: Scene, dealt: Deal) -> Marks:
     """Each layer's time as it is, and with its bits; a dot on the layer in view."""
-    place = {label: x for x, label in enumerate(look.labels)}
-    before, now = (_spent(look, bits) for bits in (dict.fromkeys(dealt.bits, AS_IT_IS), dict(dealt.bits)))
+    place = {label: x for x, label in enumerate(scene.labels)}
+    before, now = (_spent(scene, bits) for bits in (dict.fromkeys(dealt.bits, AS_IT_IS), dict(dealt.bits)))
     marks: list[dict[str, Any]] = [_bars(place, before, 0.8, charts.ORIGINAL)]
     for colour, on_codes in ((ON_CODES, True), (ON_FLOATS, False)):
         own = {x: time for x, time in now.items() if (dealt.bits[x] < AS_IT_IS) == on_codes}
         marks.append(_bars(place, own, 0.5, colour))
-    if look.layer in now:
-        here = {"x": place[look.layer], "y": now[look.layer]}
+    if scene.layer in now:
+        here = {"x": place[scene.layer], "y": now[scene.layer]}
         marks.append({"kind": "dot", **here, "colour": charts.CHANGED})
     return {"bits": marks}
 
@@ -37,21 +37,21 @@ def _bars(place: dict[str, int], times: dict[str, float], wide: float, colour: s
     return {"kind": "bars", "at": at_x, "heights": heights, "wide": wide, "colour": colour}
 
 
-def _spent(look: Look, bits: dict[str, int]) -> dict[str, float]:
+def _spent(scene: Scene, bits: dict[str, int]) -> dict[str, float]:
     """Layer -> microseconds."""
-    rows = at(look.report.tables["widths"], bits)
+    rows = at(scene.report.tables["widths"], bits)
     return dict(zip(rows["layer"], (rows[TIME] / 1e3).tolist(), strict=True))
 
 
-def said(look: Look, uniform: int | None) -> str:
+def said(scene: Scene, uniform: int | None) -> str:
     """The layer in view in numbers, what the bars mean, and what no width below 8 bits would win."""
-    return f"{_here(look)}Grey: on floats, as it is; green: on 8-bit codes now, and narrower ones would take as long; blue: stays."
+    return f"{_here(scene)}Grey: on floats, as it is; green: on 8-bit codes now, and narrower ones would take as long; blue: stays."
 
 
-def _here(look: Look) -> str:
-    if not look.row:
+def _here(scene: Scene) -> str:
+    if not scene.row:
         return ""
-    now, before = look.row[TIME] / 1e3, _spent(look, {look.layer: AS_IT_IS})[look.layer]
-    if look.row["bits"] == AS_IT_IS:
-        return f"{look.layer} stays on floats, {before:.3g} µs. "
-    return f"{look.layer} takes {now:.3g} µs instead of {before:.3g}. "
+    now, before = scene.row[TIME] / 1e3, _spent(scene, {scene.layer: AS_IT_IS})[scene.layer]
+    if scene.row["bits"] == AS_IT_IS:
+        return f"{scene.layer} stays on floats, {before:.3g} µs. "
+    return f"{scene.layer} takes {now:.3g} µs instead of {before:.3g}. "

@@ -13,22 +13,22 @@ from engine.tensor.formats import Grid
 from pages.parts import charts, figures
 from pages.parts.figures import caption
 from pages.parts.frame import Place
-from pages.parts.live import Look, Marks
+from pages.parts.live import Marks, Scene
 from pages.parts.pictures import corner
 
 MOST_LEVELS = 256  # drawn
 
 
-def is_masked(look: Look) -> bool:
+def is_masked(scene: Scene) -> bool:
     """Whether some weights are exactly zero: those of a mask."""
-    return bool((look.weight == 0).any())
+    return bool((scene.weight == 0).any())
 
 
-def draw(look: Look, place: Place) -> None:
+def draw(scene: Scene, place: Place) -> None:
     """The staircase, what it loses, and a corner of the matrix as numbers."""
     quiet = {"displayModeBar": False}
     stairs, rounding = st.columns(2, gap="medium")
-    limit = 1.08 * charts.reach(look.weight)
+    limit = 1.08 * charts.reach(scene.weight)
     with stairs:
         st.subheader("Rounding is a staircase", anchor=False)
         plane = charts.plane("weight", "stored as", (-limit, limit), diagonal=True)
@@ -52,9 +52,9 @@ def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
     return {"stairs": [{**path, "colour": charts.CHANGED}]}
 
 
-def error_marks(look: Look, grid: Grid, rounded: bool) -> tuple[Marks, str]:
+def error_marks(scene: Scene, grid: Grid, rounded: bool) -> tuple[Marks, str]:
     """A histogram of rounding errors in steps, and what it says."""
-    lost = grids.errors_in_steps(look.weight, grid, rounded).numpy()
+    lost = grids.errors_in_steps(scene.weight, grid, rounded).numpy()
     errors, edges = np.histogram(np.clip(lost, -1, 1), 40, (-1.0, 1.0))
     shares = errors / max(errors.sum(), 1)
     histogram = {
@@ -64,15 +64,15 @@ def error_marks(look: Look, grid: Grid, rounded: bool) -> tuple[Marks, str]:
         "colour": charts.REMOVED,
         "fill": True,
     }
-    return {"errors": [histogram]}, caption(said_of_errors(look, lost, float(shares.max())))
+    return {"errors": [histogram]}, caption(said_of_errors(scene, lost, float(shares.max())))
 
 
-def corners(look: Look, grid: Grid) -> str:
+def corners(scene: Scene, grid: Grid) -> str:
     """Five by five weights around the largest: as they were, their codes, and what these stand for."""
-    at = grids.busiest(look.weight)
-    before, codes, after = grids.corner(look.weight, grid, at=at)
+    at = grids.busiest(scene.weight)
+    before, codes, after = grids.corner(scene.weight, grid, at=at)
     limit = charts.reach(before)
-    where = "." if look.large else f": from row {at[0] + 1}, column {at[1] + 1}."
+    where = "." if scene.large else f": from row {at[0] + 1}, column {at[1] + 1}."
     return (
         caption(f"Around the largest weight{where}")
         + corner("original", before, 3, limit)
@@ -81,14 +81,14 @@ def corners(look: Look, grid: Grid) -> str:
     )
 
 
-def said_of_errors(look: Look, lost: NDArray[np.floating[Any]], tallest: float) -> str:
+def said_of_errors(scene: Scene, lost: NDArray[np.floating[Any]], tallest: float) -> str:
     """How high the bars are, what the two at the ends stand for, and how much was clipped."""
-    of = "the weights that are not zero" if is_masked(look) else "the weights"
+    of = "the weights that are not zero" if is_masked(scene) else "the weights"
     outside = float((np.abs(lost) > 1).mean()) if len(lost) else 0.0
     ends = f" {figures.text(outside, 'share')} are off by more than a step: they are in the bars at the ends."
     return (
         f"The tallest bar holds {100 * tallest:.1f} % of {of}.{ends if outside else ''} "
-        f"Clipped: {figures.text(look.row['clipped'], 'share')} of all."
+        f"Clipped: {figures.text(scene.row['clipped'], 'share')} of all."
     )
 
 

@@ -11,16 +11,16 @@ from engine.recipe import technique
 from engine.recipe.knobs import Slider
 from engine.tensor import precompute, ranking
 from pages.parts import cached, charts, figures
-from pages.parts.live import Look, Marks
+from pages.parts.live import Marks, Scene
 
 CHART, HISTOGRAM = "sorted", "weights"
 POINTS = 200  # of the curve
 STEP = "prune_weights"
 
 
-def draw(look: Look) -> None:
+def draw(scene: Scene) -> None:
     st.subheader("Sorted by size: flat, then steep", anchor=False)
-    index = look.index((look.layer,))
+    index = scene.index((scene.layer,))
     curve = ranking.sorted_sizes(index, POINTS)
     line = {
         "type": "scatter",
@@ -37,7 +37,7 @@ def draw(look: Look) -> None:
         xaxis={"tickformat": ".0%", "range": [0, 1]},
         yaxis={"rangemode": "tozero"},
     )
-    alt = f"Sizes of the weights of {look.layer}, sorted; those left of the cut go"
+    alt = f"Sizes of the weights of {scene.layer}, sorted; those left of the cut go"
     st.plotly_chart(figure, key=CHART, config={"displayModeBar": False}, alt=alt)
 
 
@@ -57,38 +57,38 @@ def marks(threshold: float, sparsity: float) -> Marks:
     }
 
 
-def slider(look: Look) -> str | None:
+def slider(scene: Scene) -> str | None:
     """The setting whose slider moves the cut of this layer; None where something else decides."""
-    settings = look.step.settings
-    if not ranking.by_threshold(settings) or look.layer in (*settings["leave_out"], *settings["per_layer"]):
+    settings = scene.step.settings
+    if not ranking.by_threshold(settings) or scene.layer in (*settings["leave_out"], *settings["per_layer"]):
         return None
     return str(settings["by"])
 
 
-def stops_of(look: Look, setting: str) -> list[Any]:
+def stops_of(scene: Scene, setting: str) -> list[Any]:
     knob = technique.get(STEP).knobs[setting]
     assert isinstance(knob, Slider)
-    return knob.stops(look.before)
+    return knob.stops(scene.before)
 
 
-def removals(look: Look, setting: str, stops: list[Any]) -> pd.DataFrame:
+def removals(scene: Scene, setting: str, stops: list[Any]) -> pd.DataFrame:
     """What is removed of the layer at each stop (`precompute.removals`)."""
-    settings = look.step.settings
-    together = [x for x in look.labels if x not in (*settings["leave_out"], *settings["per_layer"])]
-    ranked = (look.layer,) if settings["allocation"] == "layer" else tuple(together)
-    layer = look.index((look.layer,))
-    return precompute.removals(layer, look.index(ranked), setting, stops, ranking.deviation(layer))
+    settings = scene.step.settings
+    together = [x for x in scene.labels if x not in (*settings["leave_out"], *settings["per_layer"])]
+    ranked = (scene.layer,) if settings["allocation"] == "layer" else tuple(together)
+    layer = scene.index((scene.layer,))
+    return precompute.removals(layer, scene.index(ranked), setting, stops, ranking.deviation(layer))
 
 
-def with_places(look: Look, drawn: Marks) -> Marks:
+def with_places(scene: Scene, drawn: Marks) -> Marks:
     """The marks with where their handles may go; without handles where no slider moves the cut."""
-    setting = slider(look)
+    setting = slider(scene)
     if setting is None:
         return {chart: [mark for mark in some if mark["kind"] != "handle"] for chart, some in drawn.items()}
-    stops = stops_of(look, setting)
-    others = {name: value for name, value in look.step.settings.items() if name != setting}
-    question = f"sorted {look.subject} {look.key} {look.layer} {setting} {others}"
-    table = cached.answer(question, lambda: removals(look, setting, stops).to_dict("list"))
+    stops = stops_of(scene, setting)
+    others = {name: value for name, value in scene.step.settings.items() if name != setting}
+    question = f"sorted {scene.subject} {scene.key} {scene.layer} {setting} {others}"
+    table = cached.answer(question, lambda: removals(scene, setting, stops).to_dict("list"))
     assert table is not None
     settings = [{setting: stop} for stop in stops]
     xs = {HISTOGRAM: table["threshold"], CHART: table["sparsity"]}
