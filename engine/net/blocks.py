@@ -42,7 +42,7 @@ class Entering:
     def outputs(self, block: nn.Module, rows: Tensor | None = None) -> Tensor:
         """What the block makes of these samples, or of all."""
         rows = torch.arange(self.samples) if rows is None else rows
-        return torch.cat([self.give(block, some) for some in rows.split(BATCH)])
+        return torch.cat([self.give(block, some) for some in torch.split(rows, BATCH)])
 
 
 class _Reached(Exception):
@@ -118,7 +118,7 @@ def entering(net: nn.Module, name: str, inputs: Tensor) -> Entering:
 
     # In front of a quantizer of what enters: the block rounds it itself.
     hook = get_layer(net, name).register_forward_pre_hook(stop, prepend=True, with_kwargs=True)
-    for batch in inputs.split(BATCH):
+    for batch in torch.split(inputs, BATCH):
         try:
             net(batch)
         except _Reached:

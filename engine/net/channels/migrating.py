@@ -45,7 +45,7 @@ def _affine(axis: int, weight: int, bias: int) -> Rule:
     return rule
 
 
-def _shared(func: Callable[..., Any], args: Any, kwargs: Any) -> Flow | None:
+def _shared(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """A product or quotient with a number that is the same for all channels of a place."""
     if len(args) != 2 or not isinstance(args[0], Flow):
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from engine.data.sets import SPLIT_SEED, Data
+from engine.data.samples import SPLIT_SEED
+from engine.data.sets import Data
 from engine.figures import measure, reports, rounding, training
 from engine.net import blocks, rounded_inputs, zoo
 from engine.net.block_learning import Tutor, learn_block
@@ -185,7 +186,7 @@ def _images(bundle: Bundle, data: Data, source: str, samples: int, seed: int) ->
     return data.train.stratified(samples, SPLIT_SEED + seed).inputs()
 
 
-def _layers(before: Bundle, after: Bundle, names: Mapping[str, str], learned: Sequence[str]) -> pd.DataFrame:
+def _layers(before: Bundle, after: Bundle, names: Mapping[str, str], learned: Iterable[str]) -> pd.DataFrame:
     """A row for each layer; `block` is empty where nothing learned."""
     inside = blocks.blocks(zoo.skeleton(before.arch), names.values())
     block_of = {name: block for block, weights in inside.items() for name in weights if block in {*learned}}
