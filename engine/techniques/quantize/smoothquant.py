@@ -73,6 +73,7 @@ def smoothquant(
             low=0.0,
             high=1.0,
             step=0.05,
+            unit="share of the range that moves",
             label="Alpha",
             help="How much of the range moves from inputs to weights: at 0 weights become even, at 1 inputs "
             "do, at 0.5 both have the same range in every channel.",
