@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import newcomer
 from conftest import ROOT, serving
 
 from engine.data import user
@@ -20,17 +19,18 @@ LIMIT = 600_000  # milliseconds: a machine may be slow, and jobs come after all 
 
 
 @pytest.fixture
-def page(seat: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def page(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Prune, on a server that was started with the model."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv(user.VARIABLE, "")
     user.name("bench.resnet:model", "bench.resnet:data")
     with serving(tmp_path) as server:
-        with newcomer(seat, server.url) as tab:
-            tab.page.set_viewport_size({"width": 1280, "height": 1000})
-            tab.page.set_default_timeout(LIMIT)
-            tab.page.goto(f'{server.url}/prune?r=[["prune_weights",{{"sparsity":0.5}}]]')
-            yield tab.page
+        context = browser.new_context(viewport={"width": 1280, "height": 1000})
+        page = context.new_page()
+        page.set_default_timeout(LIMIT)
+        page.goto(f'{server.url}/prune?r=[["prune_weights",{{"sparsity":0.5}}]]')
+        yield page
+        context.close()
         assert "Traceback" not in server.log.read_text()
 
 
