@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.jobs import story
+from engine.papers import record
 from engine.recipe import technique
 from engine.types import Recipe
 from pages.parts import figures
 from pages.parts.charts import Chart
 from pages.parts.story import pictures
-from pages.parts.story.facts import Facts
+from pages.parts.story.facts import MODEL, Facts
 from pages.parts.story.told import Row, Told, percent
 
 TITLES = {
@@ -20,6 +21,7 @@ TITLES = {
     "tune": "Fine-tune",
     "quantize": "Quantize",
     "file": "The file",
+    "record": "The record",
 }
 
 
@@ -88,6 +90,8 @@ def tell(name: str, facts: Facts, guess: float | None) -> Chapter:
             return tune(facts, guess)
         case "quantize":
             return quantize(facts)
+        case "record":
+            return the_record(facts)
         case _:
             return the_file(facts)
 
@@ -178,6 +182,22 @@ def the_file(facts: Facts) -> Chapter:
     )
 
 
+def the_record(facts: Facts) -> Chapter:
+    found = facts.record
+    others = ", ".join(f"{whose} {size:,} bytes at {wrong:g} % errors" for whose, size, wrong in found.others)
+    ours = f"{found.size:,} bytes at {found.error:.2f} %"
+    return Chapter(
+        "How small can it get, if every step is chosen for it?",
+        pictures.rivals([("this file", found.size, found.error)], found.others),
+        f"Bytes of the file against test errors: this file {ours}; {others}",
+        f"With the same kinds of steps, and the original as a teacher of what is left, the file is "
+        f"**{figures.text(found.times, 'times')} smaller**: {found.size:,} bytes with {found.error:.2f} % errors. The best published "
+        f"file whose every byte is counted: {others}.",
+        "Many published ratios count the weights alone: not where they stand, the scales, the biases, the header. "
+        "Only files that were decoded again can be compared.",
+    )
+
+
 # ---------------------------------------------------------------- where to go on
 
 
@@ -201,6 +221,8 @@ def page(name: str) -> Page:
             return Page("prune", "Open this on the page Prune", pruned(story.TUNED))
         case "quantize":
             return Page("quantize", "Open this recipe on the page Quantize", story.rounded())
+        case "record":
+            return Page("tradeoffs", "Open this recipe on the page Decide", record.recipe(MODEL))
         case _:
             return Page("tradeoffs", "Open this recipe on the page Decide", story.rounded())
 

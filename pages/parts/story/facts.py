@@ -14,6 +14,8 @@ from engine.jobs import story
 from engine.net import zoo
 from engine.types import Bundle
 from pages.parts import cached
+from pages.parts.story import record
+from pages.parts.story.record import Record
 from pages.parts.story.told import Told
 
 MODEL = "lenet-300-100"  # the story is told on it
@@ -25,6 +27,7 @@ class Facts:
 
     told: Told
     subject: str
+    record: Record
 
     def weights(self) -> Tensor:
         """All weights of the original, flat."""
@@ -48,10 +51,12 @@ class Facts:
 
 
 def find(subject: str) -> Facts | None:
-    """The facts of a model's story; None where none is stored."""
+    """The facts of a model's story and its record; None where one of them is not stored."""
     model = cached.parts(subject)[0]
     stored = story.stored(model) if model.replace("-", "").isalnum() else None
-    return None if stored is None else Facts(Told(stored, int(cached.dense_bytes(subject).value)), subject)
+    plain = 0 if stored is None else int(cached.dense_bytes(subject).value)
+    smallest = record.find(model, plain)
+    return None if stored is None or smallest is None else Facts(Told(stored, plain), subject, smallest)
 
 
 def warm_up() -> None:

@@ -69,9 +69,13 @@ def _story(found: Facts) -> None:
                 _seen(told, here, asked)
         _foot(here, asked)
     with files:
-        seen = [step for step, chapter in SHOWN.items() if here.has_told(chapter)]
-        now = [step for step, chapter in SHOWN.items() if chapter == here.chapter]
-        st.html(waterfall.html(found.told.bars(chapters.STEPS), seen, now))
+        if here.chapter == "record":
+            bars = found.record.bars()
+            st.html(waterfall.html(bars, [bar.step for bar in bars]))
+        else:
+            seen = [step for step, chapter in SHOWN.items() if here.has_told(chapter)]
+            now = [step for step, chapter in SHOWN.items() if chapter == here.chapter]
+            st.html(waterfall.html(found.told.bars(chapters.STEPS), seen, now))
         if not here.asks:
             st.markdown(f":material/warning: **Trap:** {told.trap}")
     step = f"Chapter {here.number} of {len(CHAPTERS)}, {chapters.TITLES[here.chapter]}. {told.question}"

@@ -1,4 +1,4 @@
-"""The pictures of the chapters: weights and the band that goes, the cliff, the recovery, the staircase, two squares."""
+"""The pictures of the chapters: weights and what goes, the cliff, the recovery, the stairs, two squares, files of others."""
 
 from __future__ import annotations
 
@@ -219,4 +219,32 @@ def squares(first: int, last: int) -> str:
         f"<figcaption>the original<b>{figures.text(first, 'B')}</b></figcaption></figure>"
         f'<figure><div style="width:{side:.3f}%;background:{charts.KEPT}"></div>'
         f"<figcaption>your file<b>{figures.text(last, 'B')}</b></figcaption></figure></div>"
+    )
+
+
+def rivals(own: Sequence[tuple[str, int, float]], others: Sequence[tuple[str, int, float]]) -> Chart:
+    """Files as points: bytes (across, down to zero) against test errors in per cent; each with its name."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers+text",
+            "x": [size for _, size, _ in files],
+            "y": [error for _, _, error in files],
+            "text": [f"  {name}: {size:,} B" for name, size, _ in files],
+            "textposition": "bottom center",
+            "marker": {"size": 12, "color": colour, "symbol": symbol},
+            "hovertemplate": "%{x:,} bytes, %{y:.2f} % errors<extra></extra>",
+            "cliponaxis": False,
+            "showlegend": False,
+        }
+        for files, colour, symbol in ((own, charts.KEPT, "circle"), (others, charts.ORIGINAL, "diamond"))
+    ]
+    most = max(size for _, size, _ in (*own, *others))
+    worst = max(error for _, _, error in (*own, *others))
+    return charts.chart(
+        traces,
+        "bytes of the file",
+        "test errors in %",
+        xaxis={"range": [0, 1.25 * most]},
+        yaxis={"range": [0, 1.2 * worst]},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-CHAPTERS = ("look", "prune", "guess", "tune", "quantize", "file")  # as a link names them
+CHAPTERS = ("look", "prune", "guess", "tune", "quantize", "file", "record")  # as a link names them
 ASKING = ("guess", "tune")  # chapters whose answer is guessed before it is shown
 
 
@@ -40,7 +40,7 @@ class Place:
         >>> Place("guess").forward({"guess": 0.9})
         Place(chapter='guess', guesses={'guess': 0.9}, presented=False)
         >>> Place("guess", {"guess": 0.9}).forward({}).chapter, Place("file").forward({}).chapter
-        ('tune', 'file')
+        ('tune', 'record')
         """
         if self.asks:
             return replace(self, guesses={**self.guesses, self.chapter: standing[self.chapter]})

@@ -1,0 +1,75 @@
+"""The last chapter's numbers: the record of a model, step by step, and the files of others beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.figures import measure
+from engine.papers import han, harness, record
+from engine.papers.han_deep import RATIO
+from pages.parts.story.told import PLAIN
+from pages.parts.story.waterfall import Bar, Row
+
+SEED = 0  # whose file is stored
+
+
+@dataclass(frozen=True)
+class Record:
+    """One seed of a record: the steps as they were measured, and the bytes of the original as a plain file."""
+
+    model: str
+    steps: Sequence[Mapping[str, Any]]
+    seeds: Mapping[int, Mapping[str, Any]]
+    plain: int
+
+    @property
+    def size(self) -> int:
+        return int(self.steps[-1]["bytes"])
+
+    @property
+    def times(self) -> float:
+        """How many times smaller the file is than the plain original."""
+        return float(self.seeds[SEED][RATIO])
+
+    @property
+    def error(self) -> float:
+        """Wrong answers to the test images, in per cent."""
+        return float(self.seeds[SEED][han.AFTER])
+
+    @property
+    def others(self) -> list[tuple[str, int, float]]:
+        """Whose, bytes, test error in per cent."""
+        return [(whose, size, error) for whose, size, _, error in record.OTHERS[self.model]]
+
+    def bars(self) -> list[Bar]:
+        """The waterfall: what each step adds to the bytes, and the accuracy after it."""
+        rows = [{**self.steps[0], "step": PLAIN, "bytes": self.plain}, *self.steps]
+        names = ["Original, 32 bits each", "Coded, nothing lost", *(row["step"] for row in self.steps[1:])]
+        changes = record.waterfall(rows)
+        return [
+            Bar(f"record-{n}", name, change, accuracy(row["test error %"]))
+            for n, (name, row, (_, change)) in enumerate(zip(names, rows, changes, strict=True))
+        ]
+
+
+def accuracy(error: float, n: int = 10_000) -> Row:
+    """An accuracy with its interval, from the share of wrong answers to n images in per cent.
+
+    >>> {name: round(value, 4) for name, value in accuracy(1.5).items()}
+    {'value': 0.985, 'low': 0.9824, 'high': 0.9872, 'n': 10000}
+    """
+    right = round(n * (1 - error / 100))
+    low, high = measure.wilson(right, n)
+    return {"value": right / n, "low": low, "high": high, "n": n}
+
+
+def find(model: str, plain: int) -> Record | None:
+    """The record of a model; None where none is stored."""
+    found = next((paper for paper in record.RECORDS if paper.recipe["net"] == model), None)
+    seeds = harness.results(found) if found is not None else {}
+    if SEED not in seeds:
+        return None
+    figures = {seed: each["figures"] for seed, each in seeds.items()}
+    return Record(model, seeds[SEED]["tables"]["steps"], figures, plain)
