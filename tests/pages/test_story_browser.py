@@ -59,7 +59,7 @@ def test_arrow_keys_tell_the_story_in_presentation_mode_and_a_link_restores_it(
     assert_fits(tab)
     assert tab.page.locator(".waterfall [data-step]").count() == 5
     heard = tab.page.evaluate("window.slimscopeStory.said.textContent")
-    assert "Chapter 6 of 6" in heard
+    assert "Chapter 6 of 7" in heard
     other = visitor(browser, tab.url)
     other.page.goto(tab.page.url)
     other.page.wait_for_selector(".st-key-presented .squares")
@@ -70,6 +70,10 @@ def test_arrow_keys_tell_the_story_in_presentation_mode_and_a_link_restores_it(
     assert float(other.drawn().tiles["accuracy"]) > 0.9
     other.assert_well()
     other.page.context.close()
+    press("ArrowRight")
+    stands(tab, "record", True)
+    assert_fits(tab)
+    assert tab.page.locator(".waterfall [data-step]").count() > 5
 
 
 def assert_fits(tab: Tab) -> None:

@@ -14,7 +14,7 @@ from visiting import MODEL, SMALL, Visit
 from engine.jobs import story as stories
 from engine.recipe import technique
 from pages.parts import cached
-from pages.parts.story import chapters, facts, pictures, place, waterfall
+from pages.parts.story import chapters, facts, pictures, place, record, waterfall
 from pages.parts.story.place import ASKING, CHAPTERS, Place
 from pages.parts.story.told import PLAIN, SHOWN
 from pages.parts.story.waterfall import Bar
@@ -154,7 +154,10 @@ def test_the_button_leads_through_all_chapters_and_guesses() -> None:
     for _ in range(len(CHAPTERS) + len(ASKING)):
         here = visit.at.session_state["story"]
         seen.append((here.chapter, here.asks))
-        assert sum(changes(visit)) == sizes[len(changes(visit)) - 1]
+        if here.chapter == "record":
+            assert sum(changes(visit)) == record.find(MODEL, sizes[0]).size
+        else:
+            assert sum(changes(visit)) == sizes[len(changes(visit)) - 1]
         assert "Trap:" in visit.words or here.asks
         if here.asks:
             visit.at.slider(key=f"guess-{here.chapter}").set_value(97.0)
@@ -165,7 +168,6 @@ def test_the_button_leads_through_all_chapters_and_guesses() -> None:
     assert seen == [
         (name, asks) for name in CHAPTERS for asks in ((True, False) if name in ASKING else (False,))
     ]
-    assert len(changes(visit)) == len(SHOWN)
     assert visit.at.button(key="story-next").disabled
     assert visit.click("story-back").link["s"] == CHAPTERS[-2]
 
