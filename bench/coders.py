@@ -15,7 +15,7 @@ from engine.net import zoo
 from engine.recipe import run, technique
 from engine.tensor import codes
 from engine.tensor.codes.context import CONTEXT
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.formats.numbers import row_length
 from engine.types import Recipe, Step
 
@@ -48,7 +48,7 @@ def weights(recipe: tuple[str, float, int]) -> Matrices:
     return [
         param.codes.numpy().reshape(-1, row_length(param.shape))
         for param in bundle.params.values()
-        if isinstance(param, Grid)
+        if isinstance(param, AffineGrid)
     ]
 
 

@@ -58,7 +58,7 @@ def deeper(scene: Scene, place: Place) -> None:
     )
     iterating()
     race.section()
-    if technique.get("prune_weights").knobs["sparsity"].matters(scene.step.settings):
+    if technique.get("prune_weights").knobs["sparsity"].visible(scene.step.settings):
         sensitivity.section(
             "prune_weights", "sparsity", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "share of weights removed"
         )

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.tensor import grids
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import named
 from engine.types import Recipe, weight_layers
 from pages.parts import cached, charts, components, damage_split, figures, frame, outlier_lab, sensitivity
@@ -72,13 +72,13 @@ def deeper(scene: Scene, place: Place) -> None:
     one_weight.lecture()
 
 
-def level_table(grid: Grid, rounded: bool, row: int) -> pd.DataFrame:
+def level_table(grid: AffineGrid, rounded: bool, row: int) -> pd.DataFrame:
     """Levels of one row and who uses them; zero is no level of one symmetric bit, only a mask."""
     table = grids.levels(grid, rounded, row)
     return table[(table["code"] != 0) | (table["weights"] > 0)] if rounded and grid.bits == 1 else table
 
 
-def level_marks(scene: Scene, grid: Grid, table: pd.DataFrame) -> list[dict[str, Any]]:
+def level_marks(scene: Scene, grid: AffineGrid, table: pd.DataFrame) -> list[dict[str, Any]]:
     """A line per level, and its weights spread over its step, on the scale of the histogram's axis.
 
     Where the levels are of one scale out of several, all weights are taken to be like its own; the zeros of a
@@ -154,7 +154,7 @@ def precompute(scene: Scene, setting: str, stops: list[int]) -> Precomputed | No
 
 def update(scene: Scene) -> Update:
     param = scene.after.params[weight_layers(scene.after)[scene.layer]]
-    if not isinstance(param, Grid):
+    if not isinstance(param, AffineGrid):
         blank = {chart: [] for chart in ("levels", "stairs", "errors", "curve", clip.CHART)}
         empty = dict.fromkeys(("levels", "errors", "curve", "corner", "clip"), "")
         return Update(
@@ -189,7 +189,7 @@ def update(scene: Scene) -> Update:
 AHA = "One outlier wastes the levels: it stretches the steps of all weights that share its scale."
 
 
-def lesson(scene: Scene, grid: Grid, table: pd.DataFrame) -> Lesson:
+def lesson(scene: Scene, grid: AffineGrid, table: pd.DataFrame) -> Lesson:
     """How far the largest weight lies from the others, and what that leaves of the levels; what is lost, and what is not."""
     own = grid.granularity.members(scene.weight, clip.shown(scene, grid))
     far = float(own.abs().max() / own.square().mean().sqrt().clamp(min=1e-30))
@@ -220,7 +220,7 @@ def why_larger(scene: Scene) -> str:
     )
 
 
-def said_of_levels(scene: Scene, grid: Grid, table: pd.DataFrame) -> str:
+def said_of_levels(scene: Scene, grid: AffineGrid, table: pd.DataFrame) -> str:
     """Whose levels they are, and how far apart."""
     number, scales = clip.shown(scene, grid), len(grid.scale)
     scale, zero = float(grid.scale[number]), int(grid.zero[number])

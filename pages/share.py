@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 
 from engine.tensor import sharing
-from engine.tensor.formats import Book
+from engine.tensor.formats import Codebook
 from engine.tensor.grids import decibels
 from engine.tensor.index import Index
 from engine.tensor.kmeans import kmeans
@@ -64,7 +64,7 @@ def deeper(scene: Scene, place: Place) -> None:
         quiet = {"displayModeBar": False}
         st.plotly_chart(empty, key="curve", config=quiet, alt="Signal to noise ratio at 2 to 256 entries")
         place("curve")
-        if isinstance(book_of(scene), Book) and len(entries_of(scene)):
+        if isinstance(book_of(scene), Codebook) and len(entries_of(scene)):
             drag.fields(scene, entries_of(scene))
     st.subheader("Layer by layer", anchor=False)
     place("layers")
@@ -137,7 +137,7 @@ def precompute(scene: Scene, setting: str, stops: list[int]) -> Precomputed | No
 
 def update(scene: Scene) -> Update:
     book = book_of(scene)
-    if not isinstance(book, Book) or not scene.row:
+    if not isinstance(book, Codebook) or not scene.row:
         empty = dict.fromkeys(("values", "clusters", "curve"), "")
         return Update(
             {"values": [], "curve": []}, {**empty, "layers": figures.left_out(scene.layer) + layers(scene)}
@@ -198,7 +198,7 @@ def said_of(scene: Scene, entries: pd.DataFrame) -> str:
     )
 
 
-def clusters(scene: Scene, book: Book) -> str:
+def clusters(scene: Scene, book: Codebook) -> str:
     """The matrix with a colour for each value."""
     zero = masked(scene)
     table = book.table[zero:]

@@ -10,14 +10,14 @@ from safetensors.torch import load_file
 
 from engine import cli
 from engine.file import packfile
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.tensor.granularity import per_axis
 from engine.types import Arch, Bundle
 
 
 def packed(folder: Path) -> tuple[Path, Bundle]:
     codes = torch.randint(-7, 8, (20, 30), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
-    grid = Grid(codes, torch.rand(20) + 0.1, torch.zeros(20, dtype=torch.int32), 4, per_axis(0))
+    grid = AffineGrid(codes, torch.rand(20) + 0.1, torch.zeros(20, dtype=torch.int32), 4, per_axis(0))
     bundle = Bundle(Arch("bare"), {"w": grid, "b": Dense(torch.randn(20))})
     path = folder / "net.slim"
     path.write_bytes(packfile.pack(bundle))

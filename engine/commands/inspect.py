@@ -85,7 +85,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     tensors = [
         {
             "name": name,
-            "kind": type(param).__name__.lower(),
+            "kind": param.kind,
             "shape": list(param.shape),
             "bytes": int(sizes.get(name, 0)),
         }

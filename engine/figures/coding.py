@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engine.tensor import codes
 from engine.tensor.codes import huffman
 from engine.tensor.codes.counts import counted, entropy_bits
-from engine.tensor.formats import Book, Grid, Levels, Product
+from engine.tensor.formats import AffineGrid, Codebook, Levels, Product
 from engine.tensor.formats.numbers import numbers, row_length
 from engine.types import Param
 
@@ -48,9 +48,9 @@ def stream_of(param: Param) -> Stream:
     """
     columns = row_length(param.shape)
     match param:
-        case Grid() | Levels():
+        case AffineGrid() | Levels():
             return Stream(numbers(param.codes)[:MOST], columns, "codes of a grid")
-        case Book():
+        case Codebook():
             return Stream(numbers(param.codes)[:MOST], columns, "numbers of shared values")
         case Product():
             return Stream(numbers(param.codes)[:MOST], param.per_row, "numbers of shared sub-vectors")

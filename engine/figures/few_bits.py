@@ -31,7 +31,7 @@ from engine.net.train import (
     train_on,
 )
 from engine.tensor import grids
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.tensor.granularity import named
 from engine.types import Arch, Bundle, Param, Progress, Report, weight_layers
 
@@ -91,7 +91,7 @@ def begin(
         for name, bits in width.items()
     }
     if grid == "own":
-        found |= {name: own for name in found if isinstance(own := bundle.params[name], Grid)}
+        found |= {name: own for name in found if isinstance(own := bundle.params[name], AffineGrid)}
     edits = tuple(edit for edit in bundle.arch.edits if edit[0] not in VERBS)
     arch = Arch(bundle.arch.name, edits, bundle.arch.config)
     params: dict[str, Param] = {
@@ -189,7 +189,7 @@ def _steps(bundle: Bundle) -> dict[str, float]:
     weights = {
         f"{OF_WEIGHTS} of {label}": float(param.scale.mean())
         for label, name in weight_layers(bundle).items()
-        if isinstance(param := bundle.params[name], Grid)
+        if isinstance(param := bundle.params[name], AffineGrid)
     }
     return weights | {
         f"{OF_INPUTS} of {name.removesuffix(SCALE)}": float(param.decode())
@@ -259,7 +259,7 @@ def layer_table(start: Start, after: Bundle) -> pd.DataFrame:
     rows = []
     for label, name in weight_layers(after).items():
         grid, module = after.params[name], None if is_inside(name) else module_of(name)
-        assert isinstance(grid, Grid)
+        assert isinstance(grid, AffineGrid)
         row = {
             "layer": label,
             "weights": grid.codes.numel(),

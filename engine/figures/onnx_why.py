@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.figures.latency import verdicts
 from engine.figures.latency.stopwatch import Comparison, Pace
 from engine.net import processor
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Bundle
 
 
@@ -17,7 +17,7 @@ def sentence(before: Bundle, now: Bundle, compared: Comparison, integers: int, f
     has = f"this processor has {processor.byte_instructions(processor.flags())}"
     if not integers:
         said = verdicts.why(before, now, compared)
-        coded = any(isinstance(param, Grid) for param in now.params.values())
+        coded = any(isinstance(param, AffineGrid) for param in now.params.values())
         return (
             f"{said} No layer multiplies 8-bit codes, so it does not matter here that {has}."
             if coded

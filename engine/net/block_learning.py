@@ -19,7 +19,7 @@ from engine.net import blocks, zoo
 from engine.net.blocks import Entering
 from engine.net.surgery import get_layer
 from engine.net.train import Part, Plan, fit, stored, train_on, zero_masks
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Bundle, Param, Progress
 
 STILL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # stay in eval mode
@@ -111,7 +111,7 @@ def learn_block(
 
 def _steps_above_zero(param: Param) -> int:
     """How far a step size moves the outermost level: Adam, to whom all numbers are alike, is slowed by it."""
-    assert isinstance(param, Grid)
+    assert isinstance(param, AffineGrid)
     return 1 << (param.bits - 1)
 
 

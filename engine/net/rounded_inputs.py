@@ -24,7 +24,7 @@ from engine.net.taps import (
     notes_of_states,
 )
 from engine.tensor import calibrate, grids
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.tensor.granularity import TENSOR
 from engine.types import Arch, Bundle, Param, SlimscopeError
 
@@ -57,7 +57,7 @@ class Plan:
         """The range that a sketch of values is for."""
         return "minmax" if self.range == AVERAGE else self.range
 
-    def grid(self, seen: Seen) -> Grid:
+    def grid(self, seen: Seen) -> AffineGrid:
         """What was seen of one layer's input, on its grid."""
         if self.range == AVERAGE:
             low, high = (calibrate.moving_average(each) for each in (seen.lows, seen.highs))
@@ -156,7 +156,7 @@ def calibrated(
     return bundle.become(params, arch), table, [name for name in modules if name not in seen]
 
 
-def _row(seen: Seen, grid: Grid, plan: Plan) -> dict[str, Any]:
+def _row(seen: Seen, grid: AffineGrid, plan: Plan) -> dict[str, Any]:
     error = grids.error(seen.values, grid, plan.symmetric)
     return {
         "scale": float(grid.scale),

@@ -16,7 +16,7 @@ from engine.memory import remembered
 from engine.net import readers, zoo
 from engine.net.channels import scaling
 from engine.net.walk import Tracer
-from engine.tensor.formats import Dense, Grid, Scaled
+from engine.tensor.formats import AffineGrid, Dense, Scaled
 from engine.types import Arch, Bundle, Param, SlimscopeError
 
 
@@ -123,9 +123,9 @@ def _divided(param: Param, factor: Tensor) -> Param:
     """Each place of axis 0 over its factor: a grid in groups of a row has them in its scales."""
     if isinstance(param, Scaled):
         divided = _divided(param.grid, factor)
-        assert isinstance(divided, Grid)
+        assert isinstance(divided, AffineGrid)
         return replace(param, grid=divided)
-    if isinstance(param, Grid):
+    if isinstance(param, AffineGrid):
         tiles = len(param.scale) // len(factor)
         return replace(param, scale=param.scale / factor.repeat_interleave(tiles))
     values = param.decode()

@@ -20,7 +20,7 @@ from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.recipe import technique
 from engine.recipe.run import apply
 from engine.tensor import codes
-from engine.tensor.formats import Book
+from engine.tensor.formats import Codebook
 from engine.tensor.formats.bits import FLOAT
 from engine.tensor.relative import FILLER, huffman_bits, relative
 from engine.types import Bundle, Progress, weight_layers
@@ -96,11 +96,11 @@ def layer_table(bundle: Bundle) -> pd.DataFrame:
     Huffman's codes are not counted, as in the paper.
     """
     books = {x: bundle.params[name] for x, name in weight_layers(bundle).items()}
-    rows = [_row(layer, book) for layer, book in books.items() if isinstance(book, Book)]
+    rows = [_row(layer, book) for layer, book in books.items() if isinstance(book, Codebook)]
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)
 
 
-def _row(layer: str, book: Book) -> tuple[Any, ...]:
+def _row(layer: str, book: Codebook) -> tuple[Any, ...]:
     found, weights = relative(book, INDEX_BITS), book.codes.numel()
     entries, kept = len(found.numbers), len(found.numbers) - found.fillers
     values = len(set(found.numbers.tolist()) - {FILLER})

@@ -30,7 +30,7 @@ def main_setting(name: str, settings: Mapping[str, Any]) -> str | None:
     'sparsity'
     """
     for setting, knob in technique.get(name).knobs.items():
-        if isinstance(knob, Slider) and setting != "seed" and knob.matters(settings):
+        if isinstance(knob, Slider) and setting != "seed" and knob.visible(settings):
             return setting
     return None
 

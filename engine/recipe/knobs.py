@@ -25,16 +25,16 @@ class SettingError(SlimscopeError):
 class Knob:
     """What every control has: help in one sentence, a unit, where it matters.
 
-    A `rare` one is folded away. One that was `added` to a technique later changes nothing at its default, so
-    that what was kept without it still counts. One that `redraws`
-    changes pictures that stay while other sliders move.
+    An `advanced` one is folded away. One that was `added` to a technique later changes nothing at its
+    default, so that what was kept without it still counts. One that `redraws` changes pictures that stay
+    while other sliders move.
     """
 
     help: str
     unit: str = ""
     label: str = ""
     when: tuple[When, ...] = ()
-    rare: bool = False
+    advanced: bool = False
     added: bool = False
     redraws: bool = False
 
@@ -42,7 +42,7 @@ class Knob:
         """The value in its own type, or SettingError. Without a bundle, bounds that need one pass."""
         raise NotImplementedError
 
-    def matters(self, settings: Mapping[str, Any]) -> bool:
+    def visible(self, settings: Mapping[str, Any]) -> bool:
         """Whether the control is shown, given the other settings."""
         return all(settings[other] in values for other, values in self.when)
 

@@ -117,7 +117,7 @@ class Technique:
         """The setting that a step is known by: the declared one, or its first slider that matters."""
         if self.known_by:
             return self.known_by
-        sliders = (n for n, k in self.knobs.items() if isinstance(k, Slider) and k.matters(settings))
+        sliders = (n for n, k in self.knobs.items() if isinstance(k, Slider) and k.visible(settings))
         return next(sliders, None)
 
     def check(self, settings: Mapping[str, Any], bundle: Bundle | None = None) -> dict[str, Any]:

@@ -261,7 +261,7 @@ def grid_codes(bits: int, symmetric: bool) -> Counts:
 
 
 def grid_levels(step: Any, zero: Any, codes: Counts) -> Wide:
-    """What codes decode to, rounded to float32 as `Grid.decode` does."""
+    """What codes decode to, rounded to float32 as `AffineGrid.decode` does."""
     levels: Wide = ((codes - zero).astype(np.float32) * step).astype(np.float64)
     return levels
 

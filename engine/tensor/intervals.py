@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.formats.through import StraightThrough, above_zero, through
 
 TRIED = 50  # clip points that are tried at the start, even shares of the largest magnitude
@@ -50,9 +50,9 @@ class Interval(StraightThrough):
         steps = self._steps(latent)
         return through(steps, steps.detach().round()) * self._step()
 
-    def encode(self, latent: Tensor) -> Grid:
+    def encode(self, latent: Tensor) -> AffineGrid:
         codes = self._steps(latent.detach()).detach().round().to(torch.int32)
-        return Grid(codes, self._step().detach().view(1), torch.zeros(1, dtype=torch.int32), self.bits)
+        return AffineGrid(codes, self._step().detach().view(1), torch.zeros(1, dtype=torch.int32), self.bits)
 
     def points(self) -> tuple[float, float]:
         """The prune point and the clip point; up to a prune point below zero nothing is pruned."""

@@ -13,7 +13,7 @@ import torch
 
 from engine.tensor.codes import Ints, counted, huffman_lengths
 from engine.tensor.codes.relative_index import bridged
-from engine.tensor.formats import Book
+from engine.tensor.formats import Codebook
 
 FILLER = -1  # the symbol of a filler's value
 
@@ -30,10 +30,10 @@ class Relative:
         return int((self.numbers == FILLER).sum())
 
 
-def relative(book: Book, bits: int) -> Relative:
+def relative(book: Codebook, bits: int) -> Relative:
     """The entries of a codebook's weights that are not zero, row by row.
 
-    >>> book = Book(torch.tensor([0, 1, 0, 0, 0, 0, 0, 2]), torch.tensor([0.0, 3.0, 5.0]))
+    >>> book = Codebook(torch.tensor([0, 1, 0, 0, 0, 0, 0, 2]), torch.tensor([0.0, 3.0, 5.0]))
     >>> found = relative(book, 2)
     >>> found.distances.tolist(), found.numbers.tolist()
     ([2, 4, 2], [1, -1, 2])

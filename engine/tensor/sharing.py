@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.tensor import codes
-from engine.tensor.formats import Book
+from engine.tensor.formats import Codebook
 from engine.tensor.grids import decibels
 from engine.tensor.index import Floats, GridAnswer, Index, Moments, Side, Wide, cuts_between
 from engine.tensor.kmeans import assign, kmeans
@@ -53,7 +53,7 @@ def table_of(values: Tensor | Index, k: int, start: str, seed: int = 0) -> Tenso
     return kmeans(kept, k, start, seed).table if len(kept) else EMPTY
 
 
-def share(values: Tensor, table: Tensor, by_hand: Mapping[str, float] = NOTHING) -> Book:
+def share(values: Tensor, table: Tensor, by_hand: Mapping[str, float] = NOTHING) -> Codebook:
     """Each weight at the nearest entry of a rising table (k,); exact zeros at an entry 0 in front of it.
 
     `by_hand` puts entries elsewhere afterwards: their weights go with them. Numbers beyond the table are
@@ -67,17 +67,17 @@ def share(values: Tensor, table: Tensor, by_hand: Mapping[str, float] = NOTHING)
     masked = int(bool(zero.any()))
     numbers = assign(values, table) if len(table) else torch.zeros_like(values, dtype=torch.int32)
     entries = torch.cat([torch.zeros(masked), moved(table, by_hand)])
-    return Book(torch.where(zero, 0, numbers + masked).to(torch.int32), entries)
+    return Codebook(torch.where(zero, 0, numbers + masked).to(torch.int32), entries)
 
 
-def used(book: Book) -> Book:
+def used(book: Codebook) -> Codebook:
     """The same values with the entries that some weight has, and no others.
 
-    >>> used(Book(torch.tensor([2, 0]), torch.tensor([1.0, 2.0, 3.0]))).table.tolist()
+    >>> used(Codebook(torch.tensor([2, 0]), torch.tensor([1.0, 2.0, 3.0]))).table.tolist()
     [1.0, 3.0]
     """
     found, numbers = torch.unique(book.codes, return_inverse=True)
-    return Book(numbers.to(torch.int32).reshape(book.codes.shape), book.table[found.long()])
+    return Codebook(numbers.to(torch.int32).reshape(book.codes.shape), book.table[found.long()])
 
 
 def moved(table: Tensor, by_hand: Mapping[str, float]) -> Tensor:
@@ -115,7 +115,7 @@ def entries_in(layer: str, values: Tensor, table: Tensor, by_hand: Mapping[str, 
     return pd.DataFrame(dict(zip(ENTRY_COLUMNS, columns, strict=True)))
 
 
-def row_of(layer: str, values: Tensor, book: Book, by_hand: int) -> dict[str, Any]:
+def row_of(layer: str, values: Tensor, book: Codebook, by_hand: int) -> dict[str, Any]:
     """What sharing did to a layer: LAYER_COLUMNS."""
     lost = (book.decode() - values).double()
     noise = float(lost.square().sum())

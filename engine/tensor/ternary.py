@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engine.tensor.formats import Book, Levels
+from engine.tensor.formats import Codebook, Levels
 from engine.tensor.formats.through import StraightThrough, above_zero, through
 from engine.tensor.granularity import TENSOR, Granularity
 
@@ -72,7 +72,7 @@ def scaled(values: Tensor) -> Tensor:
     return values / largest if bool(largest > 0) else values
 
 
-def three_values(values: Tensor, share: float) -> Book:
+def three_values(values: Tensor, share: float) -> Codebook:
     """The table -n, 0, p: weights up to `share` of the largest magnitude become zero.
 
     p and n are the mean magnitudes of what stays on their side: the least squared error.
@@ -102,7 +102,7 @@ class ThreeValues(StraightThrough):
     ([1.0, 1.0, 0.5], 1.0, -1.0)
     """
 
-    def __init__(self, book: Book, share: float) -> None:
+    def __init__(self, book: Codebook, share: float) -> None:
         super().__init__()
         self.negative, self.positive = (nn.Parameter(book.table[at].abs().clone()) for at in (0, 2))
         self.share = share
@@ -113,7 +113,7 @@ class ThreeValues(StraightThrough):
         slope = torch.where(above, positive, torch.where(below, negative, 1.0)).detach()
         return through(slope * latent, above * positive - below * negative)
 
-    def encode(self, latent: Tensor) -> Book:
+    def encode(self, latent: Tensor) -> Codebook:
         table = torch.stack([-above_zero(self.negative), torch.zeros(()), above_zero(self.positive)])
         return _book(*_sides(latent.detach(), self.share), table.detach())
 
@@ -123,5 +123,5 @@ def _sides(values: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return values > border, values < -border
 
 
-def _book(above: Tensor, below: Tensor, table: Tensor) -> Book:
-    return Book(1 + above.to(torch.int32) - below.to(torch.int32), table)
+def _book(above: Tensor, below: Tensor, table: Tensor) -> Codebook:
+    return Codebook(1 + above.to(torch.int32) - below.to(torch.int32), table)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.tensor import awq, gptq, grids, hqq
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Grid, Levels, Scaled
+from engine.tensor.formats import AffineGrid, Levels, Scaled
 from engine.tensor.granularity import Granularity, per_group
 from engine.types import Param
 
@@ -37,7 +37,7 @@ class Way:
     def granularity(self) -> Granularity:
         return per_group(self.group)
 
-    def nearest(self, values: Tensor) -> Grid:
+    def nearest(self, values: Tensor) -> AffineGrid:
         """The asymmetric grid of nearest levels."""
         return grids.quantize(values, self.bits, False, self.granularity, self.range)
 
@@ -61,7 +61,7 @@ class Way:
         """AWQ's factors for weights that read the same rows."""
         return awq.searched(weights, rows, lambda weight: self.nearest(weight).decode())
 
-    def _carried(self, values: Tensor, rows: Tensor) -> Grid:
+    def _carried(self, values: Tensor, rows: Tensor) -> AffineGrid:
         grid = self.nearest(values)
         scale, zero = (grid.granularity.over(x, grid.shape).flatten(1) for x in (grid.scale, grid.zero))
         curved = gptq.hessian(rows, self.damping)

@@ -14,7 +14,7 @@ from engine.figures.coding import Stream
 from engine.recipe import technique
 from engine.tensor import relative
 from engine.tensor.codes import counted, huffman_lengths
-from engine.tensor.formats import Book
+from engine.tensor.formats import Codebook
 from engine.types import Bundle, Param, Recipe, SlimscopeError, Step, weight_layers
 from pages.parts import cached, charts, figures, view
 from pages.parts.encoding_pictures import bits_in_a_row, grown
@@ -200,13 +200,13 @@ def distances(subject: str, key: str, layer: str) -> str:
     )
 
 
-def _book(param: Param) -> Book:
+def _book(param: Param) -> Codebook:
     """Zeros and others are all that distances look at."""
     there = (param.decode().flatten()[: coding.MOST] != 0).to(torch.int32)
-    return Book(there, torch.tensor([0.0, 1.0]))
+    return Codebook(there, torch.tensor([0.0, 1.0]))
 
 
-def _distance_row(book: Book, bits: int) -> dict[str, Any]:
+def _distance_row(book: Codebook, bits: int) -> dict[str, Any]:
     found = relative.relative(book, bits)
     n, example = len(found.distances), ", ".join(map(str, found.distances[:12]))
     return {

@@ -25,7 +25,7 @@ def message(name: str, step: Step, bundle: Bundle) -> dict[str, Any]:
     in_picture = Picks | Entries  # set where they are seen
     shown = {n: k for n, k in known.knobs.items() if not isinstance(k, in_picture)}
     folded = {
-        n: "Layer by layer" if isinstance(k, Layers | PerLayer) else "More" if k.rare else ""
+        n: "Layer by layer" if isinstance(k, Layers | PerLayer) else "More" if k.advanced else ""
         for n, k in shown.items()
     }
     groups = []
@@ -128,6 +128,6 @@ def sliders(name: str, bundle: Bundle) -> dict[str, list[Any]]:
         setting: stops
         for setting, knob in technique.get(name).knobs.items()
         if isinstance(knob, Slider)
-        and knob.matters(step.settings)
+        and knob.visible(step.settings)
         and len(stops := knob.stops(bundle)) <= MOST_STOPS
     }

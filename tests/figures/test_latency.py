@@ -23,7 +23,7 @@ from engine.figures.latency.stopwatch import Comparison, Pace
 from engine.net import channels, zoo
 from engine.recipe import technique
 from engine.recipe.run import run
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Arch, Basis, Bundle, Figure, Recipe, SlimscopeError, weight_layers
 from pages.parts import cached
 
@@ -403,7 +403,7 @@ def test_why_of_a_quantized_net_and_of_the_same_one() -> None:
     dense = zoo.load("mlp-32")
     weight = dense.params["fc1.weight"].decode()
     zero = torch.zeros(1, dtype=torch.int32)
-    grid = Grid(torch.round(weight / 0.01).to(torch.int32) + 1000, torch.tensor([0.01]), zero, 8)
+    grid = AffineGrid(torch.round(weight / 0.01).to(torch.int32) + 1000, torch.tensor([0.01]), zero, 8)
     coded = dense.become({**dense.params, "fc1.weight": grid})
     rounded = dense.become(
         dense.params, dense.arch.edit("quantize_input", layer="fc1", bits=8, symmetric=True, dynamic=True)

@@ -19,7 +19,7 @@ from engine.figures import theory
 from engine.file import packfile
 from engine.net import zoo
 from engine.tensor import codes
-from engine.tensor.formats import Book, Dense, Grid, bits
+from engine.tensor.formats import AffineGrid, Codebook, Dense, bits
 from engine.tensor.granularity import per_axis
 from engine.types import Arch, Basis, Bundle, Figure
 
@@ -42,13 +42,13 @@ def integers(rows: list[list[int]]) -> Tensor:
     return torch.tensor(rows, dtype=torch.int32)
 
 
-def grid(codes_: Tensor, bits: int, zero: int = 0) -> Grid:
-    return Grid(codes_, torch.ones(1), torch.tensor([zero], dtype=torch.int32), bits)
+def grid(codes_: Tensor, bits: int, zero: int = 0) -> AffineGrid:
+    return AffineGrid(codes_, torch.ones(1), torch.tensor([zero], dtype=torch.int32), bits)
 
 
-def row_grid(rows: list[list[int]], bits: int) -> Grid:
+def row_grid(rows: list[list[int]], bits: int) -> AffineGrid:
     n = len(rows)
-    return Grid(
+    return AffineGrid(
         integers(rows), torch.arange(1, n + 1) / 2, torch.zeros(n, dtype=torch.int32), bits, per_axis(0)
     )
 
@@ -59,7 +59,7 @@ TINY = Bundle(
         "a.weight": row_grid([[0, 0, 1, -1], [0, 0, 0, 0]], 3),
         "a.bias": Dense(torch.tensor([1.0, 2.0])),
         "b.weight": Dense(torch.tensor([[0.0, 3.0], [0.0, 4.0]])),
-        "c.weight": Book(integers([[0, 1, 2, 0]]), torch.tensor([-1.0, 0.0, 2.0])),
+        "c.weight": Codebook(integers([[0, 1, 2, 0]]), torch.tensor([-1.0, 0.0, 2.0])),
     },
 )
 
@@ -188,11 +188,11 @@ def random_bundle(seed: int, bits: int, share: float) -> Bundle:
     return Bundle(
         Arch("bare"),
         {
-            "grid": Grid(
+            "grid": AffineGrid(
                 torch.where(mask, raw, zero[:, None]), torch.ones(shape[0]), zero, bits, per_axis(0)
             ),
             "dense": Dense(kept),
-            "book": Book(torch.from_numpy(rng.integers(0, 5, shape)).to(torch.int32) * mask, table),
+            "book": Codebook(torch.from_numpy(rng.integers(0, 5, shape)).to(torch.int32) * mask, table),
             "bias": Dense(torch.ones(shape[0])),
         },
     )
@@ -219,10 +219,10 @@ def test_the_file_of_a_real_net_comes_within_three_percent_of_its_bound() -> Non
     bundle = zoo.bundle_of("lenet-300-100", dict(state))
     top = 15
 
-    def rounded(values: Tensor) -> Grid:
+    def rounded(values: Tensor) -> AffineGrid:
         scale = values.abs().amax(1) / top
         integers_ = torch.round(values / scale[:, None]).to(torch.int32)
-        return Grid(integers_, scale, torch.zeros(len(scale), dtype=torch.int32), 5, per_axis(0))
+        return AffineGrid(integers_, scale, torch.zeros(len(scale), dtype=torch.int32), 5, per_axis(0))
 
     net = bundle.become(
         {n: rounded(t) if t.dim() == 2 else bundle.params[n] for n, t in bundle.state().items()}

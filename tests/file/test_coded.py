@@ -11,13 +11,13 @@ import torch
 from engine.file import packfile
 from engine.file.packfile import coded, reading
 from engine.memory import MEMORY, size_of
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Arch, Bundle, Param
 
 
-def grid(seed: int, bits: int = 4) -> Grid:
+def grid(seed: int, bits: int = 4) -> AffineGrid:
     codes = torch.randint(0, 2**bits, (60, 50), generator=torch.Generator().manual_seed(seed)).to(torch.int32)
-    return Grid(codes, torch.ones(1), torch.zeros(1, dtype=torch.int32), bits)
+    return AffineGrid(codes, torch.ones(1), torch.zeros(1, dtype=torch.int32), bits)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Param]:
     """Every parameter that is encoded from now on."""
     MEMORY.clear()
     seen: list[Param] = []
-    for kind in (Dense, Grid):
+    for kind in (Dense, AffineGrid):
 
         def spied(param: Param, plain: Callable[[Param], object] = kind.sections) -> object:
             seen.append(param)
@@ -53,9 +53,9 @@ def test_only_the_tensor_that_changed_is_encoded_again(encoded: list[Param]) -> 
 def test_tensors_that_differ_in_one_part_or_in_their_settings_are_told_apart(encoded: list[Param]) -> None:
     one = grid(0)
     others = [
-        Grid(one.codes, 2 * one.scale, one.zero, 4),
-        Grid(one.codes, one.scale, one.zero, 5),
-        Grid(one.codes.reshape(50, 60), one.scale, one.zero, 4),
+        AffineGrid(one.codes, 2 * one.scale, one.zero, 4),
+        AffineGrid(one.codes, one.scale, one.zero, 5),
+        AffineGrid(one.codes.reshape(50, 60), one.scale, one.zero, 4),
         Dense(one.codes.view(torch.float32)),
     ]
     for param in (one, *others):

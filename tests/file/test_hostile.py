@@ -29,7 +29,7 @@ from engine.file.packfile.words import WORDS
 from engine.net import sources, zoo
 from engine.recipe.technique import step
 from engine.tensor import codes, grids
-from engine.tensor.formats import Book, Dense, Grid, Product
+from engine.tensor.formats import AffineGrid, Codebook, Dense, Product
 from engine.tensor.granularity import TENSOR, per_axis, per_group
 from engine.types import Arch, Bundle, Param, Recipe, Step
 
@@ -57,7 +57,9 @@ def tiny() -> Bundle:
     weight = params["fc2.weight"].decode()
     params["fc2.weight"] = grids.quantize(weight - 0.5, 4, symmetric=False, granularity=per_group(3))
     codes = torch.arange(params["fc1.1.weight"].decode().numel(), dtype=torch.int32) % 3
-    params["fc1.1.weight"] = Book(codes.reshape(params["fc1.1.weight"].shape), torch.tensor([0.0, 1.0, 2.0]))
+    params["fc1.1.weight"] = Codebook(
+        codes.reshape(params["fc1.1.weight"].shape), torch.tensor([0.0, 1.0, 2.0])
+    )
     return bundle.become(params)
 
 
@@ -345,10 +347,10 @@ def only(param: Param, name: str = "w") -> bytes:
 INTS = torch.tensor([[0, 1], [2, 3]], dtype=torch.int32)
 
 
-def one_grid(scale: float, bits: int = 8, top: int = 1, group: int | None = None) -> Grid:
+def one_grid(scale: float, bits: int = 8, top: int = 1, group: int | None = None) -> AffineGrid:
     zero = torch.zeros(1, dtype=torch.int32)
     granularity = TENSOR if group is None else per_group(group, None)
-    return Grid(INTS * top, torch.tensor([scale]), zero, bits, granularity)
+    return AffineGrid(INTS * top, torch.tensor([scale]), zero, bits, granularity)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ def one_grid(scale: float, bits: int = 8, top: int = 1, group: int | None = None
         (one_grid(-1.0), "a scale of 'w' is -1"),
         (one_grid(1e11, top=1000), "tensor 'w' holds 3e.14"),
         (one_grid(1.0, bits=40), "have 40 bits: allowed are 1 to 16"),
-        (Book(INTS, torch.tensor([1.0, 2.0, float("nan"), 0.0])), "table of tensor 'w' holds 1 values"),
+        (Codebook(INTS, torch.tensor([1.0, 2.0, float("nan"), 0.0])), "table of tensor 'w' holds 1 values"),
         (
             Product(INTS[0], torch.tensor([[1.0], [float("inf")]]), (1, 2)),
             "table of tensor 'w' holds 1 values",

@@ -24,7 +24,7 @@ from engine.file.onnx_file.graph import Graph
 from engine.file.onnx_file.integers import FAR_ZEROS, FLOAT_INPUT, FLOAT_OUTPUT, NO_CODES
 from engine.net import sources, zoo
 from engine.recipe.run import run
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Bundle, Recipe, SlimscopeError
 
 STATIC = '[["quantize",{"activations":"static"}]]'
@@ -79,7 +79,7 @@ def test_weights_in_codes_take_a_byte_each_and_decode_to_the_bundle_s_own() -> N
         codes = held[f"{name} codes at rest"]
         assert codes.itemsize == 1
         own = bundle.params[name]
-        assert isinstance(own, Grid)
+        assert isinstance(own, AffineGrid)
         point = held.get(f"{name} point", 0)
         decoded = (codes.astype("float32") - point) * held[f"{name} each"]
         assert torch.equal(torch.tensor(decoded), own.decode())
@@ -117,7 +117,7 @@ def test_its_numbers_are_those_of_the_bundle_and_not_calibrated_again() -> None:
     }
     for name in file.integers:
         own = bundle.params[name]
-        assert isinstance(own, Grid)
+        assert isinstance(own, AffineGrid)
         assert float(held[f"{name} scale"]) == float(own.scale)
         steps = held[f"{name} codes"].astype(int) - int(held[f"{name} zero"])
         assert torch.equal(torch.tensor(steps), (own.codes - own.zero).long())
@@ -171,7 +171,7 @@ def test_what_cannot_be_multiplied_as_codes_says_why() -> None:
 def test_codes_beyond_their_bits_stay_floats() -> None:
     bundle = after("mlp-32", STATIC)
     grid = bundle.params["fc1.weight"]
-    assert isinstance(grid, Grid)
+    assert isinstance(grid, AffineGrid)
     odd = bundle.become({**bundle.params, "fc1.weight": replace(grid, codes=grid.codes * 9)})
     file = onnx_file.write(odd, images(odd, 2))
     assert file.floats == {"fc1.weight": FAR_ZEROS}

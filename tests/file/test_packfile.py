@@ -22,7 +22,7 @@ from engine.file import packfile
 from engine.file.packfile import PackError, pack, unpack, writing
 from engine.file.packfile.head import FIELDS, squeezed
 from engine.net import zoo
-from engine.tensor.formats import Book, Dense, Grid, Product
+from engine.tensor.formats import AffineGrid, Codebook, Dense, Product
 from engine.tensor.granularity import TENSOR, TOKEN, Granularity, per_axis, per_block, per_group
 from engine.types import Arch, Basis, Bundle, Param, Recipe, SlimscopeError, Step
 
@@ -48,7 +48,7 @@ def dense(draw: st.DrawFn) -> Dense:
 
 
 @st.composite
-def grid(draw: st.DrawFn) -> Grid:
+def grid(draw: st.DrawFn) -> AffineGrid:
     shape, rng = draw(SHAPES), generator(draw(st.integers(0, 2**16)))
     bits, symmetric = draw(st.integers(1, 16)), draw(st.booleans())
     low, high = (-max(2 ** (bits - 1) - 1, 1), max(2 ** (bits - 1) - 1, 1)) if symmetric else (0, 2**bits - 1)
@@ -65,7 +65,7 @@ def grid(draw: st.DrawFn) -> Grid:
     constant = draw(st.booleans()) and draw(st.booleans())
     zero = rng.integers(0, 2**bits, scales) * (not symmetric)
     codes = np.where(rng.random(shape) < draw(st.sampled_from([0.0, 0.9, 1.0])), zero[:1].sum(), codes)
-    return Grid(
+    return AffineGrid(
         torch.from_numpy(np.full(shape, low) if constant else np.asarray(codes)).to(torch.int32),
         torch.from_numpy(rng.random(scales).astype(np.float32)),
         torch.from_numpy(zero).to(torch.int32),
@@ -75,11 +75,11 @@ def grid(draw: st.DrawFn) -> Grid:
 
 
 @st.composite
-def book(draw: st.DrawFn) -> Book:
+def book(draw: st.DrawFn) -> Codebook:
     shape, rng = draw(SHAPES), generator(draw(st.integers(0, 2**16)))
     k = draw(st.integers(1, 40))
     table = torch.from_numpy(rng.normal(size=k).astype(np.float32))
-    return Book(torch.from_numpy(np.asarray(rng.integers(0, k, shape))).to(torch.int32), table)
+    return Codebook(torch.from_numpy(np.asarray(rng.integers(0, k, shape))).to(torch.int32), table)
 
 
 @st.composite
@@ -128,12 +128,12 @@ def only(param: Param) -> Bundle:
     return Bundle(Arch("bare"), {"w": param})
 
 
-def row_grid(weight: Tensor, bits: int) -> Grid:
+def row_grid(weight: Tensor, bits: int) -> AffineGrid:
     rows, top = weight.reshape(weight.shape[0], -1), max(2 ** (bits - 1) - 1, 1)
     scale = rows.abs().amax(1) / top
     scale = torch.where(scale > 0, scale, torch.ones(()))
     codes = torch.round(rows / scale[:, None]).to(torch.int32).reshape(weight.shape)
-    return Grid(codes, scale, torch.zeros(len(scale), dtype=torch.int32), bits, per_axis(0))
+    return AffineGrid(codes, scale, torch.zeros(len(scale), dtype=torch.int32), bits, per_axis(0))
 
 
 def compressed(bundle: Bundle, bits: int, share: float) -> Bundle:
@@ -193,7 +193,7 @@ def test_decoded_values_of_a_pruned_asymmetric_grid_are_equal(bits: int, granula
     scales = int(np.prod(granularity.tiles((8, 6))))
     zero = torch.from_numpy(rng.integers(0, 2**bits, scales)).to(torch.int32)
     codes = torch.from_numpy(rng.integers(0, 2**bits, (8, 6))).to(torch.int32)
-    param = Grid(codes, torch.rand(scales), zero, bits, granularity)
+    param = AffineGrid(codes, torch.rand(scales), zero, bits, granularity)
     assert torch.equal(unpack(pack(only(param))).params["w"].decode(), param.decode())
 
 
@@ -308,7 +308,7 @@ def test_uniform_codes_take_their_bits() -> None:
     codes = torch.arange(32, dtype=torch.int32).repeat(100)
     codes = codes[torch.randperm(3200, generator=torch.Generator().manual_seed(0))].reshape(40, 80)
     one = torch.zeros(1, dtype=torch.int32)
-    coding, length = section(only(Grid(codes, torch.ones(1), one, 5)), "codes")
+    coding, length = section(only(AffineGrid(codes, torch.ones(1), one, 5)), "codes")
     assert coding == "packed"
     assert 3200 * 5 // 8 <= length <= 3200 * 5 // 8 + 6
 
@@ -319,7 +319,7 @@ def test_pruned_zeros_are_one_symbol_though_zero_points_differ() -> None:
     codes = zero[:, None].expand(100, 200).clone()
     kept = torch.from_numpy(rng.random((100, 200)) < 0.05)
     codes[kept] = torch.from_numpy(rng.integers(0, 256, int(kept.sum()))).to(torch.int32)
-    bundle = only(Grid(codes, torch.ones(100), zero, 8, per_axis(0)))
+    bundle = only(AffineGrid(codes, torch.ones(100), zero, 8, per_axis(0)))
     coding, length = section(bundle, "codes")
     assert coding.startswith("steps")
     assert length < 2200  # as codes with 100 different zeros they would take 6.7 bits each: 16,000 B
@@ -327,7 +327,7 @@ def test_pruned_zeros_are_one_symbol_though_zero_points_differ() -> None:
 
 
 def test_equal_zero_points_take_a_few_bytes() -> None:
-    grid = Grid(
+    grid = AffineGrid(
         torch.zeros(300, 4, dtype=torch.int32),
         torch.ones(300),
         torch.zeros(300, dtype=torch.int32),
@@ -375,7 +375,9 @@ PACKED = pack(
         {
             "a": row_grid(torch.linspace(-1, 1, 60).reshape(6, 10) ** 3, 4),
             "b": Dense(torch.eye(9)),
-            "c": Book(torch.arange(12, dtype=torch.int32).reshape(3, 4) % 3, torch.tensor([0.0, 1.0, 2.0])),
+            "c": Codebook(
+                torch.arange(12, dtype=torch.int32).reshape(3, 4) % 3, torch.tensor([0.0, 1.0, 2.0])
+            ),
         },
     )
 )
@@ -474,13 +476,13 @@ INTS, ONE = torch.zeros(2, 2, dtype=torch.int32), torch.ones(1)
     ("param", "message"),
     [
         (Dense(torch.zeros(2, dtype=torch.float64)), "values of 'w' are torch.float64"),
-        (Grid(INTS.long(), ONE, INTS[0, :1], 8), "codes of 'w' are torch.int64"),
-        (Grid(INTS, ONE, INTS[0, :1], 8, per_axis(0)), "need 2"),
-        (Grid(INTS, torch.ones(2), INTS[0, :1], 8, per_axis(0)), "need 2"),
-        (Grid(INTS, ONE, INTS[0, :1], 8, per_axis(2)), "no axis 2"),
-        (Grid(INTS, ONE, INTS[0, :1], 8, per_group(0)), "no groups of 0 along axis 0"),
-        (Book(INTS + 3, torch.ones(3)), "outside of its table of 3"),
-        (Book(INTS - 1, torch.ones(3)), "outside of its table of 3"),
+        (AffineGrid(INTS.long(), ONE, INTS[0, :1], 8), "codes of 'w' are torch.int64"),
+        (AffineGrid(INTS, ONE, INTS[0, :1], 8, per_axis(0)), "need 2"),
+        (AffineGrid(INTS, torch.ones(2), INTS[0, :1], 8, per_axis(0)), "need 2"),
+        (AffineGrid(INTS, ONE, INTS[0, :1], 8, per_axis(2)), "no axis 2"),
+        (AffineGrid(INTS, ONE, INTS[0, :1], 8, per_group(0)), "no groups of 0 along axis 0"),
+        (Codebook(INTS + 3, torch.ones(3)), "outside of its table of 3"),
+        (Codebook(INTS - 1, torch.ones(3)), "outside of its table of 3"),
         (Product(INTS[0] + 3, torch.ones(3, 2), (2, 2)), "outside of its table of 3"),
         (Product(INTS[0], torch.ones(3, 2), (2, 3)), "needs 4 codes of sub-vectors of 2"),
         (Product(INTS[0], torch.ones(3, 2), (2, 2), INTS + 2), "neither that a weight is zero nor"),

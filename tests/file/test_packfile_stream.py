@@ -17,15 +17,15 @@ from test_packfile import BUNDLES
 from engine.file import packfile
 from engine.file.packfile import PackError, pack, read, unpack, verify, write, writing
 from engine.file.packfile.head import squeezed
-from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.formats import AffineGrid, Codebook, Dense
 from engine.types import Arch, Bundle, Param, Recipe, Step
 
 BARE, EMPTY = Arch("bare"), Recipe()
 ONE = torch.zeros(1, dtype=torch.int32)
 PARAMS: dict[str, Param] = {
     "a": Dense(torch.eye(30)),
-    "b": Grid(torch.arange(12, dtype=torch.int32).reshape(3, 4), torch.ones(1), ONE, 4),
-    "c": Book(torch.arange(12, dtype=torch.int32).reshape(3, 4) % 3, torch.tensor([0.0, -0.0, 2.0])),
+    "b": AffineGrid(torch.arange(12, dtype=torch.int32).reshape(3, 4), torch.ones(1), ONE, 4),
+    "c": Codebook(torch.arange(12, dtype=torch.int32).reshape(3, 4) % 3, torch.tensor([0.0, -0.0, 2.0])),
     "d": Dense(torch.arange(5.0)),
 }
 
@@ -152,7 +152,7 @@ def test_a_copy_that_fails_leaves_no_litter(path: Path, monkeypatch: pytest.Monk
         (
             BARE,
             EMPTY,
-            {"c": Book(PARAMS["c"].tensors()["codes"], torch.tensor([0.0, 0.0, 2.0]))},
+            {"c": Codebook(PARAMS["c"].tensors()["codes"], torch.tensor([0.0, 0.0, 2.0]))},
             "table of c",
         ),
     ],

@@ -20,7 +20,7 @@ from sqlalchemy.pool import QueuePool
 from engine.file import packfile
 from engine.jobs import as_json, database, models, store
 from engine.net import zoo
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.tensor.granularity import per_axis
 from engine.types import Basis, Bundle, Figure, Report, SlimscopeError, Step
 
@@ -55,13 +55,13 @@ def test_a_value_is_replaced_and_dropped():
 def test_a_bundle_comes_back_bit_for_bit(tmp_path):
     bundle = small()
     codes = torch.randint(-7, 8, bundle.params["fc1.weight"].shape, dtype=torch.int32)
-    grid = Grid(codes, torch.rand(32), torch.zeros(32, dtype=torch.int32), 4, per_axis(0))
+    grid = AffineGrid(codes, torch.rand(32), torch.zeros(32, dtype=torch.int32), 4, per_axis(0))
     mixed = bundle.become({**bundle.params, "fc1.weight": grid})
     models.put_bundle("mixed", mixed)
     back = models.get_bundle("mixed")
     assert back is not None
     assert back.fingerprint == mixed.fingerprint
-    assert isinstance(back.params["fc1.weight"], Grid)
+    assert isinstance(back.params["fc1.weight"], AffineGrid)
     assert [path.name for path in (tmp_path / "nets").iterdir()] == ["mixed.slim"]
 
 

@@ -19,7 +19,7 @@ from engine.net import channels, kinds, sources, zoo
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.formats import AffineGrid, Codebook, Dense
 from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
 NETS = ("lenet-300-100", "lenet-5", "lenet-5-small", "vgg-small", "resnet-8", "resnet-20")
@@ -284,13 +284,13 @@ def test_codes_and_scales_are_cut_with_their_channels(granularity: str) -> None:
     rows, columns = kept["conv2"], kept["conv1"]
     old, new = before.params["conv2.weight"], after.params["conv2.weight"]
     assert torch.equal(new.decode(), old.decode()[rows][:, columns])
-    assert isinstance(old, Grid)
+    assert isinstance(old, AffineGrid)
     if granularity == "group":  # 16 weights of a row of 4 x 25 share a scale: a cut runs through them
         assert isinstance(new, Dense)
         assert channels.turned_dense(before, after) == ("conv2.weight", "fc1.weight", "fc2.weight")
-        assert isinstance(after.params["conv1.weight"], Grid)  # loses whole rows, whose scales go along
+        assert isinstance(after.params["conv1.weight"], AffineGrid)  # loses whole rows, whose scales go along
     else:
-        assert isinstance(new, Grid)
+        assert isinstance(new, AffineGrid)
         assert torch.equal(new.codes, old.codes[rows][:, columns])
         assert torch.equal(new.scale, old.scale if granularity == "tensor" else old.scale[rows])
         assert channels.turned_dense(before, after) == ()
@@ -302,8 +302,8 @@ def test_zeros_in_a_grid_keep_its_scales() -> None:
     before, _ = apply(net("lenet-5-small"), step("quantize", bits=4), None)
     after = channels.masked(before, {"conv1": [1, 3]})
     old, new = before.params["conv1.weight"], after.params["conv1.weight"]
-    assert isinstance(old, Grid)
-    assert isinstance(new, Grid)
+    assert isinstance(old, AffineGrid)
+    assert isinstance(new, AffineGrid)
     assert new.scale is old.scale
     assert torch.equal(new.codes[1], old.codes[1])
     assert not new.decode()[[0, 2]].any()
@@ -312,10 +312,10 @@ def test_zeros_in_a_grid_keep_its_scales() -> None:
 def test_shared_weights_keep_their_table() -> None:
     before = net("lenet-5-small")
     values, at = torch.unique(before.state()["conv2.weight"].sign(), return_inverse=True)
-    book = Book(at.to(torch.int32), values)
+    book = Codebook(at.to(torch.int32), values)
     shared = before.become({**before.params, "conv2.weight": book})
     cut = channels.keep(shared, {"conv1": [0, 2], "conv2": [1, 5]}).params["conv2.weight"]
-    assert isinstance(cut, Book)
+    assert isinstance(cut, Codebook)
     assert cut.table is book.table
     assert torch.equal(cut.decode(), book.decode()[[1, 5]][:, [0, 2]])
 

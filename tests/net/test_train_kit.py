@@ -23,7 +23,7 @@ from engine.net.train import (
     zero_masks,
 )
 from engine.tensor import grids
-from engine.tensor.formats import Book, Dense
+from engine.tensor.formats import Codebook, Dense
 from engine.tensor.granularity import per_axis
 from engine.types import Cancelled, Param, Progress, SlimscopeError
 
@@ -172,7 +172,7 @@ def test_a_training_on_a_format_moves_codes_and_scales_and_ends_in_the_format(
     grid = grids.quantize(net.fc1.weight, 2, granularity=per_axis(0))
     params: dict[str, Param] = {"fc1.weight": grid}
     if kind == "book":
-        book = Book(grid.codes + 1, torch.tensor([-0.05, 0.0, 0.05]))
+        book = Codebook(grid.codes + 1, torch.tensor([-0.05, 0.0, 0.05]))
         params = {"fc1.weight": book.straight_through().encode(net.fc1.weight)}  # type: ignore[operator]
     part = train_on(net, params, rate=0.1)
     assert torch.equal(net.fc1.weight, params["fc1.weight"].decode())

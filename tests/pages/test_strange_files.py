@@ -13,7 +13,7 @@ from engine.file import intake, packfile
 from engine.jobs import layerwise, models
 from engine.net import zoo
 from engine.tensor import grids
-from engine.tensor.formats import Book, Dense
+from engine.tensor.formats import Codebook, Dense
 from engine.tensor.granularity import per_group
 from engine.types import Arch, Bundle, Recipe, Step
 from pages.parts import cached, jobs
@@ -45,7 +45,7 @@ def packed() -> bytes:
     params: dict[str, Any] = {name: Dense(tensor) for name, tensor in strange().items()}
     params["grid"] = grids.quantize(torch.zeros(3, 4), 1)
     params["groups"] = grids.quantize(torch.linspace(0, 1, 12).reshape(3, 4), 16, granularity=per_group(999))
-    params["book"] = Book(torch.zeros(2, 2, dtype=torch.int32), torch.tensor([-0.0, 5.0]))
+    params["book"] = Codebook(torch.zeros(2, 2, dtype=torch.int32), torch.tensor([-0.0, 5.0]))
     return packfile.pack(Bundle(Arch("bare"), params, None, Recipe((Step("quantize", on=False),))))
 
 

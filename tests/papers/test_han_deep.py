@@ -15,7 +15,7 @@ from engine.data.sets import Data
 from engine.papers import han, han_deep
 from engine.recipe import ready
 from engine.tensor import sharing
-from engine.tensor.formats import Book, Dense
+from engine.tensor.formats import Codebook, Dense
 from engine.tensor.relative import FILLER, Relative, huffman_bits, relative
 from engine.types import Arch, Bundle, Progress
 
@@ -24,7 +24,7 @@ def test_the_papers_figure_of_relative_indices() -> None:
     """Figure 2: weights at 1, 4 and 15; with 3 bits, the span of 11 needs a filler at 8."""
     codes = torch.zeros(16, dtype=torch.int32)
     codes[1], codes[4], codes[15] = 1, 2, 3
-    found = relative(Book(codes, torch.tensor([0.0, 3.4, 0.9, 1.7])), 3)
+    found = relative(Codebook(codes, torch.tensor([0.0, 3.4, 0.9, 1.7])), 3)
     assert found.distances.tolist() == [2, 3, 8, 3]
     assert found.numbers.tolist() == [1, 2, FILLER, 3]
     assert found.fillers == 1

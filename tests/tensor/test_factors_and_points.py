@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.tensor import awq, gptq, grids, hqq
-from engine.tensor.formats import Grid, Levels, Scaled, Shifted
+from engine.tensor.formats import AffineGrid, Levels, Scaled, Shifted
 from engine.tensor.formats.shifted import parts_of_step
 from engine.tensor.granularity import per_group
 from engine.tensor.weight_only import METHODS, Way, compared, scaled, winner
@@ -35,7 +35,7 @@ def test_alpha_zero_is_rounding_to_nearest() -> None:
     factor = awq.factors(rows.abs().mean(0), 0.0)
     assert factor.tolist() == [1.0] * 24
     made = scaled(weight, factor, way)
-    assert isinstance(made, Grid)
+    assert isinstance(made, AffineGrid)
     assert torch.equal(made.codes, way.nearest(weight).codes)
 
 
@@ -158,7 +158,7 @@ def test_each_method_is_what_it_says() -> None:
         fitted = Way(method, 3, 8).fitted(weight, rows)
         assert lost(rows, weight, fitted.decode()) < lost(rows, weight, nearest.decode())
     ours = Way("gptq", 3, 8, act_order=False).fitted(weight, rows)
-    assert isinstance(ours, Grid)
+    assert isinstance(ours, AffineGrid)
     scale, zero = (per_group(8).over(each, weight.shape) for each in (ours.scale, ours.zero))
     codes = gptq.rounded(weight, scale, zero, (0, 7), gptq.hessian(rows, 0.01))
     assert torch.equal(ours.codes, codes)

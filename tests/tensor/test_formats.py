@@ -16,7 +16,7 @@ from engine.file.packfile import PackError
 from engine.tensor import codes, formats
 from engine.tensor.codes.coder import Option
 from engine.tensor.codes.counts import Counted
-from engine.tensor.formats import FORMATS, Book, Dense, Grid, Levels, Product, Rows, Scaled, Shifted
+from engine.tensor.formats import FORMATS, AffineGrid, Codebook, Dense, Levels, Product, Rows, Scaled, Shifted
 from engine.tensor.formats.numbers import numbers, raw, read_floats
 from engine.tensor.granularity import Granularity, per_axis, per_block, per_group
 from engine.types import Arch, Bundle, FormatError, Param, Section
@@ -25,11 +25,13 @@ VALUES = torch.tensor([[1.0, -2.0, 0.0, 4.0], [0.5, 0.0, 3.0, -1.0], [2.0, 2.0, 
 CODES = VALUES.to(torch.int32)
 EACH: dict[str, Param] = {
     "dense": Dense(VALUES),
-    "grid": Grid(
+    "grid": AffineGrid(
         CODES, torch.tensor([0.5, 1.0, 2.0]), torch.tensor([1, 0, -1], dtype=torch.int32), 4, per_axis(0)
     ),
-    "grid in groups": Grid(CODES, torch.arange(1.0, 7.0), torch.zeros(6, dtype=torch.int32), 4, per_group(2)),
-    "grid in blocks": Grid(
+    "grid in groups": AffineGrid(
+        CODES, torch.arange(1.0, 7.0), torch.zeros(6, dtype=torch.int32), 4, per_group(2)
+    ),
+    "grid in blocks": AffineGrid(
         CODES, torch.arange(1.0, 5.0), torch.ones(4, dtype=torch.int32), 4, per_block(2, 2)
     ),
     "levels": Levels.of(VALUES, "nf4", per_axis(0)),
@@ -42,13 +44,13 @@ EACH: dict[str, Param] = {
         torch.tensor([0.25, 0.0, -1.0]),
     ),
     "scaled": Scaled(
-        Grid(
+        AffineGrid(
             CODES, torch.tensor([0.5, 1.0, 2.0]), torch.tensor([1, 0, -1], dtype=torch.int32), 4, per_axis(0)
         ),
         torch.tensor([0.5, 3.0, 0.125, 7.0]),
     ),
     "scaled in groups": Scaled(
-        Grid(CODES, torch.arange(1.0, 7.0), torch.zeros(6, dtype=torch.int32), 4, per_group(2)),
+        AffineGrid(CODES, torch.arange(1.0, 7.0), torch.zeros(6, dtype=torch.int32), 4, per_group(2)),
         torch.tensor([0.5, 3.0, 0.125, 7.0]),
     ),
     "shifted": Shifted(
@@ -57,7 +59,7 @@ EACH: dict[str, Param] = {
     "shifted in groups": Shifted(
         CODES.clamp(0, 4), torch.arange(1.0, 7.0), torch.arange(6).int(), 2, per_group(2)
     ),
-    "book": Book(CODES.abs(), torch.tensor([3.0, -1.0, 0.5, 0.25, 7.0])),
+    "book": Codebook(CODES.abs(), torch.tensor([3.0, -1.0, 0.5, 0.25, 7.0])),
     "product": Product(torch.tensor([1, 0, 1, 1, 0, 2], dtype=torch.int32), torch.randn(3, 2), (3, 4)),
     "product with zeros": Product(
         torch.tensor([1, 0, 1, 1, 0, 2], dtype=torch.int32), torch.randn(3, 2), (3, 4)
@@ -268,7 +270,7 @@ def test_a_new_coder_is_one_entry_and_a_file_without_it_says_so(monkeypatch: pyt
         return np.repeat(symbols, lengths).astype(np.int64)
 
     table = torch.tensor([0.5, 1.0, 2.0])
-    in_runs = Book(torch.arange(3, dtype=torch.int32).repeat_interleave(1000).reshape(30, 100), table)
+    in_runs = Codebook(torch.arange(3, dtype=torch.int32).repeat_interleave(1000).reshape(30, 100), table)
     bundle = Bundle(Arch("bare"), {"w": in_runs, "b": Dense(torch.ones(3))})
     with monkeypatch.context() as later:
         later.delitem(codes.CODERS, "context")  # it takes fewer bytes still

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.tensor import gptq, grids
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import named
 
 
@@ -21,11 +21,13 @@ def layer(seed: int, outputs: int = 3, inputs: int = 10, points: int = 200) -> t
     )
 
 
-def over(grid: Grid) -> tuple[Tensor, Tensor]:
+def over(grid: AffineGrid) -> tuple[Tensor, Tensor]:
     return tuple(grid.granularity.over(x, grid.shape) for x in (grid.scale, grid.zero))  # type: ignore[return-value]
 
 
-def surgeon(weight: Tensor, grid: Grid, ends: tuple[int, int], hessian: Tensor, order: list[int]) -> Tensor:
+def surgeon(
+    weight: Tensor, grid: AffineGrid, ends: tuple[int, int], hessian: Tensor, order: list[int]
+) -> Tensor:
     """Codes by the closed form: the Hessian of the columns that are left is inverted anew at each column."""
     scale, zero = over(grid)
     left, codes = weight.double().clone(), torch.zeros_like(grid.codes)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.figures import coding
 from engine.tensor.codes import CodeError, huffman, huffman_lengths
-from engine.tensor.formats import Book, Dense
+from engine.tensor.formats import Codebook, Dense
 
 COUNTS = st.lists(st.integers(1, 2000), min_size=2, max_size=60).map(np.array)
 
@@ -86,7 +86,7 @@ def test_damage_is_refused_or_gives_as_many_numbers() -> None:
 def test_the_papers_sixteen_weights_fall_from_512_to_160_bits() -> None:
     """Han 2016, figure 3: four values of 32 bits, and two bits for each of 16 weights."""
     codes = torch.tensor([[3, 0, 2, 1], [1, 1, 0, 3], [0, 3, 1, 0], [3, 1, 2, 2]], dtype=torch.int32)
-    book = Book(codes, torch.tensor([-1.0, 0.0, 1.5, 2.0]))
+    book = Codebook(codes, torch.tensor([-1.0, 0.0, 1.5, 2.0]))
     assert (Dense(book.decode()).fixed_bits(), book.fixed_bits()) == (512, 160)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from engine.tensor import kmeans as module
-from engine.tensor.formats import Book
+from engine.tensor.formats import Codebook
 from engine.tensor.histogram import HistogramIndex
 from engine.tensor.kmeans import assign, kmeans
 from engine.tensor.sorted_index import SortedIndex
@@ -88,7 +88,7 @@ def test_a_table_has_1_to_256_entries(k: int) -> None:
 def test_the_result_makes_a_book() -> None:
     w = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     found = kmeans(w, 4)
-    book = Book(assign(w, found.table), found.table)
+    book = Codebook(assign(w, found.table), found.table)
     assert (book.codes.dtype, book.table.dtype) == (torch.int32, torch.float32)
     assert book.decode().shape == w.shape
     assert float((book.decode().double() - w.double()).square().sum()) == pytest.approx(found.sse)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from engine.tensor import grids, masks
-from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.formats import AffineGrid, Codebook, Dense
 from engine.tensor.granularity import TENSOR, Granularity, per_axis, per_block, per_group
 from engine.types import SlimscopeError
 
@@ -97,23 +97,23 @@ def test_a_grid_keeps_its_scales_and_gets_exact_zeros(symmetric: bool, granulari
     grid = grids.quantize(values, 4, symmetric, granularity)
     kept = masks.by_sparsity(values, 0.5)
     after = grid.masked(kept)
-    assert isinstance(after, Grid)
+    assert isinstance(after, AffineGrid)
     assert after.scale is grid.scale
     assert torch.equal(after.decode(), grid.decode() * kept)
 
 
 def test_a_grid_along_another_axis_gets_exact_zeros() -> None:
     codes = torch.arange(6, dtype=torch.int32).view(2, 3)
-    grid = Grid(codes, torch.ones(3), torch.tensor([1, 2, 3], dtype=torch.int32), 3, per_axis(1))
+    grid = AffineGrid(codes, torch.ones(3), torch.tensor([1, 2, 3], dtype=torch.int32), 3, per_axis(1))
     kept = torch.tensor([[True, False, False], [False, True, True]])
     assert torch.equal(grid.masked(kept).decode(), grid.decode() * kept)
 
 
 @pytest.mark.parametrize("table", [[0.5, -1.0], [0.5, 0.0, -1.0]])
 def test_a_codebook_gets_an_entry_zero_once(table: list[float]) -> None:
-    book = Book(torch.tensor([0, 1, 0], dtype=torch.int32), torch.tensor(table))
+    book = Codebook(torch.tensor([0, 1, 0], dtype=torch.int32), torch.tensor(table))
     after = book.masked(torch.tensor([True, True, False]))
-    assert isinstance(after, Book)
+    assert isinstance(after, Codebook)
     assert len(after.table) == 3
     assert after.decode().tolist() == [0.5, table[1], 0.0]
     assert after.codes.dtype == torch.int32

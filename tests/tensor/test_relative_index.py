@@ -12,7 +12,7 @@ from engine.file import packfile
 from engine.tensor import codes
 from engine.tensor.codes.bits import read_varints
 from engine.tensor.codes.relative_index import RELATIVE
-from engine.tensor.formats import Book
+from engine.tensor.formats import Codebook
 from engine.types import Arch, Bundle
 
 
@@ -38,7 +38,9 @@ def test_a_long_run_is_bridged_by_fillers() -> None:
 def test_a_file_has_it_only_when_it_is_asked_for() -> None:
     numbers = np.random.default_rng(0).integers(0, 30, 5000)
     table = torch.tensor([0.0, 1.5, -2.0, 3.0])
-    book = Book(torch.from_numpy(np.where(numbers < 4, numbers, 0)).to(torch.int32).reshape(50, 100), table)
+    book = Codebook(
+        torch.from_numpy(np.where(numbers < 4, numbers, 0)).to(torch.int32).reshape(50, 100), table
+    )
     bundle = Bundle(Arch("bare"), {"w": book})
     plain = packfile.pack(bundle)
     with codes.only("relative"):

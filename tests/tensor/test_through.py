@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.tensor import grids
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.formats import AffineGrid, Codebook, Dense
 from engine.tensor.granularity import TENSOR, TOKEN, Granularity, per_axis, per_block, per_group
 from engine.types import FormatError, Param
 
@@ -27,7 +27,9 @@ def latent(values: list[float]) -> torch.Tensor:
 
 
 def test_a_symmetric_grid_by_hand() -> None:
-    grid = Grid(torch.tensor([1, -3, 0], dtype=torch.int32), torch.tensor([0.5]), torch.zeros(1).int(), 3)
+    grid = AffineGrid(
+        torch.tensor([1, -3, 0], dtype=torch.int32), torch.tensor([0.5]), torch.zeros(1).int(), 3
+    )
     module, values = grid.straight_through(), latent([0.6, -2.0, 0.2])  # 1.2, -4 and 0.4 steps
     out = module(values)
     assert out.tolist() == [0.5, -1.5, 0.0]
@@ -38,7 +40,7 @@ def test_a_symmetric_grid_by_hand() -> None:
 
 
 def test_an_asymmetric_grid_by_hand() -> None:
-    grid = Grid(torch.tensor([1, 2, 3], dtype=torch.int32), torch.ones(1), torch.tensor([2]).int(), 2)
+    grid = AffineGrid(torch.tensor([1, 2, 3], dtype=torch.int32), torch.ones(1), torch.tensor([2]).int(), 2)
     module, values = grid.straight_through(), latent([-1.4, 0.4, 5.0])
     out = module(values)
     assert out.tolist() == [-1.0, 0.0, 1.0]
@@ -59,7 +61,7 @@ def test_one_bit_by_hand() -> None:
 
 
 def test_a_codebook_by_hand() -> None:
-    book = Book(torch.tensor([1, 2, 0, 2], dtype=torch.int32), torch.tensor([-1.0, 0.0, 2.0]))
+    book = Codebook(torch.tensor([1, 2, 0, 2], dtype=torch.int32), torch.tensor([-1.0, 0.0, 2.0]))
     module, values = book.straight_through(), latent([0.4, 1.2, -3.0, 9.0])
     out = module(values)
     assert out.tolist() == [0.0, 2.0, -1.0, 2.0]
@@ -163,7 +165,7 @@ def test_a_grid_rounds_forward_as_it_is_stored(
 def test_a_codebook_rounds_forward_as_it_is_stored(entries: int, seed: int) -> None:
     table = torch.cat([normal(entries, seed=seed), torch.zeros(1)])
     codes = torch.arange(35, dtype=torch.int32).reshape(5, 7) % len(table)
-    assert_rounds_as_it_encodes(Book(codes, table), normal(5, 7, seed=seed + 1))
+    assert_rounds_as_it_encodes(Codebook(codes, table), normal(5, 7, seed=seed + 1))
 
 
 def test_a_step_that_was_driven_below_zero_still_gives_a_grid() -> None:

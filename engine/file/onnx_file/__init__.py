@@ -14,7 +14,7 @@ from engine.file.onnx_file.graph import Graph
 from engine.file.onnx_file.integers import store_codes
 from engine.file.onnx_file.traced import traced
 from engine.net.taps import module_of
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Bundle, SlimscopeError
 
 LARGEST_FILE = 2**31 - 1  # bytes of a protocol buffer
@@ -45,7 +45,9 @@ def write(bundle: Bundle, inputs: Tensor, *, unsigned: bool = False, about: str 
     round_earlier(graph)
     integers, floats = store_codes(graph, bundle.params, unsigned)
     rounds = any(verb == "quantize_input" for verb, _ in bundle.arch.edits)
-    told = {name: why for name, why in floats.items() if rounds or isinstance(bundle.params[name], Grid)}
+    told = {
+        name: why for name, why in floats.items() if rounds or isinstance(bundle.params[name], AffineGrid)
+    }
     return OnnxFile(_bytes(graph, about), tuple(integers), told)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Param
 
 Floats = NDArray[np.floating[Any]]
@@ -56,7 +56,7 @@ def over(values: NDArray[Any], dims: int) -> NDArray[Any]:
 def weight_of(name: str, param: Param | None) -> Weight | None:
     """A weight of at most 8 bits with one scale, or one for each output."""
     if (
-        not isinstance(param, Grid)
+        not isinstance(param, AffineGrid)
         or param.bits > 8
         or param.granularity.data not in (["tensor"], ["axis", 0])
     ):

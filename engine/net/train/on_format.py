@@ -35,12 +35,12 @@ def train_on(
     `way` makes the module that a weight goes through, of its format. Ask `zero_masks` of the net behind
     this, and `stored` behind the training. Raises FormatError for a format that cannot be trained on.
 
-    >>> from engine.tensor.formats import Grid
+    >>> from engine.tensor.formats import AffineGrid
     >>> import torch
     >>> layer = nn.Linear(2, 1, bias=False)
     >>> layer.weight.data = torch.tensor([[0.9, -0.3]])
     >>> codes, zero = torch.tensor([[2, -1]], dtype=torch.int32), torch.tensor([0], dtype=torch.int32)
-    >>> part = train_on(layer, {"weight": Grid(codes, torch.tensor([0.5]), zero, 3)})
+    >>> part = train_on(layer, {"weight": AffineGrid(codes, torch.tensor([0.5]), zero, 3)})
     >>> layer.weight.tolist(), [p.tolist() for p in part.parameters()]
     ([[1.0, -0.5]], [[0.5]])
     """

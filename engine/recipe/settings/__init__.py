@@ -79,7 +79,7 @@ def adam_rate(what: str = "the weights") -> Slider:
 def weight_decay() -> Slider:
     """None, or up to 0.01."""
     help = "How hard each step pulls all weights to zero (L2); most of the zoo was trained with 1e-4 or 5e-4."
-    return Slider(low=0.0, high=1e-2, scale="log", label="Weight decay", help=help, rare=True)
+    return Slider(low=0.0, high=1e-2, scale="log", label="Weight decay", help=help, advanced=True)
 
 
 def samples(help: str, when: tuple[When, ...] = ()) -> Slider:
@@ -100,14 +100,16 @@ def calibration(when: tuple[When, ...]) -> Slider:
         help="How many samples the ranges are read from: fixed ones of the training part, of your own data "
         "as well, with every class in its share.",
         when=when,
-        rare=True,
+        advanced=True,
         added=True,
     )
 
 
 def seed(help: str, when: tuple[When, ...] = (), added: bool = False) -> Slider:
     """From 0 to 9999."""
-    return Slider(low=0, high=9999, whole=True, label="Seed", help=help, when=when, rare=True, added=added)
+    return Slider(
+        low=0, high=9999, whole=True, label="Seed", help=help, when=when, advanced=True, added=added
+    )
 
 
 def leave_out(help: str) -> Layers:
@@ -124,13 +126,13 @@ def damping(more: str) -> Slider:
         unit="of the mean diagonal",
         label="Damping",
         help=f"What is added to the Hessian's diagonal: the more, {more}.",
-        rare=True,
+        advanced=True,
     )
 
 
-def rarely(knob: Slider) -> Slider:
+def advanced(knob: Slider) -> Slider:
     """The same slider, folded away."""
-    return replace(knob, rare=True)
+    return replace(knob, advanced=True)
 
 
 def redrawing(knob: Slider) -> Slider:
@@ -163,7 +165,7 @@ def grid_of(what: str, when: tuple[When, ...] = ()) -> Choice:
         "own": "the one that a layer's weights lie on already; a new one where they lie on none",
     }
     help = "Which step size and zero point a layer's weights begin with."
-    return Choice(label="Grid", help=help, options=options, when=when, rare=True, added=True)
+    return Choice(label="Grid", help=help, options=options, when=when, advanced=True, added=True)
 
 
 def trained_bits(label: str, help: str, when: tuple[When, ...] = ()) -> Slider:
@@ -280,14 +282,14 @@ RateWithSteps = Annotated[
 ]
 TeacherShare = Annotated[float, teacher_share()]
 Temperature = Annotated[float, temperature()]
-RareTeacherShare = Annotated[float, rarely(teacher_share())]
-RareTemperature = Annotated[float, rarely(temperature())]
+AdvancedTeacherShare = Annotated[float, advanced(teacher_share())]
+AdvancedTemperature = Annotated[float, advanced(temperature())]
 KeepZeros = Annotated[
     bool,
     Toggle(
         label="Keep zeros",
         help="Weights that are exactly zero stay zero; off where rounding made the zeros, not pruning.",
-        rare=True,
+        advanced=True,
     ),
 ]
 WeightDecay = Annotated[float, weight_decay()]

@@ -25,7 +25,7 @@ PlainStudent = Annotated[
     Toggle(
         label="Plain student",
         help="Also trains the same student on the labels alone, to show what the teacher adds.",
-        rare=True,
+        advanced=True,
     ),
 ]
 

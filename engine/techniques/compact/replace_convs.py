@@ -124,11 +124,11 @@ def replace_convs(
         ),
     ] = 5,
     samples: Annotated[
-        int, settings.rarely(settings.samples("How many training samples the new layers are fitted on."))
+        int, settings.advanced(settings.samples("How many training samples the new layers are fitted on."))
     ] = 300,
-    learning_rate: Annotated[float, settings.rarely(settings.adam_rate())] = 0.003,
-    temperature: settings.RareTemperature = 4.0,
-    alpha: settings.RareTeacherShare = 0.7,
+    learning_rate: Annotated[float, settings.advanced(settings.adam_rate())] = 0.003,
+    temperature: settings.AdvancedTemperature = 4.0,
+    alpha: settings.AdvancedTeacherShare = 0.7,
     leave_out: Annotated[Sequence[str], settings.leave_out("Convolutions that stay as they are.")] = (),
     seed: settings.OrderSeed = 0,
     progress: Progress,

@@ -72,7 +72,7 @@ def finetune(
                 "float32": "32 bits",
                 "bfloat16": "16 bits: convolutions train faster where the processor knows the format",
             },
-            rare=True,
+            advanced=True,
         ),
     ] = "float32",
     teacher: Annotated[str, settings.learns_from()] = "none",

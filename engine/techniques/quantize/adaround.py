@@ -18,7 +18,7 @@ from engine.recipe.knobs import Slider
 from engine.recipe.technique import Cost, technique
 from engine.tensor import grids, learned_rounding
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import named
 from engine.types import Bundle, Param, Progress, Report, weight_layers
 
@@ -88,7 +88,7 @@ def adaround(
     """
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
     params: dict[str, Param] = dict(bundle.params)
-    nearest: dict[str, Grid] = {}
+    nearest: dict[str, AffineGrid] = {}
     for label, name in names.items():
         values = bundle.params[name].decode()
         nearest[label] = grids.quantize(values, bits, True, named(granularity, 1), range)

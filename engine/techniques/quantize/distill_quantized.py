@@ -56,7 +56,7 @@ def distill_quantized(
         bool,
         Toggle(
             label="Without teacher",
-            rare=True,
+            advanced=True,
             help="Also trains on the labels alone, to show what the teacher adds.",
         ),
     ] = True,

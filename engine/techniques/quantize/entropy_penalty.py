@@ -18,7 +18,7 @@ from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import technique
 from engine.tensor import grids
 from engine.tensor.codes.context import priced
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.formats.numbers import numbers, row_length
 from engine.tensor.granularity import named
 from engine.types import Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
@@ -109,7 +109,7 @@ def entropy_penalty(
     values = {layer: bundle.params[name].decode() for layer, name in names.items()}
     nearest = {x: grids.quantize(w, bits, True, named(granularity, 1)) for x, w in values.items()}
     if grid == "own":
-        nearest |= {x: own for x, name in names.items() if isinstance(own := bundle.params[name], Grid)}
+        nearest |= {x: own for x, name in names.items() if isinstance(own := bundle.params[name], AffineGrid)}
     curves = _curvature(bundle, data, names, samples, seed) if importance == "curvature" else None
     worths = _worths(nearest, curves)
     params, said = dict[str, Param](bundle.params), dict[str, Mapping[str, Any]]()
@@ -137,7 +137,7 @@ def _curvature(
     return {layer: known[name] + DAMPING * known[name].mean() for layer, name in names.items()}
 
 
-def _worths(grid: Mapping[str, Grid], curves: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def _worths(grid: Mapping[str, AffineGrid], curves: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """What a squared step of error costs in each weight: curvature times that step, over the mean of all."""
     if curves is None:
         return {layer: torch.ones(one.shape) for layer, one in grid.items()}
@@ -150,7 +150,9 @@ def _worths(grid: Mapping[str, Grid], curves: Mapping[str, Tensor] | None) -> di
     return {layer: cost / mean if mean > 0 else torch.ones_like(cost) for layer, cost in costs.items()}
 
 
-def _priced(values: Tensor, nearest: Grid, worth: Tensor, penalty: float) -> tuple[Grid, dict[str, Any]]:
+def _priced(
+    values: Tensor, nearest: AffineGrid, worth: Tensor, penalty: float
+) -> tuple[AffineGrid, dict[str, Any]]:
     """A weight on its grid with the cheapest codes, and what the report says of it."""
     zero = nearest.granularity.over(nearest.zero, nearest.shape).to(torch.int32)
     before, columns = numbers(nearest.codes - zero), row_length(nearest.shape)

@@ -19,7 +19,7 @@ from engine.recipe.technique import technique
 from engine.tensor import gptq as columns
 from engine.tensor import grids
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import named
 from engine.types import Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
@@ -97,7 +97,7 @@ def gptq(
     symmetric = scheme == "symmetric"
     ends = code_range(bits, symmetric)
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
-    nearest: dict[str, Grid] = {}
+    nearest: dict[str, AffineGrid] = {}
     for label, name in names.items():
         values = bundle.params[name].decode()
         nearest[label] = grids.quantize(values, bits, symmetric, named(granularity, group), range)
@@ -144,7 +144,9 @@ def gptq(
     return after, Report(figures, {"layers": layers}, notes)
 
 
-def _carried(weight: Tensor, nearest: Grid, ends: tuple[int, int], hessian: Tensor, ordered: bool) -> Grid:
+def _carried(
+    weight: Tensor, nearest: AffineGrid, ends: tuple[int, int], hessian: Tensor, ordered: bool
+) -> AffineGrid:
     """The grid with GPTQ's codes of this weight: (outputs, inputs)."""
     shape = nearest.shape
     scale, zero = (nearest.granularity.over(x, shape).flatten(1) for x in (nearest.scale, nearest.zero))

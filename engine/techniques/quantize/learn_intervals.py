@@ -16,7 +16,7 @@ from engine.net.train import Plan
 from engine.recipe import settings
 from engine.recipe.knobs import Toggle
 from engine.recipe.technique import Cost, technique
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.intervals import Interval
 from engine.types import Bundle, Param, Progress, Report, weight_layers
 
@@ -120,7 +120,7 @@ def _begin(bundle: Bundle, data: Data, widths: Widths, keep_zeros: bool) -> tupl
     modules, grids = dict[str, Interval](), dict[str, Param]()
     for label, name in weight_layers(bundle).items():
         values, grid = start.floats.params[name].decode(), start.grids[name]
-        assert isinstance(grid, Grid)
+        assert isinstance(grid, AffineGrid)
         modules[label] = Interval(values, grid.bits)
         grids[name] = modules[label].encode(values)
     return replace(start, grids=grids), modules

@@ -116,7 +116,7 @@ def mixed_precision(
     ] = "any",
     granularity: Annotated[
         str,
-        replace(settings.one_per("scale", "How many weights share one step size of 32 bits."), rare=True),
+        replace(settings.one_per("scale", "How many weights share one step size of 32 bits."), advanced=True),
     ] = "channel",
     range: Annotated[
         str,
@@ -136,7 +136,7 @@ def mixed_precision(
                 "On how many training samples sensitivity is told.",
                 when=(("sensitivity", ("trace", "curvature", "kl", "accuracy")),),
             ),
-            rare=True,
+            advanced=True,
         ),
     ] = 50,
     checked: Annotated[
@@ -149,7 +149,7 @@ def mixed_precision(
             unit="validation samples",
             label="Measured on",
             help="On how many validation samples the result and its uniform counterpart are compared.",
-            rare=True,
+            advanced=True,
         ),
     ] = 1000,
     seed: Annotated[

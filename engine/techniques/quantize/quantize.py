@@ -18,7 +18,7 @@ from engine.recipe.knobs import Choice, Slider, Toggle
 from engine.recipe.technique import technique
 from engine.tensor import grids
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import named
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
@@ -132,7 +132,7 @@ def quantize(
                 "aciq": "a clip from a formula, one-sided behind ReLU (Banner 2019)",
             },
             when=(("activations", ("static",)),),
-            rare=True,
+            advanced=True,
             added=True,
         ),
     ] = "same",
@@ -146,7 +146,7 @@ def quantize(
             label="Activation percentile",
             help="How many of the non-zero values that enter a layer stay inside of its range.",
             when=(("activations", ("static",)), ("activation_range", ("percentile",))),
-            rare=True,
+            advanced=True,
             added=True,
         ),
     ] = 99.9,
@@ -158,7 +158,7 @@ def quantize(
             help="What layers give to a residual sum or an average is rounded before it, too: runtimes need "
             "it whose convolutions of codes give codes, or such layers stay on floats.",
             when=(("activations", ("static",)),),
-            rare=True,
+            advanced=True,
             added=True,
         ),
     ] = False,
@@ -171,7 +171,7 @@ def quantize(
                 "nearest": "the nearer one, which loses least",
                 "stochastic": "by chance, the nearer one more often: right on average, with more error",
             },
-            rare=True,
+            advanced=True,
             added=True,
         ),
     ] = "nearest",
@@ -187,7 +187,7 @@ def quantize(
             label="Round weights",
             help="Off, weights stay as they are, and only what enters layers is rounded.",
             when=(("activations", ("static", "dynamic", "token")),),
-            rare=True,
+            advanced=True,
             added=True,
         ),
     ] = True,
@@ -230,7 +230,7 @@ def quantize(
     return after, Report(_figures(layers) if rows else (inputs,), tables, notes)
 
 
-def _row(label: str, values: Tensor, grid: Grid, symmetric: bool) -> dict[str, Any]:
+def _row(label: str, values: Tensor, grid: AffineGrid, symmetric: bool) -> dict[str, Any]:
     """`range_low` and `range_high` are the outermost levels over all rows."""
     bottom, top = code_range(grid.bits, symmetric)
     error = grids.error(values, grid, symmetric)

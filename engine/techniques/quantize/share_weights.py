@@ -91,7 +91,7 @@ def share_weights(
             unit="weight",
             label="Given tables",
             help="Tables that are given in place of a search; each weight goes to the nearest entry.",
-            rare=True,
+            advanced=True,
             added=True,
         ),
     ] = settings.NONE,

@@ -16,14 +16,14 @@ from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Cost, technique
 from engine.tensor import sharing
-from engine.tensor.formats import Book, Centroids, Dense
+from engine.tensor.formats import Centroids, Codebook, Dense
 from engine.tensor.kmeans import MOST
 from engine.types import Bundle, Param, Progress, Report, weight_layers
 
 LAYER_COLUMNS = ("layer", "entries", "moved", "largest_move")
-WAYS: Mapping[str, Callable[[Book], nn.Module]] = {
+WAYS: Mapping[str, Callable[[Codebook], nn.Module]] = {
     "centroids": Centroids,
-    "weights": Book.straight_through,
+    "weights": Codebook.straight_through,
 }
 
 
@@ -88,7 +88,7 @@ def train_centroids(
             unit="entries",
             label="Entries",
             help="Of the tables where no layer shares weights yet: all of them do first, by k-means.",
-            rare=True,
+            advanced=True,
         ),
     ] = 16,
     seed: settings.OrderSeed = 0,
@@ -115,14 +115,14 @@ def train_centroids(
     figures = list(training.change(bundle, after, data.validation))
     curve = pd.DataFrame([first, *series], columns=list(series[0])).astype({"epoch": int})
     notes = [reports.trained_on(data)]
-    if not any(isinstance(param, Book) for param in bundle.params.values()):
+    if not any(isinstance(param, Codebook) for param in bundle.params.values()):
         notes.append(f"No layer shared weights: all of them got tables of up to {entries} entries first.")
     return after, Report(tuple(figures), {"curve": curve, "layers": _layers(start, after)}, tuple(notes))
 
 
-def _books(bundle: Bundle, entries: int) -> dict[str, Book]:
+def _books(bundle: Bundle, entries: int) -> dict[str, Codebook]:
     """The codebooks of a net; where it has none, those of all its layers."""
-    found = {name: param for name, param in bundle.params.items() if isinstance(param, Book)}
+    found = {name: param for name, param in bundle.params.items() if isinstance(param, Codebook)}
     if found:
         return found
     values = {name: bundle.params[name].decode() for name in weight_layers(bundle).values()}
@@ -144,7 +144,7 @@ def _layers(start: Bundle, after: Bundle) -> pd.DataFrame:
     rows = []
     for layer, name in weight_layers(start).items():
         old, new = start.params[name], after.params[name]
-        if isinstance(old, Book) and isinstance(new, Book):
+        if isinstance(old, Codebook) and isinstance(new, Codebook):
             away = (new.table - old.table).abs()
             rows.append((layer, len(away), float(away.mean()), float(away.max())))
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)

@@ -16,7 +16,7 @@ from engine.net.constants import Dead
 from engine.recipe.knobs import Slider, Toggle
 from engine.recipe.technique import technique
 from engine.tensor import mantissas
-from engine.tensor.formats import Dense, Grid, Levels
+from engine.tensor.formats import AffineGrid, Dense, Levels
 from engine.types import Basis, Bundle, Figure, Param, Report, weight_layers
 
 BIASES, SCALES = "biases and norms", "scales"
@@ -131,7 +131,7 @@ def _with(param: Param, what: str, bits: int) -> Param:
     match param:
         case Dense() if what == BIASES and len(param.shape) < 2:
             return Dense(mantissas.rounded(param.values, bits))
-        case Grid() | Levels() if what == SCALES:
+        case AffineGrid() | Levels() if what == SCALES:
             return replace(param, scale=mantissas.rounded(param.scale, bits))
     return param
 
@@ -143,7 +143,7 @@ def _numbers(bundle: Bundle, what: str) -> list[Tensor]:
         match param:
             case Dense() if what == BIASES and len(param.shape) < 2:
                 found.append(param.values)
-            case Grid() | Levels() if what == SCALES:
+            case AffineGrid() | Levels() if what == SCALES:
                 found.append(param.scale)
     return found
 

@@ -105,7 +105,7 @@ def weight_only(
             label="Order by activation",
             help="GPTQ rounds the columns first whose inputs are largest.",
             redraws=True,
-            rare=True,
+            advanced=True,
             when=(("method", ("gptq",)),),
         ),
     ] = True,
@@ -119,14 +119,14 @@ def weight_only(
             label="p",
             help="HQQ's norm: the smaller, the less a few large errors count.",
             when=(("method", ("hqq",)),),
-            rare=True,
+            advanced=True,
             redraws=True,
         ),
     ] = 0.7,
     samples: Annotated[
         int,
         settings.redrawing(
-            settings.rarely(settings.samples("Samples that the layers' inputs are taken from."))
+            settings.advanced(settings.samples("Samples that the layers' inputs are taken from."))
         ),
     ] = 500,
     leave_out: Annotated[Sequence[str], settings.leave_out("Layers that are not touched.")] = (),

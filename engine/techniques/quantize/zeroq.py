@@ -18,7 +18,7 @@ from engine.recipe import settings
 from engine.recipe.knobs import Slider
 from engine.recipe.technique import Cost, technique
 from engine.tensor import grids
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import named
 from engine.types import Basis, Bundle, Figure, Progress, Report, weight_layers
 
@@ -108,7 +108,7 @@ def zeroq(
     after, activations, floats = calibrated_by(found.images, bundle, bits, activation_bits)
     models = dict(zip(SOURCES, (after, *(each[0] for each in done)), strict=True))
     compared, change = _compared(bundle, models, data.validation.stratified(CHECKED), images)
-    grid = {x: param for x, name in names.items() if isinstance(param := after.params[name], Grid)}
+    grid = {x: param for x, name in names.items() if isinstance(param := after.params[name], AffineGrid)}
     layers = _layers(bundle, names, grid, found.images, progress.part(0.8, 1.0))
     tables = {
         "layers": layers,
@@ -145,7 +145,7 @@ def calibrated_by(
     )
 
 
-def _rounded(bundle: Bundle, name: str, bits: int) -> Grid:
+def _rounded(bundle: Bundle, name: str, bits: int) -> AffineGrid:
     return grids.quantize(bundle.params[name].decode(), bits, False, named("channel", 1))
 
 
@@ -183,7 +183,11 @@ def _figures(compared: pd.DataFrame, found: Distilled) -> tuple[Figure, ...]:
 
 
 def _layers(
-    bundle: Bundle, names: Mapping[str, str], grid: Mapping[str, Grid], images: Tensor, progress: Progress
+    bundle: Bundle,
+    names: Mapping[str, str],
+    grid: Mapping[str, AffineGrid],
+    images: Tensor,
+    progress: Progress,
 ) -> pd.DataFrame:
     """What rounding costs each layer's weights, and the model's answers where it is the only one rounded."""
     net = zoo.fork(bundle).eval()

@@ -90,7 +90,7 @@ def zeroquant(
                 "block": "what the block gave before for the same inputs, which come from rounded blocks",
                 "model": "what it gave in the model before: it mends errors of blocks before it as well",
             },
-            rare=True,
+            advanced=True,
         ),
     ] = "block",
     samples: Annotated[int, settings.samples("How many samples blocks learn from.")] = 1000,

@@ -5,8 +5,8 @@ To add a format, write its file and name its class here. Its `kind` is its id in
 
 from __future__ import annotations
 
-from engine.tensor.formats.affine import Grid
-from engine.tensor.formats.codebook import Book, Centroids
+from engine.tensor.formats.affine import AffineGrid
+from engine.tensor.formats.codebook import Centroids, Codebook
 from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.levels import Levels
 from engine.tensor.formats.product import Product
@@ -17,10 +17,10 @@ from engine.types import FormatError, Param
 
 __all__ = [
     "FORMATS",
-    "Book",
+    "AffineGrid",
     "Centroids",
+    "Codebook",
     "Dense",
-    "Grid",
     "Levels",
     "Product",
     "Rows",
@@ -29,7 +29,7 @@ __all__ = [
     "of_kind",
 ]
 
-ALL: tuple[type[Param], ...] = (Dense, Grid, Book, Levels, Rows, Product, Scaled, Shifted)
+ALL: tuple[type[Param], ...] = (Dense, AffineGrid, Codebook, Levels, Rows, Product, Scaled, Shifted)
 FORMATS = {format.kind: format for format in ALL}
 
 

@@ -25,13 +25,13 @@ WIDEST = 16  # bits of a code
 
 
 @dataclass(frozen=True, eq=False)
-class Grid(Param):
+class AffineGrid(Param):
     """A parameter on an affine grid: value = scale * (code - zero).
 
     `codes` has the parameter's shape (int32). `scale` (float32) and `zero` (int32) are flat, one for each
     tile of the granularity. `bits` is the width of a code.
 
-    >>> Grid(torch.tensor([3, 1]), torch.tensor([0.5]), torch.tensor([1]), 2).decode().tolist()
+    >>> AffineGrid(torch.tensor([3, 1]), torch.tensor([0.5]), torch.tensor([1]), 2).decode().tolist()
     [1.0, 0.0]
     """
 
@@ -69,7 +69,7 @@ class Grid(Param):
 
     # -------------------------------------------------------- changed
 
-    def with_zeros(self, kept: Tensor) -> Grid:
+    def with_zeros(self, kept: Tensor) -> AffineGrid:
         """Scales stay; what goes gets the code that means zero."""
         zero = self.granularity.over(self.zero, self.shape)
         return replace(self, codes=torch.where(kept, self.codes, zero.to(self.codes.dtype)))
@@ -150,7 +150,7 @@ class Grid(Param):
     @classmethod
     def from_sections(
         cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
-    ) -> Grid:
+    ) -> AffineGrid:
         match settings, codings:
             case [bits, said], [coding, floats, zeros] if floats in FLOATS:
                 granularity = Granularity.from_data(said)
@@ -189,7 +189,7 @@ class Steps(StraightThrough):
     largest number of steps above zero. Exact zeros stay; a step never falls to zero.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: AffineGrid) -> None:
         super().__init__()
         self.scale = nn.Parameter(grid.scale.clone())
         self.register_buffer("zero", grid.zero.clone())
@@ -205,13 +205,13 @@ class Steps(StraightThrough):
         rounded = stepped(self.granularity.matrix(latent), step, low, high, factor, one_bit)
         return self.granularity.back(rounded, latent.shape)
 
-    def encode(self, latent: Tensor) -> Grid:
+    def encode(self, latent: Tensor) -> AffineGrid:
         with torch.no_grad():
             scale = above_zero(self.scale)
             step, zero, _ = self._over(latent, scale)
             codes = self.granularity.matrix(self.forward(latent)) / step
         whole = self.granularity.back((codes.round() + zero).to(torch.int32), latent.shape)
-        return Grid(whole, scale, self.get_buffer("zero").clone(), self.bits, self.granularity)
+        return AffineGrid(whole, scale, self.get_buffer("zero").clone(), self.bits, self.granularity)
 
     def _over(self, latent: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
         """Steps, zero points and factors, as they go over the matrix."""

@@ -18,10 +18,10 @@ from engine.types import FormatError, Param, Section
 
 
 @dataclass(frozen=True, eq=False)
-class Book(Param):
+class Codebook(Param):
     """A parameter whose values are shared: value = table[code]; codes int32, table float32.
 
-    >>> Book(torch.tensor([1, 0, 1]), torch.tensor([0.5, -2.0])).decode().tolist()
+    >>> Codebook(torch.tensor([1, 0, 1]), torch.tensor([0.5, -2.0])).decode().tolist()
     [-2.0, 0.5, -2.0]
     """
 
@@ -42,13 +42,13 @@ class Book(Param):
     def settings(self) -> list[Any]:
         return [len(self.table)]
 
-    def with_zeros(self, kept: Tensor) -> Book:
+    def with_zeros(self, kept: Tensor) -> Codebook:
         """The table gets an entry 0 where it has none."""
         table, code = _with_zero(self.table)
-        return Book(torch.where(kept, self.codes, code), table)
+        return Codebook(torch.where(kept, self.codes, code), table)
 
-    def take(self, axis: int, stays: Tensor) -> Book:
-        return Book(self.codes.index_select(axis, stays), self.table)
+    def take(self, axis: int, stays: Tensor) -> Codebook:
+        return Codebook(self.codes.index_select(axis, stays), self.table)
 
     def straight_through(self) -> StraightThrough:
         return Entries(self)
@@ -80,7 +80,7 @@ class Book(Param):
     @classmethod
     def from_sections(
         cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
-    ) -> Book:
+    ) -> Codebook:
         match settings, codings:
             case [length], [coding, floats] if floats in FLOATS:
                 flat = codes.decode(coding, next(cuts), math.prod(shape))
@@ -104,7 +104,7 @@ class Entries(StraightThrough):
     (arXiv 1510.00149) An entry that is exactly zero stays zero: it is what pruned weights have.
     """
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Codebook) -> None:
         super().__init__()
         self.table = nn.Parameter(book.table.clone())
         self.register_buffer("learns", book.table != 0)
@@ -113,8 +113,8 @@ class Entries(StraightThrough):
         entries = torch.where(self.get_buffer("learns"), self.table, self.table.detach())
         return through(latent, entries[self._nearest(latent)])
 
-    def encode(self, latent: Tensor) -> Book:
-        return Book(self._nearest(latent).to(torch.int32), self.table.detach().clone())
+    def encode(self, latent: Tensor) -> Codebook:
+        return Codebook(self._nearest(latent).to(torch.int32), self.table.detach().clone())
 
     def _nearest(self, latent: Tensor) -> Tensor:
         rising, order = self.table.detach().double().sort(stable=True)
@@ -128,7 +128,7 @@ class Centroids(StraightThrough):
     The floats behind the codes neither count nor move. An entry that is exactly zero stays zero.
     """
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Codebook) -> None:
         super().__init__()
         self.table = nn.Parameter(book.table.clone())
         self.register_buffer("learns", book.table != 0)
@@ -139,5 +139,5 @@ class Centroids(StraightThrough):
         codes = self.get_buffer("codes")
         return entries.index_select(0, codes.flatten()).reshape(codes.shape)
 
-    def encode(self, latent: Tensor) -> Book:
-        return Book(self.get_buffer("codes").to(torch.int32).contiguous(), self.table.detach().clone())
+    def encode(self, latent: Tensor) -> Codebook:
+        return Codebook(self.get_buffer("codes").to(torch.int32).contiguous(), self.table.detach().clone())

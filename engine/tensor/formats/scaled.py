@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from engine.tensor.formats.affine import Grid
+from engine.tensor.formats.affine import AffineGrid
 from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.numbers import FLOATS, numbers, read_floats, write_floats
 from engine.types import FormatError, Param, Section
@@ -24,13 +24,13 @@ class Scaled(Param):
     `factor` is (inputs,) float32, along axis 1, of numbers that 16 bits hold (bfloat16): what AWQ stores
     where nothing before the layer can take it up.
 
-    >>> grid = Grid(torch.tensor([[2, 4]]), torch.tensor([0.5]), torch.tensor([0]), 4)
+    >>> grid = AffineGrid(torch.tensor([[2, 4]]), torch.tensor([0.5]), torch.tensor([0]), 4)
     >>> Scaled(grid, torch.tensor([1.0, 0.25])).decode().tolist()
     [[1.0, 0.5]]
     """
 
     kind: ClassVar[str] = "scaled"
-    grid: Grid
+    grid: AffineGrid
     factor: Tensor
 
     @property
@@ -52,7 +52,7 @@ class Scaled(Param):
     def take(self, axis: int, stays: Tensor) -> Param:
         """Where tiles would break the values are kept as 32-bit floats."""
         grid = self.grid.take(axis, stays)
-        if not isinstance(grid, Grid):
+        if not isinstance(grid, AffineGrid):
             return Dense(self.decode().index_select(axis, stays))
         return Scaled(grid, self.factor.index_select(0, stays) if axis == 1 else self.factor)
 
@@ -83,7 +83,7 @@ class Scaled(Param):
 
     @classmethod
     def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
-        return Grid.numbers_beside(shape, settings) + (shape[1] if len(shape) > 1 else 0)
+        return AffineGrid.numbers_beside(shape, settings) + (shape[1] if len(shape) > 1 else 0)
 
     @classmethod
     def from_sections(
@@ -91,7 +91,7 @@ class Scaled(Param):
     ) -> Scaled:
         if not codings or codings[-1] not in FLOATS or len(shape) < 2:
             raise cls.unknown(name, codings)
-        grid = Grid.from_sections(name, shape, settings, codings[:-1], cuts)
+        grid = AffineGrid.from_sections(name, shape, settings, codings[:-1], cuts)
         found = cls(grid, read_floats(codings[-1], next(cuts), shape[1]))
         found.check(name)
         return found

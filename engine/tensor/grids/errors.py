@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.tensor import calibrate
 from engine.tensor.affine import code_range, stored_affine
 from engine.tensor.calibrate.least_error import rounding
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.tensor.grids.rounding import affine_of, free_codes, quantize
 
@@ -29,7 +29,7 @@ class Error:
     levels_used: int  # different codes that occur
 
 
-def error(values: Tensor, grid: Grid, symmetric: bool) -> Error:
+def error(values: Tensor, grid: AffineGrid, symmetric: bool) -> Error:
     """Compare `values` with their grid.
 
     Signal to noise is 10 log10(sum w^2 / sum (w - q)^2): infinite where nothing was lost.
@@ -52,7 +52,7 @@ def error(values: Tensor, grid: Grid, symmetric: bool) -> Error:
     )
 
 
-def _clipped(values: Tensor, grid: Grid, symmetric: bool) -> int:
+def _clipped(values: Tensor, grid: AffineGrid, symmetric: bool) -> int:
     """How many values would need a code beyond the grid's ends; of signs, a third level beyond."""
     if symmetric and grid.bits == 1:  # levels -s and s: the next one would begin at 2 s
         return int((in_steps(values, grid).abs() > 2).count_nonzero())
@@ -113,7 +113,7 @@ def error_curve(
     return pd.DataFrame({"bits": bits, "mse": noise / values.numel(), "sqnr_db": decibel})
 
 
-def errors_in_steps(values: Tensor, grid: Grid, symmetric: bool) -> Tensor:
+def errors_in_steps(values: Tensor, grid: AffineGrid, symmetric: bool) -> Tensor:
     """Rounding errors (value minus reconstruction) in units of each weight's own step, flat.
 
     A step is the distance of two levels: the scale, and for one symmetric bit twice the scale. Exact
@@ -130,6 +130,6 @@ def errors_in_steps(values: Tensor, grid: Grid, symmetric: bool) -> Tensor:
     return lost[grid.granularity.matrix(values) != 0].flatten()
 
 
-def in_steps(values: Tensor, grid: Grid) -> Tensor:
+def in_steps(values: Tensor, grid: AffineGrid) -> Tensor:
     """Values over the scale of their place: (rows of the grid, columns)."""
     return grid.granularity.matrix(values) / grid.granularity.spread(grid.scale, values.shape)

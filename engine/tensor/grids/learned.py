@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.tensor.affine import code_range
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.tensor.grids.rounding import codes_of
 
@@ -35,7 +35,7 @@ def first_step(mean: Tensor, bits: int, signed: bool) -> Tensor:
     return torch.where(step > torch.finfo(torch.float32).tiny, step, 1.0)
 
 
-def learned(values: Tensor, bits: int, granularity: Granularity = TENSOR, zeros: bool = True) -> Grid:
+def learned(values: Tensor, bits: int, granularity: Granularity = TENSOR, zeros: bool = True) -> AffineGrid:
     """Weights on the grid that LSQ begins with: -2^(b-1) .. 2^(b-1) - 1 steps, from 2 bits on.
 
     Each tile of the granularity has a step of its own, by `first_step`; without `zeros`, exact zeros do not
@@ -51,4 +51,4 @@ def learned(values: Tensor, bits: int, granularity: Granularity = TENSOR, zeros:
         count = tiles.shape[1] if zeros else tiles.count_nonzero(1).clamp(min=1)
         step[numbers] = first_step(tiles.abs().double().sum(1) / count, bits, signed=True)
     zero = torch.full((len(step),), middle(bits, True), dtype=torch.int32)
-    return Grid(codes_of(granularity, values, step, zero, bits, False), step, zero, bits, granularity)
+    return AffineGrid(codes_of(granularity, values, step, zero, bits, False), step, zero, bits, granularity)

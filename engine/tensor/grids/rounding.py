@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.tensor import calibrate
 from engine.tensor.affine import code_range, stored_affine
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.tensor.stochastic import uniform
 from engine.types import SlimscopeError
@@ -23,7 +23,7 @@ def quantize(
     range: str = "minmax",
     percentile: float = 99.9,
     seed: int | None = None,
-) -> Grid:
+) -> AffineGrid:
     """Round `values` (any shape, float32) to a grid of `bits` bits (Jacob 2018; Krishnamoorthi 2018).
 
     Each tile of the granularity has a scale of its own, over the range that a method of
@@ -45,13 +45,13 @@ def quantize(
     for numbers, tiles in granularity.cut(values):
         scale[numbers], zero[numbers] = affine_of(tiles, bits, symmetric, range, percentile)
     codes = codes_of(granularity, values, scale, zero, bits, symmetric, seed)
-    return Grid(codes, scale, zero, bits, granularity)
+    return AffineGrid(codes, scale, zero, bits, granularity)
 
 
-def on_range(values: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Grid:
+def on_range(values: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool) -> AffineGrid:
     """`values` on the grid of one scale that spans `low` to `high`, each of one number."""
     scale, zero = (each.reshape(1) for each in stored_affine(low, high, bits, symmetric))
-    return Grid(codes_of(TENSOR, values, scale, zero, bits, symmetric), scale, zero, bits, TENSOR)
+    return AffineGrid(codes_of(TENSOR, values, scale, zero, bits, symmetric), scale, zero, bits, TENSOR)
 
 
 def codes_of(

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from engine.tensor.affine import affine_from_range, code_range
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import SlimscopeError
 
 
-def levels(grid: Grid, symmetric: bool, row: int = 0) -> pd.DataFrame:
+def levels(grid: AffineGrid, symmetric: bool, row: int = 0) -> pd.DataFrame:
     """The levels of one row (or group, counted row by row): code, value, and how many weights have it."""
     bottom, top = code_range(grid.bits, symmetric)
     scale, zero = grid.scale[row], grid.zero[row]
@@ -29,7 +29,7 @@ def levels(grid: Grid, symmetric: bool, row: int = 0) -> pd.DataFrame:
     )
 
 
-def staircase(grid: Grid, symmetric: bool, row: int = 0) -> pd.DataFrame:
+def staircase(grid: AffineGrid, symmetric: bool, row: int = 0) -> pd.DataFrame:
     """Corners of the transfer curve of one row: input, output, code, from left to right.
 
     Every level is a flat tread between the inputs where rounding changes to the next; the
@@ -63,7 +63,7 @@ def busiest(values: Tensor, size: int = 5) -> tuple[int, int]:
 
 
 def corner(
-    values: Tensor, grid: Grid, size: int = 5, at: tuple[int, int] = (0, 0)
+    values: Tensor, grid: AffineGrid, size: int = 5, at: tuple[int, int] = (0, 0)
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`size` x `size` numbers of the tensor as a matrix, from `at`: (original, codes, reconstruction)."""
 

@@ -91,7 +91,7 @@ def _run(payload: Mapping[str, Any], job: Job | None) -> None:
 def _values(subject: str, step: Step) -> dict[str, list[Any]] | None:
     """The values of each setting that is varied; None where the step has none."""
     known = technique.get(step.technique)
-    usable = {n: k for n, k in known.knobs.items() if n != "seed" and k.matters(step.settings)}
+    usable = {n: k for n, k in known.knobs.items() if n != "seed" and k.visible(step.settings)}
     sliders = [n for n, k in usable.items() if isinstance(k, Slider)]
     names = [*sliders, *(n for n, k in usable.items() if isinstance(k, Choice))]
     if not names:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from engine.tensor.affine import code_range
 from engine.tensor.clip_curve import clip_at, clip_curve
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.tensor.index import Index
 from engine.tensor.sorted_index import SortedIndex
 from pages.parts import charts
@@ -46,23 +46,23 @@ def is_symmetric(scene: Scene) -> bool:
     return bool(scene.step.settings["scheme"] == "symmetric")
 
 
-def is_sign(scene: Scene, grid: Grid) -> bool:
+def is_sign(scene: Scene, grid: AffineGrid) -> bool:
     return grid.bits == 1 and is_symmetric(scene)
 
 
-def shown(scene: Scene, grid: Grid) -> int:
+def shown(scene: Scene, grid: AffineGrid) -> int:
     """The scale that is drawn: the largest weight's, whatever the clip."""
     return grid.granularity.of_largest(scene.weight) if len(grid.scale) > 1 else 0
 
 
-def weights_of(scene: Scene, grid: Grid) -> Index:
+def weights_of(scene: Scene, grid: AffineGrid) -> Index:
     """The weights that share the scale that is drawn."""
     if len(grid.scale) == 1:
         return scene.index((scene.layer,))
     return SortedIndex(grid.granularity.members(scene.weight, shown(scene, grid)))
 
 
-def clip_of(scene: Scene, grid: Grid, index: Index) -> float:
+def clip_of(scene: Scene, grid: AffineGrid, index: Index) -> float:
     """Its clip as a share of its range."""
     bottom, top = code_range(grid.bits, is_symmetric(scene))
     span = float(grid.scale[shown(scene, grid)]) * (top - bottom)
@@ -90,7 +90,7 @@ class Drawn:
     words: str
 
 
-def drawn(scene: Scene, grid: Grid) -> Drawn:
+def drawn(scene: Scene, grid: AffineGrid) -> Drawn:
     """The three curves, where the clip is, and the handle that moves it."""
     if is_sign(scene, grid):
         return Drawn([], [], caption("One bit keeps signs: its scale is a mean, and has no range to clip."))
@@ -115,7 +115,7 @@ def drawn(scene: Scene, grid: Grid) -> Drawn:
     return Drawn(marks, [largest], caption(said(now, best, here)))
 
 
-def costs_at(scene: Scene, grid: Grid, index: Index) -> dict[str, float]:
+def costs_at(scene: Scene, grid: AffineGrid, index: Index) -> dict[str, float]:
     """What the scale that is drawn loses as it is: exact, also between the clips of the curve."""
     widest = shown(scene, grid)
     scale, zero = float(grid.scale[widest]), int(grid.zero[widest])

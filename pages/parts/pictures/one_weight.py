@@ -9,7 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from engine.tensor import grids
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from pages.parts import charts, figures
 from pages.parts.figures import caption
 from pages.parts.frame import Place
@@ -45,14 +45,14 @@ def draw(scene: Scene, place: Place) -> None:
     place("corner")
 
 
-def stair_marks(grid: Grid, rounded: bool, row: int) -> Marks:
+def stair_marks(grid: AffineGrid, rounded: bool, row: int) -> Marks:
     steps = grids.staircase(grid, rounded, row)
     corners = steps.iloc[np.unique(np.linspace(0, len(steps) - 1, 4 * MOST_LEVELS).astype(int))]
     path = {"kind": "path", "xs": corners["input"].tolist(), "ys": corners["output"].tolist()}
     return {"stairs": [{**path, "colour": charts.CHANGED}]}
 
 
-def error_marks(scene: Scene, grid: Grid, rounded: bool) -> tuple[Marks, str]:
+def error_marks(scene: Scene, grid: AffineGrid, rounded: bool) -> tuple[Marks, str]:
     """A histogram of rounding errors in steps, and what it says."""
     lost = grids.errors_in_steps(scene.weight, grid, rounded).numpy()
     errors, edges = np.histogram(np.clip(lost, -1, 1), 40, (-1.0, 1.0))
@@ -67,7 +67,7 @@ def error_marks(scene: Scene, grid: Grid, rounded: bool) -> tuple[Marks, str]:
     return {"errors": [histogram]}, caption(said_of_errors(scene, lost, float(shares.max())))
 
 
-def corners(scene: Scene, grid: Grid) -> str:
+def corners(scene: Scene, grid: AffineGrid) -> str:
     """Five by five weights around the largest: as they were, their codes, and what these stand for."""
     at = grids.busiest(scene.weight)
     before, codes, after = grids.corner(scene.weight, grid, at=at)

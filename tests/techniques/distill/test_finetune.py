@@ -21,7 +21,7 @@ from engine.recipe import migrate, technique
 from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
 from engine.tensor.affine import round_through
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Arch, Bundle, Cancelled, Progress, Recipe, Step, weight_layers
 
 
@@ -108,7 +108,7 @@ def test_the_report_says_what_was_measured(small: Data) -> None:
 def test_codes_return_to_floats_and_the_note_says_so(small: Data) -> None:
     bundle = untrained("mlp-32")
     weight = bundle.params["fc1.weight"].decode()
-    grid = Grid(
+    grid = AffineGrid(
         torch.round(weight / 0.01).to(torch.int32), torch.tensor([0.01]), torch.zeros(1, dtype=torch.int32), 8
     )
     coded = bundle.become({**bundle.params, "fc1.weight": grid})

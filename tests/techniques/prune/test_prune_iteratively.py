@@ -21,7 +21,7 @@ from engine.recipe import technique
 from engine.recipe.run import apply
 from engine.techniques.prune import prune_iteratively as iterative
 from engine.tensor import masks, schedules
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Bundle, Progress, Report, Step, weight_layers
 
 NAMES = {"a": "a.weight", "b": "b.weight"}
@@ -242,7 +242,7 @@ def test_the_tables_say_what_happened(small: Data) -> None:
 def test_codes_return_to_floats_and_the_note_says_so(small: Data) -> None:
     bundle = untrained("mlp-32")
     codes = torch.round(bundle.params["fc1.weight"].decode() / 0.01).to(torch.int32)
-    grid = Grid(codes, torch.tensor([0.01]), torch.zeros(1, dtype=torch.int32), 8)
+    grid = AffineGrid(codes, torch.tensor([0.01]), torch.zeros(1, dtype=torch.int32), 8)
     _, report = tune(bundle.become({**bundle.params, "fc1.weight": grid}), small)
     assert "fc1.weight had been quantized" in report.notes[-1]
 

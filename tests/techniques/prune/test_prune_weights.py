@@ -16,7 +16,7 @@ from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply
 from engine.recipe.technique import get, step
 from engine.tensor import masks, ranking
-from engine.tensor.formats import Book, Dense, Grid
+from engine.tensor.formats import AffineGrid, Codebook, Dense
 from engine.types import Arch, Bundle, SlimscopeError, weight_layers
 
 
@@ -96,8 +96,8 @@ def test_a_quantized_net_keeps_codes_and_scales() -> None:
     rounded, _ = apply(net(), step("quantize", bits=4, scheme="asymmetric"), None)
     after, _ = apply(rounded, step("prune_weights", sparsity=0.9), None)
     grid, before = after.params["fc1.weight"], rounded.params["fc1.weight"]
-    assert isinstance(grid, Grid)
-    assert isinstance(before, Grid)
+    assert isinstance(grid, AffineGrid)
+    assert isinstance(before, AffineGrid)
     assert grid.scale is before.scale
     alive = grid.decode() != 0
     assert torch.equal(grid.decode()[alive], before.decode()[alive])
@@ -105,10 +105,10 @@ def test_a_quantized_net_keeps_codes_and_scales() -> None:
 
 
 def test_shared_weights_get_an_entry_for_zero() -> None:
-    book = Book(torch.tensor([[0, 1], [1, 0]], dtype=torch.int32), torch.tensor([0.5, -0.25]))
+    book = Codebook(torch.tensor([[0, 1], [1, 0]], dtype=torch.int32), torch.tensor([0.5, -0.25]))
     after, _ = apply(Bundle(Arch("bare"), {"a.weight": book}), step("prune_weights", sparsity=0.5), None)
     assert after.params["a.weight"].decode().tolist() == [[0.5, 0.0], [0.0, 0.5]]
-    assert isinstance(after.params["a.weight"], Book)
+    assert isinstance(after.params["a.weight"], Codebook)
 
 
 def test_a_layer_without_weights_is_named() -> None:

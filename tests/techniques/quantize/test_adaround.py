@@ -9,7 +9,7 @@ from engine.data.sets import Data
 from engine.net import zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Bundle, Cancelled, Progress, Report
 
 
@@ -41,8 +41,8 @@ def test_weights_are_on_the_same_grid_as_the_nearest_ones(
     nearest, _ = apply(zoo.load("mlp-32"), step("quantize", bits=4, range="mse"), None)
     for row, name in enumerate(("fc1.weight", "fc2.weight")):
         one, other = learned[0].params[name], nearest.params[name]
-        assert isinstance(one, Grid)
-        assert isinstance(other, Grid)
+        assert isinstance(one, AffineGrid)
+        assert isinstance(other, AffineGrid)
         assert torch.equal(one.scale, other.scale)
         assert int((one.codes - other.codes).abs().max()) == 1
         moved = float((one.codes != other.codes).float().mean())

@@ -14,7 +14,7 @@ from engine.file import packfile
 from engine.net import zoo
 from engine.recipe import run
 from engine.tensor import grids
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Arch, Bundle, Report, SlimscopeError, Step, weight_layers
 
 
@@ -93,8 +93,8 @@ def test_weights_that_lie_on_a_grid_keep_it_and_their_codes_move() -> None:
     after, report = applied(on, grid="own", penalty=0.5)
     for name in names:
         before, now = on.params[name], after.params[name]
-        assert isinstance(before, Grid)
-        assert isinstance(now, Grid)
+        assert isinstance(before, AffineGrid)
+        assert isinstance(now, AffineGrid)
         assert torch.equal(now.scale, before.scale)
         assert torch.equal(now.zero, before.zero)
         one, other = before.codes - 4, now.codes - 4

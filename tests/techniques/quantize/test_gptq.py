@@ -13,7 +13,7 @@ from engine.figures import measure
 from engine.net import matching, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Bundle, Report, SlimscopeError, weight_layers
 
 NET = "lenet-5-small"
@@ -96,8 +96,8 @@ def test_weights_are_on_the_grid_of_the_nearest_ones(rounded: tuple[Bundle, Repo
     other = nearest()
     for number, name in enumerate(weight_layers(other).values()):
         one, two = rounded[0].params[name], other.params[name]
-        assert isinstance(one, Grid)
-        assert isinstance(two, Grid)
+        assert isinstance(one, AffineGrid)
+        assert isinstance(two, AffineGrid)
         assert torch.equal(one.scale, two.scale)
         assert int(one.codes.abs().max()) <= 3
         moved = float((one.codes != two.codes).double().mean())

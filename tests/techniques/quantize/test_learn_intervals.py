@@ -15,7 +15,7 @@ from engine.figures import few_bits, measure
 from engine.file import packfile
 from engine.net import zoo
 from engine.recipe.run import apply
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Bundle, Progress, Report, Step
 
 TWO = {"bits": 2, "activation_bits": 2, "end_bits": 2}
@@ -61,7 +61,7 @@ def test_the_ends_of_each_interval_are_told(trained: tuple[Bundle, Report]) -> N
         assert (last != 1).all()
     for label in layers.index:
         grid = after.params[f"{label}.weight"]
-        assert isinstance(grid, Grid)
+        assert isinstance(grid, AffineGrid)
         assert int((grid.codes == 0).sum()) == layers.loc[label, "zeros"]
         assert int(grid.codes.abs().max()) <= 2 ** (grid.bits - 1) - 1
 
@@ -73,7 +73,7 @@ def test_bits_go_down_step_by_step_and_a_stopped_run_goes_on(small: Data, tmp_pa
     after, report = apply(zoo.load("mlp-32"), step, small, progress)
     assert report.tables["curve"]["epoch"].tolist() == [0, 1, 2, 3, 4]  # with 5, 4, 3 and 2 bits
     assert few_bits.step_table(rows).equals(report.tables["steps"])
-    assert {param.bits for param in after.params.values() if isinstance(param, Grid)} == {2}
+    assert {param.bits for param in after.params.values() if isinstance(param, AffineGrid)} == {2}
     assert_resumes_exactly(zoo.load("mlp-32"), step, small, 6, tmp_path)
 
 

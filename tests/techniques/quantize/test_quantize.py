@@ -19,7 +19,7 @@ from engine.recipe.knobs import SettingError
 from engine.recipe.run import apply, run
 from engine.recipe.technique import step
 from engine.tensor import grids
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Arch, Bundle, Recipe, SlimscopeError
 
 
@@ -35,7 +35,7 @@ def net(name: str = "mlp-32") -> Bundle:
 def test_every_layer_becomes_a_grid_and_biases_stay() -> None:
     before = net()
     after, report = apply(before, step("quantize", bits=5), None)
-    assert isinstance(after.params["fc1.weight"], Grid)
+    assert isinstance(after.params["fc1.weight"], AffineGrid)
     assert after.params["fc1.bias"] is before.params["fc1.bias"]
     table = report.tables["layers"].set_index("layer")
     assert table.loc["fc1", "scales"] == 32
@@ -103,7 +103,7 @@ def test_low_rank_then_pruning_then_rounding() -> None:
     )
     after, reports = run(net("lenet-5-small"), recipe, None)
     assert count.sparsity(after).value >= 0.5
-    assert isinstance(after.params["fc1.0.weight"], Grid)
+    assert isinstance(after.params["fc1.0.weight"], AffineGrid)
     assert len(reports) == 3
     zoo.build(after)
 
@@ -257,7 +257,9 @@ def test_without_rounded_weights_only_inputs_are_rounded(mnist: Data) -> None:
     assert report.tables["layers"].empty
     assert [figure.name for figure in report.figures] == ["rounded inputs"]
     alone, _ = apply(before, step("quantize", round_weights=False), None)
-    assert isinstance(alone.params["fc1.weight"], Grid), "hidden without activations, it changes nothing"
+    assert isinstance(alone.params["fc1.weight"], AffineGrid), (
+        "hidden without activations, it changes nothing"
+    )
 
 
 def test_weights_rounded_by_chance_have_the_same_scales() -> None:
@@ -266,8 +268,8 @@ def test_weights_rounded_by_chance_have_the_same_scales() -> None:
         for way in ("nearest", "stochastic")
     )
     one, other = nearest.params["fc1.weight"], chance.params["fc1.weight"]
-    assert isinstance(one, Grid)
-    assert isinstance(other, Grid)
+    assert isinstance(one, AffineGrid)
+    assert isinstance(other, AffineGrid)
     assert torch.equal(one.scale, other.scale)
     assert int((one.codes - other.codes).abs().max()) == 1
 

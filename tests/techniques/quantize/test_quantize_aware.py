@@ -20,7 +20,7 @@ from engine.net.surgery import InputQuantizer, quantize_input
 from engine.net.train import stored, stored_steps, train_inputs, train_on
 from engine.recipe.run import apply
 from engine.tensor import grids
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Bundle, Progress, Report, SlimscopeError, Step, weight_layers
 
 TWO = {"bits": 2, "activation_bits": 2, "end_bits": 2}
@@ -77,8 +77,8 @@ def test_training_on_the_weights_own_grid_begins_with_its_codes_and_steps(small:
     after, _ = apply(on, Step("quantize_aware", settings), small)
     for name in weight_layers(on).values():
         before, now = on.params[name], after.params[name]
-        assert isinstance(before, Grid)
-        assert isinstance(now, Grid)
+        assert isinstance(before, AffineGrid)
+        assert isinstance(now, AffineGrid)
         assert (now.bits, now.scale.tolist()) == (4, before.scale.tolist())
         assert bool((now.codes[before.codes == 0] == 0).all())
 
@@ -114,12 +114,12 @@ def test_one_step_of_training_by_hand() -> None:
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.data = torch.tensor([[0.6, -2.4]])
     part = train_on(
-        layer, {"weight": Grid(torch.zeros(1, 2).int(), *(torch.tensor([x]) for x in (0.5, 4)), 3)}
+        layer, {"weight": AffineGrid(torch.zeros(1, 2).int(), *(torch.tensor([x]) for x in (0.5, 4)), 3)}
     )
     layer(torch.ones(1, 2)).sum().backward()
     torch.optim.SGD([*layer.parameters()], 0.1).step()
     after = stored(layer, part)["weight"]
-    assert isinstance(after, Grid)
+    assert isinstance(after, AffineGrid)
     gradient = ((1 - 1.2) - 4) / (2 * 3) ** 0.5  # N = 2, Q = 3
     assert after.scale.tolist() == pytest.approx([0.5 - 0.1 * gradient])
     latent = layer.parametrizations.weight.original  # type: ignore[union-attr]
@@ -164,7 +164,7 @@ def test_first_and_last_layer_have_bits_of_their_own(trained: tuple[Bundle, Repo
     assert (layers["levels_used"] <= 2 ** layers["bits"]).all()
     for label, name in weight_layers(after).items():
         grid = after.params[name]
-        assert isinstance(grid, Grid)
+        assert isinstance(grid, AffineGrid)
         assert (grid.bits, float(grid.scale)) == (layers["bits"][label], pytest.approx(layers["step"][label]))
         assert float(after.params[f"{label}.input_quantizer.scale"].decode()) == layers["input_step"][label]
 
@@ -212,7 +212,7 @@ def test_fewer_bits_start_from_what_more_bits_have_left(small: Data) -> None:
         settings = {"bits": bits, "activation_bits": bits, "end_bits": bits, "epochs": 1, "keep_zeros": False}
         bundle, _ = apply(bundle, Step("quantize_aware", settings), small)
         assert [own["bits"] for _, own in bundle.arch.edits] == [bits, bits]
-        assert {param.bits for param in bundle.params.values() if isinstance(param, Grid)} == {bits}
+        assert {param.bits for param in bundle.params.values() if isinstance(param, AffineGrid)} == {bits}
     rounded, _ = apply(zoo.load("mlp-32"), Step("quantize", {"bits": 4, "activations": "dynamic"}), small)
     after, report = apply(rounded, Step("quantize_aware", {"epochs": 1}), small)
     assert [own["dynamic"] for _, own in after.arch.edits] == [False, False]

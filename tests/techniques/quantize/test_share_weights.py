@@ -15,7 +15,7 @@ from engine.jobs import layerwise
 from engine.net import zoo
 from engine.recipe.run import apply
 from engine.tensor import sharing
-from engine.tensor.formats import Book, Dense
+from engine.tensor.formats import Codebook, Dense
 from engine.tensor.histogram import HistogramIndex
 from engine.tensor.index import Index
 from engine.tensor.kmeans import kmeans
@@ -36,7 +36,7 @@ def bare(**weights: torch.Tensor) -> Bundle:
     return Bundle(Arch("bare"), {f"{name}.weight": Dense(w) for name, w in weights.items()})
 
 
-def shared(bundle: Bundle, **settings: Any) -> tuple[dict[str, Book], Any]:
+def shared(bundle: Bundle, **settings: Any) -> tuple[dict[str, Codebook], Any]:
     after, report = apply(bundle, Step("share_weights", settings), None)
     return {label: after.params[name] for label, name in weight_layers(after).items()}, report
 

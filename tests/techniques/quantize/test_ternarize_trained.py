@@ -17,7 +17,7 @@ from engine.file import packfile
 from engine.net import zoo
 from engine.net.train import stored, train_on
 from engine.recipe.run import apply
-from engine.tensor.formats import Book, Dense
+from engine.tensor.formats import Codebook, Dense
 from engine.tensor.ternary import ThreeValues, scaled, three_values
 from engine.types import Bundle, Progress, Report, SlimscopeError, Step, weight_layers
 
@@ -52,7 +52,7 @@ def test_one_step_of_training_by_hand() -> None:
     layer(torch.tensor([[1.0, 10.0, 100.0, 1000.0]])).sum().backward()
     torch.optim.SGD([*layer.parameters()], 1e-4).step()
     after = stored(layer, part)["weight"]
-    assert isinstance(after, Book)
+    assert isinstance(after, Codebook)
     assert after.table.tolist() == pytest.approx([-(0.4 + 1e-4 * 1100), 0.0, 1.0 - 1e-4])
     moved = layer.parametrizations.weight.original  # type: ignore[union-attr]
     by_hand = [1.0 - 1e-4, -0.1 - 1e-3, -0.5 - 0.4e-2, -0.3 - 0.4e-1]  # gradients times p, 1, n, n
@@ -85,7 +85,7 @@ def test_the_scales_of_the_start_have_the_least_squared_error() -> None:
         for factor in (0.99, 1.01):
             table = book.table.clone()
             table[at] *= factor
-            assert float((Book(book.codes, table).decode() - values).square().sum()) > error
+            assert float((Codebook(book.codes, table).decode() - values).square().sum()) > error
 
 
 def test_a_side_without_weights_has_the_scale_of_the_other_and_zeros_stay() -> None:
@@ -118,7 +118,7 @@ def test_the_file_is_what_was_trained(trained: tuple[Bundle, Report], small: Dat
     layers = report.tables["layers"].set_index("layer")
     for label, name in weight_layers(after).items():
         param = after.params[name]
-        assert isinstance(param, Book)
+        assert isinstance(param, Codebook)
         assert param.table.tolist() == pytest.approx(
             [-layers.loc[label, "negative"], 0.0, layers.loc[label, "positive"]]
         )
@@ -140,7 +140,7 @@ def test_the_ends_may_stay_floats_where_there_is_a_middle(small: Data) -> None:
     step = Step("ternarize_trained", {"epochs": 1, "keep_ends": True})
     after, report = apply(zoo.load("lenet-5-small"), step, small)
     kinds = [type(after.params[name]) for name in weight_layers(after).values()]
-    assert kinds == [Dense, Book, Book, Dense]
+    assert kinds == [Dense, Codebook, Codebook, Dense]
     assert report.tables["layers"]["layer"].tolist() == ["conv2", "fc1"]
     with pytest.raises(SlimscopeError, match=r"keep_ends is on, and the model has 2 layers .* switch it off"):
         apply(zoo.load("mlp-32"), step, small)

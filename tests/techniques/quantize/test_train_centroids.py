@@ -17,7 +17,7 @@ from engine.file import packfile
 from engine.net import zoo
 from engine.net.train import Plan, fit, stored, train_on
 from engine.recipe.run import apply
-from engine.tensor.formats import Book, Centroids, Grid
+from engine.tensor.formats import AffineGrid, Centroids, Codebook
 from engine.types import Bundle, Step, weight_layers
 
 
@@ -36,8 +36,8 @@ def shared(net: str = "mlp-32", sparsity: float = 0.8, entries: int = 4) -> Bund
     return apply(pruned, Step("share_weights", {"entries": entries}), None)[0]
 
 
-def books(bundle: Bundle) -> dict[str, Book]:
-    return {name: p for name, p in bundle.params.items() if isinstance(p, Book)}
+def books(bundle: Bundle) -> dict[str, Codebook]:
+    return {name: p for name, p in bundle.params.items() if isinstance(p, Codebook)}
 
 
 def test_an_entrys_gradient_is_the_sum_of_its_weights_gradients() -> None:
@@ -60,12 +60,12 @@ def test_an_entrys_gradient_is_the_sum_of_its_weights_gradients() -> None:
 
 def test_one_step_by_hand() -> None:
     layer = nn.Linear(4, 1, bias=False)
-    book = Book(torch.tensor([[1, 0, 1, 2]], dtype=torch.int32), torch.tensor([0.0, 1.0, -2.0]))
+    book = Codebook(torch.tensor([[1, 0, 1, 2]], dtype=torch.int32), torch.tensor([0.0, 1.0, -2.0]))
     part = train_on(layer, {"weight": book}, way=Centroids)
     (layer(torch.tensor([[1.0, 10.0, 100.0, 1000.0]]))).sum().backward()
     torch.optim.SGD(part.parameters(), 0.01).step()
     after = stored(layer, part)["weight"]
-    assert isinstance(after, Book)
+    assert isinstance(after, Codebook)
     assert after.table.tolist() == pytest.approx([0.0, 1 - 0.01 * 101, -2 - 0.01 * 1000], rel=1e-5)
     assert torch.equal(after.codes, book.codes)
     assert torch.equal(layer.weight, after.decode())
@@ -102,7 +102,7 @@ def test_it_learns_and_stays_shared(moves: str, optimizer: str, small: Data) -> 
     assert now > then
     for name, book in books(before).items():
         trained = after.params[name]
-        assert isinstance(trained, Book)
+        assert isinstance(trained, Codebook)
         assert len(trained.table) == len(book.table)
         assert not torch.equal(trained.table, book.table)
         assert bool((trained.decode()[book.decode() == 0] == 0).all())
@@ -116,7 +116,7 @@ def test_layers_that_share_nothing_stay_and_biases_train(small: Data) -> None:
     net, _ = apply(zoo.load("mlp-32"), Step("quantize", {"leave_out": ["fc2"]}), None)
     mixed, _ = apply(net, Step("share_weights", {"leave_out": ["fc1"]}), None)
     after, report = apply(mixed, Step("train_centroids", {"epochs": 1}), small)
-    assert isinstance(after.params["fc1.weight"], Grid)
+    assert isinstance(after.params["fc1.weight"], AffineGrid)
     assert torch.equal(after.params["fc1.weight"].decode(), mixed.params["fc1.weight"].decode())
     assert not torch.equal(after.params["fc1.bias"].decode(), mixed.params["fc1.bias"].decode())
     assert report.tables["layers"]["layer"].tolist() == ["fc2"]
@@ -140,7 +140,7 @@ def test_a_weight_with_two_names_is_trained_as_one() -> None:
             return self.b(self.a(x))
 
     net = Tied()
-    book = Book(torch.tensor([[0, 1], [1, 0]], dtype=torch.int32), torch.tensor([0.5, -1.0]))
+    book = Codebook(torch.tensor([[0, 1], [1, 0]], dtype=torch.int32), torch.tensor([0.5, -1.0]))
     part = train_on(net, {"a.weight": book}, ties={"b.weight": "a.weight"}, way=Centroids)
     assert torch.equal(net.b.weight, book.decode())
     net(torch.eye(2)).sum().backward()

@@ -14,7 +14,7 @@ from engine.file import packfile
 from engine.net import zoo
 from engine.recipe import run, technique
 from engine.tensor import mantissas
-from engine.tensor.formats import Dense, Grid
+from engine.tensor.formats import AffineGrid, Dense
 from engine.types import Bundle, Recipe, Step
 
 DIGITS = sets.load("mnist")
@@ -48,7 +48,7 @@ def test_what_is_kept_of_each_number_is_what_the_report_says() -> None:
     bits = dict(zip(report.tables["numbers"]["what"], report.tables["numbers"]["mantissa"], strict=True))
     for name, param in after.params.items():
         was = example().params[name]
-        if isinstance(param, Grid) and isinstance(was, Grid):
+        if isinstance(param, AffineGrid) and isinstance(was, AffineGrid):
             assert torch.equal(param.codes, was.codes)
             assert torch.equal(param.scale, mantissas.rounded(was.scale, bits["scales"]))
         else:

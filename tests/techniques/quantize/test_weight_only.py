@@ -11,7 +11,7 @@ from engine.net import embeddings, taking_up, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import step
 from engine.tensor import grids
-from engine.tensor.formats import Dense, Grid, Levels, Scaled, Shifted
+from engine.tensor.formats import AffineGrid, Dense, Levels, Scaled, Shifted
 from engine.tensor.granularity import per_group
 from engine.types import Bundle, Report, SlimscopeError
 
@@ -50,7 +50,7 @@ def told(report: Report) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("method", "format"), [("rtn", Grid), ("gptq", Grid), ("hqq", Shifted), ("nf4", Levels)]
+    ("method", "format"), [("rtn", AffineGrid), ("gptq", AffineGrid), ("hqq", Shifted), ("nf4", Levels)]
 )
 def test_each_method_gives_its_own_format_with_every_bit_counted(
     method: str, format: type, mnist: Data
@@ -89,7 +89,7 @@ def test_factors_are_taken_up_by_what_is_before_and_no_answer_changes(
     assert rows.loc["layers.0.attention.query", "factors"] == "in layers.0.norm1"
     assert rows.loc["layers.0.fc2", "factors"] == "in layers.0.fc1"
     assert rows.loc["layers.0.attention.out", "factors"] == "beside its codes"
-    assert type(after.params["layers.0.attention.key.weight"]) is Grid
+    assert type(after.params["layers.0.attention.key.weight"]) is AffineGrid
     assert type(after.params["layers.0.attention.out.weight"]) is Scaled
     monkeypatch.setattr(taking_up, "makers", lambda arch: {})
     apart, _ = apply(zoo.load(TEXT), step("weight_only", **AWQ), topics)
@@ -115,7 +115,7 @@ def test_taken_up_and_apart_give_the_same_answers(topics: Data) -> None:
     apart = before.become(params)
     together = taking_up.taken_up(apart, found.values(), factors)
     kinds = {type(together.params[f"{label}.weight"]) for label in found}
-    assert kinds == {Grid}
+    assert kinds == {AffineGrid}
     one, other = (measure.logits(zoo.build(each), topics.validation) for each in (apart, together))
     assert torch.allclose(one, other, atol=1e-4)
 
@@ -138,7 +138,7 @@ def test_embeddings_stay_floats_unless_they_are_asked_for(text: tuple[Bundle, Re
     assert any("Embeddings that stay 32-bit floats: tokens, places." in note for note in report.notes)
     chosen = step("weight_only", **{**AWQ, "method": "rtn", "include_embedding": True})
     whole, other = apply(zoo.load(TEXT), chosen, topics)
-    assert isinstance(whole.params["tokens.weight"], Grid)
+    assert isinstance(whole.params["tokens.weight"], AffineGrid)
     assert told(report)["embeddings"] > 0.4 > 0.1 > told(other)["embeddings"]
 
 

@@ -10,7 +10,7 @@ from engine.figures import measure
 from engine.net import distilled, zoo
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Bundle, Cancelled, Progress, Report, SlimscopeError
 
 
@@ -42,7 +42,7 @@ def test_scales_span_what_the_distilled_images_show(done: tuple[Bundle, Report])
     low, high = distilled.Pixels(*sets.CIFAR_SCALE).ends()
     assert float(low.min()) - 1e-6 <= seen["seen_low"]["conv1"]
     assert seen["seen_high"]["conv1"] <= float(high.max()) + 1e-6
-    assert isinstance(done[0].params["conv1.weight"], Grid)
+    assert isinstance(done[0].params["conv1.weight"], AffineGrid)
 
 
 def test_the_figures_are_those_of_the_model_that_comes_out(done: tuple[Bundle, Report], photos: Data) -> None:

@@ -16,7 +16,7 @@ from engine.net import sources, zoo
 from engine.net.block_learning import relative_error
 from engine.recipe.run import apply
 from engine.recipe.technique import step
-from engine.tensor.formats import Grid
+from engine.tensor.formats import AffineGrid
 from engine.types import Bundle, Cancelled, Progress, Report, SlimscopeError
 
 
@@ -53,7 +53,7 @@ def test_weights_on_the_grid_lose_nothing_and_stay() -> None:
     settings = {"bits": 2, "group": 8, "activations": False, "samples": 50, "epochs": 1}
     after, report = apply(bundle, step("zeroquant", **settings), data)
     found = after.params["0.weight"]
-    assert isinstance(found, Grid)
+    assert isinstance(found, AffineGrid)
     assert found.scale.tolist() == [0.5, 0.25]
     assert torch.equal(found.decode(), row.view(1, 16))
     assert report.tables["losses"]["loss"].tolist() == [0.0]
