@@ -60,13 +60,6 @@ def hero(scene: Scene, place: Place) -> None:
         before(own), key="channel-ranges", config=QUIET, alt=f"Ranges of what {scene.layer} reads"
     )
     place("ranges")
-    st.plotly_chart(
-        along(scene),
-        key="error-along",
-        config=QUIET,
-        alt=f"Error of {scene.layer} by rounding, against alpha",
-    )
-    place("error")
 
 
 def before(own: pd.DataFrame) -> charts.Chart:
@@ -120,7 +113,7 @@ def along(scene: Scene) -> charts.Chart:
         "showlegend": False,
     }
     axes = {"tickformat": ".2~%", "rangemode": "tozero"}
-    return charts.chart([flat, curve], "alpha", "error", 120, yaxis=axes)
+    return charts.chart([flat, curve], "alpha", "error of the outputs", 180, yaxis=axes)
 
 
 def errors_of(scene: Scene) -> list[float]:
@@ -225,6 +218,15 @@ def lesson(scene: Scene) -> Lesson:
 
 
 def deeper(scene: Scene, place: Place) -> None:
+    if not channels(scene).empty:
+        st.subheader("What rounding costs", anchor=False)
+        st.plotly_chart(
+            along(scene),
+            key="error-along",
+            config=QUIET,
+            alt=f"Error of {scene.layer} by rounding, against alpha",
+        )
+        place("error")
     st.caption(
         "Errors: weights share one scale, each token or image that enters has one, and training samples are sent through. "
         "Even: the mean of the channels' ranges over the widest; 100 % wastes no level. What is not listed reads something "

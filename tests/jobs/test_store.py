@@ -279,11 +279,12 @@ def test_work_is_claimed_by_one_and_free_again_when_it_ends_or_fails(tmp_path):
 
 
 def test_jobs_come_oldest_first_and_the_newest_stay():
+    newest = 1e12  # seconds: behind what a job of another file may still write
     row = {"owner": "a", "kind": "k", "title": "t", "payload": {}, "state": "done", "progress": 1.0}
     row |= {"series": [], "result": None, "error": "", "manager": "m", "updated": 0.0}
     for i in range(4):
-        store.put_job({**row, "id": str(i), "created": float(i)})
-    store.put_job({**row, "id": "2", "created": 2.0, "state": "failed"})
+        store.put_job({**row, "id": str(i), "created": newest + i})
+    store.put_job({**row, "id": "2", "created": newest + 2, "state": "failed"})
     assert [(job["id"], job["state"]) for job in store.jobs(3)] == [
         ("1", "done"),
         ("2", "failed"),

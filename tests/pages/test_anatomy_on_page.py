@@ -69,7 +69,7 @@ def test_sensitivity_is_told_at_the_gentlest_value_that_costs_something(
 ) -> None:
     changes = {0.5: (0.001, -0.002), 0.9: (-0.004, -0.03), 0.98: (-0.4, -0.8)}
     rows = tuple(
-        {"layer": layer, "value": value, "change": change}
+        {"layer": layer, "value": value, "change": change, "accuracy": 0.9}
         for value, both in changes.items()
         for layer, change in zip(("fc1", "fc2"), both, strict=True)
     )

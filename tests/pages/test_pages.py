@@ -298,7 +298,9 @@ def test_damage_says_how_many_are_zero_where_more_are_than_it_was_asked_for() ->
 
 
 def test_a_change_of_accuracy_is_told_in_points() -> None:
-    change = measure.paired_difference(torch.tensor([1, 1, 1, 0]), torch.tensor([1, 0, 0, 0]), torch.ones(4))
+    change = measure.paired_difference(
+        torch.tensor([1, 1, 1, 0]), torch.tensor([1, 0, 0, 0]), torch.ones(4, dtype=torch.int64)
+    )
     html = figures.Tile("Change", change, figures.said(change)).html()
     assert '<div class="value">-50.00 points</div>' in html
     assert f"({100 * change.spread[0]:+.2f} to {100 * change.spread[1]:+.2f})" in html

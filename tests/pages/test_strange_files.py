@@ -86,6 +86,7 @@ def test_every_strange_layer_has_its_pictures(page: str, step: str) -> None:
 def test_a_net_of_very_many_layers_shows_the_first() -> None:
     state = {f"w{i}": torch.ones(1, 2) for i in range(121)}
     visit = upload(Visit(m=SMALL, r="[]"), "deep.safetensors", save(state))
+    visit.open_fold("histograms")
     assert "The first 120 of 121 layers." in visit.words
 
 

@@ -193,8 +193,7 @@ def the_record(facts: Facts) -> Chapter:
         f"With the same kinds of steps, and the original as a teacher of what is left, the file is "
         f"**{figures.text(found.times, 'times')} smaller**: {found.size:,} bytes with {found.error:.2f} % errors. The best published "
         f"file whose every byte is counted: {others}.",
-        "Many published ratios count the weights alone: not where they stand, the scales, the biases, the header. "
-        "Only files that were decoded again can be compared.",
+        "Many published ratios leave out scales, biases and the header. Compare files, not weights.",
     )
 
 
