@@ -12,10 +12,6 @@ from engine.net import matching
 from engine.tensor.weight_only import METHODS, NF4, Way, compared
 from engine.types import Bundle, weight_layers
 
-CHECKED = 5  # one sample of so many is not fitted on
-PLACES = 10  # of a sample at most
-WIDEST = 8192  # inputs of a layer that a Hessian is made of
-
 
 def of_layer(
     bundle: Bundle, data: Data, label: str, settings: Mapping[str, Any], widths: Sequence[int]
@@ -28,10 +24,10 @@ def of_layer(
     """
     values = bundle.params[weight_layers(bundle)[label]].decode()
     rows = None
-    if values[0].numel() <= WIDEST:
-        seen = (settings["samples"], PLACES, settings["seed"])
+    if values[0].numel() <= matching.WIDEST:
+        seen = (settings["samples"], matching.PLACES, settings["seed"])
         rows = matching.entering(bundle, data.train, label, *seen)
-    fitted = 0 if rows is None else len(rows) - len(rows) // CHECKED
+    fitted = 0 if rows is None else len(rows) - len(rows) // matching.CHECKED
     fit, check = (None, None) if rows is None else (rows[:fitted], rows[fitted:])
     own = [settings[name] for name in ("group", "range", "damping", "act_order", "p")]
     ways = [

@@ -21,8 +21,17 @@ from engine.net import sources, zoo
 from engine.net.walk import Goal, drawn_places, rows_at, words_of
 from engine.types import Arch, Bundle, weight_layers
 
+CHECKED = 5  # one sample of so many is not fitted on: errors are measured on it
+PLACES = 10  # of a sample at most that a layer is fitted at
+WIDEST = 8192  # inputs of a layer that is fitted by its Hessian, which has so many rows and columns
 POINTS = 10  # places of a sample at most that norms are taken at
 Change = Callable[[str, Tensor, Tensor], Tensor]  # (layer, rows (points, inputs), goal) -> its new weight
+
+
+def drawn(samples: Samples, count: int, seed: int) -> Tensor:
+    """Inputs that layers are fitted on: as many of each class, in an order that the seed fixes."""
+    inputs = samples.stratified(count).inputs()
+    return inputs[torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))]
 
 
 def is_matched(layer: nn.Module) -> bool:

@@ -103,6 +103,11 @@ class Granularity:
         down, across = self.size if self.kind == "block" else (1, *(self.size or [columns]))
         return max(min(down, rows), 1), max(min(across, columns), 1)
 
+    def count(self, whose: str, shape: Sequence[int]) -> int:
+        """How many tiles there are. Raises FormatError, with `whose` tensor it is, where they do not fit."""
+        self.check(whose, shape)
+        return math.prod(self.tiles(shape))
+
     def tiles(self, shape: Sequence[int]) -> tuple[int, int]:
         """How many tiles there are (down, across)."""
         (rows, columns), (down, across) = self.sides(shape), self.tile(shape)

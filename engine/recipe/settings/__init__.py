@@ -33,6 +33,18 @@ def removed(what: str, help: str, high: float = 0.95) -> Slider:
     return Slider(low=0.0, high=high, step=0.01, unit=unit, percent=True, label=label, help=help)
 
 
+def kept_in_row(when: tuple[When, ...]) -> Slider:
+    """N of N:M."""
+    words = "How many of each M weights in a row of inputs stay."
+    return Slider(low=1, high=16, whole=True, unit="weights kept", label="N", help=words, when=when)
+
+
+def row(when: tuple[When, ...]) -> Slider:
+    """M of N:M."""
+    words = "Among how many neighbouring inputs N stay; layers whose inputs are no multiple are left."
+    return Slider(low=2, high=32, whole=True, unit="weights in a row", label="M", help=words, when=when)
+
+
 def allocation(
     what: str,
     layer: str,

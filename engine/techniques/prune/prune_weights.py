@@ -95,27 +95,11 @@ def prune_weights(
     ] = "element",
     n: Annotated[
         int,
-        Slider(
-            low=1,
-            high=16,
-            whole=True,
-            unit="weights kept",
-            label="N",
-            help="How many of each M weights in a row of inputs stay.",
-            when=(("by", ("sparsity",)), ("granularity", ("n:m",))),
-        ),
+        settings.kept_in_row((("by", ("sparsity",)), ("granularity", ("n:m",)))),
     ] = 2,
     m: Annotated[
         int,
-        Slider(
-            low=2,
-            high=32,
-            whole=True,
-            unit="weights in a row",
-            label="M",
-            help="Among how many neighbouring inputs N stay; layers whose inputs are no multiple are left.",
-            when=(("by", ("sparsity",)), ("granularity", ("n:m",))),
-        ),
+        settings.row((("by", ("sparsity",)), ("granularity", ("n:m",)))),
     ] = 4,
     block: Annotated[
         int,

@@ -13,16 +13,13 @@ from engine.data.sets import Data
 from engine.figures import reports
 from engine.net import matching, worth, zoo
 from engine.recipe import settings
-from engine.recipe.knobs import Choice, Slider, Toggle
+from engine.recipe.knobs import Choice, Toggle
 from engine.recipe.technique import technique
 from engine.tensor import gptq, masks
 from engine.tensor import sparse_gpt as columns
 from engine.tensor.formats import Dense
 from engine.types import Bundle, Param, Report, SlimscopeError, weight_layers
 
-CHECKED = 5  # one sample of so many is not fitted on
-PLACES = 10  # of a sample at most that a layer is fitted at
-WIDEST = 8192  # inputs of a layer: its Hessian has so many rows and columns
 LAYER_COLUMNS = (*reports.LAYER_COLUMNS, "points", "error_magnitude", "error_sparse_gpt")
 ERRORS = {"error_magnitude": "output error, by size", "error_sparse_gpt": "output error"}
 BY_SHARE = (("granularity", ("element",)),)
@@ -69,27 +66,11 @@ def sparse_gpt(
     ] = "element",
     n: Annotated[
         int,
-        Slider(
-            low=1,
-            high=16,
-            whole=True,
-            unit="weights kept",
-            label="N",
-            help="How many of each M weights in a row of inputs stay.",
-            when=IN_ROWS,
-        ),
+        settings.kept_in_row(IN_ROWS),
     ] = 2,
     m: Annotated[
         int,
-        Slider(
-            low=2,
-            high=32,
-            whole=True,
-            unit="weights in a row",
-            label="M",
-            help="Among how many neighbouring inputs N stay; layers whose inputs are no multiple are left.",
-            when=IN_ROWS,
-        ),
+        settings.row(IN_ROWS),
     ] = 4,
     update: Annotated[
         bool,
@@ -121,11 +102,12 @@ def sparse_gpt(
     names = {label: name for label, name in weight_layers(bundle).items() if label not in leave_out}
     values = {label: bundle.params[name].decode() for label, name in names.items()}
     unfit = worth.unfit(bundle, values, "magnitude", granularity, m)
-    unfit |= {x: f"it reads {w[0].numel():,} numbers" for x, w in values.items() if w[0].numel() > WIDEST}
-    images = data.train.stratified(samples).inputs()
-    images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
+    unfit |= {
+        x: f"it reads {w[0].numel():,} numbers" for x, w in values.items() if w[0].numel() > matching.WIDEST
+    }
+    images = matching.drawn(data.train, samples, seed)
     open_to = {label: name for label, name in names.items() if label not in unfit}
-    goals = matching.goals_of(zoo.fork(bundle).eval(), open_to, images, PLACES, seed)
+    goals = matching.goals_of(zoo.fork(bundle).eval(), open_to, images, matching.PLACES, seed)
     unfit |= {label: worth.UNMATCHED for label in open_to if label not in goals}
     if not goals:
         raise SlimscopeError(f"{bundle.arch.title} has no layer that SparseGPT can prune: {_told(unfit)}")
@@ -133,7 +115,7 @@ def sparse_gpt(
     said = dict[str, dict[str, Any]]()
 
     def new(label: str, rows: Tensor, _: Tensor) -> Tensor:
-        weight, fitted = values[label], len(rows) - len(rows) // CHECKED
+        weight, fitted = values[label], len(rows) - len(rows) // matching.CHECKED
         if not bool(rows.isfinite().all()):
             raise SlimscopeError(f"layer {label!r} can't be fitted: what enters it is not finite")
         order = _inputs_last(weight)  # neighbours in a row are neighbouring inputs
@@ -154,7 +136,7 @@ def sparse_gpt(
     after = bundle.become(params)
     table = reports.layer_table(values, {x: after.params[names[x]].decode() != 0 for x in said})
     layers = table.join(pd.DataFrame.from_dict(said, orient="index"), on="layer")[list(LAYER_COLUMNS)]
-    checked = len(images) // CHECKED
+    checked = len(images) // matching.CHECKED
     notes = (
         f"Fitted on {len(images) - checked:,} training samples, errors measured on {checked:,} others.",
         *reports.floats_again(

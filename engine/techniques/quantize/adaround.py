@@ -22,8 +22,6 @@ from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import named
 from engine.types import Bundle, Param, Progress, Report, weight_layers
 
-CHECKED = 5  # one image of so many is not fitted on
-PLACES = 10  # of an image at most that a convolution is fitted at
 LAYER_COLUMNS = (
     *rounding.COLUMNS[:2],
     *("points", "error_nearest", "error_learned", "other_level"),
@@ -93,16 +91,15 @@ def adaround(
         values = bundle.params[name].decode()
         nearest[label] = grids.quantize(values, bits, True, named(granularity, 1), range)
         params[name] = nearest[label]
-    images = data.train.stratified(samples).inputs()
-    images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
-    goals = matching.goals_of(zoo.fork(bundle).eval(), names, images, PLACES, seed)
+    images = matching.drawn(data.train, samples, seed)
+    goals = matching.goals_of(zoo.fork(bundle).eval(), names, images, matching.PLACES, seed)
     top, said = code_range(bits, True)[1], dict[str, dict[str, Any]]()
     weights = {label: bundle.params[names[label]].decode().flatten(1) for label in goals}
     total = sum(len(weight) * weight.shape[1] for weight in weights.values())
 
     def new(label: str, rows: Tensor, goal: Tensor) -> Tensor:
         weight, grid = weights[label], nearest[label]
-        fitted, scale = len(rows) - len(rows) // CHECKED, grid.scale.expand(len(weight))
+        fitted, scale = len(rows) - len(rows) // matching.CHECKED, grid.scale.expand(len(weight))
         given = (rows[:fitted], goal[:fitted], weight, scale, top)
         done = sum(weights[known].numel() for known in said) / total
         part = progress.part(done, done + weight.numel() / total)
@@ -128,8 +125,8 @@ def adaround(
     )
     floats = [label for label in names if label not in said]
     notes = [
-        f"Learned on {len(images) - len(images) // CHECKED:,} training samples, errors measured on "
-        f"{len(images) // CHECKED:,} others.",
+        f"Learned on {len(images) - len(images) // matching.CHECKED:,} training samples, errors measured on "
+        f"{len(images) // matching.CHECKED:,} others.",
         *reports.named("Rounded to nearest:", floats),
         *reports.named("Left out:", leave_out),
     ]

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from engine.data.sets import Data
@@ -23,9 +22,6 @@ from engine.tensor.formats import AffineGrid
 from engine.tensor.granularity import named
 from engine.types import Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
-CHECKED = 5  # one image of so many is not fitted on
-PLACES = 10  # of an image at most that a layer is fitted at
-WIDEST = 8192  # inputs of a layer: its Hessian has so many rows and columns
 LAYER_COLUMNS = (
     *rounding.COLUMNS[:2],
     *("points", "error_nearest", "error_gptq", "other_level", "mse_nearest"),
@@ -101,18 +97,17 @@ def gptq(
     for label, name in names.items():
         values = bundle.params[name].decode()
         nearest[label] = grids.quantize(values, bits, symmetric, named(granularity, group), range)
-    images = data.train.stratified(samples).inputs()
-    images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
-    narrow = {x: name for x, name in names.items() if nearest[x].codes.shape[1:].numel() <= WIDEST}
+    images = matching.drawn(data.train, samples, seed)
+    narrow = {x: name for x, name in names.items() if nearest[x].codes.shape[1:].numel() <= matching.WIDEST}
     # Of the goals only the places count: what a layer is to give depends on what then enters it.
-    goals = matching.goals_of(zoo.fork(bundle).eval(), narrow, images, PLACES, seed)
+    goals = matching.goals_of(zoo.fork(bundle).eval(), narrow, images, matching.PLACES, seed)
     params: dict[str, Param] = dict(bundle.params)
     params |= {name: nearest[label] for label, name in names.items() if label not in goals}
     said = dict[str, dict[str, Any]]()
 
     def new(label: str, rows: Tensor, _: Tensor) -> Tensor:
         weight, grid = bundle.params[names[label]].decode().flatten(1), nearest[label]
-        fitted = len(rows) - len(rows) // CHECKED
+        fitted = len(rows) - len(rows) // matching.CHECKED
         if not bool(rows.isfinite().all()):
             raise SlimscopeError(f"layer {label!r} can't be fitted: what enters it is not finite")
         curved = columns.hessian(rows[:fitted], damping)
@@ -132,7 +127,7 @@ def gptq(
     after = bundle.become(params)
     layers = rounding.table(bundle, after, names, said, LAYER_COLUMNS)
     layers["mse_nearest"] = layers["mse_nearest"].fillna(layers["mse"])  # what was rounded to nearest
-    checked, plain = len(images) // CHECKED, [label for label in names if label not in said]
+    checked, plain = len(images) // matching.CHECKED, [label for label in names if label not in said]
     notes = (
         f"Fitted on {len(images) - checked:,} training samples, errors measured on {checked:,} others.",
         *reports.named("Rounded to nearest:", plain),

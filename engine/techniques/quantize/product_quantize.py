@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from engine.data.sets import Data
@@ -21,8 +20,6 @@ from engine.tensor.product import input_moments
 from engine.tensor.product import product_quantize as product_book
 from engine.types import Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
-CHECKED = 5  # one image of so many is not looked at, and errors are measured on it
-PLACES = 10  # of an image at most that a convolution is looked at
 LAYER_COLUMNS = (
     *rounding.COLUMNS[:2],
     *("sub_vectors", "entries", "table_share", "output_error_plain", "output_error"),
@@ -104,7 +101,7 @@ def product_quantize(
     notes = reports.named("Left out:", leave_out)
 
     def aware(label: str, rows: Tensor, goal: Tensor) -> Tensor:
-        seen = len(rows) - len(rows) // CHECKED
+        seen = len(rows) - len(rows) // matching.CHECKED
         book = product_book(values[label], length, entries, input_moments(rows[:seen], length), seed)
         both = {"output_error_plain": books[label], "output_error": book}
         said[label] = {
@@ -115,12 +112,11 @@ def product_quantize(
         return book.decode()
 
     if error == "outputs" and data is not None:
-        images = data.train.stratified(samples).inputs()
-        images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
-        goals = matching.goals_of(zoo.fork(bundle).eval(), names, images, PLACES, seed)
+        images = matching.drawn(data.train, samples, seed)
+        goals = matching.goals_of(zoo.fork(bundle).eval(), names, images, matching.PLACES, seed)
         plain = _with(bundle, names, books)
         matching.change(zoo.fork(plain).eval(), names, images, goals, aware)
-        checked = len(images) // CHECKED
+        checked = len(images) // matching.CHECKED
         notes += [
             f"Inputs are those of {len(images) - checked:,} training samples; outputs are compared on "
             f"{checked:,} others.",

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from engine.data.sets import Data
@@ -20,9 +19,6 @@ from engine.tensor import awq
 from engine.tensor.weight_only import FITTED, Way, scaled
 from engine.types import Basis, Bundle, Figure, Param, Report, SlimscopeError, weight_layers
 
-CHECKED = 5  # one sample of so many is not fitted on
-PLACES = 10  # of a sample at most that a layer is fitted at
-WIDEST = 8192  # inputs of a layer: its Hessian has so many rows and columns
 LAYER_COLUMNS = (
     *rounding.COLUMNS[:2],
     *("points", "error_nearest", "error_method", "alpha", "factors"),
@@ -152,17 +148,16 @@ def weight_only(
     if not names:
         raise SlimscopeError("weight_only has nothing to round: all layers are left out")
     values = {label: bundle.params[name].decode() for label, name in names.items()}
-    images = data.train.stratified(samples).inputs()
-    images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
-    narrow = {x: name for x, name in names.items() if values[x][0].numel() <= WIDEST}
-    goals = matching.goals_of(zoo.fork(bundle).eval(), narrow, images, PLACES, seed)
+    images = matching.drawn(data.train, samples, seed)
+    narrow = {x: name for x, name in names.items() if values[x][0].numel() <= matching.WIDEST}
+    goals = matching.goals_of(zoo.fork(bundle).eval(), narrow, images, matching.PLACES, seed)
     params: dict[str, Param] = dict(bundle.params)
     params |= {names[x]: way.alone(w) for x, w in values.items() if x not in goals}
     before = _taken_up(bundle, names, goals) if method == "awq" else {}
     said, found = dict[str, dict[str, Any]](), dict[str, awq.Found]()
 
     def new(label: str, rows: Tensor, _: Tensor) -> Tensor:
-        weight, fitted = values[label], len(rows) - len(rows) // CHECKED
+        weight, fitted = values[label], len(rows) - len(rows) // matching.CHECKED
         if not bool(rows.isfinite().all()):
             raise SlimscopeError(f"layer {label!r} can't be fitted: what enters it is not finite")
         if method == "awq" and label not in found:
@@ -235,7 +230,7 @@ def _notes(
     tables: Sequence[str],
     leave_out: Sequence[str],
 ) -> tuple[str, ...]:
-    checked = samples // CHECKED
+    checked = samples // matching.CHECKED
     unseen = [label for label in names if label not in said]
     fitted = f"Fitted on {samples - checked:,} training samples, errors" if way.method in FITTED else "Errors"
     return (

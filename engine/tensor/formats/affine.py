@@ -105,7 +105,7 @@ class AffineGrid(Param):
     # -------------------------------------------------------- bytes
 
     def check(self, name: str) -> None:
-        wanted = _count(repr(name), self.shape, self.granularity)
+        wanted = self.granularity.count(repr(name), self.shape)
         if self.scale.shape != (wanted,) or self.zero.shape != (wanted,):
             raise FormatError(
                 f"{name!r} has scales {tuple(self.scale.shape)}, zero points {tuple(self.zero.shape)}: "
@@ -145,7 +145,7 @@ class AffineGrid(Param):
 
     @classmethod
     def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
-        return _count("a tensor", shape, Granularity.from_data(settings[-1]))
+        return Granularity.from_data(settings[-1]).count("a tensor", shape)
 
     @classmethod
     def from_sections(
@@ -160,7 +160,7 @@ class AffineGrid(Param):
             raise FormatError(
                 f"the codes of {name!r} have {ascii(bits)[:40]} bits: allowed are 1 to {WIDEST}"
             )
-        scales = _count(repr(name), shape, granularity)
+        scales = granularity.count(repr(name), shape)
         stream = next(cuts)
         scale = read_floats(floats, next(cuts), scales)
         if bool((scale <= 0).any()):
@@ -170,11 +170,6 @@ class AffineGrid(Param):
         if coding.startswith("steps "):
             flat = flat + _flat(granularity.over(zero, shape))
         return cls(integers(flat).reshape(shape), scale, zero, bits, granularity)
-
-
-def _count(whose: str, shape: Sequence[int], granularity: Granularity) -> int:
-    granularity.check(whose, shape)
-    return math.prod(granularity.tiles(shape))
 
 
 def _flat(points: Tensor) -> codes.Ints:

@@ -129,7 +129,7 @@ class Levels(Param):
     # -------------------------------------------------------- bytes
 
     def check(self, name: str) -> None:
-        wanted, zero = _count(repr(name), self.shape, self.granularity), self.system.zero
+        wanted, zero = self.granularity.count(repr(name), self.shape), self.system.zero
         if self.scale.shape != (wanted,):
             raise FormatError(
                 f"{name!r} has {tuple(self.scale.shape)} scales: codes {self.shape} with {self.granularity} "
@@ -149,7 +149,7 @@ class Levels(Param):
 
     @classmethod
     def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
-        return _count("a tensor", shape, Granularity.from_data(settings[-1]))
+        return Granularity.from_data(settings[-1]).count("a tensor", shape)
 
     @classmethod
     def from_sections(
@@ -158,7 +158,7 @@ class Levels(Param):
         if len(settings) != 2 or not codings or codings[0] not in codes.CODERS:
             raise cls.unknown(name, codings)
         system, granularity = system_of(settings[0]), Granularity.from_data(settings[1])
-        scales = _count(repr(name), shape, granularity)
+        scales = granularity.count(repr(name), shape)
         flat = codes.decode(codings[0], next(cuts), math.prod(shape))
         match system.scaling, codings[1:]:
             case "none", [] if granularity == TENSOR:
@@ -191,11 +191,6 @@ def _exponents(scale: Tensor) -> codes.Ints:
 def _check_exponents(name: str, exponents: Tensor) -> None:
     if exponents.numel() and not -127 <= int(exponents.min()) <= int(exponents.max()) <= 127:
         raise FormatError(f"a shared exponent of {name!r} does not fit 8 bits: allowed are -127 to 127")
-
-
-def _count(whose: str, shape: Sequence[int], granularity: Granularity) -> int:
-    granularity.check(whose, shape)
-    return math.prod(granularity.tiles(shape))
 
 
 class NearestLevel(StraightThrough):

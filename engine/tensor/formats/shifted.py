@@ -102,7 +102,7 @@ class Shifted(Param):
     # -------------------------------------------------------- bytes
 
     def check(self, name: str) -> None:
-        wanted = _count(repr(name), self.shape, self.granularity)
+        wanted = self.granularity.count(repr(name), self.shape)
         if self.scale.shape != (wanted,) or self.zero.shape != (wanted,):
             raise FormatError(
                 f"{name!r} has scales {tuple(self.scale.shape)}, zero points {tuple(self.zero.shape)}: "
@@ -123,7 +123,7 @@ class Shifted(Param):
 
     @classmethod
     def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
-        return _count("a tensor", shape, Granularity.from_data(settings[-1]))
+        return Granularity.from_data(settings[-1]).count("a tensor", shape)
 
     @classmethod
     def from_sections(
@@ -136,7 +136,7 @@ class Shifted(Param):
                 raise cls.unknown(name, codings)
         if type(bits) is not int or not 1 <= bits <= POINT:
             raise FormatError(f"the codes of {name!r} have {ascii(bits)[:40]} bits: allowed are 1 to {POINT}")
-        scales = _count(repr(name), shape, granularity)
+        scales = granularity.count(repr(name), shape)
         flat = codes.decode(coding, next(cuts), math.prod(shape))
         scale = read_floats(floats, next(cuts), scales)
         if bool((scale <= 0).any()):
@@ -145,8 +145,3 @@ class Shifted(Param):
         found = cls(integers(flat).reshape(shape), scale, zero, bits, granularity)
         found.check(name)
         return found
-
-
-def _count(whose: str, shape: Sequence[int], granularity: Granularity) -> int:
-    granularity.check(whose, shape)
-    return math.prod(granularity.tiles(shape))

@@ -1,7 +1,5 @@
 """GPTQ as a step: outputs of layers are nearer than with nearest levels, and weights are further off."""
 
-import importlib
-
 import pytest
 import torch
 from torch import Tensor
@@ -133,8 +131,7 @@ def test_a_recurrent_layer_is_rounded_to_nearest_and_named(mnist: Data) -> None:
 def test_so_is_a_layer_too_wide_for_a_hessian_and_what_is_left_out_stays(
     mnist: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = importlib.import_module("engine.techniques.quantize.gptq")
-    monkeypatch.setattr(own, "WIDEST", 100)
+    monkeypatch.setattr(matching, "WIDEST", 100)
     before = zoo.load("mlp-32")
     after, report = apply(before, step("gptq", bits=3, samples=50, leave_out=["fc2"]), mnist)
     other, _ = apply(before, step("quantize", bits=3, range="mse"), None)
