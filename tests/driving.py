@@ -13,7 +13,7 @@ def panels(at: AppTest) -> dict[str, dict[str, Any]]:
     """Technique -> what the page told its panel."""
     found = {}
     for part in at.get("bidi_component"):
-        if part.proto.component_name.endswith("slimscope_panel"):
+        if part.proto.component_name.endswith("slimscope.panel"):
             told = json.loads(part.proto.json)
             found[told["name"]] = told
     return found

@@ -111,7 +111,9 @@ class Workers:
                 return process
             retire(process)
         pipe = subprocess.PIPE
-        return subprocess.Popen(self._command, stdin=pipe, stdout=pipe, env=_environment())
+        return subprocess.Popen(
+            self._command, stdin=pipe, stdout=pipe, env=_environment(), start_new_session=True
+        )
 
     def surplus(self) -> Sequence[Process]:
         """The processes that are too many: no longer kept, and to be retired without the lock."""

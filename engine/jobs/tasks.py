@@ -16,12 +16,22 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import IO, Any
 
 import torch
 
-from engine.jobs import curves, evolution, extras, fronts, recipes, scans, streaming, testset, timings
+from engine.jobs import (
+    curves,
+    evolution,
+    extras,
+    fronts,
+    niceness,
+    recipes,
+    scans,
+    streaming,
+    testset,
+    timings,
+)
 from engine.tensor import codes
 from engine.types import Cancelled, Progress, SlimscopeError
 
@@ -93,8 +103,7 @@ def main() -> None:
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not end up among the messages
     torch.set_num_threads(1)
-    with suppress(OSError):
-        os.nice(10)  # the pages come first
+    niceness.give_way()
     threading.Thread(target=codes.warm_up, daemon=True).start()  # a job that writes no file need not wait
     todo: queue.SimpleQueue[Work] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(todo,), daemon=True).start()

@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
+from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
 
 HERE = Path(__file__).parent
-PARTS = {  # scripts of several files, which are one module
-    "stage": ("chart", "marks", "precompute", "stage"),
-    **{name: ("chart", name) for name in ("drag", "handle", "point")},
-}
+SCRIPTS = "browser"  # the folder that Streamlit serves to browsers
 SENT = count()  # a message like the last one would not be delivered, though the page has moved on since
 
 
 def _component(name: str, html: str, css: str = "") -> Any:
-    # Registered again in each run: cheap, and right after the server was restarted under an open page.
-    script = "\n".join((HERE / f"{part}.js").read_text() for part in PARTS.get(name, (name,)))
-    return st.components.v2.component(f"slimscope_{name.replace('/', '_')}", html=html, js=script, css=css)
+    """A component whose script is `browser/NAME.js`, an ordinary module that the browser fetches once.
+
+    Registered again in each run: cheap, and right after the server was restarted under an open page.
+    """
+    manager = get_bidi_component_manager()
+    if manager.get_component_asset_root(f"slimscope.{name}") is None:
+        component = ComponentConfig(name, asset_dir=SCRIPTS)
+        manager.register_from_manifest(ComponentManifest("slimscope", "", [component]), HERE)
+    return st.components.v2.component(f"slimscope.{name}", html=html, js=f"{name}.js", css=css)
 
 
 def places() -> None:
@@ -43,7 +48,7 @@ def settled(message: dict[str, Any]) -> None:
     )
 
 
-PANEL_STYLE = (HERE / "panel.css").read_text()
+PANEL_STYLE = (HERE / SCRIPTS / "panel.css").read_text()
 
 
 def panel(message: dict[str, Any], key: str) -> None:
@@ -108,7 +113,7 @@ STORY = """<p role="status" aria-live="polite"></p>"""
 
 def story_keys(message: dict[str, Any], key: str) -> None:
     """Keys that tell the story, in the key's `pressed`; and where it is, for screen readers."""
-    _component("story/keys", STORY)(data=message, key=key, height=1, on_pressed_change=lambda: None)
+    _component("story", STORY)(data=message, key=key, height=1, on_pressed_change=lambda: None)
 
 
 def drag(message: dict[str, Any], key: str, on_drop: Callable[[], None]) -> None:
@@ -127,7 +132,7 @@ def point() -> None:
 
 
 ANATOMY = """<div class="anatomy"><div class="field"></div><div class="scale"></div><p class="said"><b></b><span></span></p></div>"""
-ANATOMY_STYLE = (HERE / "anatomy.css").read_text()
+ANATOMY_STYLE = (HERE / SCRIPTS / "anatomy.css").read_text()
 
 
 def anatomy(message: dict[str, Any], key: str, on_choose: Callable[[], None]) -> None:

@@ -23,7 +23,7 @@ def told(visit: Visit) -> dict[str, Any]:
     (found,) = (
         json.loads(part.proto.json)
         for part in visit.at.get("bidi_component")
-        if part.proto.component_name.endswith("slimscope_anatomy")
+        if part.proto.component_name.endswith("slimscope.anatomy")
     )
     return dict(found)
 

@@ -258,7 +258,7 @@ def test_what_the_server_says_late_of_before_a_move_is_not_shown(tab: Tab) -> No
     at_half(tab)
     slow.on = True
     tab.control("prune_channels-selection").locator("select").select_option("largest")
-    tab.until(lambda: slow.has_said(b"slimscope_panel"))  # the whole page is drawn again
+    tab.until(lambda: slow.has_said(b"slimscope.panel"))  # the whole page is drawn again
     before = len(slow.waiting)
     move(tab, "prune_channels-removed", 5, "ArrowRight")
     tab.until(lambda: "\t2,250" in tab.page.evaluate(ERRORS)["table"])

@@ -56,7 +56,7 @@ def figure(at: AppTest) -> dict[str, Any]:
 
 def told(at: AppTest) -> dict[str, Any]:
     """What `curve.js` is told."""
-    parts = [p for p in at.get("bidi_component") if p.proto.component_name.endswith("slimscope_curve")]
+    parts = [p for p in at.get("bidi_component") if p.proto.component_name.endswith("slimscope.curve")]
     assert len(parts) == 1
     return json.loads(parts[0].proto.json)
 

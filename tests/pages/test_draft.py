@@ -145,7 +145,7 @@ class Browser:
     def __init__(self, folder: Path) -> None:
         script = folder / "browser.mjs"
         script.write_text(BROWSER)
-        panel = HERE.parent.parent / "pages" / "parts" / "panel.js"
+        panel = HERE.parent.parent / "pages" / "parts" / "browser" / "panel.js"
         self.process = subprocess.Popen(
             ["node", str(script), str(panel)],
             stdin=subprocess.PIPE,

@@ -1,6 +1,7 @@
 // The picture of the model: boxes that stand where the server laid them out, each a button that chooses its layer.
 const SVG = "http://www.w3.org/2000/svg"
 const LARGEST = 1.15 // how far a picture grows where the page has more room
+const SMALLEST = 0.8 // how far a line of layers shrinks where it has less: beyond that it scrolls, to be readable
 const ROUND = 5 // of a line's corners
 const memory = new WeakMap() // element -> what it shows: data, chosen, turn (choices so far), its buttons
 
@@ -60,7 +61,10 @@ export default function ({ data, parentElement, setStateValue }) {
   if (told !== mine.told) mine.place = null // else the boxes stay, and with them the focus
   mine.told = told
   fit(root, mine)
-  if (mine.svg) mark(root, mine)
+  if (mine.svg) {
+    mark(root, mine)
+    reveal(root, mine)
+  }
   legend(root.querySelector(".scale"), data.scale)
 }
 
@@ -69,7 +73,7 @@ function fit(root, mine) {
   if (!room || (place === mine.place && room === mine.room)) return // no room: in a tab that is not open
   const held = root.contains(root.getRootNode().activeElement)
   if (place !== mine.place) build(root, mine, layout)
-  const scale = Math.min(mine.data.slim ? 1 : LARGEST, room / layout.width)
+  const scale = mine.data.slim ? Math.max(SMALLEST, Math.min(1, room / layout.width)) : Math.min(LARGEST, room / layout.width)
   mine.svg.setAttribute("width", layout.width * scale)
   mine.svg.setAttribute("height", layout.height * scale)
   Object.assign(mine, { place, room })
@@ -145,6 +149,14 @@ function press(root, mine, group, node) {
     }
     event.preventDefault()
   }
+}
+
+// Where the line is wider than the page, the chosen layer stands in its middle.
+function reveal(root, mine) {
+  const field = root.querySelector(".field"), box = mine.buttons[mine.at]?.getBoundingClientRect()
+  if (mine.data.slim && box && mine.revealed !== `${mine.chosen} ${mine.room}`)
+    field.scrollLeft += box.left + box.width / 2 - field.getBoundingClientRect().left - field.clientWidth / 2
+  mine.revealed = `${mine.chosen} ${mine.room}`
 }
 
 // One of the buttons is reached by Tab, the others by arrow keys.

@@ -1,5 +1,7 @@
 // A handle on a chart. A mark of kind "handle" says where it stands (at), where it may go (xs), and which settings each
 // of those places stands for: dragging it edits the panel, so that slider, pictures and server follow as for any edit.
+import { lay, make, plotOf } from "./chart.js"
+
 const WIDE = 24 // px around the line that can be taken hold of
 const handle = (window.slimscopeHandle ??= { held: null, places: {} })
 

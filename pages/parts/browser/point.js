@@ -1,6 +1,8 @@
 // A point on a chart that can be dragged both ways, over whole numbers. A mark of kind "dot" with `full` (the largest
 // numbers, upwards and to the right), a `layer` and `tables` (two settings that are tables of layers) is such a point:
 // where it is dragged to becomes the layer's own numbers in the panel, so that server and pictures follow.
+import { lay, make, plotOf } from "./chart.js"
+
 const REACH = 16 // px around the point where it can be taken hold of
 const point = (window.slimscopePoint ??= { held: null })
 

@@ -1,5 +1,7 @@
 // Handles at the foot of a chart's levels: one that is dragged moves its level at once, the server is asked for
 // what follows (stage.js), and where it is dropped goes into the recipe.
+import { lay, make, plotOf } from "./chart.js"
+
 const GRIP = 20 // px from the foot of the chart where a press takes the nearest handle
 const drag = (window.slimscopeDrag ??= { data: null, drop: null, held: null, turn: 0 })
 

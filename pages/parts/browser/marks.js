@@ -1,9 +1,11 @@
-// Marks over Plotly charts, which are drawn once: the first part of stage.js, with what the parts share.
-const stage = (window.slimscopeStage ??= {
+// Marks over Plotly charts, which are drawn once; and the state of what moves with a slider (stage.js).
+import { lay, make, plotOf } from "./chart.js"
+
+export const stage = (window.slimscopeStage ??= {
   ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], left: [], known: new Map(), way: 1, focus: null,
 })
 
-function draw(chart) {
+export function draw(chart) {
   document.dispatchEvent(new CustomEvent("slimscope-marks", { detail: chart }))
   const plot = plotOf(chart)
   const layout = plot && plot._fullLayout

@@ -1,7 +1,8 @@
-// What the browser knows ahead of the server: the second part of stage.js.
+// What the browser knows ahead of the server.
+import { draw, stage } from "./marks.js"
 
 // Marks and a small picture for this stop of the slider, at once; "≈" until the server has answered.
-function precomputed(ahead, stop) {
+export function precomputed(ahead, stop) {
   if (!ahead || stop < 0) return
   const shares = ahead.shares?.[stop]
   for (const found of shares ? document.querySelectorAll(".bars [data-share]") : []) {

@@ -2,6 +2,10 @@
 // Plotly draws a chart once (a changed figure is re-created: 40-100 ms) and React is left out of it:
 // while a slider moves, the server is asked at ./live for exact answers, one question at a time,
 // the newest first. What Streamlit's own run says counts once it has heard of all edits of the panel (panel.js).
+import { plotOf } from "./chart.js"
+import { draw, stage } from "./marks.js"
+import { precomputed } from "./precompute.js"
+
 const REST = 30 // ms without a move, before what takes longer is asked for
 const BUSY = 100 // ms until a server that was busy is asked ahead again
 const KNOWN = 8 // answers that are kept

@@ -1,0 +1,23 @@
+"""How a process of background work lets pages, and the browser that shows them, go first."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+NICE = 10
+SESSION = Path("/proc/self/autogroup")  # Linux: the niceness of all processes of this one's session
+
+
+def give_way() -> None:
+    """Make this process nice, and its session where it leads one.
+
+    Where Linux shares out processor time by session (autogroup), a niceness counts within its session alone:
+    the browser, which is of another one, would get no more than a job does.
+    """
+    with suppress(OSError):
+        os.nice(NICE)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            SESSION.write_text(str(NICE))
