@@ -109,7 +109,7 @@ def _pieces(scene: Scene, split: Pair, place: Place) -> None:
         st.subheader("How strong each piece is", anchor=False)
         value = "root mean square of the outputs" if of_outputs else "singular value"
         line = charts.lines(
-            by_rank.ranked(split.parts.values), "rank", "value", titles=("piece", value), height=225
+            by_rank.ranked(split.parts.values), "rank", "value", titles=("piece", value), height=185
         )
         alt = f"Strength of the pieces of {scene.layer}, largest first: {value}"
         st.plotly_chart(line, key="spectrum", config={"displayModeBar": False}, alt=alt)
@@ -145,7 +145,7 @@ def update(scene: Scene) -> Update:
     pieces = f"the first {ranks[0]} pieces" if isinstance(split, Pair) else "what three layers do"
     pictures = side_by_side(
         (
-            of_tensor(weight_maps.signed_map(part, reach, PIXELS), f"{scene.layer}, {title}", 200, "both"),
+            of_tensor(weight_maps.signed_map(part, reach, PIXELS), f"{scene.layer}, {title}", 130, "both"),
             title,
         )
         for title, part in zip(

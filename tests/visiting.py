@@ -20,7 +20,7 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.figures import count, measure
 from engine.file import packfile
-from engine.jobs import shipped
+from engine.jobs import openings, shipped
 from engine.net import zoo
 from engine.recipe import starts, technique
 from engine.recipe.run import run
@@ -94,7 +94,7 @@ class Visit:
         """What the page says that it shows: its step alone or in the recipe, as far as it is trained."""
         focus, model = self.at.session_state["focus"], self.work.model
         tried = self.work.trials.get((model, focus)) or (
-            Trial(technique.step(focus), technique.get(focus).mends) if focus else None
+            Trial(openings.opening(model, focus), technique.get(focus).mends) if focus else None
         )
         whole, place = seen(self.recipe, tried) if tried else (self.recipe, -1)
         spec = (

@@ -14,6 +14,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from engine.jobs import openings
 from engine.net import zoo
 from engine.recipe import starts, technique
 from engine.recipe.knobs import Slider, Toggle
@@ -136,7 +137,7 @@ def trial(name: str) -> Trial:
     place = draft.find(recipe(), name)
     if name != focus() and is_inside() and place is not None:  # a section's own step of the recipe
         return Trial(Step(name, recipe().steps[place].settings), True)
-    return Trial(technique.step(name), technique.get(name).mends)
+    return Trial(openings.opening(model(), name), technique.get(name).mends)
 
 
 def is_inside() -> bool:

@@ -1,7 +1,6 @@
 // The picture of the model: boxes that stand where the server laid them out, each a button that chooses its layer.
 const SVG = "http://www.w3.org/2000/svg"
 const LARGEST = 1.15 // how far a picture grows where the page has more room
-const SMALLEST = 0.8 // how far a line of layers shrinks where it has less: beyond that it scrolls, to be readable
 const ROUND = 5 // of a line's corners
 const memory = new WeakMap() // element -> what it shows: data, chosen, turn (choices so far), its buttons
 
@@ -73,7 +72,7 @@ function fit(root, mine) {
   if (!room || (place === mine.place && room === mine.room)) return // no room: in a tab that is not open
   const held = root.contains(root.getRootNode().activeElement)
   if (place !== mine.place) build(root, mine, layout)
-  const scale = mine.data.slim ? Math.max(SMALLEST, Math.min(1, room / layout.width)) : Math.min(LARGEST, room / layout.width)
+  const scale = mine.data.slim ? 1 : Math.min(LARGEST, room / layout.width) // a line scrolls where it is too long
   mine.svg.setAttribute("width", layout.width * scale)
   mine.svg.setAttribute("height", layout.height * scale)
   Object.assign(mine, { place, room })

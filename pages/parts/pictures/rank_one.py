@@ -11,7 +11,7 @@ from pages.parts import weight_maps
 from pages.parts.pictures import of_tensor
 
 PIECES = 5  # drawn, of however many
-PIXELS, TALL = 160, 90
+PIXELS, TALL = 160, 75
 
 
 def drawn(parts: Decomposition, whole: Tensor, reach: float, squares: str = "squares") -> str:
