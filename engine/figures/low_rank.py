@@ -105,8 +105,10 @@ def _how(worst: pd.Series) -> str:
 
 def notes(layers: pd.DataFrame, decoded: Sequence[str]) -> list[str]:
     """Why layers stay as they are, and which lost their codes."""
-    rows = zip(layers["layer"], layers["why"], layers["applied"], strict=True)
-    stay = [f"{layer} stays as it is: {why}." for layer, why, applied in rows if not applied]
+    rest = layers[~layers["applied"].astype(bool)]
+    stay = [f"{row.layer} stays as it is: {row.why}." for row in rest.itertuples()]
+    if len(stay) > 1:
+        stay = reports.named("These layers stay as they are, for the reasons in their table:", rest["layer"])
     after = " are 32-bit floats again: quantize after the split."
     return [*stay, *reports.named("The factors of", decoded, after)]
 
