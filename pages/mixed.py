@@ -45,12 +45,8 @@ MODELS = {
     "bytes": figures.Column("weights", "B"),
     "predicted": figures.Column("predicted"),
     "measured": figures.Column("measured"),
-    "accuracy": figures.Column("accuracy", "share"),
-    "low": figures.Column("from", "share"),
-    "high": figures.Column("to", "share"),
-    "change": figures.Column("change", "points"),
-    "change_low": figures.Column("from", "points"),
-    "change_high": figures.Column("to", "points"),
+    "accuracy": figures.Column("accuracy", "share", span=("low", "high")),
+    "change": figures.Column("change in points", "points", span=("change_low", "change_high")),
 }
 LAYERS = {
     "layer": figures.Column("layer"),

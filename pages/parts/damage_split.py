@@ -15,19 +15,16 @@ from pages.parts.fold import fold
 
 TITLE = "Split of the damage"
 WEIGHTS, INPUTS, BOTH, NEITHER = "weights only", "activations only", "both", "original"
+CHANGE = ("change_low", "change_high")
 COLUMNS = {
     "rounded": figures.Column("rounded"),
     "accuracy": figures.Column("accuracy", "share", charts.KEPT),
-    "change": figures.Column("change", "points"),
-    "change_low": figures.Column("from", "points"),
-    "change_high": figures.Column("to", "points"),
+    "change": figures.Column("change in points", "points", span=CHANGE),
 }
 OF_PERPLEXITY = {
     "rounded": COLUMNS["rounded"],
     "perplexity": figures.Column("perplexity", "perplexity"),
-    "change": figures.Column("change", "relative"),
-    "change_low": figures.Column("from", "relative"),
-    "change_high": figures.Column("to", "relative"),
+    "change": figures.Column("change", "relative", span=CHANGE),
 }
 
 
@@ -36,7 +33,7 @@ def section(name: str) -> None:
 
 
 def rows_of(series: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows of a sweep by what was rounded, as they came: columns COLUMNS.
+    """The rows of a sweep by what was rounded, as they came: columns COLUMNS and CHANGE.
 
     >>> row = {"accuracy": 0.9, "change": 0.0, "change_low": 0.0, "change_high": 0.0}
     >>> rows_of([{**row, "activations": "static", "round_weights": False}])["rounded"].tolist()
@@ -53,7 +50,7 @@ def rows_of(series: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         else:
             what = BOTH if row["round_weights"] else INPUTS
         found[what] = {**row, "rounded": what}
-    return pd.DataFrame(found.values(), columns=list(COLUMNS))
+    return pd.DataFrame(found.values(), columns=[*COLUMNS, *CHANGE])
 
 
 def _inside(name: str) -> None:
@@ -68,7 +65,7 @@ def _inside(name: str) -> None:
     job = jobs.latest("sweep", **payload)
     bits = f"weights in {now['bits']} bits, activations {mode} in {now['activation_bits']} bits"
     st.caption(
-        f"With the settings above ({bits}), on validation samples; change in points, or in per cent of perplexity, "
+        f"With the settings above ({bits}), on validation samples; change in points or in per cent of perplexity, "
         "against the original model on the same samples, with its 95 % interval."
     )
     if job is None or not job.open:

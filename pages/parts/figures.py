@@ -215,11 +215,15 @@ def ledger(figures: Iterable[Figure], reference: float) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """How one column of a small table is written: its title, unit, and the colour of a bar for a share."""
+    """How one column of a small table is written: its title, unit, and the colour of a bar for a share.
+
+    `span` names the two columns that hold the ends of its interval.
+    """
 
     title: str
     unit: str = ""
     bar: str = ""
+    span: tuple[str, str] | None = None
 
 
 def table(frame: pd.DataFrame, columns: dict[str, Column], here: str = "") -> str:
@@ -227,13 +231,23 @@ def table(frame: pd.DataFrame, columns: dict[str, Column], here: str = "") -> st
     head = "".join(f"<th>{explained(c.title)}</th>" for c in columns.values())
     rows = []
     layers = frame["layer"].tolist() if "layer" in frame else [""] * len(frame)
-    for layer, *values in zip(layers, *(frame[name].tolist() for name in columns), strict=True):
-        cells = "".join(map(_cell, values, columns.values()))
+    ends = [_ends(frame, column) for column in columns.values()]
+    values = zip(*(frame[name].tolist() for name in columns), strict=True)
+    for layer, row, *spans in zip(layers, values, *ends, strict=True):
+        cells = "".join(map(_cell, row, columns.values(), spans))
         rows.append(f'<tr class="{"here" if here and layer == here else ""}">{cells}</tr>')
     return f'<div class="scroll"><table class="slim-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
-def _cell(value: object, column: Column) -> str:
+def _ends(frame: pd.DataFrame, column: Column) -> list[str]:
+    """The interval of each row in words; nothing where the column has none."""
+    if column.span is None:
+        return [""] * len(frame)
+    ends = zip(*(frame[end].tolist() for end in column.span), strict=True)
+    return [f" ({text(low, column.unit)} to {text(high, column.unit)})" for low, high in ends]
+
+
+def _cell(value: object, column: Column, span: str) -> str:
     if isinstance(value, bool):
         return f"<td>{'yes' if value else 'no'}</td>"
     if not isinstance(value, int | float):
@@ -241,7 +255,7 @@ def _cell(value: object, column: Column) -> str:
     if value != value:
         return "<td>-</td>"
     bar = f'<span class="bar" style="width:{60 * min(value, 1):.1f}px;background:{column.bar}"></span>'
-    return f"<td>{bar if column.bar else ''}{escape(text(value, column.unit))}</td>"
+    return f"<td>{bar if column.bar else ''}{escape(text(value, column.unit))}{span}</td>"
 
 
 MEANING = {

@@ -21,7 +21,7 @@ from engine.net import zoo
 from engine.recipe import front, technique
 from engine.recipe.run import run
 from engine.types import Recipe
-from pages.parts import jobs, ship
+from pages.parts import jobs, menu, ship
 from pages.parts.decide import budget, pins, plot, points, report, svg, vary
 
 pytestmark = pytest.mark.usefixtures("framed")
@@ -64,7 +64,11 @@ def test_the_stored_points_of_all_techniques_are_there_at_first_paint():
     assert len(names) >= 5
     assert drawn == stored
     listed = {t["name"] for t in traces if t.get("showlegend", True)}
-    assert listed == {"original", *(technique.get(name).title for name in names)}
+    assert listed == {"original", *(menu.GROUPS[technique.get(name).family] for name in names)}
+    assert {t["name"] for t in traces if "text" in t} == {
+        "original",
+        *(technique.get(name).title for name in names),
+    }
     assert figure(visit.at)["layout"]["xaxis"]["type"] == "log"
 
 

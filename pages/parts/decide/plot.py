@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ import streamlit as st
 from engine.figures import scores
 from engine.jobs import curves, fronts
 from engine.recipe import front, technique
-from pages.parts import cached, charts, curve_chart, fold, jobs, visitor
+from pages.parts import cached, charts, curve_chart, fold, jobs, menu, visitor
 from pages.parts.charts import Chart
 from pages.parts.decide import points
 from pages.parts.decide.points import Row, View
@@ -20,6 +21,7 @@ from pages.parts.decide.points import Row, View
 HEIGHT = 400
 *COLOURS, MIXED = (colour for colour in charts.SERIES if colour != charts.ORIGINAL)
 PALE = 0.35
+ROOM = 0.12  # of the plot's height, for words over the best points
 ALL = "All techniques on one plot"
 
 
@@ -112,9 +114,12 @@ def beneath(view: View) -> str:
     """How the points were made, and what the plot does not show."""
     hidden = points.below(view)
     more = f" {hidden} less accurate points lie below: drag the plot up." if hidden else ""
+    rows = sorted((row for row in view.rows if row["recipe"] in view.on_front), key=lambda row: row["bytes"])
+    best = ", ".join(dict.fromkeys(points.group(row["technique"]) for row in rows))
     return (
         f"Each point is a real file, and its {view.what} on {view.n:,} validation samples with its 95 % interval. Pale: "
-        f"another point is as small and as accurate. A click pins a point.{more}"
+        f"another point is as small and as accurate. On the front, from the smallest file: {best}. Point at a dot for its recipe; "
+        f"a click pins it.{more}"
     )
 
 
@@ -122,14 +127,14 @@ def beneath(view: View) -> str:
 
 
 def chart(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> Chart:
-    """The figure: a colour and a symbol for each technique, the front of all as a line, marks over them."""
-    across, up = curve_chart.window(view.rows)
-    traces = [_line(view)]
+    """The figure: a colour for each family, a symbol for each of its techniques, the front as a line, marks."""
+    across, (bottom, top) = curve_chart.window(view.rows)
+    up = (bottom, top + ROOM * (top - bottom))
+    traces = [_line(view), *(_named(name, *look) for name, look in legend(view).items())]
     for name, (colour, symbol) in looks(view).items():
         rows = [row for row in view.rows if row["technique"] == name]
         best = [row for row in rows if row["recipe"] in view.on_front]
         pale = [row for row in rows if row["recipe"] not in view.on_front]
-        traces += [_named(name, colour, symbol)]
         traces += [
             _trace(view, some, name, colour, symbol, opacity)
             for some, opacity in ((best, 1.0), (pale, PALE))
@@ -152,16 +157,29 @@ def chart(view: View, advice: front.Advice | None, pinned: Sequence[str]) -> Cha
     )
 
 
+def family(name: str) -> str:
+    """What the legend calls a row's technique: its group in the menu."""
+    if name in ("", fronts.SEVERAL):
+        return points.group(name)
+    return menu.GROUPS.get(technique.get(name).family, "others")
+
+
 def looks(view: View) -> dict[str, tuple[str, str]]:
-    """Technique -> its colour and symbol, for those that have points: the same on every model."""
-    there = {row["technique"] for row in view.rows}
-    names = sorted(technique.REGISTRY, key=lambda name: technique.get(name).trains)
-    styles = {
-        name: (COLOURS[i % len(COLOURS)], charts.MARKERS[i % len(charts.MARKERS)])
-        for i, name in enumerate(names)
-    }
+    """Technique -> its family's colour and its own symbol, for those that have points: the same on every model."""
+    there, styles = {row["technique"] for row in view.rows}, {}
+    for colour, group in zip(COLOURS, (*menu.GROUPS.values(), "others"), strict=False):
+        names = (name for name in technique.REGISTRY if family(name) == group)
+        styles |= {name: (colour, symbol) for name, symbol in zip(names, cycle(charts.MARKERS))}
     styles |= {fronts.SEVERAL: (MIXED, "star"), "": (charts.ORIGINAL, "diamond")}
     return {name: style for name, style in styles.items() if name in there}
+
+
+def legend(view: View) -> dict[str, tuple[str, str]]:
+    """Family -> its colour, and the symbol of its first technique that is there."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, look in looks(view).items():
+        found.setdefault(family(name), look)
+    return found
 
 
 def _line(view: View) -> Chart:
@@ -179,11 +197,11 @@ def _line(view: View) -> Chart:
 
 
 def _named(name: str, colour: str, symbol: str) -> Chart:
-    """The legend's entry of a technique: a trace without points, as those of its points may all be pale."""
+    """The legend's entry of a family: a trace without points, as those of its points may all be pale."""
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": points.group(name),
+        "name": name,
         "legendgroup": name,
         "x": [None],
         "y": [None],
@@ -197,7 +215,7 @@ def _trace(view: View, rows: list[Row], name: str, colour: str, symbol: str, opa
         "type": "scatter",
         "mode": "markers",
         "name": points.group(name),
-        "legendgroup": name,
+        "legendgroup": family(name),
         "showlegend": False,
         "opacity": opacity,
         "x": [row["bytes"] for row in rows],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 
 from engine.figures import scores
 from pages.parts import curve_chart
 from pages.parts.decide import points
-from pages.parts.decide.plot import PALE, looks
+from pages.parts.decide.plot import PALE, legend, looks
 from pages.parts.decide.points import Row, View
 
 WIDE, HIGH = 760, 380  # of the picture, in pixels
@@ -29,7 +29,7 @@ def picture(view: View, marks: Mapping[str, tuple[str, str]]) -> str:
     title = f"Validation {view.what} against file size, {len(shown)} recipes"
     return (
         f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{title}" font-size="12" fill="currentColor">'
-        f"<title>{title}</title>{axes.drawn()}{dots}{rings}</svg>{legend(view, colours)}"
+        f"<title>{title}</title>{axes.drawn()}{dots}{rings}</svg>{key(view)}"
     )
 
 
@@ -131,14 +131,10 @@ def _ring(axes: Axes, row: Row, words: str, place: str) -> str:
     )
 
 
-def legend(view: View, colours: Mapping[str, str]) -> str:
-    """Which colour stands for which technique, as HTML."""
-    used: Sequence[str] = [name for name in colours if any(row["technique"] == name for row in view.rows)]
-    return (
-        '<p class="legend">'
-        + "".join(
-            f'<span><i style="background:{colours[name]}"></i>{escape(points.group(name))}</span>'
-            for name in used
-        )
-        + "</p>"
+def key(view: View) -> str:
+    """Which colour stands for which family of techniques, as HTML."""
+    entries = (
+        f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
+        for name, (colour, _) in legend(view).items()
     )
+    return f'<p class="legend">{"".join(entries)}</p>'
