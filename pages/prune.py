@@ -164,9 +164,9 @@ def beside(scene: Scene) -> pd.DataFrame:
     layers, settings = scene.report.tables["layers"], scene.step.settings
     if settings["by"] != "sparsity" or not ranking.by_threshold(settings) or len(layers) < 2:
         return layers
-    both = ranking.both_allocations(settings, scene.labels, lambda names: scene.index(names))
-    other = "each" if settings["allocation"] == "global" else "global"
-    return layers.merge(both[["layer", other]], on="layer", how="left")
+    other, way = ("each", "layer") if settings["allocation"] == "global" else ("global", "global")
+    shares = ranking.shares_removed({**settings, "allocation": way}, scene.labels, scene.index)
+    return layers.assign(**{other: layers["layer"].map(shares)})
 
 
 def lesson(scene: Scene) -> Lesson:

@@ -51,7 +51,7 @@ def by_size(settings: Mapping[str, Any]) -> bool:
     )
 
 
-def cut(settings: dict[str, Any], layer: str, labels: Sequence[str], pool: Pool) -> float:
+def cut(settings: Mapping[str, Any], layer: str, labels: Sequence[str], pool: Pool) -> float:
     """The largest magnitude that pruning with these settings may remove from a layer."""
     if settings["by"] == "threshold":
         return float(settings["threshold"])
@@ -87,27 +87,34 @@ def sorted_sizes(index: Index, points: int) -> pd.DataFrame:
     return pd.DataFrame({"share": places / len(index), "size": sizes})
 
 
-def both_allocations(settings: Mapping[str, Any], labels: Sequence[str], pool: Pool) -> pd.DataFrame:
-    """What a sparsity takes of each layer by one threshold for all (`global`) and by its own (`each`)."""
-    rows = [removals({**settings, "allocation": way}, labels, pool) for way in ("global", "layer")]
-    shares = {"global": rows[0]["sparsity"], "each": rows[1]["sparsity"]}
-    return pd.DataFrame({"layer": rows[0]["layer"], **shares})
+def shares_removed(settings: Mapping[str, Any], labels: Sequence[str], pool: Pool) -> dict[str, float]:
+    """Layer -> the share of its weights that pruning removes, from indexes alone; without those left out."""
+    limits = _limits(settings, labels, pool)
+    return {x: pool((x,)).count_removed(limit) / len(pool((x,))) for x, limit in limits.items()}
 
 
-def removals(settings: dict[str, Any], labels: Sequence[str], pool: Pool) -> pd.DataFrame:
+def _limits(settings: Mapping[str, Any], labels: Sequence[str], pool: Pool) -> dict[str, float]:
+    """Layer -> the magnitude up to which its weights go; a threshold of all layers is looked for once."""
+    everywhere = settings["by"] == "sparsity" and settings["allocation"] == "global"
+    found, shared = dict[str, float](), None
+    for layer in (label for label in labels if label not in settings["leave_out"]):
+        if everywhere and layer not in settings["per_layer"]:
+            shared = cut(settings, layer, labels, pool) if shared is None else shared
+            found[layer] = shared
+        else:
+            found[layer] = cut(settings, layer, labels, pool)
+    return found
+
+
+def removals(settings: Mapping[str, Any], labels: Sequence[str], pool: Pool) -> pd.DataFrame:
     """What pruning removes from every layer, from indexes alone: a row per layer that is not left out.
 
     Columns layer, weights, kept, removed, sparsity, threshold, energy_kept, and `within`: the true
     share removed lies at most that far from `sparsity`.
     """
-    rows, limits = [], {}
-    everywhere = settings["by"] == "sparsity" and settings["allocation"] == "global"
-    for layer in (label for label in labels if label not in settings["leave_out"]):
+    rows = []
+    for layer, limit in _limits(settings, labels, pool).items():
         index, total = pool((layer,)), sum_of_squares(pool((layer,)))
-        whose = "" if everywhere and layer not in settings["per_layer"] else layer
-        if whose not in limits:
-            limits[whose] = cut(settings, layer, labels, pool)
-        limit = limits[whose]
         removed = index.count_removed(limit)
         rows.append(
             {

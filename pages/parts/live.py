@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -50,11 +50,21 @@ class Scene:
         """The layers of the whole model, as they enter the step."""
         return tuple(weight_layers(cached.original(self.subject) if self.large else self.before))
 
-    def index(self, layers: tuple[str, ...]) -> Index:
-        """The index of these layers together, as they enter the step."""
-        if not self.large:
-            return cached.index(self.subject, self.key, layers)
-        return layerwise.alone(self.before)(layers) if self.key != "[]" else cached.pool(self.subject, layers)
+    @cached_property
+    def index(self) -> Callable[[tuple[str, ...]], Index]:
+        """The index of some layers together, as they enter the step."""
+
+        @cache  # a move asks for each of them several times
+        def found(layers: tuple[str, ...]) -> Index:
+            if not self.large:
+                return cached.index(self.subject, self.key, layers)
+            return (
+                layerwise.alone(self.before)(layers)
+                if self.key != "[]"
+                else cached.pool(self.subject, layers)
+            )
+
+        return found
 
     @cached_property
     def weight(self) -> Tensor:

@@ -30,13 +30,21 @@ def pool(names: tuple[str, ...]) -> SortedIndex:
 
 
 def test_one_threshold_takes_what_ranking_all_weights_together_does() -> None:
-    table = ranking.both_allocations(SETTINGS, list(WEIGHTS), pool).set_index("layer")
+    table = {
+        way: ranking.shares_removed({**SETTINGS, "allocation": way}, list(WEIGHTS), pool)
+        for way in ("global", "layer")
+    }
     kept = masks.by_sparsity(torch.cat([*WEIGHTS.values()]), 0.6)
     for name, mask in zip(WEIGHTS, kept.split([400, 300]), strict=True):
         removed = int((~mask).sum())
         assert round(table["global"][name] * mask.numel()) == removed
-        assert table["each"][name] == 0.6
+        assert table["layer"][name] == 0.6
     assert table["global"]["narrow"] > 0.9 > 0.5 > table["global"]["wide"]
+    rows = ranking.removals({**SETTINGS, "allocation": "global"}, list(WEIGHTS), pool).set_index("layer")
+    assert dict(rows["sparsity"]) == table["global"]
+    assert ranking.shares_removed({**SETTINGS, "leave_out": ["wide"]}, list(WEIGHTS), pool).keys() == {
+        "narrow"
+    }
 
 
 def test_sorted_sizes_are_the_sorted_magnitudes() -> None:
