@@ -105,12 +105,13 @@ def _how(worst: pd.Series) -> str:
 
 def notes(layers: pd.DataFrame, decoded: Sequence[str]) -> list[str]:
     """Why layers stay as they are, and which lost their codes."""
-    rest = layers[~layers["applied"].astype(bool)]
-    stay = [f"{row.layer} stays as it is: {row.why}." for row in rest.itertuples()]
+    rows = zip(layers["layer"], layers["why"], layers["applied"], strict=True)
+    stay = {layer: why for layer, why, applied in rows if not applied}
+    told = [f"{layer} stays as it is: {why}." for layer, why in stay.items()]
     if len(stay) > 1:
-        stay = reports.named("These layers stay as they are, for the reasons in their table:", rest["layer"])
+        told = reports.named("These layers stay as they are, for the reasons in their table:", stay)
     after = " are 32-bit floats again: quantize after the split."
-    return [*stay, *reports.named("The factors of", decoded, after)]
+    return [*told, *reports.named("The factors of", decoded, after)]
 
 
 def notes_of_outputs(layers: Sequence[Layer], samples: int) -> list[str]:
