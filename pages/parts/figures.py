@@ -244,7 +244,7 @@ def _ends(frame: pd.DataFrame, column: Column) -> list[str]:
     if column.span is None:
         return [""] * len(frame)
     ends = zip(*(frame[end].tolist() for end in column.span), strict=True)
-    return [f" ({text(low, column.unit)} to {text(high, column.unit)})" for low, high in ends]
+    return [f"({text(low, column.unit)} to {text(high, column.unit)})" for low, high in ends]
 
 
 def _cell(value: object, column: Column, span: str) -> str:
@@ -255,7 +255,12 @@ def _cell(value: object, column: Column, span: str) -> str:
     if value != value:
         return "<td>-</td>"
     bar = f'<span class="bar" style="width:{60 * min(value, 1):.1f}px;background:{column.bar}"></span>'
-    return f"<td>{bar if column.bar else ''}{escape(text(value, column.unit))}{span}</td>"
+    words = (
+        f"{escape(text(value, column.unit))} <small>{span}</small>"
+        if span
+        else escape(text(value, column.unit))
+    )
+    return f"<td>{bar if column.bar else ''}{words}</td>"
 
 
 MEANING = {

@@ -114,8 +114,10 @@ def beneath(view: View) -> str:
     """How the points were made, and what the plot does not show."""
     hidden = points.below(view)
     more = f" {hidden} less accurate points lie below: drag the plot up." if hidden else ""
-    rows = sorted((row for row in view.rows if row["recipe"] in view.on_front), key=lambda row: row["bytes"])
-    best = ", ".join(dict.fromkeys(points.group(row["technique"]) for row in rows))
+    floor = curve_chart.window(view.rows)[1][0]
+    rows = (row for row in view.rows if row["recipe"] in view.on_front and row["accuracy"] >= floor)
+    named = (points.group(row["technique"]) for row in sorted(rows, key=lambda row: row["bytes"]))
+    best = ", ".join(dict.fromkeys(named))
     return (
         f"Each point is a real file, and its {view.what} on {view.n:,} validation samples with its 95 % interval. Pale: "
         f"another point is as small and as accurate. On the front, from the smallest file: {best}. Point at a dot for its recipe; "
