@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from engine.printing import bar
 from engine.recipe import technique
 from engine.types import SlimscopeError
 
+FEWEST = 3  # points: both ends and the middle
+
 
 def add(verbs: Any) -> None:
     command = verbs.add_parser(
@@ -22,12 +25,16 @@ def add(verbs: Any) -> None:
     text = "each that answers at once or has a stored training, unless told; may be given again"
     command.add_argument("--technique", metavar="NAME", action="append", dest="techniques", help=text)
     command.add_argument("--again", action="store_true", help="also those that are up to date")
+    text = "of each curve at most; pages work out the others while they are looked at"
+    command.add_argument("--points", metavar="N", type=int, default=curves.MOST_POINTS, help=text)
     text = "where the files are written; those of slimscope itself unless told"
     command.add_argument("--out", metavar="FOLDER", type=Path, default=curves.FOLDER, help=text)
     command.set_defaults(run=run)
 
 
 def run(given: Namespace) -> Said:
+    if given.points < FEWEST:
+        raise SlimscopeError(f"--points {given.points}: allowed are {FEWEST} or more")
     quick = [name for name, known in technique.REGISTRY.items() if known.runs != "seconds"]
     names, found = given.techniques or quick, {}
     for model in given.models or zoo.trained():
@@ -49,7 +56,7 @@ def _written(model: str, name: str, given: Namespace) -> int:
             )
         return 0
     with bar(f"{model}, {name}") as progress:
-        made = curves.made(of, progress)
+        made = curves.made(replace(of, limit=given.points), progress)
     if len(made["rows"]) < 2:  # nothing but the original: the technique does not apply to this model
         return 0
     others = [one for one in stored.values() if (one["technique"], one["setting"]) != (name, of.setting)]

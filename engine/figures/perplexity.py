@@ -10,7 +10,7 @@ from torch import Tensor
 from engine.data.samples import Samples
 from engine.figures.scores import PERPLEXITY, RELATIVE
 from engine.net.answers import LOSS, TOP
-from engine.types import Basis, Figure
+from engine.types import Basis, Figure, SlimscopeError
 
 DRAWS, SEED = 2000, 1979
 ENDS = torch.tensor([0.025, 0.975], dtype=torch.float64)
@@ -43,6 +43,33 @@ def change(before: Tensor, after: Tensor) -> Figure:
     how = f"after / before - 1, on the same {_said(after)}; 95 % paired bootstrap interval over windows"
     value = _expm1(float(each.mean()))
     return Figure("perplexity change", value, RELATIVE, Basis.MEASURED, how, (_expm1(low), _expm1(high)))
+
+
+def share_of_loss(whole: Tensor, reference: Tensor, after: Tensor) -> Figure:
+    """How much of the perplexity that a reference loses another model loses, on the same windows.
+
+    (perplexity after - of the whole model) / (of the reference - of the whole model): 0 loses nothing, 1 as
+    much. Windows are drawn together with what all three models make of them. Raises SlimscopeError where the
+    reference loses nothing.
+
+    >>> models = [torch.tensor([[[math.log(p)], [0.0]]]) for p in (10.0, 20.0, 13.0)]
+    >>> round(share_of_loss(*models).value, 4)
+    0.3
+    """
+    each = torch.stack([_means(whole), _means(reference), _means(after)])
+    rows = torch.randint(each.shape[1], (DRAWS, each.shape[1]), generator=torch.Generator().manual_seed(SEED))
+    value, drawn = _share(each.mean(1, keepdim=True)), _share(each[:, rows].mean(2))
+    if float(each[1].mean()) <= float(each[0].mean()):
+        raise SlimscopeError("the reference loses no perplexity: there is nothing to have a share of")
+    low, high = torch.quantile(drawn, ENDS).tolist()
+    how = f"(after - whole) / (reference - whole), on {_said(after)}; 95 % paired bootstrap interval"
+    return Figure("share of the loss", float(value), "share", Basis.MEASURED, how, (low, high))
+
+
+def _share(losses: Tensor) -> Tensor:
+    """Of mean losses (3, draws) in nat: what the last model loses, over what the one before it loses."""
+    whole, reference, after = losses
+    return torch.expm1(after - whole) / torch.expm1(reference - whole)
 
 
 def bits_per_character(answers: Tensor, samples: Samples) -> Figure:

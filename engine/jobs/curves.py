@@ -41,6 +41,7 @@ class Course:
     """A curve: step `number` (from 1) of a complete recipe, on a model, along one setting.
 
     The setting has its default in the recipe, so that one curve has one recipe, wherever its slider is.
+    It has at most `limit` points.
     """
 
     model_id: str
@@ -50,6 +51,7 @@ class Course:
     recipe: Recipe
     number: int
     setting: str
+    limit: int = MOST_POINTS
 
     @property
     def step(self) -> Step:
@@ -78,7 +80,7 @@ class Course:
 
     @property
     def most(self) -> int:
-        return FEW_POINTS if layerwise.is_large(self.model) else MOST_POINTS
+        return min(self.limit, FEW_POINTS if layerwise.is_large(self.model) else MOST_POINTS)
 
     @property
     def stamp(self) -> str:

@@ -5,6 +5,7 @@ Adding one is a file here and a line below; `slimscope papers` shows how far eac
 
 from engine.papers.esser import LSQ
 from engine.papers.frankle import LOTTERY_TICKET
+from engine.papers.frantar_gptq import GPTQ
 from engine.papers.han import LENET_5, LENET_300_100
 from engine.papers.han_deep import LENET_5 as DEEP_LENET_5
 from engine.papers.han_deep import LENET_300_100 as DEEP_LENET_300_100
@@ -14,6 +15,7 @@ from engine.papers.li import RESNET, VGG
 from engine.papers.liu import SLIMMING
 from engine.papers.record import LENET_5 as RECORD_LENET_5
 from engine.papers.record import LENET_300_100 as RECORD_LENET_300_100
+from engine.papers.sun_wanda import WANDA
 from engine.papers.yao import MIXED_BITS
 from engine.papers.yao_zeroquant import ZEROQUANT
 from engine.types import SlimscopeError
@@ -35,6 +37,8 @@ PAPERS: dict[str, Paper] = {
         LSQ,
         MIXED_BITS,
         ZEROQUANT,
+        GPTQ,
+        WANDA,
     )
 }
 

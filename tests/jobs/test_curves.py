@@ -182,6 +182,16 @@ def test_what_is_up_to_date_is_not_measured_again_unless_told(folder, capsys):
     assert len(json.loads((folder / f"{MODEL}.json").read_text())["curves"]) == 1
 
 
+def test_fewer_points_are_measured_when_told(folder, capsys):
+    told = ["curves", MODEL, "--technique", "shrink", "--out", str(folder), "--again", "--json"]
+    capsys.readouterr()
+    cli.main([*told, "--points", "3"])
+    assert json.loads(capsys.readouterr().out) == {MODEL: 2 + 3}
+    with pytest.raises(SystemExit):
+        cli.main([*told, "--points", "2"])
+    assert "--points 2: allowed are 3 or more" in capsys.readouterr().err
+
+
 def test_what_is_not_trained_is_not_written(capsys):
     with pytest.raises(SystemExit):
         cli.main(["curves", MODEL, "--technique", "learn"])

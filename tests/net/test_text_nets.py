@@ -12,6 +12,7 @@ from engine.figures import count
 from engine.net import sources, zoo
 from engine.net.train import Plan, suited
 from engine.net.train.augment import augment
+from engine.net.train.rewording import Rewording
 from engine.net.zoo.text import FAR, Attention, Encoder, Transformer, mean_of_words
 from engine.types import Arch
 
@@ -109,6 +110,31 @@ def test_words_are_masked_and_padding_is_not() -> None:
     assert set(masked[masked != inputs].tolist()) == {UNKNOWN}
     assert bool((masked[inputs == PAD] == PAD).all())
     assert float((masked != inputs)[inputs != PAD].float().mean()) == pytest.approx(0.25, abs=0.03)
+
+
+def test_texts_are_reworded_as_often_as_asked() -> None:
+    inputs = torch.tensor([[5, 6, 7, PAD], [8, PAD, PAD, PAD]]).repeat(1000, 1)
+    plan = Plan(1, 0.1, rewording=Rewording(mask=0.2, replace=0.3, run=0.0))
+    changed = augment(inputs, plan, torch.Generator().manual_seed(0))
+    is_word = inputs != PAD
+    assert bool((changed[~is_word] == PAD).all())
+    words, before = changed[is_word], inputs[is_word]
+    assert float((words == UNKNOWN).float().mean()) == pytest.approx(0.2, abs=0.02)
+    is_other = (words != before) & (words != UNKNOWN)
+    assert float(is_other.float().mean()) == pytest.approx(0.3 * 3 / 4, abs=0.02)  # one in four is itself
+    assert set(words.tolist()) == {UNKNOWN, 5, 6, 7, 8}
+
+
+def test_a_run_is_one_to_five_neighbours() -> None:
+    inputs = torch.tensor([[*range(2, 12), PAD, PAD], [7, 8, *[PAD] * 10]]).repeat(1000, 1)
+    plan = Plan(1, 0.1, rewording=Rewording(mask=0.0, replace=0.0, run=1.0))
+    cut = augment(inputs, plan, torch.Generator().manual_seed(0))
+    length = (cut != PAD).sum(1)
+    assert set(length[0::2].tolist()) == {1, 2, 3, 4, 5}
+    assert set(length[1::2].tolist()) == {1, 2}
+    starts = cut[:, :1] + torch.arange(cut.shape[1])
+    assert torch.equal(cut, torch.where(cut != PAD, starts, PAD))
+    assert set(cut[0::2, 0].tolist()) == set(range(2, 12))
 
 
 def test_a_plan_for_texts_masks_words_and_moves_no_pixels() -> None:

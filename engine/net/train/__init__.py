@@ -17,6 +17,7 @@ from engine.net.train.losses import (
 from engine.net.train.on_format import by_format, stored, train_on
 from engine.net.train.on_inputs import stored_steps, train_inputs
 from engine.net.train.plan import Plan, suited
+from engine.net.train.rewording import Rewording
 
 __all__ = [
     "Loss",
@@ -24,6 +25,7 @@ __all__ = [
     "Plan",
     "Project",
     "Prune",
+    "Rewording",
     "Watch",
     "attending_as",
     "attention",

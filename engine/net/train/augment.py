@@ -8,13 +8,16 @@ from torch.nn import functional as F
 
 from engine.data.pieces import PAD, UNKNOWN
 from engine.net.train.plan import Plan
+from engine.net.train.rewording import reworded
 
 
 def augment(inputs: Tensor, plan: Plan, generator: torch.Generator) -> Tensor:
     """Shifted and mirrored copies of (n, c, h, w); borders are filled with zeros (the mean colour).
 
-    Of texts (n, places), copies with masked words.
+    Of texts (n, places), copies with masked words, or reworded ones.
     """
+    if plan.rewording is not None:
+        return reworded(inputs, plan.rewording, generator)
     if plan.mask_words:
         masked = torch.rand(inputs.shape, generator=generator) < plan.mask_words
         return torch.where(masked & (inputs != PAD), UNKNOWN, inputs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from engine.data.sets import Samples
+from engine.net.train.rewording import Rewording
 
 MASKED = 0.2  # of the word pieces of a text, each time it is seen: as the transformer was trained
 
@@ -17,7 +18,8 @@ class Plan:
     """How a net is trained. `schedule`: `one-cycle` (warm up, then cosine to zero), `cosine` or `constant`.
 
     `shift` moves each image by up to that many pixels, `flip` mirrors half of them. `mask_words` makes
-    each word piece of a text an unknown one with this chance (Tang 2019, arXiv 1903.12136, section 3.1).
+    each word piece of a text an unknown one with this chance (Tang 2019, arXiv 1903.12136, section 3.1);
+    `rewording` does that and more in its place.
     `small_epochs` first epochs see the images at 3/4 of their size, which costs half the time.
     The `last_epochs` of all are a second, smaller cycle (Loshchilov 2017): a cosine from `last_rate` to zero.
     `precision` `bfloat16` multiplies in 16 bits; weights, sums of gradients and the loss stay in 32.
@@ -33,6 +35,7 @@ class Plan:
     shift: int = 0
     flip: bool = False
     mask_words: float = 0.0
+    rewording: Rewording | None = None
     small_epochs: int = 0
     last_epochs: int = 0
     last_rate: float = 0.0

@@ -17,7 +17,7 @@ from engine.figures import students
 from engine.figures.students import RUNS, Lesson, Taught, chosen_student
 from engine.net import ensembles, zoo
 from engine.net.stages import matching
-from engine.net.train import attending_as, learning_from, regressing_on
+from engine.net.train import Rewording, attending_as, learning_from, regressing_on
 from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.settings import of_students
@@ -35,7 +35,8 @@ def _asks(chosen: Mapping[str, Any]) -> str:
 @technique(
     family="train",
     title="Distill",
-    reference="Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network, arXiv 1503.02531",
+    reference="Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network, arXiv 1503.02531; "
+    "of texts: Tang 2019, arXiv 1903.12136",
     page="distill",
     stage=100,
     runs="trains",
@@ -119,6 +120,10 @@ def distill(
             added=True,
         ),
     ] = 0.5,
+    augmentation: of_students.Augmentation = "usual",
+    mask_words: of_students.MaskedWords = 0.1,
+    replace_words: of_students.ReplacedWords = 0.1,
+    word_runs: of_students.WordRuns = 0.25,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Replaces the model by a smaller one that was trained to give the same softened answers.
@@ -127,8 +132,9 @@ def distill(
     schedule, no weight decay. The term is T^2 KL(teacher || student), where several teachers answer with the
     mean of their softened shares; or the mean squared error of the logits (arXiv 1312.6184); or 1000 times
     that of attention, the norms of feature maps at each place, where both models have maps of one size (arXiv
-    1612.03928). Raises SlimscopeError where there is no such student for this model, no other teacher, or no
-    such maps, and Cancelled through `progress`.
+    1612.03928). Texts may be reworded for student and teacher alike (Tang 2019; a KL loss: Adhikari 2019,
+    arXiv 1904.08398). Raises SlimscopeError where there is no such student for this model, no other teacher,
+    no such maps, or no words, and Cancelled through `progress`.
     """
     arch = chosen_student(bundle, student, width)
     teacher, *others = (
@@ -137,6 +143,8 @@ def distill(
     )
     seen = replace(data, train=data.train.stratified(subset, seed))
     plan = students.plan(epochs, learning_rate, seed)
+    if augmentation == "words":
+        plan = replace(plan, rewording=_rewording(data, mask_words, replace_words, word_runs))
     lesson = _lesson(loss, [teacher, *others], bundle.arch, arch, temperature, alpha)
     trained, curve = students.train(arch, seen, plan, lesson, control, progress, progress)
     figures = students.compared(teacher, trained, data.validation, others)
@@ -146,6 +154,14 @@ def distill(
         titles = ", ".join(zoo.title(Arch(name)) for name in ensembles.others(bundle))
         notes.append(f"beside the model itself these were teachers: {titles}")
     return bundle.become(trained["distilled"].params, arch), Report(figures, {"curve": curve}, tuple(notes))
+
+
+def _rewording(data: Data, mask: float, replaced: float, runs: float) -> Rewording:
+    if not data.train.is_text or data.train.is_read_on:
+        raise SlimscopeError(
+            f"augmentation is 'words', and {data.name} has no texts with a class: allowed is 'usual'"
+        )
+    return Rewording(mask, replaced, runs)
 
 
 def _lesson(

@@ -1,5 +1,6 @@
 """Distillation: the loss against its oracle and its limits; a student that learns from a teacher."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from torch.nn import functional as F
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.data.sets import Data
-from engine.figures import measure
+from engine.figures import measure, students
 from engine.file import packfile
 from engine.net import stages, zoo
 from engine.net.train import (
+    Rewording,
     attending_as,
     attention,
     distillation_loss,
+    fit,
     learning_from,
     regressing_on,
     softened,
@@ -320,3 +323,32 @@ def test_a_narrower_copy_learns_and_is_rebuilt(loss: str) -> None:
     assert report.notes == ("ResNet-8, 25% as wide, learned from 60 samples of cifar10",)
     again = packfile.unpack(packfile.pack(student))
     assert torch.equal(measure.predictions(again, photos.test), measure.predictions(student, photos.test))
+
+
+# ---------------------------------------------------------------- texts
+
+
+def test_a_recurrent_student_of_texts_learns_from_logits_on_reworded_texts() -> None:
+    """Against the same training written out (Tang 2019): its words masked, replaced, cut to runs."""
+    whole = sets.load("debian-topics")
+    few = Data(
+        whole.name,
+        whole.train.take(slice(0, 256)),
+        whole.validation.take(slice(0, 50)),
+        whole.test,
+        whole.classes,
+    )
+    settings = {**TINY, "loss": "logits", "alpha": 1.0, "augmentation": "words", "control": False}
+    after, report = apply(zoo.load("transformer-topics"), Step("distill", settings), few)
+    assert after.arch == Arch("bilstm-topics")
+    net, teacher = zoo.seeded("bilstm-topics", 0), zoo.build(zoo.load("transformer-topics"))
+    plan = students.plan(1, technique.get("distill").defaults["learning_rate"], 0)
+    plan = dataclasses.replace(plan, rewording=Rewording(0.1, 0.1, 0.25), clip_norm=1.0)
+    rows = fit(net, few.train, plan, loss=regressing_on(teacher, 1.0))
+    assert all(torch.equal(after.state()[name], value) for name, value in net.state_dict().items())
+    assert report.tables["curve"]["loss"].iloc[-1] == pytest.approx(rows[-1]["loss"])
+
+
+def test_samples_without_words_are_not_reworded(small: Data) -> None:
+    with pytest.raises(SlimscopeError, match=r"mnist has no texts with a class: allowed is 'usual'"):
+        apply(zoo.load("lenet-300-100"), Step("distill", {**TINY, "augmentation": "words"}), small)
