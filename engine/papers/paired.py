@@ -22,10 +22,10 @@ def drawn(data: Data, count: int, seed: int) -> Data:
 
 
 class Paired:
-    """The whole model's answers to test and validation samples, and those of the files of others."""
+    """The whole model's answers to test samples, also to validation samples if wanted, and other files'."""
 
-    def __init__(self, whole: Bundle, data: Data) -> None:
-        self._parts = {"test": data.test, "validation": data.validation}
+    def __init__(self, whole: Bundle, data: Data, validation: bool = False) -> None:
+        self._parts = {"test": data.test} | ({"validation": data.validation} if validation else {})
         self._whole = {part: _of_whole(whole, samples) for part, samples in self._parts.items()}
         self._answers = dict[str, Mapping[str, Tensor]]()
         self._rows = list[dict[str, Any]]()

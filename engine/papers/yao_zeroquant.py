@@ -52,7 +52,7 @@ COUNTED = "of 1,638 test texts, against the 32-bit model on the same texts; of t
 def run(recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) -> Outcome:
     """Round to nearest, let blocks learn, and compare the files, read back, on test and validation."""
     bundle, data = zoo.load(recipe["net"]), sets.load(zoo.entry(recipe["net"]).data)
-    paired = Paired(bundle, data)
+    paired = Paired(bundle, data, validation=True)
     figures = {FLOAT: paired.right()}
 
     def tell(name: str, step: Step, told: Progress) -> None:

@@ -25,7 +25,7 @@ def few() -> Data:
 def test_changes_are_paired_and_each_part_has_a_row(few: Data) -> None:
     bundle = zoo.load("mlp-32")
     two, three = (apply(bundle, Step("quantize", {"bits": bits}), None)[0] for bits in (2, 3))
-    paired = Paired(bundle, few)
+    paired = Paired(bundle, few, validation=True)
     change, other = paired.add("two", two), paired.add("three", three)
     table = paired.table().set_index(["model", "part"])
     assert len(table) == 4

@@ -107,7 +107,7 @@ def test_a_run_of_zeroq_compares_three_sources_of_ranges(few: Data, tmp_path: Pa
     outcome = cai.run(recipe, 0, Progress(), tmp_path)
     figures = outcome.figures
     assert set(figures) == {claim.name for claim in cai.ZEROQ.claims}
-    assert len(outcome.tables["models"]) == 2 * len(cai.CHANGE)
+    assert len(outcome.tables["models"]) == len(cai.CHANGE)
     assert len(outcome.tables["distillation"]) == 10
     for bits in cai.BITS:
         shown, real, noise = (figures[cai.CHANGE[bits, source]] for source in cai.SOURCES)
