@@ -3,6 +3,8 @@
 Adding one is a file here and a line below; `slimscope papers` shows how far each has come.
 """
 
+from engine.papers.banner import ACIQ
+from engine.papers.cai import ZEROQ
 from engine.papers.esser import LSQ
 from engine.papers.frankle import LOTTERY_TICKET
 from engine.papers.frantar_gptq import GPTQ
@@ -11,6 +13,7 @@ from engine.papers.han_deep import LENET_5 as DEEP_LENET_5
 from engine.papers.han_deep import LENET_300_100 as DEEP_LENET_300_100
 from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
+from engine.papers.krishnamoorthi import INT8
 from engine.papers.li import RESNET, VGG
 from engine.papers.liu import SLIMMING
 from engine.papers.record import LENET_5 as RECORD_LENET_5
@@ -34,6 +37,9 @@ PAPERS: dict[str, Paper] = {
         CHANNELS,
         VGG,
         RESNET,
+        INT8,
+        ACIQ,
+        ZEROQ,
         LSQ,
         MIXED_BITS,
         ZEROQUANT,

@@ -8,17 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from torch import Tensor
-
 from engine.data import sets
-from engine.figures import measure
-from engine.file import packfile
 from engine.net import zoo
 from engine.papers.harness import Claim, Ours, Outcome, Paper
+from engine.papers.paired import Paired
 from engine.recipe import technique
 from engine.recipe.run import apply
-from engine.types import Bundle, Progress, Step
+from engine.types import Progress, Step
 
 NET = "transformer-topics"
 BITS = (4, 2)
@@ -56,46 +52,27 @@ COUNTED = "of 1,638 test texts, against the 32-bit model on the same texts; of t
 def run(recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) -> Outcome:
     """Round to nearest, let blocks learn, and compare the files, read back, on test and validation."""
     bundle, data = zoo.load(recipe["net"]), sets.load(zoo.entry(recipe["net"]).data)
-    parts = {"test": data.test, "validation": data.validation}
-    whole = {part: measure.predictions(bundle, samples) for part, samples in parts.items()}
-    right = 100 * measure.accuracy_of(whole["test"], data.test.labels).value
-    figures, rows = {FLOAT: right}, list[dict[str, Any]]()
+    paired = Paired(bundle, data, validation=True)
+    figures = {FLOAT: paired.right()}
 
-    def tell(name: str, answers: Mapping[str, Tensor]) -> None:
-        for part, samples in parts.items():
-            change = measure.paired_difference(whole[part], answers[part], samples.labels)
-            assert change.spread is not None
-            accuracy = measure.accuracy_of(answers[part], samples.labels)
-            assert accuracy.spread is not None
-            row = {"model": name, "part": part, "accuracy": accuracy.value}
-            rows.append({**row, **_ends("accuracy", accuracy.spread), "change": change.value})
-            rows[-1] |= _ends("change", change.spread)
-            if part == "test":
-                figures[name] = 100 * change.value
+    def tell(name: str, step: Step, told: Progress) -> None:
+        figures[name] = 100 * paired.add(name, apply(bundle, step, data, told)[0]).value
 
-    def model(step: Step, told: Progress) -> dict[str, Tensor]:
-        after: Bundle = packfile.unpack(packfile.pack(apply(bundle, step, data, told)[0]))
-        return {part: measure.predictions(after, samples) for part, samples in parts.items()}
-
-    tell(INT8, model(technique.step("quantize", **recipe["int8"]), progress.part(0, 0)))
+    tell(INT8, technique.step("quantize", **recipe["int8"]), progress.part(0, 0))
     for number, (bits, way) in enumerate(LEARNED):
         if NEAREST[bits] not in figures:
             nearest = technique.step("quantize", bits=bits, **recipe["nearest"])
-            tell(NEAREST[bits], model(nearest, progress.part(0, 0)))
+            tell(NEAREST[bits], nearest, progress.part(0, 0))
         own = {"bits": bits, "learn_from": way, "seed": seed}
         learned = technique.step("zeroquant", **own, **recipe["learned"])
         share = progress.part(
             number / len(LEARNED), (number + 1) / len(LEARNED), folder=folder / f"{bits}-{way}"
         )
-        tell(LEARNED[bits, way], model(learned, share))
+        tell(LEARNED[bits, way], learned, share)
         lost = figures[NEAREST[bits]]
         won = figures[LEARNED[bits, way]] - lost
         figures[WON[bits, way]] = won / -lost if lost < 0 else 0.0
-    return Outcome(figures, {"models": pd.DataFrame(rows)})
-
-
-def _ends(name: str, spread: tuple[float, float]) -> dict[str, float]:
-    return dict(zip((f"{name} low", f"{name} high"), spread, strict=True))
+    return Outcome(figures, {"models": paired.table()})
 
 
 def judge(ours: Ours) -> str:

@@ -86,8 +86,8 @@ def product_quantize(
     K-means finds the table, one for each layer. For the outputs' error, layers go in the order of the model:
     each sees what the layers before it give with their new weights, and an error in a sub-vector counts as
     the mean square of what it does to an output. Exact zeros stay exact zeros, and have a mask. Biases and
-    normalisation stay 32-bit floats. Nothing is trained. Raises SlimscopeError where the outputs' error is
-    asked for of a model that can't run.
+    normalisation stay 32-bit floats. Nothing is trained; Train centroids, as a step behind this one, trains
+    the tables. Raises SlimscopeError where the outputs' error is asked for of a model that can't run.
     """
     if error == "outputs" and (data is None or not bundle.arch.runs):
         raise SlimscopeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 from torch import nn
@@ -16,13 +16,20 @@ from engine.recipe import settings
 from engine.recipe.knobs import Choice, Slider
 from engine.recipe.technique import Cost, technique
 from engine.tensor import sharing
-from engine.tensor.formats import Centroids, Codebook, Dense
+from engine.tensor.formats import Centroids, Codebook, Dense, Product, SharedVectors
 from engine.tensor.kmeans import MOST
-from engine.types import Bundle, Param, Progress, Report, weight_layers
+from engine.types import Bundle, Param, Progress, Report, SlimscopeError, weight_layers
 
 LAYER_COLUMNS = ("layer", "entries", "moved", "largest_move")
-WAYS: Mapping[str, Callable[[Codebook], nn.Module]] = {
-    "centroids": Centroids,
+Shared = Codebook | Product
+
+
+def _keep_codes(book: Shared) -> nn.Module:
+    return SharedVectors(book) if isinstance(book, Product) else Centroids(book)
+
+
+WAYS: Mapping[str, Callable[[Any], nn.Module]] = {
+    "centroids": _keep_codes,
     "weights": Codebook.straight_through,
 }
 
@@ -30,7 +37,8 @@ WAYS: Mapping[str, Callable[[Codebook], nn.Module]] = {
 @technique(
     family="quantize",
     title="Train centroids",
-    reference="Han et al. 2016, Deep Compression, arXiv 1510.00149, section 3.3",
+    reference="Han et al. 2016, Deep Compression, arXiv 1510.00149, section 3.3; for sub-vectors Stock et "
+    "al. 2020, And the bit goes down, arXiv 1907.05686",
     page="share",
     stage=720,
     runs="trains",
@@ -96,11 +104,13 @@ def train_centroids(
 ) -> tuple[Bundle, Report]:
     """Train the values that weights share; the result is stored as it was trained: tables and indices.
 
-    A value's gradient is the sum of its weights' gradients. Exact zeros stay zero. Biases and normalisation
-    train along; layers that share no weights stay as they are. Batch 128, a cosine schedule; images are
-    moved by a few pixels, and photos mirrored. Raises Cancelled through `progress`.
+    A value's gradient is the sum of its weights' gradients, and that of a shared sub-vector (product
+    quantization) the sum of its sub-vectors'. Exact zeros stay zero. Biases and normalisation train along;
+    layers that share no weights stay as they are. Batch 128, a cosine schedule; images are moved by a few
+    pixels, and photos mirrored. Raises SlimscopeError where weights are to move that share sub-vectors, and
+    Cancelled through `progress`.
     """
-    books = _books(bundle, entries)
+    books = _books(bundle, entries, moves)
     start = bundle.become({**bundle.params, **books})
     net = zoo.fork(start)
     weights = set(weight_layers(start).values())
@@ -115,14 +125,20 @@ def train_centroids(
     figures = list(training.change(bundle, after, data.validation))
     curve = pd.DataFrame([first, *series], columns=list(series[0])).astype({"epoch": int})
     notes = [reports.trained_on(data)]
-    if not any(isinstance(param, Codebook) for param in bundle.params.values()):
+    if not any(isinstance(param, Shared) for param in bundle.params.values()):
         notes.append(f"No layer shared weights: all of them got tables of up to {entries} entries first.")
     return after, Report(tuple(figures), {"curve": curve, "layers": _layers(start, after)}, tuple(notes))
 
 
-def _books(bundle: Bundle, entries: int) -> dict[str, Codebook]:
-    """The codebooks of a net; where it has none, those of all its layers."""
-    found = {name: param for name, param in bundle.params.items() if isinstance(param, Codebook)}
+def _books(bundle: Bundle, entries: int, moves: str) -> Mapping[str, Shared]:
+    """The tables of a net; where it has none, those of all its layers."""
+    found = {name: param for name, param in bundle.params.items() if isinstance(param, Shared)}
+    for name, book in found.items():
+        if isinstance(book, Product) and moves == "weights":
+            raise SlimscopeError(
+                f"{name!r} shares sub-vectors, and its weights can't move by themselves: choose "
+                "moves = 'centroids'"
+            )
     if found:
         return found
     values = {name: bundle.params[name].decode() for name in weight_layers(bundle).values()}
@@ -144,7 +160,7 @@ def _layers(start: Bundle, after: Bundle) -> pd.DataFrame:
     rows = []
     for layer, name in weight_layers(start).items():
         old, new = start.params[name], after.params[name]
-        if isinstance(old, Codebook) and isinstance(new, Codebook):
+        if isinstance(old, Shared) and isinstance(new, Shared):
             away = (new.table - old.table).abs()
             rows.append((layer, len(away), float(away.mean()), float(away.max())))
     return pd.DataFrame(rows, columns=LAYER_COLUMNS)

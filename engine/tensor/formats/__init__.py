@@ -12,6 +12,7 @@ from engine.tensor.formats.levels import Levels
 from engine.tensor.formats.product import Product
 from engine.tensor.formats.rows import Rows
 from engine.tensor.formats.scaled import Scaled
+from engine.tensor.formats.shared_vectors import SharedVectors
 from engine.tensor.formats.shifted import Shifted
 from engine.types import FormatError, Param
 
@@ -25,6 +26,7 @@ __all__ = [
     "Product",
     "Rows",
     "Scaled",
+    "SharedVectors",
     "Shifted",
     "of_kind",
 ]

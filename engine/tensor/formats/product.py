@@ -67,7 +67,7 @@ class Product(Param):
         return -(-row_length(self.size) // self.length)
 
     def decode(self) -> Tensor:
-        rows = self.table[self.codes.long()].reshape(_rows(self.size), self.per_row * self.length)
+        rows = self.table.index_select(0, self.codes).reshape(_rows(self.size), self.per_row * self.length)
         values = rows[:, : row_length(self.size)].reshape(self.size)
         return torch.where(self.zero == 1, 0.0, values) if self._is_masked else values
 
