@@ -12,6 +12,7 @@ from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
 from engine.papers.li import RESNET, VGG
 from engine.papers.liu import SLIMMING
+from engine.papers.prabhavalkar import PROJECTION
 from engine.papers.record import LENET_5 as RECORD_LENET_5
 from engine.papers.record import LENET_300_100 as RECORD_LENET_300_100
 from engine.papers.yao import MIXED_BITS
@@ -35,6 +36,7 @@ PAPERS: dict[str, Paper] = {
         LSQ,
         MIXED_BITS,
         ZEROQUANT,
+        PROJECTION,
     )
 }
 
