@@ -10,6 +10,9 @@ from engine.papers.han_deep import LENET_5 as DEEP_LENET_5
 from engine.papers.han_deep import LENET_300_100 as DEEP_LENET_300_100
 from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
+from engine.papers.hinton import DISTILLATION
+from engine.papers.kim_factors import FACTORS
+from engine.papers.kim_tucker import TUCKER
 from engine.papers.li import RESNET, VGG
 from engine.papers.liu import SLIMMING
 from engine.papers.prabhavalkar import PROJECTION
@@ -37,6 +40,9 @@ PAPERS: dict[str, Paper] = {
         MIXED_BITS,
         ZEROQUANT,
         PROJECTION,
+        TUCKER,
+        DISTILLATION,
+        FACTORS,
     )
 }
 
