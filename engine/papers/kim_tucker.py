@@ -12,19 +12,21 @@ import pandas as pd
 
 from engine.data import sets
 from engine.figures import count, latency, measure
+from engine.figures.latency import stopwatch
 from engine.figures.latency.variants import ONNX, TORCH
+from engine.figures.latency.verdicts import NOISY
 from engine.net import zoo
 from engine.papers import harness
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.recipe import technique
 from engine.recipe.run import apply
-from engine.types import Bundle, Progress
+from engine.types import Bundle, Progress, SlimscopeError
 
 NET = "vgg-small"
 FEWER, SMALLER = "times fewer multiply-adds", "times fewer parameters"
 BATCHES = (1, 32)
 SPEED = {(way, batch): f"times as fast, {way}, batch {batch}" for way in (TORCH, ONNX) for batch in BATCHES}
-JUDGED = (ONNX, 1)
+JUDGED = tuple(SPEED[ONNX, batch] for batch in BATCHES)
 BEFORE = "test error of the model as it came"
 CUT = "test error of the split model, not trained"
 MENDED = "test error of the split model, batch-norm set anew"
@@ -32,9 +34,34 @@ AFTER, CHANGE = "test error of the split model, tuned", "test error change"
 LEAST_SPEED, BEARABLE = 2.0, 1.0  # times, points
 RECIPE: dict[str, Any] = {
     "net": NET,
-    "low_rank": {"form": "tucker", "by": "share", "share": 0.3, "leave_out": ["conv1", "fc"]},
+    "low_rank": {
+        "form": "tucker",
+        "by": "rank",
+        "per_layer": {
+            "conv2": 16,
+            "conv3": 32,
+            "conv4": 32,
+            "conv5": 48,
+            "conv6": 64,
+            "conv7": 96,
+            "conv8": 96,
+        },
+        "input_ranks": {
+            "conv2": 16,
+            "conv3": 16,
+            "conv4": 32,
+            "conv5": 32,
+            "conv6": 64,
+            "conv7": 64,
+            "conv8": 96,
+        },
+        "leave_out": ["conv1", "fc"],
+    },
     "recalibrate": {"what": "batch_norm", "samples": 500},
     "finetune": {"epochs": 4, "learning_rate": 0.02, "precision": "bfloat16", "teacher": "original"},
+    "chosen by": "times of this machine, and 1,000 validation images, batch-norm set anew, nothing trained: "
+    "ONNX Runtime works on channels in blocks of 16. With ranks in multiples of 16 the model is 2.4 times as "
+    "fast for 32 images, 84.9 % right; with 25 % of each layer's weights 1.8 times, 80.7 %",
     "timed": "the whole model and the split one in turns, one thread, 30 times: medians of ratios",
 }
 
@@ -66,13 +93,23 @@ def run(recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) 
 
 
 def timed(before: Bundle, after: Bundle) -> pd.DataFrame:
-    """A row for each runtime and batch: ms, how many times as fast, and the quartiles of that."""
+    """A row for each runtime and batch: ms, how many times as fast, and the quartiles of that.
+
+    Raises SlimscopeError where the quartiles of a judged ratio are too far apart to say anything: what was
+    trained before is kept, and the seed can be run again when the machine has less to do.
+    """
     rows = []
     for batch in BATCHES:
         for row in latency.latency(before, after, batch):
             if row.form != latency.name_of(before, after) or row.time is None or row.speed_up is None:
                 continue
-            low, high = latency.stopwatch.quartiles(row.speed_up)
+            low, high = stopwatch.quartiles(row.speed_up)
+            name = SPEED[row.runtime, batch]
+            if name in JUDGED and high > NOISY * low:
+                raise SlimscopeError(
+                    f"{name}: half of the runs lie between {low:.2f} and {high:.2f}, too noisy to tell; run "
+                    "this seed again when the machine has less to do: its training is kept"
+                )
             names = ("runtime", "batch", "ms", "times as fast", "low", "high")
             ends = (row.runtime, batch, row.time.value, row.speed_up.value, low, high)
             rows.append(dict(zip(names, ends, strict=True)))
@@ -82,11 +119,12 @@ def timed(before: Bundle, after: Bundle) -> pd.DataFrame:
 def judge(ours: Ours) -> str:
     """`reproduced`: the median seed is LEAST_SPEED times as fast and loses at most BEARABLE points.
 
-    >>> judge({SPEED[JUDGED]: [2.2], CHANGE: [1.2]})
+    >>> judge({JUDGED[0]: [2.2], JUDGED[1]: [2.1], CHANGE: [1.2]})
     'not reached'
     """
-    speed, change = (statistics.median(ours[name]) for name in (SPEED[JUDGED], CHANGE))
-    return "reproduced" if speed >= LEAST_SPEED and change <= BEARABLE else "not reached"
+    is_fast = all(statistics.median(ours[name]) >= LEAST_SPEED for name in JUDGED)
+    is_right = statistics.median(ours[CHANGE]) <= BEARABLE
+    return "reproduced" if is_fast and is_right else "not reached"
 
 
 TUCKER = Paper(
@@ -104,9 +142,9 @@ TUCKER = Paper(
     ),
     recipe=RECIPE,
     seeds=(0, 1, 2),
-    rule=f"In the median seed the split model is at least twice as fast in {JUDGED[0]}, batch {JUDGED[1]}, "
-    "and its test error at most 1 point above that of the model as it came. A seed orders the samples of the "
-    "tuning.",
+    rule="In the median seed the split model is at least twice as fast in ONNX Runtime, for one image and "
+    "for 32, and its test error at most 1 point above that of the model as it came. A seed orders the "
+    "samples of the tuning.",
     judge=judge,
     run=partial(run, RECIPE),
 )
