@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ def net_of(widths: Sequence[int], dropout: Sequence[float], seed: int) -> nn.Seq
     layers: list[nn.Module] = [nn.Flatten()]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for number in range(len(widths) - 1):
+        for number, (inputs, outputs) in enumerate(pairwise(widths)):
             if dropout:
                 layers.append(SeededDropout(dropout[number], len(widths) * seed + number))
-            layers += [nn.Linear(*widths[number : number + 2]), nn.ReLU()]
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -92,7 +93,7 @@ def run(recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) 
         part: {name: measure.logits(net, of) for name, net in nets.items()} for part, of in parts.items()
     }
     bias = best_bias(asked["validation"][WITHOUT], data.validation.labels, digit)
-    rows = []
+    rows = list[dict[str, Any]]()
     for part, answers in asked.items():
         answers[CORRECTED] = with_bias(answers[WITHOUT], digit, bias)
         rows += [
