@@ -93,8 +93,8 @@ PROJECTION = Paper(
     paper="Prabhavalkar et al. 2016, On the Compression of Recurrent Neural Networks with an Application to "
     "LVCSR Acoustic Modeling for Embedded Speech Recognition, arXiv 1603.08042",
     claim="An LSTM acoustic model in a third of its size loses a negligible share of its accuracy, where "
-    "recurrent matrices and those behind them share a projection. Here an LSTM of two layers reads rows of"
-    " MNIST, and is rounded to 8 bits afterwards.",
+    "recurrent matrices and those behind them share a projection. Here an LSTM of two layers reads rows of "
+    "MNIST, and is rounded to 8 bits afterwards.",
     claims=(
         Claim(PARAMETERS, round(THIRD, 1), "%", "of the whole model's; the paper: a third of its size"),
         Claim(BYTES, None, "%", "packed file, every byte, decoded again / dense 32-bit safetensors file"),
