@@ -121,6 +121,19 @@ def test_results_of_another_recipe_do_not_count(tiny: Tiny) -> None:
     assert list(raw(tiny)["seeds"]) == ["1"]
 
 
+def test_what_is_not_known_of_a_layer_does_not_stop_its_seed_from_being_written(tiny: Tiny) -> None:
+    def run(seed: int, progress: Progress, folder: Path) -> Outcome:
+        layers = pd.DataFrame({"layer": ["fc1", "fc2"], "rank": [3, None], "applied": [True, False]})
+        return Outcome({"error": 1.0, "loss": 0.5}, {"layers": layers})
+
+    harness.run(replace(tiny.paper, run=run), 0, Progress())
+    rows = raw(tiny)["seeds"]["0"]["tables"]["layers"]
+    assert rows == [
+        {"layer": "fc1", "rank": 3, "applied": True},
+        {"layer": "fc2", "rank": None, "applied": False},
+    ]
+
+
 def test_one_process_at_a_time_runs_a_seed_and_it_shows(tiny: Tiny) -> None:
     said = []
 

@@ -13,9 +13,13 @@ from engine.papers.han_deep import LENET_5 as DEEP_LENET_5
 from engine.papers.han_deep import LENET_300_100 as DEEP_LENET_300_100
 from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
+from engine.papers.hinton import DISTILLATION
+from engine.papers.kim_factors import FACTORS
+from engine.papers.kim_tucker import TUCKER
 from engine.papers.krishnamoorthi import INT8
 from engine.papers.li import RESNET, VGG
 from engine.papers.liu import SLIMMING
+from engine.papers.prabhavalkar import PROJECTION
 from engine.papers.record import LENET_5 as RECORD_LENET_5
 from engine.papers.record import LENET_300_100 as RECORD_LENET_300_100
 from engine.papers.sun_wanda import WANDA
@@ -45,6 +49,10 @@ PAPERS: dict[str, Paper] = {
         ZEROQUANT,
         GPTQ,
         WANDA,
+        PROJECTION,
+        TUCKER,
+        DISTILLATION,
+        FACTORS,
     )
 }
 

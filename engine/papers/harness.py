@@ -150,7 +150,7 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
             outcome = paper.run(seed, timed, folder)
         record = {
             "figures": dict(outcome.figures),
-            "tables": {name: table.to_dict("records") for name, table in outcome.tables.items()},
+            "tables": {name: rows_of(table) for name, table in outcome.tables.items()},
             "wall seconds": round(seconds(), 3),
             "machine": machine(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -162,6 +162,16 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
             _write(paper, {**results(paper), seed: record})
         shutil.rmtree(folder)
         return record
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON data; what is not known of a row (NaN) is None.
+
+    >>> rows_of(pd.DataFrame({"layer": ["fc"], "rank": [float("nan")]}))
+    [{'layer': 'fc', 'rank': None}]
+    """
+    rows = table.to_dict("records")
+    return [{str(name): None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def _prepared(paper: Paper, seed: int) -> Path:
