@@ -23,8 +23,9 @@ frame.header(session.subject())
 page.introduction()
 asked = page.ask()
 try:
-    coarse.continuations(asked)
-    coarse.trap()
+    whole = coarse.refined()
+    coarse.continuations(asked, whole)
+    coarse.trap(whole)
     reading.draw()
 except cached.Pending as error:  # where even this model counts as large
     st.info(f"Nothing is written yet: {error}.")

@@ -45,9 +45,11 @@ def submit(kind: str, title: str, **payload: object) -> None:
         st.session_state["problem"] = str(error)
 
 
-def measure_all(owner: str, subject: str, key: str) -> Job | None:
+def measure_all(
+    owner: str, subject: str, key: str, title: str = "Accuracy on the whole test set"
+) -> Job | None:
     """Measure a recipe on the whole test set."""
-    return ensure(owner, "accuracy", "Accuracy on the whole test set", subject, key)
+    return ensure(owner, "accuracy", title, subject, key)
 
 
 def ensure(owner: str, kind: str, title: str, subject: str, key: str, **more: object) -> Job | None:

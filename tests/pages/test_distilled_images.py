@@ -35,7 +35,7 @@ def test_each_kept_step_is_a_row_of_images() -> None:
 
 
 def test_a_model_without_batch_norm_is_told_why_it_can_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
     visit = Visit("zeroq", m="mlp-32")
     assert any("has no batch-norm" in each.value for each in visit.at.info)
     assert [button for button in visit.at.button if button.key == "run-zeroq"] == []
@@ -46,7 +46,7 @@ def test_a_model_without_batch_norm_is_told_why_it_can_not(monkeypatch: pytest.M
 def test_a_distilled_model_shows_its_images_and_what_the_ranges_of_others_bring(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
     recipe = technique.complete(Recipe((technique.step("zeroq", steps=10, images=16),)))
     tasks.perform(
         "apply", {"model": "mlp-500-300", "data": "mnist", "recipe": recipe.key, "samples": 500}, Progress()

@@ -45,7 +45,7 @@ def test_each_image_has_a_row_of_maps_above_a_row_of_reconstructions() -> None:
 def test_what_was_trained_is_shown_and_a_model_without_maps_is_told_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
     refused = Visit("factor_transfer", m="lenet-300-100")
     assert any("has no feature maps" in each.value for each in refused.at.info)
     assert [button for button in refused.at.button if button.key == "run-factor_transfer"] == []

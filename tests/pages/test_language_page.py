@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from test_pages import Visit
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("framed")
 
 @pytest.fixture(autouse=True)
 def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +61,20 @@ def test_its_overview_shows_windows_and_their_perplexity() -> None:
     assert visit.tiles["perplexity"] == zoo.tested(NAME)["value"]
     assert visit.html.count('<p class="passage">') == 4
     assert "Trained elsewhere" in visit.words
+
+
+def test_perplexity_is_of_all_windows_once_each_width_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key, title: asked.append(key))
+    visit = Visit("language", m="mlp-32", r="[]")
+    assert asked[-1] == coarse.key_of(8, False)
+    assert "the first 3 windows (all 256 follow)" in visit.words
+    now, change = cached.accuracy(SUBJECT, coarse.key_of(2, True), 3)
+    known = (replace(now, value=777.7), change)
+    monkeypatch.setattr(cached, "full_accuracy", lambda subject, key: known if subject == SUBJECT else None)
+    asked.clear()
+    visit.run()
+    assert asked == []
+    assert "on all 256 windows" in visit.words
+    assert visit.html.count("777.7") == 4 + 8
+    assert figures.text(zoo.tested(NAME)["value"], "perplexity") in visit.html

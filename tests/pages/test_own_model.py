@@ -34,7 +34,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv(user.VARIABLE, "")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
     user.name(f"{EXAMPLE}:model", f"{EXAMPLE}:data", student=f"{EXAMPLE}:student")
     cached.given.clear()
     yield f"user-{sources.load_user().fingerprint}"

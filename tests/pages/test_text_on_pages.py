@@ -20,7 +20,7 @@ MODEL, DATA = "transformer-topics", "debian-topics"
 
 @pytest.fixture(autouse=True)
 def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
 
 
 def quotes(html: str) -> list[str]:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("framed")
 
 
 def visit(page: str, model: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     at.query_params["m"] = model
     at._page_hash = calc_hash(page)

@@ -11,8 +11,8 @@ import streamlit as st
 
 from engine.figures import scores
 from engine.recipe import technique
-from engine.types import Recipe
-from pages.parts import cached, figures
+from engine.types import Figure, Recipe
+from pages.parts import cached, figures, jobs, visitor
 from pages.parts.figures import Column
 from pages.parts.pictures import tokens as pictures
 from pages.parts.writing.page import COUNT, SUBJECT, Asked
@@ -31,7 +31,24 @@ def key_of(bits: int | None, with_table: bool) -> str:
     return technique.complete(Recipe((step,))).key
 
 
-def continuations(asked: Asked) -> None:
+def refined() -> bool:
+    """Whether perplexity is known on all windows, of every width; what is not is measured behind the page."""
+    for key in (key_of(bits, with_table) for with_table in (False, True) for bits in BITS):
+        if cached.full_accuracy(SUBJECT, key) is None:
+            jobs.measure_all(visitor.owner(), SUBJECT, key, "Perplexity at each width")
+            return False
+    return True
+
+
+def _scores(key: str, whole: bool) -> tuple[Figure, Figure]:
+    """Perplexity and its change against the original, on all windows or on the first."""
+    origin, found = cached.origin_accuracy(SUBJECT), cached.full_accuracy(SUBJECT, key) if whole else None
+    if whole and key == "[]" and origin is not None:
+        return origin, origin
+    return found or cached.accuracy(SUBJECT, key, WINDOWS)
+
+
+def continuations(asked: Asked, whole: bool) -> None:
     """One row for each width: the beginning, what follows, bytes and perplexity."""
     with_table = st.toggle(
         "Round the table of words as well",
@@ -44,7 +61,7 @@ def continuations(asked: Asked) -> None:
     rows = []
     for bits in (None, *BITS):
         found = _goes_on(bits, with_table, asked)
-        rows.append(_row(bits, with_table, asked, words, found, original))
+        rows.append(_row(bits, (with_table, whole), asked, words, found, original))
     st.html(f'<div class="writings">{"".join(rows)}</div>')
     lots = (
         "always the likeliest token"
@@ -53,9 +70,15 @@ def continuations(asked: Asked) -> None:
     )
     st.caption(
         f"{COUNT} tokens each, {lots}. Orange: where a row first says something else than the original, and what follows "
-        f"from there. Perplexity on {WINDOWS} windows of texts that it never read, Moby Dick and addresses of presidents; "
+        f"from there. Perplexity on {_windows(whole)} of texts that it never read, Moby Dick and addresses of presidents; "
         "the change is on the same windows, with its 95 % interval."
     )
+
+
+def _windows(whole: bool) -> str:
+    held = cached.images(SUBJECT)
+    every = len(held.test) if held else 0
+    return f"all {every:,} windows" if whole else f"the first {WINDOWS} windows (all {every:,} follow)"
 
 
 def _goes_on(bits: int | None, with_table: bool, asked: Asked) -> list[int]:
@@ -64,7 +87,7 @@ def _goes_on(bits: int | None, with_table: bool, asked: Asked) -> list[int]:
 
 def _row(
     bits: int | None,
-    with_table: bool,
+    of: tuple[bool, bool],
     asked: Asked,
     words: Sequence[str],
     found: list[int],
@@ -78,15 +101,15 @@ def _row(
     off = f'<span class="off">{other}</span>' if other else ""
     name = "32 bits" if bits is None else f"{bits} bits"
     return (
-        f'<div class="writing"><div class="width"><b>{name}</b> {_figures(bits, with_table)}</div>'
+        f'<div class="writing"><div class="width"><b>{name}</b> {_figures(bits, *of)}</div>'
         f'<p class="passage"><span class="given">{begins}</span>{kept}{off}</p></div>'
     )
 
 
-def _figures(bits: int | None, with_table: bool) -> str:
+def _figures(bits: int | None, with_table: bool, whole: bool) -> str:
     key = key_of(bits, with_table)
     size = cached.size(SUBJECT, key)
-    now, change = cached.accuracy(SUBJECT, key, WINDOWS)
+    now, change = _scores(key, whole)
     lines = [
         f"{figures.text(size.value, size.unit)} {figures.badge(size)}",
         f"perplexity {figures.text(now.value, now.unit)} {figures.badge(now)}",
@@ -99,10 +122,10 @@ def _figures(bits: int | None, with_table: bool) -> str:
     return "<br>".join(lines)
 
 
-def trap() -> None:
+def trap(whole: bool) -> None:
     """With and without the table of words, width by width."""
     st.subheader("The trap: the table of words", anchor=False)
-    table = pd.DataFrame([_both(bits) for bits in BITS])
+    table = pd.DataFrame([_both(bits, whole) for bits in BITS])
     st.html(figures.table(table, COLUMNS))
     last = table.iloc[-1]
     st.markdown(
@@ -125,14 +148,14 @@ COLUMNS = {
 }
 
 
-def _both(bits: int) -> dict[str, float]:
+def _both(bits: int, whole: bool) -> dict[str, float]:
     found: dict[str, float] = {"width": bits}
     for with_table, size, level, change in (
         (False, "body bytes", "body", "alone"),
         (True, "whole bytes", "whole", "together"),
     ):
         key = key_of(bits, with_table)
-        now, more = cached.accuracy(SUBJECT, key, WINDOWS)
+        now, more = _scores(key, whole)
         found |= {size: cached.size(SUBJECT, key).value, level: now.value, change: more.value}
     params = cached.original(SUBJECT).params
     sizes = {name: param.decode().numel() for name, param in params.items() if len(param.shape) > 1}
