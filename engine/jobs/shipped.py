@@ -37,6 +37,7 @@ DEFAULTS = (
     ("learn_intervals",),
     ("distill_quantized",),
     ("adaround",),
+    ("zeroq",),
 )
 # Another draw of the same: a page shows how much the two have in common.
 SECOND: dict[str, dict[str, Any]] = {"lottery_ticket": {"seed": 1, "re_init": False}}
