@@ -43,7 +43,7 @@ LAYER_COLUMNS = (
 )
 OF_WEIGHTS, OF_INPUTS = "weights", "inputs"
 STEP_OF = "step of "  # in live rows, before what it is the step of
-SCALE = ".input_quantizer.scale"
+SCALE, PRUNE = ".input_quantizer.scale", ".input_quantizer.prune"
 PRUNED, CLIPPED = "prune point", "clip point"  # of an interval, over the clip point that it began with
 FIRST = {PRUNED: 0.0}  # all else begins at 1
 Beside = Callable[[Bundle], Mapping[str, float]]  # what live rows say of what learns beside the weights
@@ -75,12 +75,19 @@ class Start:
 
 
 def begin(
-    bundle: Bundle, data: Data, widths: Widths, granularity: str, keep_zeros: bool, grid: str = "new"
+    bundle: Bundle,
+    data: Data,
+    widths: Widths,
+    granularity: str,
+    keep_zeros: bool,
+    grid: str = "new",
+    prunes: bool = False,
 ) -> Start:
     """Choose the first steps: those of the weights from their mean size, those of inputs on training samples.
 
     What was rounded before starts from its values; its step sizes and input quantizers go. With `grid` `own`,
-    weights that lie on a grid stay on it, and its step sizes are the first ones.
+    weights that lie on a grid stay on it, and its step sizes are the first ones. With `prunes`, inputs that
+    are never negative have a prune point, which begins at zero.
     """
     layers = weight_layers(bundle)
     ends = {module_of(layers[label]) for label in [*layers][:: max(1, len(layers) - 1)]}  # first and last
@@ -102,18 +109,21 @@ def begin(
     floats = bundle.become(params, arch)
     if widths.inputs is not None:
         modules = {m: widths.ends if m in ends else widths.inputs for m in map(module_of, values)}
-        floats = _with_inputs(floats, data, modules)
+        floats = _with_inputs(floats, data, modules, prunes)
     return Start(floats, found, None if keep_zeros else {})
 
 
-def _with_inputs(bundle: Bundle, data: Data, widths: Mapping[str, int]) -> Bundle:
+def _with_inputs(bundle: Bundle, data: Data, widths: Mapping[str, int], prunes: bool) -> Bundle:
     """The model with a quantizer before each module, on the step that its inputs suggest."""
     arch, params = bundle.arch, dict(bundle.params)
     for name, seen in inputs_seen(bundle, calibration(data), list(widths), "minmax").items():
         values, bits = seen.values, widths[name]
         signed = bool(seen.lows.min() < 0)
         step = grids.first_step(values.double().abs().mean().view(1), bits, signed)
-        arch = arch.edit("quantize_input", layer=name, bits=bits, symmetric=False, dynamic=False)
+        own = {"prunes": True} if prunes and not signed else {}
+        arch = arch.edit("quantize_input", layer=name, bits=bits, symmetric=False, dynamic=False, **own)
+        if own:
+            params[has_name(name) + PRUNE] = Dense(torch.zeros(1))
         params[has_name(name) + SCALE] = Dense(step)
         params[f"{name}.input_quantizer.zero"] = Dense(torch.tensor([float(grids.middle(bits, signed))]))
     return bundle.become(params, arch)

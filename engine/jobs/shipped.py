@@ -38,6 +38,7 @@ DEFAULTS = (
     ("distill_quantized",),
     ("adaround",),
     ("zeroquant",),
+    ("zeroq",),
 )
 # Another draw of the same: a page shows how much the two have in common.
 SECOND: dict[str, dict[str, Any]] = {"lottery_ticket": {"seed": 1, "re_init": False}}

@@ -24,7 +24,9 @@ class InputQuantizer(nn.Module):
 
     Static: scale and zero are parameters of the bundle, found by calibration. Dynamic: they are taken from
     the smallest and largest value at run time: of each batch, or of all that shares its place on the first
-    `alone` axes (from the last one where negative), so that no sample changes another's answer.
+    `alone` axes (from the last one where negative), so that no sample changes another's answer. One that
+    prunes takes `prune` off first: on a grid from zero up, what lies below becomes zero (QIL: Jung 2019,
+    arXiv 1808.05779).
 
     >>> rounded = InputQuantizer(2, True, True, alone=1)(torch.tensor([[1.0, 0.4], [8.0, 0.4]]))
     >>> rounded.tolist()
@@ -33,10 +35,16 @@ class InputQuantizer(nn.Module):
 
     scale: Tensor
     zero: Tensor
+    prune: Tensor
 
-    def __init__(self, bits: int, symmetric: bool, dynamic: bool, alone: int = 0) -> None:
+    def __init__(
+        self, bits: int, symmetric: bool, dynamic: bool, alone: int = 0, prunes: bool = False
+    ) -> None:
         super().__init__()
         self.bits, self.symmetric, self.dynamic, self.alone = bits, symmetric, dynamic, alone
+        self.prunes = prunes
+        if prunes:
+            self.register_buffer("prune", torch.zeros(1))
         if not dynamic:
             self.register_buffer("scale", torch.ones(1))
             self.register_buffer("zero", torch.zeros(1))
@@ -52,6 +60,7 @@ class InputQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         low, high = code_range(self.bits, self.symmetric)
+        x = x - self.prune if self.prunes else x
         scale, zero = self.affine(x)
         whole = round_through(x / scale) if self.training else torch.round(x / scale)
         return (torch.clamp(whole + zero, low, high) - zero) * scale

@@ -145,14 +145,26 @@ def _quantize_argument(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ..
 
 
 def quantize_input(
-    net: nn.Module, *, layer: str, bits: int, symmetric: bool, dynamic: bool, tokens: bool = False
+    net: nn.Module,
+    *,
+    layer: str,
+    bits: int,
+    symmetric: bool,
+    dynamic: bool,
+    tokens: bool = False,
+    prunes: bool = False,
 ) -> None:
-    """Round what enters `layer`, with `tokens` each by a range of its own; parameters keep their names."""
+    """Round what enters `layer`, with `tokens` each by a range of its own; parameters keep their names.
+
+    With `prunes` it is taken down first by a number found in training.
+    """
     target = _to_quantize(net, layer, "input", bits)
     if tokens and not dynamic:
         raise SlimscopeError(f"the input of layer {layer!r} has a static range: no token has one of its own")
+    if prunes and dynamic:
+        raise SlimscopeError(f"the input of layer {layer!r} has a dynamic range: it can't be pruned")
     alone = alone_of(target) if tokens else 0
-    target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic, alone))
+    target.add_module("input_quantizer", InputQuantizer(bits, symmetric, dynamic, alone, prunes))
     target.register_forward_pre_hook(_quantize_argument)
 
 

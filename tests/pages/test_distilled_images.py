@@ -39,8 +39,15 @@ def test_a_model_without_batch_norm_is_told_why_it_can_not(monkeypatch: pytest.M
     visit = Visit("zeroq", m="mlp-32")
     assert any("has no batch-norm" in each.value for each in visit.at.info)
     assert [button for button in visit.at.button if button.key == "run-zeroq"] == []
-    offered = Visit("zeroq", m="resnet-8")
+    offered = Visit("zeroq", m="mlp-500-300")
     assert offered.at.button(key="run-zeroq").label.startswith("Train (about ")
+
+
+def test_the_page_opens_with_images_that_came_with_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "measure_all", lambda owner, subject, key: None)
+    visit = Visit("zeroq", m="resnet-8")
+    assert [button for button in visit.at.button if button.key == "run-zeroq"] == []
+    assert "after 200 steps" in visit.html
 
 
 def test_a_distilled_model_shows_its_images_and_what_the_ranges_of_others_bring(

@@ -48,10 +48,11 @@ class _Codes(nn.Module):
         super().__init__()
         shift = MIDDLE if old.symmetric else 0
         low, high = code_range(old.bits, old.symmetric)
-        self.scale = float(old.scale)
+        self.scale, self.prune = float(old.scale), float(old.prune) if old.prunes else 0.0
         self.zero, self.low, self.high = (int(each) + shift for each in (old.zero, low, high))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x - self.prune if self.prune else x
         return _Coded.apply(x, self.scale, self.zero, self.low, self.high)  # type: ignore[no-any-return, no-untyped-call]
 
 

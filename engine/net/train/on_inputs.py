@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from engine.net.surgery import InputQuantizer, replace_layer
 from engine.net.train.kit import Part
 from engine.tensor.affine import code_range
-from engine.tensor.formats.through import above_zero, stepped
+from engine.tensor.formats.through import above_zero, stepped, through
 
 PART = "inputs"
 
@@ -17,11 +17,15 @@ class LearnedInput(InputQuantizer):
     """A static input quantizer whose step size learns (LSQ: Esser 2020, arXiv 1902.08153).
 
     It rounds as the quantizer that it replaces. A step's gradient is that of `stepped`, times
-    1 / sqrt(N * Q): one sample has N numbers here, and Q is the largest number of steps above zero.
+    1 / sqrt(N * Q): one sample has N numbers here, and Q is the largest number of steps above zero. With a
+    prune point that learns beside it, from zero up, it is an interval (QIL: Jung 2019, arXiv 1808.05779).
     """
 
     def __init__(self, fixed: InputQuantizer) -> None:
-        super().__init__(fixed.bits, fixed.symmetric, dynamic=False)
+        super().__init__(fixed.bits, fixed.symmetric, dynamic=False, prunes=fixed.prunes)
+        if fixed.prunes:
+            del self.prune
+            self.prune = nn.Parameter(fixed.prune.clone())
         del self.scale
         self.scale = nn.Parameter(fixed.scale.clone())
         self.zero = fixed.zero.clone()
@@ -29,7 +33,18 @@ class LearnedInput(InputQuantizer):
     def forward(self, x: Tensor) -> Tensor:
         bottom, top = (end - self.zero for end in code_range(self.bits, self.symmetric))
         factor = 1 / (x[0].numel() * top.clamp(min=1)).sqrt()
-        return stepped(x, self.step, bottom, top, factor)
+        return stepped(self._pruned(x), self.step, bottom, top, factor)
+
+    def _pruned(self, x: Tensor) -> Tensor:
+        """What lies above the prune point alone moves it: zeros behind a ReLU do not."""
+        if not self.prunes:
+            return x
+        return x - torch.where(x > self.prune_point, self.prune_point, self.prune_point.detach())
+
+    @property
+    def prune_point(self) -> Tensor:
+        """What is stored as the quantizer's prune point."""
+        return through(self.prune, self.prune.detach().clamp(min=0))
 
     @property
     def step(self) -> Tensor:
@@ -60,10 +75,12 @@ def train_inputs(net: nn.Module, rate: float = 1.0) -> Part:
 
 
 def stored_steps(net: nn.Module) -> dict[str, Tensor]:
-    """Name in the state_dict -> step size, of every input quantizer that learned."""
+    """Name in the state_dict -> step size or prune point, of every input quantizer that learned."""
+    found = dict[str, Tensor]()
     with torch.no_grad():
-        return {
-            f"{name}.scale": module.step.detach()
-            for name, module in net.named_modules()
-            if isinstance(module, LearnedInput)
-        }
+        for name, module in net.named_modules():
+            if isinstance(module, LearnedInput):
+                found[f"{name}.scale"] = module.step.detach()
+                if module.prunes:
+                    found[f"{name}.prune"] = module.prune_point.detach()
+    return found

@@ -12,6 +12,7 @@ import pandas as pd
 from engine.data.sets import Data
 from engine.figures import few_bits
 from engine.figures.few_bits import CLIPPED, CURVE, PRUNED, STEP_COLUMNS, Start, Widths
+from engine.net.taps import module_of
 from engine.net.train import Plan
 from engine.recipe import settings
 from engine.recipe.knobs import Toggle
@@ -24,6 +25,7 @@ WIDEST = 5  # bits of the first stage, where bits go down step by step
 LAYER_COLUMNS = (
     *few_bits.LAYER_COLUMNS,
     *("zeros", "first_clip_point", "prune_point", "clip_point"),
+    *("input_prune_point", "input_clip_point"),
 )
 
 
@@ -39,7 +41,8 @@ LAYER_COLUMNS = (
     aha="Two numbers a layer say which weights matter: below the interval they are pruned, above it they are "
     "clipped, and all levels go to what lies between. The loss itself moves both ends.",
     trap="What is pruned or clipped has no gradient any more: it comes back only if the interval moves. And "
-    "only weights have one here; what enters a layer has a step size, which clips but never prunes.",
+    "only weights have one at first; what enters a layer has a step size, which clips but never prunes, "
+    "unless it is given an interval, too.",
     presets={
         "gentle": {"bits": 4, "activation_bits": 4},
         "balanced": {"bits": 3, "activation_bits": 3},
@@ -71,6 +74,17 @@ def learn_intervals(
         ),
     ] = 0.003,
     keep_zeros: settings.KeepZeros = True,
+    input_intervals: Annotated[
+        bool,
+        Toggle(
+            label="Intervals of inputs",
+            help="Whether what enters a layer has an interval that learns as well, where none of it is "
+            "negative: what lies below its prune point becomes zero.",
+            when=(("activations", (True,)),),
+            advanced=True,
+            added=True,
+        ),
+    ] = False,
     seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -79,17 +93,19 @@ def learn_intervals(
     Each layer has one: magnitudes from its prune point to its clip point become 0 to 1, then one of q + 1
     even levels, q = 2^(b-1) - 1, times a scale that learns; beyond the clip point they are 1. It begins at
     zero and ends where the squared error is least. Rounding passes gradients straight through. What enters a
-    layer is rounded with step sizes that learn (LSQ), which is an interval that begins at zero. Biases and
-    normalisation train along as 32-bit floats. Adam, batch 128, no weight decay, a cosine schedule; images
-    are moved by a few pixels, and photos mirrored. What was rounded before starts from its rounded values.
-    Raises Cancelled through `progress`.
+    layer is rounded with step sizes that learn (LSQ), which is an interval that begins at zero, or with
+    `input_intervals` with a prune point that learns from zero up. Biases and normalisation train along as
+    32-bit floats. Adam, batch 128, no weight decay, a cosine schedule; images are moved by a few pixels, and
+    photos mirrored. What was rounded before starts from its rounded values. Raises Cancelled through
+    `progress`.
     """
     widths = Widths(bits, activation_bits if activations else None, end_bits)
-    start, modules = _begin(bundle, data, widths, keep_zeros)
+    start, modules = _begin(bundle, data, widths, keep_zeros, input_intervals)
     own = {label: module.bits for label, module in modules.items()}
     stages = [partial(_set_bits, modules, own, x, x == bits) for x in _widths(bits, progressive)]
     plan = Plan(epochs, learning_rate, "adam", schedule="cosine", weight_decay=0.0, seed=seed)
     first = {label: module.points()[1] for label, module in modules.items()}
+    first |= {label: clip for label, (_, clip) in _of_inputs(start.floats).items()}
     after, rows = few_bits.train(
         start,
         data,
@@ -98,7 +114,7 @@ def learn_intervals(
         "net",
         learned=True,
         way={start.grids[name]: modules[label] for label, name in weight_layers(bundle).items()}.__getitem__,
-        beside=lambda now: _told(modules, first),
+        beside=lambda now: _told(_ends(modules) | _of_inputs(now), first),
         stages=stages,
     )
     layers = _layers(start, after, modules, first)
@@ -114,9 +130,11 @@ def _widths(bits: int, progressive: bool) -> list[int]:
     return [*range(WIDEST, bits, -1), bits] if progressive else [bits]
 
 
-def _begin(bundle: Bundle, data: Data, widths: Widths, keep_zeros: bool) -> tuple[Start, dict[str, Interval]]:
+def _begin(
+    bundle: Bundle, data: Data, widths: Widths, keep_zeros: bool, prunes: bool
+) -> tuple[Start, dict[str, Interval]]:
     """Layer -> its interval, and the grids that these make of the weights."""
-    start = few_bits.begin(bundle, data, widths, "tensor", keep_zeros)
+    start = few_bits.begin(bundle, data, widths, "tensor", keep_zeros, prunes=prunes)
     modules, grids = dict[str, Interval](), dict[str, Param]()
     for label, name in weight_layers(bundle).items():
         values, grid = start.floats.params[name].decode(), start.grids[name]
@@ -132,9 +150,23 @@ def _set_bits(modules: Mapping[str, Interval], own: Mapping[str, int], width: in
         module.bits = own[label] if last else max(own[label], width)
 
 
-def _told(modules: Mapping[str, Interval], first: Mapping[str, float]) -> dict[str, float]:
+def _ends(modules: Mapping[str, Interval]) -> dict[str, tuple[float, float]]:
+    return {label: module.points() for label, module in modules.items()}
+
+
+def _of_inputs(bundle: Bundle) -> dict[str, tuple[float, float]]:
+    """`inputs of MODULE` -> the prune point and the clip point of what enters it, where that is pruned."""
+    found = {}
+    for verb, own in bundle.arch.edits:
+        if verb == "quantize_input" and own.get("prunes"):
+            layer, top = own["layer"], 2 ** own["bits"] - 1
+            prune, step = (bundle.params[layer + x].decode().item() for x in (few_bits.PRUNE, few_bits.SCALE))
+            found[f"{few_bits.OF_INPUTS} of {layer}"] = prune, prune + step * top
+    return found
+
+
+def _told(ends: Mapping[str, tuple[float, float]], first: Mapping[str, float]) -> dict[str, float]:
     """Both ends of each interval, over the clip point that it began with."""
-    ends = {label: module.points() for label, module in modules.items()}
     return {
         f"{few_bits.STEP_OF}{of} of {label}": points[at] / first[label]
         for at, of in enumerate((PRUNED, CLIPPED))
@@ -147,6 +179,10 @@ def _layers(
 ) -> pd.DataFrame:
     table, names = few_bits.layer_table(start, after), weight_layers(after)
     points = [modules[label].points() for label in table["layer"]]
+    if inputs := _of_inputs(after):
+        keys = [f"{few_bits.OF_INPUTS} of {module_of(names[label])}" for label in table["layer"]]
+        ends = [inputs.get(key, (None, None)) for key in keys]
+        table[list(LAYER_COLUMNS[-2:])] = pd.DataFrame(ends, index=table.index)
     return table.assign(
         zeros=[int((after.params[names[label]].decode() == 0).sum()) for label in table["layer"]],
         first_clip_point=[first[label] for label in table["layer"]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from conftest import assert_resumes_exactly
@@ -12,8 +13,10 @@ import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import few_bits, measure
-from engine.file import packfile
+from engine.file import onnx_file, packfile
 from engine.net import zoo
+from engine.net.input_quantizer import InputQuantizer
+from engine.net.train.on_inputs import LearnedInput
 from engine.recipe.run import apply
 from engine.tensor.formats import AffineGrid
 from engine.types import Bundle, Progress, Report, Step
@@ -75,6 +78,49 @@ def test_bits_go_down_step_by_step_and_a_stopped_run_goes_on(small: Data, tmp_pa
     assert few_bits.step_table(rows).equals(report.tables["steps"])
     assert {param.bits for param in after.params.values() if isinstance(param, AffineGrid)} == {2}
     assert_resumes_exactly(zoo.load("mlp-32"), step, small, 6, tmp_path)
+
+
+def test_an_interval_of_inputs_by_hand() -> None:
+    """Prune point 1, three steps of 2: of 0, 0.5, 3.4 and 20, the second last alone moves with its input."""
+    fixed = InputQuantizer(2, symmetric=False, dynamic=False, prunes=True)
+    fixed.scale, fixed.prune = torch.tensor([2.0]), torch.tensor([1.0])
+    learned, x = LearnedInput(fixed), torch.tensor([[0.0, 0.5, 3.4, 20.0]], requires_grad=True)
+    for quantizer in (fixed.eval(), learned):
+        assert quantizer(x).tolist() == [[0.0, 0.0, 2.0, 6.0]]
+    learned(x).sum().backward()
+    assert x.grad is not None
+    assert learned.prune.grad is not None
+    assert x.grad.tolist() == [[0.0, 0.0, 1.0, 0.0]]
+    assert learned.prune.grad.tolist() == [-1.0]
+
+
+@pytest.fixture(scope="module")
+def with_inputs(small: Data) -> tuple[Bundle, Report]:
+    step = Step("learn_intervals", {"epochs": 2, "end_bits": 4, "input_intervals": True})
+    return apply(zoo.load("lenet-5-small"), step, small)
+
+
+def test_prune_points_of_inputs_learn_and_are_in_every_file(
+    with_inputs: tuple[Bundle, Report], small: Data
+) -> None:
+    after, report = with_inputs
+    layers, steps = report.tables["layers"].set_index("layer"), report.tables["steps"]
+    points = layers["input_prune_point"].dropna()
+    assert list(points.index) == ["fc2"]  # behind a ReLU; what enters the others is negative somewhere
+    assert (points >= 0).all()
+    assert (points > 0).any()
+    for label in points.index:
+        assert points[label] == pytest.approx(float(after.params[f"{label}.input_quantizer.prune"].decode()))
+        last = steps[(steps["layer"] == f"inputs of {label}") & (steps["epoch"] == 2)].set_index("of")
+        both = [layers.loc[label, f"input_{end}_point"] for end in ("prune", "clip")]
+        told = [last.loc[f"{end} point", "times_first"] for end in ("prune", "clip")]
+        assert told[0] / told[1] == pytest.approx(both[0] / both[1])
+    wanted = measure.predictions(after, small.test)
+    again = packfile.unpack(packfile.pack(after))
+    assert torch.equal(measure.predictions(again, small.test), wanted)
+    session = onnxruntime.InferenceSession(onnx_file.write(after, small.test.inputs(slice(0, 2))).data)
+    answers = session.run(None, {"inputs": small.test.inputs().numpy()})[0].argmax(1)
+    assert (torch.from_numpy(answers) != wanted).sum() <= 2
 
 
 def test_pruned_weights_stay_zero_and_floats_may_enter(small: Data) -> None:
