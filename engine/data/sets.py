@@ -1,4 +1,4 @@
-"""Bundled data: MNIST, CIFAR-10, topics of Debian's packages and excerpts to read on, split once and for all.
+"""Bundled data: MNIST, CIFAR-10, topics of Debian's packages, mails and excerpts to read on, split for good.
 
 Whatever chooses (sweeps, sensitivity, early stop) sees `validation`; `test` only reports.
 Images stay 8-bit until a batch is asked for. `engine.data.fetch` wrote the files read here.
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from engine.data import language, topics
+from engine.data import language, spam, topics
 from engine.data.samples import SPLIT_SEED, stratified_rows
 from engine.data.samples import Data as Data
 from engine.data.samples import Samples as Samples
@@ -93,6 +93,7 @@ TITLES = {
     "mnist": "MNIST, handwritten digits",
     "cifar10": "CIFAR-10, small photos",
     "debian-topics": "Debian topics, one-line descriptions of packages",
+    "spam": "Spam, mails of 2002 and 2003",
     "language": "Language, excerpts of speeches and of Moby Dick",
 }
 READ_ON = ("language",)  # of these data a net says how a text goes on
@@ -100,6 +101,7 @@ LOADERS: dict[str, Callable[[], Data]] = {
     "mnist": _mnist,
     "cifar10": _cifar10,
     "debian-topics": lambda: topics.read(ASSETS / "data" / "debian-topics"),
+    "spam": lambda: spam.read(ASSETS / "data" / "spam"),
     "language": lambda: language.read(ASSETS / "data" / "language"),
 }
 

@@ -8,7 +8,7 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from engine.data import sets, topics
+from engine.data import lines, sets
 from engine.net import heads
 from engine.types import Bundle, SlimscopeError
 from pages.parts import cached, figures, weight_maps
@@ -66,7 +66,7 @@ def looks(scene: Scene) -> None:
         "Text of the test set", 0, len(held.test) - 1, 1, help="The number of a text of the test set."
     )
     one = held.test.take(slice(int(number), int(number) + 1))
-    pieces = topics.vocabulary(sets.ASSETS / "data" / held.name).vocabulary
+    pieces = lines.vocabulary(sets.ASSETS / "data" / held.name).vocabulary
     words = [pieces[place] for place in one.images[0].tolist() if place]
     shares = heads.shares(scene.before, label, one.inputs())[:, : len(words), : len(words)]
     rows = scene.report.tables["heads"]
