@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch
+os.environ["SLIMSCOPE_NICE"] = "0"  # several tests at once leave no time that nice jobs could have
 
 import io
 import shutil

@@ -6,8 +6,18 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-NICE = 10
+from engine.types import SlimscopeError
+
+MOST = 19
 SESSION = Path("/proc/self/autogroup")  # Linux: the niceness of all processes of this one's session
+
+
+def level() -> int:
+    """How nice jobs are: SLIMSCOPE_NICE, or 10. Raises SlimscopeError where that is no niceness."""
+    text = os.environ.get("SLIMSCOPE_NICE", "10")
+    if not text.isdecimal() or int(text) > MOST:
+        raise SlimscopeError(f"SLIMSCOPE_NICE is {text!r}: allowed is a whole number from 0 to {MOST}")
+    return int(text)
 
 
 def give_way() -> None:
@@ -17,7 +27,7 @@ def give_way() -> None:
     the browser, which is of another one, would get no more than a job does.
     """
     with suppress(OSError):
-        os.nice(NICE)
+        os.nice(level())
     if os.getsid(0) == os.getpid():
         with suppress(OSError):
-            SESSION.write_text(str(NICE))
+            SESSION.write_text(str(level()))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.sets import cache_folder
+from engine.jobs import niceness
 from engine.types import SlimscopeError
 
 GRACE = 0.7  # seconds between the wish to stop, the terminate and the kill
@@ -143,6 +144,7 @@ def _listen(process: Process, hear: Callable[[Message], None]) -> dict[str, Any]
 
 
 def _environment() -> dict[str, str]:
+    niceness.level()  # said here, where a person may read it, not in the process that can't start
     root = str(Path(__file__).resolve().parent.parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

@@ -28,7 +28,7 @@ def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def told(visit: Visit, name: str) -> dict[str, Any]:
     parts = [
-        p for p in visit.at.get("bidi_component") if p.proto.component_name.endswith(f"slimscope_{name}")
+        p for p in visit.at.get("bidi_component") if p.proto.component_name.endswith(f"slimscope.{name}")
     ]
     return json.loads(parts[0].proto.json)
 
