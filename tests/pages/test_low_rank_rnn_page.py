@@ -21,7 +21,7 @@ def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_its_page_shows_the_matrices_and_follows_its_settings() -> None:
-    visit = Visit("low_rank_rnn", m="lstm-32", t='[["low_rank_rnn",{}]]')
+    visit = Visit("low_rank_rnn", m="lstm-32", r="[]", t='[["low_rank_rnn",{}]]')
     assert_shows_the_truth(visit, "lstm-32")
     assert "All that an LSTM passes on are its states" in visit.html
     assert "lstm.weight_hr_l0" in visit.html
