@@ -42,7 +42,7 @@ DEFAULTS = (
 )
 # Another draw of the same: a page shows how much the two have in common.
 SECOND: dict[str, dict[str, Any]] = {"lottery_ticket": {"seed": 1, "re_init": False}}
-RECORDS = ("lenet-300-100",)  # models whose record is stored: the recipe `record`, up to each training
+RECORDS = ("lenet-300-100", "lenet-5")  # whose record is stored: the recipe `record`, up to each training
 
 
 def recipes_of(model: str) -> list[Recipe]:

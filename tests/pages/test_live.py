@@ -28,7 +28,7 @@ from pages.parts.live import Scene, Update
 
 MODEL = "mlp-32"
 SUBJECT = f"{MODEL}|{zoo.entry(MODEL).data}"
-STEP: list[Any] = ["prune_weights", {"sparsity": 0.75}]
+STEP: list[Any] = ["prune_weights", {"sparsity": 0.753}]  # at which no page opens: answers are remembered
 QUESTION = {"subject": SUBJECT, "recipe": [STEP], "at": 0, "layer": "fc1"}
 
 
