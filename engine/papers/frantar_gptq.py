@@ -8,9 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.data import sets
 from engine.figures import perplexity
-from engine.net import zoo
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.papers.read_on import TEST, compared
 from engine.recipe import technique
@@ -42,13 +40,12 @@ RECIPE: dict[str, Any] = {
 
 def run(recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) -> Outcome:
     """Round by each method, and compare the files, read back, on the same windows."""
-    bundle, data = zoo.load(recipe["net"]), sets.load(zoo.entry(recipe["net"]).data)
     steps = {
         ROUNDED[method]: technique.step("weight_only", method=method, seed=seed, **recipe["weight_only"])
         for method in recipe["methods"]
     }
-    trial = compared(bundle, data, FLOAT, steps, progress)
-    figures = {name: trial.perplexity(name) for name in (FLOAT, *steps)}
+    trial = compared(recipe["net"], FLOAT, steps, progress)
+    figures = trial.perplexities
     whole, nearest = (trial.answers[name]["test"] for name in (FLOAT, ROUNDED["rtn"]))
     for method in FITTED:
         share = perplexity.share_of_loss(whole, nearest, trial.answers[ROUNDED[method]]["test"])

@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 
 from engine.data import sets as datasets
-from engine.types import Progress, SlimscopeError
+from engine.types import Figure, Progress, SlimscopeError
 
 RESULTS = datasets.ASSETS / "papers"
 TEST_ERRORS = "wrong answers to the 10,000 test images; nothing is chosen by them"
@@ -162,6 +162,17 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
             _write(paper, {**results(paper), seed: record})
         shutil.rmtree(folder)
         return record
+
+
+def spread_out(name: str, figure: Figure) -> dict[str, float]:
+    """A measured figure in a table's row: its value, and the ends of its interval.
+
+    >>> from engine.types import Basis
+    >>> spread_out("change", Figure("change", 0.5, "share", Basis.MEASURED, "of a draw", (0.4, 0.7)))
+    {'change': 0.5, 'change low': 0.4, 'change high': 0.7}
+    """
+    assert figure.spread is not None
+    return {name: figure.value, f"{name} low": figure.spread[0], f"{name} high": figure.spread[1]}
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:

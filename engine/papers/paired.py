@@ -13,6 +13,7 @@ from engine.data.sets import Data, Samples
 from engine.figures import measure
 from engine.file import packfile
 from engine.memory import remembered
+from engine.papers.harness import spread_out
 from engine.types import Bundle, Figure
 
 
@@ -42,8 +43,8 @@ class Paired:
         for part, samples in self._parts.items():
             accuracy = measure.accuracy_of(answers[part], samples.labels)
             changes[part] = measure.paired_difference(self._whole[part], answers[part], samples.labels)
-            row = {"model": name, "part": part, "accuracy": accuracy.value, **_ends("accuracy", accuracy)}
-            self._rows.append({**row, "change": changes[part].value, **_ends("change", changes[part])})
+            row = {"model": name, "part": part}
+            self._rows.append(row | spread_out("accuracy", accuracy) | spread_out("change", changes[part]))
         return changes["test"]
 
     def gain(self, before: str, after: str) -> Figure:
@@ -65,8 +66,3 @@ def least(change: Figure) -> float:
     """The lower end of a change's interval, in points."""
     assert change.spread is not None
     return 100 * change.spread[0]
-
-
-def _ends(name: str, figure: Figure) -> dict[str, float]:
-    assert figure.spread is not None
-    return dict(zip((f"{name} low", f"{name} high"), figure.spread, strict=True))

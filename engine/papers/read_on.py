@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import perplexity
 from engine.figures.measure import predictions
 from engine.file import packfile
+from engine.net import zoo
+from engine.papers.harness import spread_out
 from engine.recipe.run import apply
-from engine.types import Bundle, Figure, Progress, Step
+from engine.types import Bundle, Progress, Step
 
 TEST = "of 32,768 tokens in 256 test windows; of the file, read back; nothing is chosen by it"
 PARTS = ("test", "validation")
@@ -24,7 +27,6 @@ PARTS = ("test", "validation")
 class Trial:
     """What a model and its compressed copies answer on test and validation, and the rows that tell it."""
 
-    bundle: Bundle
     data: Data
     answers: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # model -> part -> answers
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -37,25 +39,22 @@ class Trial:
         for part, answers in found.items():
             value, change = perplexity.of_answers(answers), perplexity.change(whole[part], answers)
             row = {"model": name, "part": part, "bytes": size}
-            self.rows.append(row | _ends("perplexity", value) | _ends("change", change))
+            self.rows.append(row | spread_out("perplexity", value) | spread_out("change", change))
 
-    def perplexity(self, name: str) -> float:
-        """Of a model that was asked, on test."""
-        return perplexity.of_answers(self.answers[name]["test"]).value
+    @property
+    def perplexities(self) -> dict[str, float]:
+        """Model -> its perplexity on test."""
+        return {name: perplexity.of_answers(found["test"]).value for name, found in self.answers.items()}
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         return {"models": pd.DataFrame(self.rows)}
 
 
-def _ends(name: str, figure: Figure) -> dict[str, float]:
-    assert figure.spread is not None
-    return {name: figure.value, f"{name} low": figure.spread[0], f"{name} high": figure.spread[1]}
-
-
-def compared(bundle: Bundle, data: Data, whole: str, steps: Mapping[str, Step], progress: Progress) -> Trial:
-    """The model itself under the name `whole`, then what each step makes of it, by its name."""
-    trial = Trial(bundle, data)
+def compared(net: str, whole: str, steps: Mapping[str, Step], progress: Progress) -> Trial:
+    """A net of the zoo under the name `whole`, then what each step makes of it, by its name."""
+    bundle, data = zoo.load(net), sets.load(zoo.entry(net).data)
+    trial = Trial(data)
     trial.add(whole, bundle, len(packfile.pack(bundle)))
     for number, (name, step) in enumerate(steps.items()):
         content = packfile.pack(apply(bundle, step, data)[0])

@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.data import sets
 from engine.figures import perplexity
-from engine.net import zoo
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.papers.read_on import TEST, compared
 from engine.recipe import technique
@@ -47,13 +45,12 @@ RECIPE: dict[str, Any] = {
 
 def run(recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) -> Outcome:
     """Prune in each way, and compare the files, read back, on the same windows."""
-    bundle, data = zoo.load(recipe["net"]), sets.load(zoo.entry(recipe["net"]).data)
     steps = {
         PRUNED[way]: technique.step(name, seed=seed, **own, **recipe["all"])
         for way, (name, own) in recipe["steps"].items()
     }
-    trial = compared(bundle, data, FLOAT, steps, progress)
-    figures = {name: trial.perplexity(name) for name in (FLOAT, *steps)}
+    trial = compared(recipe["net"], FLOAT, steps, progress)
+    figures = trial.perplexities
     answers = {way: trial.answers[name]["test"] for way, name in PRUNED.items()}
     for way, rival in PAIRS:
         change = perplexity.change(answers[rival], answers[way])

@@ -96,14 +96,10 @@ def shares_removed(settings: Mapping[str, Any], labels: Sequence[str], pool: Poo
 def _limits(settings: Mapping[str, Any], labels: Sequence[str], pool: Pool) -> dict[str, float]:
     """Layer -> the magnitude up to which its weights go; a threshold of all layers is looked for once."""
     everywhere = settings["by"] == "sparsity" and settings["allocation"] == "global"
-    found, shared = dict[str, float](), None
-    for layer in (label for label in labels if label not in settings["leave_out"]):
-        if everywhere and layer not in settings["per_layer"]:
-            shared = cut(settings, layer, labels, pool) if shared is None else shared
-            found[layer] = shared
-        else:
-            found[layer] = cut(settings, layer, labels, pool)
-    return found
+    layers = [label for label in labels if label not in settings["leave_out"]]
+    together = [layer for layer in layers if everywhere and layer not in settings["per_layer"]]
+    shared = dict.fromkeys(together, cut(settings, together[0], labels, pool)) if together else {}
+    return {x: shared[x] if x in shared else cut(settings, x, labels, pool) for x in layers}
 
 
 def removals(settings: Mapping[str, Any], labels: Sequence[str], pool: Pool) -> pd.DataFrame:

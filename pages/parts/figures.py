@@ -255,12 +255,8 @@ def _cell(value: object, column: Column, span: str) -> str:
     if value != value:
         return "<td>-</td>"
     bar = f'<span class="bar" style="width:{60 * min(value, 1):.1f}px;background:{column.bar}"></span>'
-    words = (
-        f"{escape(text(value, column.unit))} <small>{span}</small>"
-        if span
-        else escape(text(value, column.unit))
-    )
-    return f"<td>{bar if column.bar else ''}{words}</td>"
+    between = f" <small>{span}</small>" if span else ""
+    return f"<td>{bar if column.bar else ''}{escape(text(value, column.unit))}{between}</td>"
 
 
 MEANING = {

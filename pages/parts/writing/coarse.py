@@ -61,7 +61,8 @@ def continuations(asked: Asked, whole: bool) -> None:
     rows = []
     for bits in (None, *BITS):
         found = _goes_on(bits, with_table, asked)
-        rows.append(_row(bits, (with_table, whole), asked, words, found, original))
+        about = f"<b>{bits or 32} bits</b> {_figures(bits, with_table, whole)}"
+        rows.append(_row(about, asked, words, found, original))
     st.html(f'<div class="writings">{"".join(rows)}</div>')
     lots = (
         "always the likeliest token"
@@ -86,8 +87,7 @@ def _goes_on(bits: int | None, with_table: bool, asked: Asked) -> list[int]:
 
 
 def _row(
-    bits: int | None,
-    of: tuple[bool, bool],
+    about: str,
     asked: Asked,
     words: Sequence[str],
     found: list[int],
@@ -99,9 +99,8 @@ def _row(
         for part in (asked.beginning.numbers, found[:same], found[same:])
     )
     off = f'<span class="off">{other}</span>' if other else ""
-    name = "32 bits" if bits is None else f"{bits} bits"
     return (
-        f'<div class="writing"><div class="width"><b>{name}</b> {_figures(bits, *of)}</div>'
+        f'<div class="writing"><div class="width">{about}</div>'
         f'<p class="passage"><span class="given">{begins}</span>{kept}{off}</p></div>'
     )
 
