@@ -59,14 +59,18 @@ def panel(message: dict[str, Any], key: str) -> None:
 CURVE_STYLE = """p { margin: 0; min-height: 4.4em; font-size: .84rem; line-height: 1.45; color: var(--st-text-color); }"""
 
 
-def curve(message: dict[str, Any], key: str) -> bool:
-    """The present point on a curve, and what it says in words; whether the browser asks for more than it last got."""
-    was, sent = st.session_state.get(f"{key}-sent"), next(SENT)
-    said = _component("curve", "<p></p>", CURVE_STYLE)(
+def asks_again(key: str) -> bool:
+    """Whether the browser asks for more of this curve than it last got."""
+    said = st.session_state.get(key)
+    return said is not None and said.again is not None and said.again == st.session_state.get(f"{key}-sent")
+
+
+def curve(message: dict[str, Any], key: str) -> None:
+    """The present point on a curve, and what it says in words."""
+    sent = st.session_state[f"{key}-sent"] = next(SENT)
+    _component("curve", "<p></p>", CURVE_STYLE)(
         data={**message, "sent": sent}, key=key, on_again_change=lambda: None
     )
-    st.session_state[f"{key}-sent"] = sent
-    return said.again is not None and said.again == was
 
 
 HOLD = """<button type="button" aria-pressed="false">Hold: original</button>"""

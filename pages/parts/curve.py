@@ -1,7 +1,7 @@
 """Accuracy against real bytes along a page's main setting: the curve, and where its slider is on it.
 
-The chart is drawn by Plotly when points have come; `curve.js` moves the present point over it. Points that are
-missing are worked out by a job, the present one first, when the page has rested for a moment.
+The chart is drawn by Plotly when points have come and the page rests, since that keeps the browser from answering;
+`curve.js` moves the present point over it. Points that are missing are worked out by a job, the present one first.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from pages.parts import (
 
 TITLE = "Accuracy and size along a setting"
 FIRST = "The first points are being worked out ..."
+NOW = "size-curve-now"  # the present point's component
+DRAWN = "size-curve-drawn"  # the rows of the chart, for this visit
 UNTRAINED = "Only what was trained has a point here."
 
 
@@ -49,6 +51,7 @@ class View:
     settings: Mapping[str, Any]
     stops: list[Any]
     rows: list[curves.Row]
+    drawn: list[curves.Row]  # those that the chart shows: the rows of when the page last rested
 
     @property
     def now(self) -> Any:
@@ -87,8 +90,18 @@ class View:
 
     @cached_property
     def points(self) -> list[curves.Row]:
-        """The rows that have a point: the original's, and those that were not refused."""
-        return [row for row in self.rows if row["accuracy"] is not None]
+        """The drawn rows that have a point: the original's, and those that were not refused."""
+        return [row for row in self.drawn if row["accuracy"] is not None]
+
+    @cached_property
+    def exact(self) -> dict[Any, curves.Row]:
+        """What is measured by now at values of the setting."""
+        return {row["value"]: row for row in self.rows if row["accuracy"] is not None}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is measured than the chart shows."""
+        return not {row["value"] for row in self.rows} <= {row["value"] for row in self.drawn}
 
     @cached_property
     def window(self) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -135,7 +148,16 @@ def look(subject: str, name: str, bundle: Bundle) -> View:
         raise SlimscopeError("This technique has no slider that a curve could run along")
     of = cached.course(subject, curves.normal(whole, at + 1, setting).key, at + 1, setting)
     stops = panel.sliders(name, bundle).get(setting) or of.values
-    return View(subject, of, name, settings, stops, curves.known(of, settings[setting]))
+    rows = curves.known(of, settings[setting])
+    return View(subject, of, name, settings, stops, rows, _held(of, rows))
+
+
+def _held(of: curves.Course, rows: list[curves.Row]) -> list[curves.Row]:
+    """The rows that the chart shows until the browser, where the page rests, asks for more."""
+    held = st.session_state.get(DRAWN)
+    if held is None or held[0] != of.stamp or len(held[1]) < 2 or components.asks_again(NOW):
+        held = st.session_state[DRAWN] = of.stamp, rows
+    return held[1]
 
 
 def _draw(view: View) -> None:
@@ -148,8 +170,9 @@ def _draw(view: View) -> None:
     alt = f"Validation {curve_chart.what(view.points)} against file size, {len(view.points)} points."
     figure = curve_chart.chart(view.points, view.worded, FIRST if left else more)
     st.plotly_chart(figure, key="size-curve", config={"displayModeBar": False}, alt=alt)
-    asked = components.curve({**message(view, more), "alt": alt, "left": left}, "size-curve-now")
-    if asked and left and job is None:
+    asks = components.asks_again(NOW)
+    components.curve({**message(view, more), "alt": alt, "left": left or view.is_behind}, NOW)
+    if asks and left and job is None:
         unasked.ensure("curve", TITLE, view.subject, view.recipe.key, **view.more)
 
 
@@ -168,11 +191,11 @@ def _progress(view: View, job: Job | None, left: bool) -> str:
     if not view.points and job is not None and job.result is not None:
         return f"No point can be measured: {job.result['refused']}."
     if view.of.trains:
-        return "" if any(map(curve.is_point, view.rows)) else UNTRAINED
+        return "" if any(map(curve.is_point, view.drawn)) else UNTRAINED
     most = min(view.of.most, len(view.of.values)) + 1
-    if not left or len(view.rows) > most:
+    if not left or len(view.drawn) > most:
         return ""
-    return f"{len(view.rows)} of about {most} points are measured; the others follow in the background."
+    return f"{len(view.drawn)} of about {most} points are measured; the others follow in the background."
 
 
 # ---------------------------------------------------------------- the present point, for `curve.js`
@@ -181,12 +204,11 @@ def _progress(view: View, job: Job | None, left: bool) -> str:
 def message(view: View, more: str) -> dict[str, Any]:
     """What the browser shows at each stop of the slider by itself, and what is measured at the present one."""
     near = curve.between(view.stops, view.rows)
-    exact = {row["value"]: row for row in view.points}
     places = [
-        None if near is None else _place(view, stop, *near[i], exact.get(stop))
+        None if near is None else _place(view, stop, *near[i], view.exact.get(stop))
         for i, stop in enumerate(view.stops)
     ]
-    here = _here(view, exact.get(view.now))
+    here = _here(view, view.exact.get(view.now))
     return {
         "name": view.name,
         "setting": view.of.setting,
@@ -194,7 +216,7 @@ def message(view: View, more: str) -> dict[str, Any]:
         "stops": view.stops,
         "places": places,
         "now": None if here is None else {**here, "words": f"{here['words']} {more}".strip()},
-        "visited": _visited(view, exact),
+        "visited": _visited(view),
         "none": more or f"{view.worded(view.now)}: not measured yet.",
         "other": "These settings have a curve of their own: it follows.",
     }
@@ -228,9 +250,10 @@ def _here(view: View, row: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**point, "words": f"{point['words'].removesuffix('.')}{view.tested}."}
 
 
-def _visited(view: View, exact: Mapping[Any, Mapping[str, Any]]) -> list[tuple[float, float]]:
+def _visited(view: View) -> list[tuple[float, float]]:
     """Where the slider rested before, in this visit: points that were measured."""
     visits = st.session_state.setdefault("visited", {}).setdefault(view.of.stamp, [])
-    if view.now in exact and view.now not in visits:
+    if view.now in view.exact and view.now not in visits:
         visits.append(view.now)
-    return [view.place(exact[v]["bytes"], exact[v]["accuracy"]) for v in visits if v in exact]
+    rows = [view.exact[value] for value in visits if value in view.exact]
+    return [view.place(row["bytes"], row["accuracy"]) for row in rows]

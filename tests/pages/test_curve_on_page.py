@@ -64,8 +64,7 @@ def told(at: AppTest) -> dict[str, Any]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Every run is one in which the browser asks for more points; the payloads that are queued for it."""
     found: list[dict[str, Any]] = []
-    real = components.curve
-    monkeypatch.setattr(components, "curve", lambda message, key: (real(message, key), True)[1])
+    monkeypatch.setattr(components, "asks_again", lambda key: True)
     monkeypatch.setattr(
         jobs,
         "ensure",
@@ -155,3 +154,27 @@ def test_the_window_holds_what_is_near_the_best_and_points_outside_are_at_its_ed
     assert across[0] == pytest.approx(500 / 1.1)
     assert 0.9 < up[0] < 0.94
     assert up[1] >= 1.0
+
+
+def test_the_chart_keeps_its_points_until_the_page_rests(monkeypatch):
+    recipe = technique.complete(Recipe.from_key('[["prune_weights",{"sparsity":0.4,"allocation":"layer"}]]'))
+    task = {"model": SMALL, "recipe": recipe.key, "data": "mnist", "step": 1, "setting": "sparsity"}
+
+    def points(at: AppTest) -> int:
+        return sum(len(trace["x"]) for trace in figure(at)["data"] if trace["mode"] == "markers")
+
+    def measured(most: int) -> None:
+        monkeypatch.setattr(curves, "MOST_POINTS", most)
+        curves.curve_job(task, Progress())
+
+    measured(3)
+    at = visit("prune", m=SMALL, r=recipe.key)
+    drawn = points(at)
+    measured(6)
+    again(at)
+    assert points(at) == drawn
+    assert told(at)["left"]  # the browser asks, where its slider rests
+    monkeypatch.setattr(components, "asks_again", lambda key: True)
+    again(at)
+    assert points(at) > drawn
+    assert not told(at)["left"]

@@ -1,7 +1,7 @@
 // The present point on the curve of accuracy against bytes. It moves in the turn of the event loop in which the slider
 // does, "≈" between measured points; a click on a point of the chart moves the slider, as an edit of its panel.
 const CHART = "size-curve"
-const PAUSE = 400 // ms of rest before the server is asked: it paces load and decides nothing
+const REST = 1500 // ms without a move before the server is asked: it paces load and decides nothing
 const curve = (window.slimscopeCurve ??= {})
 
 // ---------------------------------------------------------------- what to show: no DOM
@@ -45,7 +45,7 @@ function wait() {
   clearTimeout(curve.timer)
   const { left, settings } = curve.data, now = settingsNow()
   const hasMoved = Object.keys(settings).some(name => JSON.stringify(settings[name]) !== JSON.stringify(now[name]))
-  if (left || hasMoved) curve.timer = setTimeout(ask, hasMoved ? PAUSE : 2 * PAUSE)
+  if (left || hasMoved) curve.timer = setTimeout(ask, REST)
 }
 
 function ask() {
