@@ -14,6 +14,7 @@ from engine.papers.han_deep import LENET_300_100 as DEEP_LENET_300_100
 from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
 from engine.papers.hinton import DISTILLATION
+from engine.papers.ingredients import INGREDIENTS
 from engine.papers.kim_factors import FACTORS
 from engine.papers.kim_tucker import TUCKER
 from engine.papers.krishnamoorthi import INT8
@@ -22,6 +23,7 @@ from engine.papers.liu import SLIMMING
 from engine.papers.prabhavalkar import PROJECTION
 from engine.papers.record import LENET_5 as RECORD_LENET_5
 from engine.papers.record import LENET_300_100 as RECORD_LENET_300_100
+from engine.papers.record_curve import CURVE
 from engine.papers.sun_wanda import WANDA
 from engine.papers.yao import MIXED_BITS
 from engine.papers.yao_zeroquant import ZEROQUANT
@@ -36,6 +38,8 @@ PAPERS: dict[str, Paper] = {
         DEEP_LENET_300_100,
         DEEP_LENET_5,
         RECORD_LENET_300_100,
+        INGREDIENTS,
+        CURVE,
         RECORD_LENET_5,
         SLIMMING,
         CHANNELS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from engine.papers.han_deep import RATIO
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.recipe import ready, technique
 from engine.recipe.run import apply
-from engine.types import Bundle, Progress, Recipe, Step
+from engine.types import Bundle, Progress, Recipe, Report, Step
 
 BYTES = "bytes"
 STEP_COLUMNS = ("step", "bytes", "non-zero weights", "validation error %", "test error %")
@@ -49,26 +49,35 @@ def run(net: str, recipe: Mapping[str, Any], seed: int, progress: Progress, fold
     """
     images, bundle = sets.load(zoo.entry(net).data), zoo.load(net)
     steps = Recipe.from_key(json.dumps(recipe["steps"])).steps
-    rows, ends = [_row("original", bundle, images)], [0.0, *_ends(steps)]
-    for number, step in enumerate(steps):
-        told = progress.part(ends[number], ends[number + 1], folder=folder / f"{number}-{step.technique}")
-        bundle, report = apply(bundle, seeded(step, seed), images, told)
+    rows = [row("original", bundle, images)]
+    for step, (after, report) in zip(steps, made(bundle, steps, seed, images, progress, folder), strict=True):
         if seed == 0 and technique.get(step.technique).trains:  # a visitor opens it without a training
-            shipped.put(bundle.origin, bundle.lineage, images, bundle, report)
-        rows.append(_row(technique.get(step.technique).title, bundle, images))
+            shipped.put(after.origin, after.lineage, images, after, report)
+        rows.append(row(technique.get(step.technique).title, after, images))
     progress(1.0)
-    data, after = packfile.pack(bundle), rows[-1][-1]
+    data, error = packfile.pack(after), rows[-1][-1]
     if seed == 0:
         keep(net, data)
     figures = {
         RATIO: theory.dense_file(bundle.origin).value / len(data),
         BYTES: float(len(data)),
         han.BEFORE: rows[0][-1],
-        han.AFTER: after,
-        han.CHANGE: after - rows[0][-1],
+        han.AFTER: error,
+        han.CHANGE: error - rows[0][-1],
         "validation error": rows[-1][-2],
     }
     return Outcome(figures, {"steps": pd.DataFrame(rows, columns=STEP_COLUMNS)})
+
+
+def made(
+    bundle: Bundle, steps: Sequence[Step], seed: int, images: Data, progress: Progress, folder: Path
+) -> Iterator[tuple[Bundle, Report]]:
+    """The model after each step, and the step's report; a half-done training goes on in `folder`."""
+    shares = [0.0, *ends(steps)]
+    for number, step in enumerate(steps):
+        told = progress.part(shares[number], shares[number + 1], folder=folder / f"{number}-{step.technique}")
+        bundle, report = apply(bundle, seeded(step, seed), images, told)
+        yield bundle, report
 
 
 def seeded(step: Step, seed: int) -> Step:
@@ -77,7 +86,7 @@ def seeded(step: Step, seed: int) -> Step:
     return Step(step.technique, {**step.settings, "seed": seed} if "seed" in known.knobs else step.settings)
 
 
-def _ends(steps: Sequence[Step]) -> list[float]:
+def ends(steps: Sequence[Step]) -> list[float]:
     """The share of the time that is over behind each step: trainings take nearly all of it."""
     known = [technique.get(step.technique) for step in steps]
     costs = [
@@ -87,7 +96,7 @@ def _ends(steps: Sequence[Step]) -> list[float]:
     return [sum(costs[: number + 1]) / sum(costs) for number in range(len(costs))]
 
 
-def _row(name: str, bundle: Bundle, images: Data) -> tuple[str, int, int, float, float]:
+def row(name: str, bundle: Bundle, images: Data) -> tuple[str, int, int, float, float]:
     """The file of a step, decoded: its bytes, the weights that are not zero, and both errors."""
     data = packfile.pack(bundle)
     read = packfile.unpack(data)

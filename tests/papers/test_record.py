@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,28 @@ from engine.figures import measure
 from engine.file import packfile
 from engine.jobs import shipped
 from engine.net import zoo
-from engine.papers import han, harness, record
+from engine.papers import han, harness, ingredients, record, record_curve
 from engine.papers.han_deep import RATIO
 from engine.papers.harness import Paper
 from engine.recipe import ready, technique
 from engine.types import Progress, Recipe, Step
+
+
+def fewer(monkeypatch: pytest.MonkeyPatch) -> Data:
+    """A few of the digits, which everybody loads from now on."""
+    whole = sets.load("mnist")
+    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
+    few = Data(whole.name, *parts, whole.classes)
+    monkeypatch.setattr(sets, "load", lambda name: few)
+    return few
+
+
+def short() -> list[tuple[str, dict[str, Any]]]:
+    """The steps of a record, each trained for an epoch."""
+    steps = ready.RECORD["matrices"]
+    cut = [(name, {**own, **({"epochs": 1} if "epochs" in own else {})}) for name, own in steps]
+    return [*cut[:-1], ("trim", {"samples": 100})]
+
 
 RECORDS = [paper for paper in record.RECORDS if 0 in harness.results(paper)]  # whose files are stored
 
@@ -53,17 +71,10 @@ def test_the_waterfall_adds_up_to_the_file(paper: Paper) -> None:
 
 
 def test_a_run_measures_the_file_of_each_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = sets.load("mnist")
-    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
-    few = Data(whole.name, *parts, whole.classes)
-    monkeypatch.setattr(sets, "load", lambda name: few)
+    few = fewer(monkeypatch)
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "papers")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "trained")
-    steps = [
-        [name, {**own, **({"epochs": 1} if "epochs" in own else {})}]
-        for name, own in ready.RECORD["matrices"]
-    ]
-    steps[-1] = ["trim", {"samples": 100}]
+    steps = short()
     shares: list[float] = []
     told = Progress(lambda share, _: shares.append(share))
     outcome = record.run("mlp-32", {"net": "mlp-32", "steps": steps}, 0, told, tmp_path)
@@ -101,3 +112,66 @@ def test_a_seed_goes_to_the_steps_that_have_one() -> None:
 def test_the_verdict(ratio: float, error: float, verdict: str) -> None:
     ours = {RATIO: [ratio] * 3, han.AFTER: [error] * 3}
     assert record.LENET_300_100.judge(ours) == verdict
+
+
+# ---------------------------------------------------------------- ingredients, and the curve
+
+
+def test_every_choice_of_ingredients_has_a_file_whose_steps_lead_back_to_the_original(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = fewer(monkeypatch)
+    whole = short()
+    shares: list[float] = []
+    told = Progress(lambda share, _: shares.append(share))
+    outcome = ingredients.run("mlp-32", whole, 0, told, tmp_path)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    stored = {"tables": {name: harness.rows_of(table) for name, table in outcome.tables.items()}}
+    assert len(stored["tables"]["choices"]) == 64
+    for chosen in ingredients.choices():
+        rows = ingredients.files(stored, chosen)
+        titles = [technique.get(step.technique).title for step in ingredients.steps(chosen, whole)]
+        assert [row["step"] for row in rows] == ["original", *titles]
+    everything = ingredients.files(stored, ingredients.ALL)
+    assert [row["step"] for row in everything][1:] == [technique.get(name).title for name, _ in whole]
+    assert outcome.figures["bytes"] == everything[-1]["bytes"]
+    untrimmed = ingredients.files(stored, ingredients.ALL[:-1])
+    assert outcome.figures["bytes, not trimmed"] == untrimmed[-1]["bytes"] == everything[-2]["bytes"]
+    *_, (last, _) = record.made(
+        zoo.load("mlp-32"), ingredients.steps(ingredients.ALL, whole), 0, few, Progress(), tmp_path / "again"
+    )
+    assert len(packfile.pack(last)) == everything[-1]["bytes"]
+
+
+def test_an_ingredient_that_changes_nothing_does_not_pay() -> None:
+    paper = ingredients.INGREDIENTS
+    ours = {claim.name: [2.0] for claim in paper.claims} | {"bytes": [1.0]}
+    assert paper.judge(ours) == "reproduced"
+    assert paper.judge(ours | {"bytes, not trimmed": [1.0]}) == "not reached"
+    assert paper.judge(ours | {"bytes, not trimmed": [1.0], "validation error": [1.0]}) == "reproduced"
+
+
+def test_the_curve_has_a_decoded_file_at_each_share_of_zeros(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fewer(monkeypatch)
+    outcome = record_curve.run("mlp-32", short(), 0, Progress(), tmp_path)
+    rows = outcome.tables["curve"].to_dict("records")
+    assert [row["sparsity"] for row in rows] == list(record_curve.SPARSITIES)
+    sizes = [row["bytes"] for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert outcome.figures["bytes at 97.5 % zeros"] == sizes[2]
+    assert set(outcome.figures) == {claim.name for claim in record_curve.CURVE.claims}
+
+
+def test_the_curve_is_below_a_published_file_or_not() -> None:
+    errors = dict(zip(record_curve.SPARSITIES, (0.8, 1.0, 1.2, 1.8, 2.0), strict=True))
+
+    def ours(size: float) -> dict[str, list[float]]:
+        found = {record_curve.named("test error", x): [error] for x, error in errors.items()}
+        return found | {record_curve.named("bytes", x): [size] for x in errors}
+
+    assert record_curve.CURVE.judge(ours(8560)) == "reproduced"  # Oktay: 8,560 B at 1.9 %
+    assert record_curve.CURVE.judge(ours(8561)) == "not reached"
+    assert record_curve.between([(2.0, 10.0)], 1.9) == float("inf")

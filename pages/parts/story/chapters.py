@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from engine.jobs import story
-from engine.papers import record
+from engine.papers import ingredients, record
 from engine.recipe import technique
 from engine.types import Recipe
 from pages.parts import figures
@@ -32,6 +33,15 @@ def share(value: float) -> str:
     '95 %'
     """
     return f"{100 * value:.0f} %"
+
+
+def ingredient(name: str) -> str:
+    """What an ingredient of the record is called.
+
+    >>> ingredient("rate")
+    'Rounded by rate'
+    """
+    return ingredients.NAMES[name].capitalize()
 
 
 STEPS = {
@@ -77,8 +87,8 @@ def asked(told: Told) -> dict[str, Asked]:
     }
 
 
-def tell(name: str, facts: Facts, guess: float | None) -> Chapter:
-    """A chapter by its name; `guess` is the visitor's, None before there is one."""
+def tell(name: str, facts: Facts, guess: float | None, chosen: Collection[str] = ingredients.ALL) -> Chapter:
+    """A chapter by its name; `guess` is the visitor's, None before there is one, `chosen` the record's ingredients."""
     match name:
         case "look":
             return look(facts)
@@ -91,7 +101,7 @@ def tell(name: str, facts: Facts, guess: float | None) -> Chapter:
         case "quantize":
             return quantize(facts)
         case "record":
-            return the_record(facts)
+            return the_record(facts, chosen)
         case _:
             return the_file(facts)
 
@@ -182,17 +192,19 @@ def the_file(facts: Facts) -> Chapter:
     )
 
 
-def the_record(facts: Facts) -> Chapter:
-    found = facts.record
+def the_record(facts: Facts, chosen: Collection[str]) -> Chapter:
+    found, last = facts.record, facts.record.files(chosen)[-1]
     others = ", ".join(f"{whose} {size:,} bytes at {wrong:g} % errors" for whose, size, wrong in found.others)
-    ours = f"{found.size:,} bytes at {found.error:.2f} %"
+    own = [("the record", found.size, found.error)]
+    if last["bytes"] != found.size:
+        own.append(("your choice", last["bytes"], last["test error %"]))
     return Chapter(
         "How small can it get, if every step is chosen for it?",
-        pictures.rivals([("this file", found.size, found.error)], found.others),
-        f"Bytes of the file against test errors: this file {ours}; {others}",
+        pictures.rivals(own, found.others, found.curve),
+        f"Bytes of the file against test errors: {'; '.join(f'{w} {b:,} bytes at {e:.2f} %' for w, b, e in own)}; {others}",
         f"With the same kinds of steps, and the original as a teacher of what is left, the file is "
         f"**{figures.text(found.times, 'times')} smaller**: {found.size:,} bytes with {found.error:.2f} % errors. The best published "
-        f"file whose every byte is counted: {others}.",
+        f"file whose every byte is counted: {others}. The line is the same recipe with other shares of zeros.",
         "Many published ratios leave out scales, biases and the header. Compare files, not weights.",
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from engine.papers import ingredients
 from engine.recipe import technique
 from engine.types import Recipe
 from pages.parts import components, menu, session, strip, visitor
@@ -21,7 +22,7 @@ from pages.parts.story.told import SHOWN
 
 HERE = Path(__file__).parent
 LETTERS, LARGE = 13, 20  # pixels, in a picture on the page and presented
-KEYS, HEARD = "story-keys", "story-heard"
+KEYS, HEARD, CHOSEN = "story-keys", "story-heard", "story-ingredients"
 
 
 def draw(subject: str) -> bool:
@@ -55,7 +56,8 @@ def _story(found: Facts) -> None:
     asked = chapters.asked(found.told)
     _hear(asked)
     here = session.story()
-    told = chapters.tell(here.chapter, found, here.guesses.get(here.chapter))
+    chosen = st.session_state.get(CHOSEN, ingredients.ALL)
+    told = chapters.tell(here.chapter, found, here.guesses.get(here.chapter), chosen)
     _head(found, here)
     st.subheader(told.question, anchor=False)
     picture, files = st.columns([1.1, 1], gap="medium")
@@ -70,7 +72,7 @@ def _story(found: Facts) -> None:
         _foot(here, asked)
     with files:
         if here.chapter == "record":
-            bars = found.record.bars()
+            bars = found.record.bars(_ingredients())
             st.html(waterfall.html(bars, [bar.step for bar in bars]))
         else:
             seen = [step for step, chapter in SHOWN.items() if here.has_told(chapter)]
@@ -119,6 +121,19 @@ def _picture(told: Chapter, here: Place) -> None:
         height="stretch",
         config={"displayModeBar": False},
         alt=told.alt,
+    )
+
+
+def _ingredients() -> list[str]:
+    """Those of the record that are switched on."""
+    return st.pills(
+        "Ingredients: switch one off, and see what its recipe gives",
+        ingredients.ALL,
+        selection_mode="multi",
+        default=ingredients.ALL,
+        format_func=chapters.ingredient,
+        key=CHOSEN,
+        help="Each choice is a recipe of its own, trained, written, decoded and measured: 64 in all.",
     )
 
 

@@ -222,9 +222,26 @@ def squares(first: int, last: int) -> str:
     )
 
 
-def rivals(own: Sequence[tuple[str, int, float]], others: Sequence[tuple[str, int, float]]) -> Chart:
-    """Files as points: bytes (across, down to zero) against test errors in per cent; each with its name."""
-    traces = [
+def rivals(
+    own: Sequence[tuple[str, int, float]],
+    others: Sequence[tuple[str, int, float]],
+    along: Sequence[tuple[int, float]],
+) -> Chart:
+    """Files as points: bytes (across, down to zero) against test errors in per cent; each with its name.
+
+    `along` are bytes and errors of the same recipe with other shares of zeros: a line.
+    """
+    line = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": [size for size, _ in along],
+        "y": [error for _, error in along],
+        "line": {"color": charts.KEPT, "width": 1},
+        "marker": {"size": 5},
+        "hovertemplate": "other shares of zeros: %{x:,} bytes, %{y:.2f} % errors<extra></extra>",
+        "showlegend": False,
+    }
+    named = [
         {
             "type": "scatter",
             "mode": "markers+text",
@@ -242,7 +259,7 @@ def rivals(own: Sequence[tuple[str, int, float]], others: Sequence[tuple[str, in
     most = max(size for _, size, _ in (*own, *others))
     worst = max(error for _, _, error in (*own, *others))
     return charts.chart(
-        traces,
+        [line, *named],
         "bytes of the file",
         "test errors in %",
         xaxis={"range": [0, 1.25 * most]},

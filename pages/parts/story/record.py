@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.figures import measure
-from engine.papers import han, harness, record
+from engine.papers import han, harness, ingredients, record, record_curve
 from engine.papers.han_deep import RATIO
 from pages.parts.story.told import PLAIN
 from pages.parts.story.waterfall import Bar, Row
@@ -17,12 +18,17 @@ SEED = 0  # whose file is stored
 
 @dataclass(frozen=True)
 class Record:
-    """One seed of a record: the steps as they were measured, and the bytes of the original as a plain file."""
+    """One seed of a record: the steps as they were measured, and the bytes of the original as a plain file.
+
+    `made` is that seed with every choice of ingredients, `curve` bytes and errors in per cent along the setting.
+    """
 
     model: str
     steps: Sequence[Mapping[str, Any]]
     seeds: Mapping[int, Mapping[str, Any]]
     plain: int
+    made: Mapping[str, Any]
+    curve: Sequence[tuple[int, float]]
 
     @property
     def size(self) -> int:
@@ -43,10 +49,15 @@ class Record:
         """Whose, bytes, test error in per cent."""
         return [(whose, size, error) for whose, size, _, error in record.OTHERS[self.model]]
 
-    def bars(self) -> list[Bar]:
+    def files(self, chosen: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        """The file of each step, with these ingredients alone."""
+        return self.steps if set(chosen) == set(ingredients.ALL) else ingredients.files(self.made, chosen)
+
+    def bars(self, chosen: Collection[str] = ingredients.ALL) -> list[Bar]:
         """The waterfall: what each step adds to the bytes, and the accuracy after it."""
-        rows = [{**self.steps[0], "step": PLAIN, "bytes": self.plain}, *self.steps]
-        names = ["Original, 32 bits each", "Coded, nothing lost", *(row["step"] for row in self.steps[1:])]
+        steps = self.files(chosen)
+        rows = [{**steps[0], "step": PLAIN, "bytes": self.plain}, *steps]
+        names = ["Original, 32 bits each", "Coded, nothing lost", *(row["step"] for row in steps[1:])]
         changes = record.waterfall(rows)
         return [
             Bar(f"record-{n}", name, change, accuracy(row["test error %"]))
@@ -66,10 +77,20 @@ def accuracy(error: float, n: int = 10_000) -> Row:
 
 
 def find(model: str, plain: int) -> Record | None:
-    """The record of a model; None where none is stored."""
+    """The record of a model; None where none is stored, or nothing of its ingredients and its curve."""
     found = next((paper for paper in record.RECORDS if paper.recipe["net"] == model), None)
     seeds = harness.results(found) if found is not None else {}
-    if SEED not in seeds:
+    made, along = harness.results(ingredients.INGREDIENTS), harness.results(record_curve.CURVE)
+    if model != ingredients.NET or not all(SEED in each for each in (seeds, made, along)):
         return None
     figures = {seed: each["figures"] for seed, each in seeds.items()}
-    return Record(model, seeds[SEED]["tables"]["steps"], figures, plain)
+    return Record(model, seeds[SEED]["tables"]["steps"], figures, plain, made[SEED], _medians(along))
+
+
+def _medians(seeds: Mapping[int, Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """Bytes and test error in per cent at each share of zeros."""
+    rows = zip(*(seed["tables"]["curve"] for seed in seeds.values()), strict=True)
+    return [
+        (round(statistics.median(r["bytes"] for r in row)), statistics.median(r["test error %"] for r in row))
+        for row in rows
+    ]
