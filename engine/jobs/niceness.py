@@ -1,8 +1,10 @@
-"""How a process of background work lets pages, and the browser that shows them, go first."""
+"""How background work lets pages, and the browser that shows them, go first."""
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,3 +33,10 @@ def give_way() -> None:
     if os.getsid(0) == os.getpid():
         with suppress(OSError):
             SESSION.write_text(str(level()))
+
+
+def give_way_in_thread() -> None:
+    """Make this thread nice, where the system counts niceness by thread, as Linux does."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), level())

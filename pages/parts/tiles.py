@@ -9,7 +9,7 @@ import streamlit as st
 from engine.figures import measure
 from engine.jobs.job import Job
 from engine.types import SlimscopeError
-from pages.parts import cached, figures, jobs, view, visitor
+from pages.parts import cached, figures, jobs, quiet, view, visitor
 from pages.parts.figures import Tile
 
 SLOW, QUICK = ("Accuracy", "Compressed file"), ("Zero weights", "Parameters")
@@ -80,7 +80,7 @@ def measured(owner: str, subject: str, key: str, names: tuple[str, ...] = SLOW) 
         "Accuracy": lambda: accuracy(owner, subject, key),
         "Compressed file": lambda: file_size(owner, subject, key),
     }
-    return [work[name]() for name in SLOW if name in names]
+    return quiet.done(lambda: [work[name]() for name in SLOW if name in names])
 
 
 def bare(subject: str, key: str) -> list[Tile]:
