@@ -39,4 +39,4 @@ def give_way_in_thread() -> None:
     """Make this thread nice, where the system counts niceness by thread, as Linux does."""
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), level())
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(level(), os.nice(0)))

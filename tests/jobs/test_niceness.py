@@ -1,7 +1,10 @@
 """Background work gives way, also to processes of other sessions."""
 
+import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -27,6 +30,16 @@ def test_a_session_of_background_work_is_as_nice_as_the_work_and_no_other_sessio
     assert int(own) >= 7
     assert session[-1:] == (["7"] if leads else before[-1:])  # nothing where the session is none
     assert SESSION.read_text().split() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system counts niceness by process")
+def test_a_thread_gives_way_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIMSCOPE_NICE", "7")
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    with ThreadPoolExecutor(1, initializer=niceness.give_way_in_thread) as pool:
+        there = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
+    assert there == max(7, before)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
 @pytest.mark.parametrize("text", ["-1", "20", "much", ""])
