@@ -58,7 +58,7 @@ with st.container(key="workbench"):
     st.html(f'<div data-live="lesson">{designs.lesson(layer, rows).html()}</div>')
 tabs = footer.tabs()
 with tabs[0]:
-    heard, spent = st.columns([1, 2], gap="medium")
+    heard, spent = st.columns([2, 3], gap="medium")
     with heard:
         st.subheader("How many inputs an output hears of", anchor=False)
         st.html(designs.reach(layer, rows))

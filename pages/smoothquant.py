@@ -88,7 +88,7 @@ def before(own: pd.DataFrame) -> charts.Chart:
         "tickvals": ticks,
         "ticktext": [f"{tick:g}" for tick in ticks],
     }
-    return charts.chart(traces, "channels, the widest input first", "largest size", 170, yaxis=axis)
+    return charts.chart(traces, "channels, the widest input first", "size", 170, yaxis=axis)
 
 
 def reach(own: pd.DataFrame) -> list[float]:

@@ -54,8 +54,7 @@ def _report(name: str, report: Report) -> Report:
         factor_maps.draw(report.tables["maps"])
     row = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row))
-    for note in report.notes:
-        st.caption(note)
+    st.html("".join(map(figures.caption, report.notes)))
     return report
 
 

@@ -1,5 +1,8 @@
 // The present point on the curve of accuracy against bytes. It moves in the turn of the event loop in which the slider
 // does, "≈" between measured points; a click on a point of the chart moves the slider, as an edit of its panel.
+import { stage } from "./marks.js"
+import "./stage.js" // which puts marks over charts, also where nothing else of a page moves
+
 const CHART = "size-curve"
 const REST = 1500 // ms without a move before the server is asked: it paces load and decides nothing
 const curve = (window.slimscopeCurve ??= {})
@@ -29,12 +32,11 @@ const panel = () => window.slimscopePanels?.[curve.data.name]
 const settingsNow = () => panel()?.settings ?? curve.data.settings
 
 function show() {
-  if (!window.slimscopeStage?.put) return setTimeout(show, 50) // its script is still on the way
   const { data, words } = curve, now = shown(data, settingsNow())
   const dots = [...data.visited.map(([x, y]) => ({ kind: "dot", hollow: true, x, y, colour: "currentColor" }))]
   if (now.x !== undefined) dots.push({ kind: "dot", x: now.x, y: now.y, text: now.label, below: true, colour: "currentColor" })
   words.textContent = now.words
-  window.slimscopeStage.put(CHART, now.words === data.other ? [] : dots)
+  stage.put(CHART, now.words === data.other ? [] : dots)
   const chart = document.querySelector(`.st-key-${CHART}`)
   if (chart) chart.style.opacity = now.words === data.other ? 0.4 : 1
   chart?.querySelector("[role=figure]")?.setAttribute("aria-label", `${data.alt} ${now.words}`)
@@ -50,7 +52,7 @@ function wait() {
 
 function ask() {
   if (!curve.words.isConnected) return
-  const busy = !window.slimscopeStage || window.slimscopeStage.down || window.slimscopeStage.asking || Object.keys(panel()?.set ?? {}).length
+  const busy = stage.down || stage.asking || Object.keys(panel()?.set ?? {}).length
   if (busy) return wait()
   curve.again(curve.data.sent)
 }
