@@ -196,9 +196,9 @@ def caption(words: str) -> str:
     return f'<p class="caption">{escape(words)}</p>'
 
 
-def tiles(row: Iterable[Tile]) -> str:
-    """Tiles side by side as one piece of HTML."""
-    return f'<div class="tiles">{"".join(tile.html() for tile in row)}</div>'
+def tiles(row: Iterable[Tile], still: bool = False) -> str:
+    """Tiles side by side as one piece of HTML; those that nothing moves keep no room for longer notes."""
+    return f'<div class="tiles{" still" if still else ""}">{"".join(tile.html() for tile in row)}</div>'
 
 
 def ledger(figures: Iterable[Figure], reference: float) -> str:

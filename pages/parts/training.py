@@ -53,7 +53,7 @@ def _report(name: str, report: Report) -> Report:
     if "maps" in report.tables:
         factor_maps.draw(report.tables["maps"])
     row = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in report.figures)
-    st.html(figures.tiles(row))
+    st.html(figures.tiles(row, still=True))
     st.html("".join(map(figures.caption, report.notes)))
     return report
 
@@ -67,7 +67,7 @@ def _curve(name: str, curve: pd.DataFrame) -> None:
         "run" if "run" in curve else None,
         titles=("epoch", "validation accuracy"),
         percent=True,
-        height=240,
+        height=220,
     )
     st.plotly_chart(
         chart,

@@ -19,6 +19,7 @@ TALL = "() => document.querySelector('[data-testid=stMain]').scrollHeight"
 FITS = {
     "heads": "transformer-topics",
     "low_rank_rnn": "lstm-mnist",
+    "compact": "resnet-8",
 }  # what a page is for, where not for MODEL
 BENCHES = [e for e in ENTRIES if e.technique and not technique.get(e.technique).trains]
 PARTS = {
@@ -101,6 +102,8 @@ def test_a_deep_link_opens_a_page_whose_first_screen_stays_that_fits_every_windo
     assert (screen.page.evaluate(OUTSIDE), screen.page.evaluate(CUT)) == ([], [])
     screen.page.set_viewport_size({"width": 1280, "height": 800})
     screen.page.wait_for_timeout(500)
+    for curve in screen.page.locator(".st-key-size-curve-now p").all():
+        screen.until(curve.inner_text, bool)  # where the model is on it, also on the first page of a visit
     if entry in BENCHES:
         hold_all_and_stay(screen)
     assert screen.page.evaluate(TALL) <= 2200
