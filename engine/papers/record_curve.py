@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -74,9 +73,9 @@ def between(points: Sequence[tuple[float, float]], error: float) -> float:
 
 
 def judge(ours: Ours) -> str:
-    """`reproduced`: at the error of each published file the curve of the medians needs no more bytes."""
-    middle = {name: statistics.median(values) for name, values in ours.items()}
-    points = [(middle[named("test error", x)], middle[named("bytes", x)]) for x in SPARSITIES]
+    """`reproduced`: at the error of each published file the curve needs no more bytes."""
+    found = {name: value for name, (value,) in ours.items()}
+    points = [(found[named("test error", x)], found[named("bytes", x)]) for x in SPARSITIES]
     is_below = [between(points, error) <= size for _, size, _, error in record.OTHERS[NET]]
     return "reproduced" if all(is_below) else "not reached"
 
@@ -102,9 +101,9 @@ def declared() -> Paper:
             "steps": [[name, dict(own)] for name, own in whole],
             "sparsity of prune_iteratively": list(SPARSITIES),
         },
-        seeds=(0, 1, 2),
-        rule="At the error of each published file the curve of the medians, straight between its points with "
-        "bytes on a log scale, has no more bytes.",
+        seeds=(0,),
+        rule="At the error of each published file the curve, straight between its points with bytes on a log "
+        "scale, has no more bytes.",
         judge=judge,
         run=partial(run, NET, whole),
     )

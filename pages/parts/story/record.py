@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +50,7 @@ class Record:
 
     def files(self, chosen: Collection[str]) -> Sequence[Mapping[str, Any]]:
         """The file of each step, with these ingredients alone."""
-        return self.steps if set(chosen) == set(ingredients.ALL) else ingredients.files(self.made, chosen)
+        return ingredients.files(self.made, chosen)
 
     def bars(self, chosen: Collection[str] = ingredients.ALL) -> list[Bar]:
         """The waterfall: what each step adds to the bytes, and the accuracy after it."""
@@ -84,13 +83,5 @@ def find(model: str, plain: int) -> Record | None:
     if model != ingredients.NET or not all(SEED in each for each in (seeds, made, along)):
         return None
     figures = {seed: each["figures"] for seed, each in seeds.items()}
-    return Record(model, seeds[SEED]["tables"]["steps"], figures, plain, made[SEED], _medians(along))
-
-
-def _medians(seeds: Mapping[int, Mapping[str, Any]]) -> list[tuple[int, float]]:
-    """Bytes and test error in per cent at each share of zeros."""
-    rows = zip(*(seed["tables"]["curve"] for seed in seeds.values()), strict=True)
-    return [
-        (round(statistics.median(r["bytes"] for r in row)), statistics.median(r["test error %"] for r in row))
-        for row in rows
-    ]
+    curve = [(row["bytes"], row["test error %"]) for row in along[SEED]["tables"]["curve"]]
+    return Record(model, seeds[SEED]["tables"]["steps"], figures, plain, made[SEED], curve)
