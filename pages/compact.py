@@ -66,8 +66,7 @@ with tabs[0]:
         st.subheader(f"What {layer.label} costs in each design", anchor=False)
         designs.costs(subject, layer, rows)
     if can_train:
-        st.subheader("Training the model in its new design", anchor=False)
-        report = training.outcome("replace_convs", offer)
+        report = training.outcome("replace_convs", offer, "Training the model in its new design")
         if report is not None:
             st.subheader("Layer by layer", anchor=False)
             st.html(figures.table(report.tables["layers"], LAYERS, layer.label))

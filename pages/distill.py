@@ -133,8 +133,7 @@ with tabs[0]:
         drawn = (
             pulls.draw(subject, teachers, learner, temperature) if learner is not None and softens else None
         )
-    st.subheader("Training the student", anchor=False)
-    training.outcome("distill", offer)
+    training.outcome("distill", offer, "Training the student")
 
 
 def ahead(stop: float) -> dict[str, Any]:

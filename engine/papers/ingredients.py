@@ -98,7 +98,7 @@ def run(net: str, whole: ready.Steps, seed: int, progress: Progress, folder: Pat
 
 
 def _stored(whole: Bundle, start: Sequence[Step], images: Data, seed: int) -> Bundle | None:
-    """What was trained for the record with the first seed, so that all ingredients give the record's own file."""
+    """What was trained for the record with the first seed: all ingredients give the record's own file."""
     found = shipped.get(whole, technique.complete(Recipe(tuple(start))), images) if seed == 0 else None
     return None if found is None else found[0]
 
@@ -116,7 +116,7 @@ def _key(start: Sequence[Step]) -> str:
 
 
 def _figures(rows: Sequence[Sequence[Any]], ended: Mapping[str, int]) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for left_out in (None, *ALL):
         row = rows[ended[", ".join(name for name in ALL if name != left_out)]]
         size, error = (row[FILES.index(name)] for name in ("bytes", "validation error %"))
@@ -173,8 +173,8 @@ def declared() -> Paper:
         ),
         recipe={"net": NET, "steps": [[name, dict(own)] for name, own in whole], "without": listed},
         seeds=(0,),  # the one whose file is stored
-        rule="Without any one of them the file is larger, or its net's error on the validation images is higher, "
-        "than with all.",
+        rule="Without any one of them the file is larger, or its net's error on the validation images is "
+        "higher, than with all.",
         judge=judge,
         run=partial(run, NET, whole),
     )

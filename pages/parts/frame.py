@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +133,7 @@ def workbench(
         pictures, beside = st.columns(2, gap="medium")
         below = st.container()
     with pictures:
-        layer = chooser(name, subject, labels)
+        layer = chooser(name, subject, labels, _changed(name, subject, base, labels))
     drawing = _draw(name, subject, layer, hero, pictures)
     if drawing is not None:
         with below:
@@ -151,10 +152,21 @@ def workbench(
     rest()
 
 
-def chooser(name: str, subject: str, labels: list[str]) -> str:
-    """Which layer the pictures show: the one that was chosen last, on whatever page."""
+def _changed(name: str, subject: str, base: Bundle, labels: list[str]) -> str:
+    """The first layer that the page's step changes: what is shown where none was chosen."""
+    recipe, at = knobs.shown(name)
+    if not cached.is_large(subject):
+        with suppress(SlimscopeError):
+            after = cached.after(subject, Recipe(recipe.steps[: at + 1]).live.key)[0].params
+            before, names = base.params, weight_layers(base)
+            return next((x for x in labels if after.get(names[x]) is not before[names[x]]), labels[0])
+    return labels[0]
+
+
+def chooser(name: str, subject: str, labels: list[str], first: str = "") -> str:
+    """Which layer the pictures show: the one that was chosen last, on whatever page; else `first`."""
     key = f"layer-{name}-{subject}"
-    st.session_state[key] = layers.among(labels)
+    st.session_state[key] = layers.among(labels, first)
     with st.container(key="chooser"):
         return st.selectbox(
             "Layer in the pictures",

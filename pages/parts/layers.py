@@ -20,9 +20,9 @@ def turn() -> int:
     return int(st.session_state.get("layer-turn", 0))
 
 
-def among(labels: Sequence[str]) -> str:
-    """The layer to show of these: the one that was chosen, its first part where it was split, or the first."""
-    wanted, first = st.session_state.get("layers", {}).get(session.model()), next(iter(labels), "")
+def among(labels: Sequence[str], first: str = "") -> str:
+    """The layer to show of these: the one that was chosen, its first part where it was split, or the `first`."""
+    wanted, first = st.session_state.get("layers", {}).get(session.model()), first or next(iter(labels), "")
     if wanted is None or wanted in labels:
         return wanted or first
     parts = (label for label in labels if label.startswith(f"{wanted}.") or wanted.startswith(f"{label}."))

@@ -23,6 +23,20 @@ from pages.parts.pictures import legend, of_tensor
 BINS, TALL = 160, 100  # bars and pixels of the histogram after the step
 MOST_LINES = 256  # values after the step that are drawn each by itself
 MOST_ROWS = 64  # of a table about one layer
+COLUMNS = {  # of reports' tables, where they are more than their name says
+    "sparsity": figures.Column("sparsity", "share"),
+    "energy_kept": figures.Column("energy kept", "share"),
+    "error_gptq": figures.Column("error, GPTQ", "share"),
+    "error_sparse_gpt": figures.Column("error, SparseGPT", "share"),
+    "other_level": figures.Column("at another level", "share"),
+    "table_share": figures.Column("share of the table", "share"),
+    "precision_before": figures.Column("precision before", "share"),
+    "precision_after": figures.Column("precision after", "share"),
+    "sqnr_db": figures.Column("signal to noise", "dB"),
+    "mse": figures.Column("mean squared error"),
+    "macs_before": figures.Column("MACs before", "MAC"),
+    "macs_after": figures.Column("MACs after", "MAC"),
+}
 COLOURS = ("#f2f2f2", charts.ORIGINAL, charts.KEPT, "#08306b")  # nothing, before alone, after alone, both
 
 
@@ -147,8 +161,20 @@ def _more(scene: Scene) -> str:
 
 def table(rows: pd.DataFrame, layer: str = "") -> str:
     """All columns under their names in words; the row of `layer` is marked."""
-    columns = {name: figures.Column(str(name).replace("_", " ")) for name in rows}
-    return figures.table(rows, columns, layer)
+    return figures.table(rows, {name: column(str(name)) for name in rows}, layer)
+
+
+def column(name: str) -> figures.Column:
+    """How a column of a report is written.
+
+    >>> column("error_gptq"), column("levels_used")
+    (Column(title='error, GPTQ', unit='share', bar='', span=None), Column(title='levels used', unit='', bar='', span=None))
+    """
+    if name in COLUMNS:
+        return COLUMNS[name]
+    is_error = name.startswith(("error_", "output_error"))
+    words = name.replace("error_", "error, ", 1) if name.startswith("error_") else name
+    return figures.Column(words.replace("_", " "), "share" if is_error else "")
 
 
 def _row(scene: Scene, layer: str, weight: Tensor) -> dict[str, Any]:

@@ -22,28 +22,34 @@ def controls(name: str) -> None:
     panel.draw(name, cached.original(session.subject()))
 
 
-def outcome(name: str, offer: Any = st) -> Report | None:
-    """Run button and live curves of an untrained step, in `offer`; curve, figures, notes and report of a trained one."""
+def outcome(name: str, offer: Any = st, title: str = "") -> Report | None:
+    """Run button and live curves of an untrained step, in `offer`; curve, figures, notes and report of a trained one.
+
+    The `title` stands over what a trained one shows.
+    """
     reached = jobs.reached(session.subject(), knobs.through(name), offer)
     if reached is None:
-        return _before(name)
+        return _before(name, title)
     view.note_trained(name, knobs.current(name))
     if offer is st:  # elsewhere the recipe's own row has it
         keeping.draw(name)
-    return _report(name, reached[1][-1])
+    return _report(name, reached[1][-1], title)
 
 
-def _before(name: str) -> Report | None:
+def _before(name: str, title: str) -> Report | None:
     """What was trained before, with other settings, marked as that: it stays until the new settings are trained."""
     step = view.last_trained(name)
     with suppress(SlimscopeError):
         report = cached.after(session.subject(), knobs.before(name).then(step).key)[1][-1]
-        st.caption(f"**As of before**, with {spoken.changed(step)}:")
-        return _report(name, report)
+        return _report(name, report, title, f"**As of before**, with {spoken.changed(step)}:")
     return None
 
 
-def _report(name: str, report: Report) -> Report:
+def _report(name: str, report: Report, title: str, since: str = "") -> Report:
+    if title:
+        st.subheader(title, anchor=False)
+    if since:
+        st.caption(since)
     if "curve" in report.tables:
         _curve(name, report.tables["curve"])
     if "steps" in report.tables:
