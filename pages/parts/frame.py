@@ -141,7 +141,7 @@ def workbench(
     tabs = footer.tabs("Go deeper")
     if drawing is not None and tabs[0].open:
         with tabs[0]:
-            picture.strip(base, labels)
+            picture.strip(base, labels, layer)
             _section(deeper, drawing)
             st.html('<div data-live="notes"></div>')
     with at_controls:

@@ -43,7 +43,8 @@ def draw(subject: str, key: str, bundle: Bundle) -> None:
     measure = measures.of(choice, subject, key)
     if measure.missing:
         st.caption(measure.missing)
-    _component(found, measure, "anatomy", laid_out, [node.layer for node in found.layers])
+    labels = [node.layer for node in found.layers]
+    _component(found, measure, "anatomy", laid_out, labels, layers.among(labels))
     if found.note:
         st.caption(found.note)
     with st.container(horizontal=True, vertical_alignment="center", key="lead-on"):
@@ -52,9 +53,9 @@ def draw(subject: str, key: str, bundle: Bundle) -> None:
             menu.link_to(name)
 
 
-def strip(bundle: Bundle, labels: Sequence[str]) -> None:
+def strip(bundle: Bundle, labels: Sequence[str], chosen: str) -> None:
     """The model in one slim line, coloured by the number of weights; of its layers `labels` can be chosen."""
-    _component(anatomy.of(bundle), measures.weights(bundle), "layers-in-a-line", in_one_line, labels)
+    _component(anatomy.of(bundle), measures.weights(bundle), "layers-in-a-line", in_one_line, labels, chosen)
 
 
 def _component(
@@ -63,8 +64,8 @@ def _component(
     key: str,
     lay_out: Callable[[Anatomy, float], Layout],
     labels: Sequence[str],
+    chosen: str,
 ) -> None:
-    chosen = layers.among(labels)
     message = {
         "title": _title(found),
         "slim": key == "layers-in-a-line",
