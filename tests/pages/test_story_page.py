@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 from visiting import MODEL, SMALL, Visit
 
 from engine.jobs import story as stories
+from engine.papers import ingredients
 from engine.recipe import technique
 from pages.parts import cached
 from pages.parts.story import chapters, facts, pictures, place, record, waterfall
@@ -170,6 +171,24 @@ def test_the_button_leads_through_all_chapters_and_guesses() -> None:
     ]
     assert visit.at.button(key="story-next").disabled
     assert visit.click("story-back").link["s"] == CHAPTERS[-2]
+
+
+def test_an_ingredient_of_the_record_is_switched_off_and_the_parts_still_add_up() -> None:
+    visit, found = Visit(s="record"), told().record
+    assert sum(changes(visit)) == found.size == found.files(ingredients.ALL)[-1]["bytes"]
+    pills = visit.at.button_group(key="story-ingredients")
+    assert pills.value == list(ingredients.ALL)
+    for chosen in (["gradual", "grid", "again", "trim"], []):
+        pills.set_value(chosen)
+        visit.run()
+        last = ingredients.files(found.made, chosen)[-1]
+        assert sum(changes(visit)) == last["bytes"]
+        assert f"your choice: {last['bytes']:,} B" in json.dumps(picture(visit), ensure_ascii=False)
+        pills = visit.at.button_group(key="story-ingredients")
+
+
+def picture(visit: Visit) -> dict[str, object]:
+    return json.loads(next(c.proto.spec for c in visit.at.get("plotly_chart") if "story-" in c.proto.id))
 
 
 def test_presented_the_page_holds_the_story_alone_and_a_link_restores_it() -> None:

@@ -144,6 +144,15 @@ def test_every_choice_of_ingredients_has_a_file_whose_steps_lead_back_to_the_ori
     assert len(packfile.pack(last)) == everything[-1]["bytes"]
 
 
+def test_with_all_ingredients_the_file_is_the_record() -> None:
+    stored, net = harness.results(ingredients.INGREDIENTS)[0], ingredients.NET
+    assert len(stored["tables"]["choices"]) == 2 ** len(ingredients.ALL)
+    rows = ingredients.files(stored, ingredients.ALL)
+    assert rows[-1]["bytes"] == len(record.path(net).read_bytes())
+    steps = harness.results(record.LENET_300_100)[0]["tables"]["steps"]
+    assert [{name: row[name] for name in record.STEP_COLUMNS} for row in rows] == steps
+
+
 def test_an_ingredient_that_changes_nothing_does_not_pay() -> None:
     paper = ingredients.INGREDIENTS
     ours = {claim.name: [2.0] for claim in paper.claims} | {"bytes": [1.0]}
