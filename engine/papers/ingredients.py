@@ -24,13 +24,13 @@ from engine.recipe.run import apply
 from engine.types import Bundle, Progress, Recipe, Step
 
 NET, KIND = "lenet-300-100", "matrices"
-NAMES: Mapping[str, str] = {  # what is done with an ingredient; `steps` has what is done without
-    "teacher": "the original as a teacher",
-    "gradual": "pruned gradually",
-    "grid": "trained on the grid",
-    "rate": "rounded by rate",
-    "again": "trained on the grid again",
-    "trim": "trimmed",
+NAMES: Mapping[str, str] = {  # `steps` has what is done without each
+    "teacher": "teacher",
+    "gradual": "gradual pruning",
+    "grid": "training on the grid",
+    "rate": "rate-aware rounding",
+    "again": "training again",
+    "trim": "trim",
 }
 ALL = tuple(NAMES)
 FILES = ("number", "parent", *record.STEP_COLUMNS)  # a row for each file; the original is number 0
@@ -126,13 +126,10 @@ def _figures(rows: Sequence[Sequence[Any]], ended: Mapping[str, int]) -> dict[st
 
 def _named(left_out: str | None, what: str) -> str:
     """
-    >>> _named("trim", "bytes"), _named(None, "bytes")
-    ('bytes, not trimmed', 'bytes')
+    >>> _named("grid", "bytes"), _named(None, "bytes")
+    ('bytes without training on the grid', 'bytes')
     """
-    if left_out is None:
-        return what
-    words = NAMES[left_out]
-    return f"{what}, {'without' if left_out == 'teacher' else 'not'} {words}"
+    return what if left_out is None else f"{what} without {NAMES[left_out]}"
 
 
 def files(seed: Mapping[str, Any], chosen: Collection[str]) -> list[Mapping[str, Any]]:

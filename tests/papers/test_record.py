@@ -137,7 +137,7 @@ def test_every_choice_of_ingredients_has_a_file_whose_steps_lead_back_to_the_ori
     assert [row["step"] for row in everything][1:] == [technique.get(name).title for name, _ in whole]
     assert outcome.figures["bytes"] == everything[-1]["bytes"]
     untrimmed = ingredients.files(stored, ingredients.ALL[:-1])
-    assert outcome.figures["bytes, not trimmed"] == untrimmed[-1]["bytes"] == everything[-2]["bytes"]
+    assert outcome.figures["bytes without trim"] == untrimmed[-1]["bytes"] == everything[-2]["bytes"]
     *_, (last, _) = record.made(
         zoo.load("mlp-32"), ingredients.steps(ingredients.ALL, whole), 0, few, Progress(), tmp_path / "again"
     )
@@ -157,8 +157,8 @@ def test_an_ingredient_that_changes_nothing_does_not_pay() -> None:
     paper = ingredients.INGREDIENTS
     ours = {claim.name: [2.0] for claim in paper.claims} | {"bytes": [1.0]}
     assert paper.judge(ours) == "reproduced"
-    assert paper.judge(ours | {"bytes, not trimmed": [1.0]}) == "not reached"
-    assert paper.judge(ours | {"bytes, not trimmed": [1.0], "validation error": [1.0]}) == "reproduced"
+    assert paper.judge(ours | {"bytes without trim": [1.0]}) == "not reached"
+    assert paper.judge(ours | {"bytes without trim": [1.0], "validation error": [1.0]}) == "reproduced"
 
 
 def test_the_curve_has_a_decoded_file_at_each_share_of_zeros(

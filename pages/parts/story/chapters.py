@@ -39,7 +39,7 @@ def ingredient(name: str) -> str:
     """What an ingredient of the record is called.
 
     >>> ingredient("rate")
-    'Rounded by rate'
+    'Rate-aware rounding'
     """
     return ingredients.NAMES[name].capitalize()
 

@@ -21,6 +21,7 @@ from pages.parts.story.place import CHAPTERS, Place
 from pages.parts.story.told import SHOWN
 
 HERE = Path(__file__).parent
+PRUNED = 4  # files of a record, the plain one included, until nothing more is pruned
 LETTERS, LARGE = 13, 20  # pixels, in a picture on the page and presented
 KEYS, HEARD, CHOSEN = "story-keys", "story-heard", "story-ingredients"
 
@@ -73,7 +74,7 @@ def _story(found: Facts) -> None:
     with files:
         if here.chapter == "record":
             bars = found.record.bars(_ingredients())
-            st.html(waterfall.html(bars, [bar.step for bar in bars]))
+            st.html(waterfall.html(bars, [bar.step for bar in bars], enlarged=PRUNED))
         else:
             seen = [step for step, chapter in SHOWN.items() if here.has_told(chapter)]
             now = [step for step, chapter in SHOWN.items() if chapter == here.chapter]
@@ -127,7 +128,7 @@ def _picture(told: Chapter, here: Place) -> None:
 def _ingredients() -> list[str]:
     """Those of the record that are switched on."""
     return st.pills(
-        "Ingredients: switch one off, and see what its recipe gives",
+        "Ingredients: switch any of them off",
         ingredients.ALL,
         selection_mode="multi",
         default=ingredients.ALL,

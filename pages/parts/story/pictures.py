@@ -222,6 +222,10 @@ def squares(first: int, last: int) -> str:
     )
 
 
+OWN = ((charts.KEPT, "circle", "bottom center"), (charts.CHANGED, "circle", "top center"))
+OTHERS = (charts.ORIGINAL, "diamond", "bottom center")
+
+
 def rivals(
     own: Sequence[tuple[str, int, float]],
     others: Sequence[tuple[str, int, float]],
@@ -241,23 +245,25 @@ def rivals(
         "hovertemplate": "other shares of zeros: %{x:,} bytes, %{y:.2f} % errors<extra></extra>",
         "showlegend": False,
     }
+    files = [*own, *others]
+    looks = [*OWN[: len(own)], *([OTHERS] * len(others))]
     named = [
         {
             "type": "scatter",
             "mode": "markers+text",
-            "x": [size for _, size, _ in files],
-            "y": [error for _, _, error in files],
-            "text": [f"  {name}: {size:,} B" for name, size, _ in files],
-            "textposition": "bottom center",
+            "x": [size],
+            "y": [error],
+            "text": [f"{name}: {size:,} B"],
+            "textposition": where,
             "marker": {"size": 12, "color": colour, "symbol": symbol},
             "hovertemplate": "%{x:,} bytes, %{y:.2f} % errors<extra></extra>",
             "cliponaxis": False,
             "showlegend": False,
         }
-        for files, colour, symbol in ((own, charts.KEPT, "circle"), (others, charts.ORIGINAL, "diamond"))
+        for (name, size, error), (colour, symbol, where) in zip(files, looks, strict=True)
     ]
-    most = max(size for _, size, _ in (*own, *others))
-    worst = max(error for _, _, error in (*own, *others))
+    most = max(size for _, size, _ in files)
+    worst = max(error for _, _, error in files)
     return charts.chart(
         [line, *named],
         "bytes of the file",

@@ -39,15 +39,27 @@ def spans(changes: Sequence[int]) -> list[tuple[int, int]]:
     ]
 
 
-def html(bars: Sequence[Bar], told: Collection[str], now: Collection[str] = ()) -> str:
-    """The waterfall as a table; steps that are not told yet are named only, those of `now` are marked."""
+def html(
+    bars: Sequence[Bar], told: Collection[str], now: Collection[str] = (), enlarged: int | None = None
+) -> str:
+    """The waterfall as a table; steps that are not told yet are named only, those of `now` are marked.
+
+    From row number `enlarged` on bars are drawn longer, as far as there is room, which a line above them says.
+    """
     changes = [bar.change for bar in bars]
     sizes, reach = list(accumulate(changes)), spans(changes)
-    widest = max((end for _, end in reach), default=1)
-    rows = "".join(
-        _row(bar, size, span, widest, bar.step in now) if bar.step in told else _later(bar)
-        for bar, size, span in zip(bars, sizes, reach, strict=True)
-    )
+    widest = [max((end for _, end in part), default=1) for part in (reach, reach[enlarged:])]
+    drawn = [
+        _row(bar, size, span, widest[enlarged is not None and number >= enlarged], bar.step in now)
+        if bar.step in told
+        else _later(bar)
+        for number, (bar, size, span) in enumerate(zip(bars, sizes, reach, strict=True))
+    ]
+    if enlarged is not None:
+        drawn.insert(
+            enlarged, f'<tr><td colspan="4">bars {widest[0] / widest[1]:.0f} times as long:</td></tr>'
+        )
+    rows = "".join(drawn)
     head = (
         f"<tr><th>step</th><th>what it adds, in bytes</th><th>file {figures.badge(OF_FILE)}</th>"
         "<th>test accuracy</th></tr>"
