@@ -222,7 +222,7 @@ def squares(first: int, last: int) -> str:
     )
 
 
-OWN = ((charts.KEPT, "circle", "bottom center"), (charts.CHANGED, "circle", "top center"))
+OWN = ((charts.KEPT, "circle", "middle right"), (charts.CHANGED, "circle", "middle left"))
 OTHERS = (charts.ORIGINAL, "diamond", "bottom center")
 
 
@@ -253,7 +253,7 @@ def rivals(
             "mode": "markers+text",
             "x": [size],
             "y": [error],
-            "text": [f"{name}: {size:,} B"],
+            "text": [f" {name}: {size:,} B "],
             "textposition": where,
             "marker": {"size": 12, "color": colour, "symbol": symbol},
             "hovertemplate": "%{x:,} bytes, %{y:.2f} % errors<extra></extra>",

@@ -56,8 +56,10 @@ def html(
         for number, (bar, size, span) in enumerate(zip(bars, sizes, reach, strict=True))
     ]
     if enlarged is not None:
+        longer = widest[0] / widest[1]
         drawn.insert(
-            enlarged, f'<tr><td colspan="4">bars {widest[0] / widest[1]:.0f} times as long:</td></tr>'
+            enlarged,
+            f'<tr><td colspan="4" class="longer">From here on bars are drawn {longer:.0f} times as long.</td></tr>',
         )
     rows = "".join(drawn)
     head = (
