@@ -25,51 +25,44 @@ from engine.types import Bundle, Progress, Recipe, Step
 
 NET, KIND = "lenet-300-100", "matrices"
 NAMES: Mapping[str, str] = {  # `steps` has what is done without each
-    "teacher": "teacher",
     "gradual": "gradual pruning",
     "grid": "training on the grid",
     "rate": "rate-aware rounding",
     "again": "training again",
     "trim": "trim",
+    "teacher": "a teacher",
 }
 ALL = tuple(NAMES)
+OWN = ALL[:-1]  # those of the record: a teacher may be added
 FILES = ("number", "parent", *record.STEP_COLUMNS)  # a row for each file; the original is number 0
 
 
 def steps(chosen: Collection[str], whole: ready.Steps = ready.RECORD[KIND]) -> list[Step]:
     """The steps of the record with these ingredients alone.
 
-    Without a teacher the labels alone teach; what is not pruned gradually is pruned at once and trained as
-    long; what is not trained on the grid is rounded to it. Other steps are left out.
+    What is not pruned gradually is pruned at once and trained as long; what is not trained on the grid is
+    rounded to it; other steps are left out. With a teacher all trainings learn from the original as well.
 
     >>> [step.technique for step in steps(["gradual", "rate"])]
     ['prune_weights', 'prune_iteratively', 'quantize', 'entropy_penalty']
     """
     first, gradually, grid, rate, again, trim = (Step(name, dict(own)) for name, own in whole)
-    more = {} if "gradual" in chosen else {"schedule": "rounds", "rounds": 1}
+    at_once = {} if "gradual" in chosen else {"schedule": "rounds", "rounds": 1}
     is_taught = "teacher" in chosen
-    pruned = {**gradually.settings, **more, "teacher": "original" if is_taught else "none"}
+    teacher = {"teacher": "original"} if is_taught else {}
     rounded = Step("quantize", {"bits": grid.settings["bits"], "granularity": "tensor"})
     return [
         first,
-        Step(gradually.technique, pruned),
-        _on_grid(grid, is_taught) if "grid" in chosen else rounded,
+        Step(gradually.technique, {**gradually.settings, **at_once, **teacher}),
+        Step(*ready.on_grid(is_taught, **grid.settings)) if "grid" in chosen else rounded,
         *([rate] if "rate" in chosen else []),
-        *([_on_grid(again, is_taught)] if "again" in chosen else []),
+        *([Step(*ready.on_grid(is_taught, **again.settings))] if "again" in chosen else []),
         *([trim] if "trim" in chosen else []),
     ]
 
 
-def _on_grid(step: Step, is_taught: bool) -> Step:
-    """A training on the grid; without a teacher it is the same one on labels alone."""
-    if is_taught:
-        return step
-    own = {k: v for k, v in step.settings.items() if k in technique.get("quantize_aware").knobs}
-    return Step("quantize_aware", own)
-
-
 def choices() -> list[tuple[str, ...]]:
-    """Every choice of ingredients, all of them first."""
+    """Every choice of ingredients."""
     picked = product((True, False), repeat=len(ALL))
     return [tuple(name for name, is_in in zip(ALL, each, strict=True) if is_in) for each in picked]
 
@@ -98,7 +91,7 @@ def run(net: str, whole: ready.Steps, seed: int, progress: Progress, folder: Pat
 
 
 def _stored(whole: Bundle, start: Sequence[Step], images: Data, seed: int) -> Bundle | None:
-    """What was trained for the record with the first seed: all ingredients give the record's own file."""
+    """What was trained for the record with the first seed: its ingredients give its own file."""
     found = shipped.get(whole, technique.complete(Recipe(tuple(start))), images) if seed == 0 else None
     return None if found is None else found[0]
 
@@ -117,19 +110,22 @@ def _key(start: Sequence[Step]) -> str:
 
 def _figures(rows: Sequence[Sequence[Any]], ended: Mapping[str, int]) -> dict[str, float]:
     found: dict[str, float] = {}
-    for left_out in (None, *ALL):
-        row = rows[ended[", ".join(name for name in ALL if name != left_out)]]
+    for changed in (None, *ALL):
+        row = rows[ended[", ".join(name for name in ALL if (name in OWN) != (name == changed))]]
         size, error = (row[FILES.index(name)] for name in ("bytes", "validation error %"))
-        found |= {_named(left_out, "bytes"): float(size), _named(left_out, "validation error"): float(error)}
+        found |= {_named(changed, "bytes"): float(size), _named(changed, "validation error"): float(error)}
     return found
 
 
-def _named(left_out: str | None, what: str) -> str:
+def _named(changed: str | None, what: str) -> str:
+    """A figure of the record, or of the recipe that differs in one ingredient.
+
+    >>> _named("grid", "bytes"), _named("teacher", "bytes"), _named(None, "bytes")
+    ('bytes without training on the grid', 'bytes with a teacher', 'bytes')
     """
-    >>> _named("grid", "bytes"), _named(None, "bytes")
-    ('bytes without training on the grid', 'bytes')
-    """
-    return what if left_out is None else f"{what} without {NAMES[left_out]}"
+    if changed is None:
+        return what
+    return f"{what} {'without' if changed in OWN else 'with'} {NAMES[changed]}"
 
 
 def files(seed: Mapping[str, Any], chosen: Collection[str]) -> list[Mapping[str, Any]]:
@@ -144,21 +140,21 @@ def files(seed: Mapping[str, Any], chosen: Collection[str]) -> list[Mapping[str,
 
 
 def judge(ours: Ours) -> str:
-    """`reproduced` where each ingredient pays: without it the file is larger, or errs more on validation."""
+    """`reproduced` where each of the record's own pays: without it the file is larger, or errs more on validation."""
     found = {name: value for name, (value,) in ours.items()}
     whats = ("bytes", "validation error")
-    pays = [any(found[_named(name, what)] > found[what] for what in whats) for name in ALL]
+    pays = [any(found[_named(name, what)] > found[what] for what in whats) for name in OWN]
     return "reproduced" if all(pays) else "not reached"
 
 
 def declared() -> Paper:
     whole = ready.RECORD[KIND]
     listed = {
-        name: [[step.technique, dict(step.settings)] for step in steps(set(ALL) - {name})] for name in ALL
+        name: [[step.technique, dict(step.settings)] for step in steps(set(OWN) ^ {name})] for name in ALL
     }
     return Paper(
         name=f"ingredients-{NET}",
-        paper="The recipe of record-lenet-300-100, with every choice of its six ingredients",
+        paper="The recipe of record-lenet-300-100, with every choice of its ingredients, and with a teacher",
         claim="Every ingredient of the record of LeNet-300-100 pays.",
         claims=tuple(
             Claim(_named(name, what), None, unit, counted)
@@ -168,7 +164,7 @@ def declared() -> Paper:
                 ("validation error", "%", "of the net in the decoded file: wrong answers to 5,000 images"),
             )
         ),
-        recipe={"net": NET, "steps": [[name, dict(own)] for name, own in whole], "without": listed},
+        recipe={"net": NET, "steps": [[name, dict(own)] for name, own in whole], "changed": listed},
         seeds=(0,),  # the one whose file is stored
         rule="Without any one of them the file is larger, or its net's error on the validation images is "
         "higher, than with all.",

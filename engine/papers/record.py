@@ -138,12 +138,19 @@ def judge(times: float, error: float, best: float, ours: Ours) -> str:
     return "beaten" if middle[RATIO] >= best else "reproduced"
 
 
-def declared(net: str, kind: str, goal: tuple[float, float], published: tuple[float, float, float]) -> Paper:
+def declared(
+    net: str,
+    kind: str,
+    goal: tuple[float, float],
+    published: tuple[float, float, float],
+    chosen_after: str = "",
+) -> Paper:
     """The declaration for one net, by the recipe of this kind.
 
     `goal` is how many times smaller at no more than which error in %, `published` what Oktay found: times
-    smaller, error before, error after.
+    smaller, error before, error after; `chosen_after` says of which tries test errors had been seen.
     """
+    counted = harness.SEEN_ERRORS if chosen_after else harness.TEST_ERRORS
     (times, error), (best, before, after) = goal, published
     title, others = (
         zoo.entry(net).title,
@@ -151,7 +158,12 @@ def declared(net: str, kind: str, goal: tuple[float, float], published: tuple[fl
             f"{whose} {size:,} B, {ratio} times, {wrong:g} %" for whose, size, ratio, wrong in OTHERS[net]
         ),
     )
-    recipe = {"net": net, "steps": [[name, dict(settings)] for name, settings in ready.RECORD[kind]]}
+    recipe: dict[str, Any] = {
+        "net": net,
+        "steps": [[name, dict(settings)] for name, settings in ready.RECORD[kind]],
+    }
+    if chosen_after:
+        recipe["chosen after"] = chosen_after
     return Paper(
         name=f"record-{net}",
         paper="Oktay et al. 2020, Scalable Model Compression by Entropy Penalized Reparameterization, "
@@ -162,8 +174,8 @@ def declared(net: str, kind: str, goal: tuple[float, float], published: tuple[fl
                 RATIO, best, "times", "dense 32-bit safetensors file / packed file, every byte, decoded again"
             ),
             Claim(BYTES, OTHERS[net][0][1], "B", "of the packed file"),
-            Claim(han.BEFORE, before, "%", harness.TEST_ERRORS),
-            Claim(han.AFTER, after, "%", "of the net in the decoded file: " + harness.TEST_ERRORS),
+            Claim(han.BEFORE, before, "%", counted),
+            Claim(han.AFTER, after, "%", "of the net in the decoded file: " + counted),
             Claim(han.CHANGE, round(after - before, 2), "points", "test error after - before, same images"),
         ),
         recipe=recipe,
@@ -177,6 +189,14 @@ def declared(net: str, kind: str, goal: tuple[float, float], published: tuple[fl
     )
 
 
-LENET_300_100 = declared("lenet-300-100", "matrices", (100.0, 1.64), (124.0, 1.6, 1.9))
+LENET_300_100 = declared(
+    "lenet-300-100",
+    "matrices",
+    (100.0, 1.64),
+    (124.0, 1.6, 1.9),
+    "five seeds of a recipe with the original as a teacher and 97.5 % zeros (5,927 B, 1.16 % test errors), and "
+    "one seed of every choice of its ingredients, of which no teacher gave 5,119 B at 1.31 %; then 98 % zeros "
+    "by validation alone (1.12 %)",
+)
 LENET_5 = declared("lenet-5", "convolutions", (250.0, 0.80), (606.0, 0.7, 1.0))
 RECORDS = (LENET_300_100, LENET_5)

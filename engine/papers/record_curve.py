@@ -18,7 +18,7 @@ from engine.recipe import ready
 from engine.types import Progress, Step
 
 NET, KIND = "lenet-300-100", "matrices"
-SPARSITIES = (0.94, 0.96, 0.975, 0.985, 0.992)
+SPARSITIES = (0.94, 0.96, 0.97, 0.98, 0.985)
 COLUMNS = ("sparsity", "bytes", "validation error %", "test error %")
 
 
@@ -48,8 +48,8 @@ def run(net: str, whole: ready.Steps, seed: int, progress: Progress, folder: Pat
 
 def named(what: str, sparsity: float) -> str:
     """
-    >>> named("bytes", 0.975)
-    'bytes at 97.5 % zeros'
+    >>> named("bytes", 0.97)
+    'bytes at 97 % zeros'
     """
     return f"{what} at {100 * sparsity:g} % zeros"
 

@@ -5,8 +5,8 @@ the packed file then codes them. Its settings are those of the paper's LeNets: 8
 8 bits an index in convolutions and 5 in matrices, and 6 where there are no convolutions.
 
 `record`: the smallest file of a LeNet at no more errors than the published net. Prune at once, then
-gradually, with the original as a teacher; train on a grid of 4 bits; round where bits and error cost least
-together, and train what is left on its grid; trim.
+gradually; train on a grid of 4 bits; round where bits and error cost least together, and train what is left
+on its grid; trim. Where there are convolutions the original is a teacher in every training.
 """
 
 from __future__ import annotations
@@ -46,43 +46,47 @@ def deep_compression(bundle: Bundle) -> Recipe:
 
 
 Steps = Sequence[tuple[str, Mapping[str, Any]]]  # technique and settings
-ON_GRID = {
-    "bits": 4,
-    "end_bits": 4,
-    "activations": False,
-    "temperature": 4.0,
-    "alpha": 0.7,
-    "learning_rate": 0.01,
-    "control": False,
-}
+ON_GRID = {"bits": 4, "end_bits": 4, "activations": False, "learning_rate": 0.01}
+TAUGHT = {"temperature": 4.0, "alpha": 0.7, "control": False}  # by the original
 
 
-def _record(sparsity: float, epochs: tuple[int, int, int], rate: float) -> Steps:
+def on_grid(is_taught: bool, **more: Any) -> tuple[str, Mapping[str, Any]]:
+    """A training on a grid of 4 bits, by labels alone, or by the answers of the original as well."""
+    return (
+        ("distill_quantized", {**ON_GRID, **TAUGHT, **more})
+        if is_taught
+        else ("quantize_aware", {**ON_GRID, **more})
+    )
+
+
+def _record(
+    sparsity: float, epochs: tuple[int, int, int], rate: float, penalty: float, is_taught: bool
+) -> Steps:
     """The steps of a record; `epochs` are those of pruning, of the grid, and of what is left on the grid."""
     gradually = {"sparsity": sparsity, "schedule": "gradual", "epochs": epochs[0], "learning_rate": rate}
     return (
         ("prune_weights", {"sparsity": 0.9}),
-        ("prune_iteratively", {**gradually, "teacher": "original"}),
-        ("distill_quantized", {**ON_GRID, "epochs": epochs[1]}),
-        ("entropy_penalty", {"penalty": 0.1, "grid": "own"}),
-        ("distill_quantized", {**ON_GRID, "grid": "own", "epochs": epochs[2]}),
+        ("prune_iteratively", {**gradually, **({"teacher": "original"} if is_taught else {})}),
+        on_grid(is_taught, epochs=epochs[1]),
+        ("entropy_penalty", {"penalty": penalty, "grid": "own"}),
+        on_grid(is_taught, grid="own", epochs=epochs[2]),
         ("trim", {"changed": 0.001, "samples": 5000}),
     )
 
 
 RECORD: Mapping[str, Steps] = {
-    "matrices": _record(0.975, (24, 6, 3), 0.05),
-    "convolutions": _record(0.988, (16, 4, 2), 0.02),
+    "matrices": _record(0.98, (24, 6, 3), 0.05, 0.1, is_taught=False),
+    "convolutions": _record(0.988, (16, 4, 2), 0.02, 0.1, is_taught=True),
 }
 
 
 def record(bundle: Bundle) -> Recipe:
-    """Prune gradually with a teacher -> train on a grid -> round by rate -> train on the grid -> trim.
+    """Prune gradually -> train on a grid -> round by rate -> train on the grid -> trim.
 
     >>> import engine.techniques
     >>> from engine.net import zoo
     >>> [step.technique for step in record(zoo.initial("lenet-300-100"))][:3]
-    ['prune_weights', 'prune_iteratively', 'distill_quantized']
+    ['prune_weights', 'prune_iteratively', 'quantize_aware']
     """
     has_kernels = any(len(bundle.params[name].shape) > 2 for name in weight_layers(bundle).values())
     steps = RECORD["convolutions" if has_kernels else "matrices"]
