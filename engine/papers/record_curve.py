@@ -18,7 +18,7 @@ from engine.recipe import ready
 from engine.types import Progress, Step
 
 NET, KIND = "lenet-300-100", "matrices"
-SPARSITIES = (0.94, 0.96, 0.97, 0.98, 0.985)
+SPARSITIES = (0.95, 0.97, 0.9825, 0.988, 0.992)
 COLUMNS = ("sparsity", "bytes", "validation error %", "test error %")
 
 

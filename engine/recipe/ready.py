@@ -5,8 +5,8 @@ the packed file then codes them. Its settings are those of the paper's LeNets: 8
 8 bits an index in convolutions and 5 in matrices, and 6 where there are no convolutions.
 
 `record`: the smallest file of a LeNet at no more errors than the published net. Prune at once, then
-gradually; train on a grid of 4 bits; round where bits and error cost least together, and train what is left
-on its grid; trim. Where there are convolutions the original is a teacher in every training.
+gradually; train on a grid of 4 bits; trim. Where there are convolutions the original is a teacher, and
+weights are rounded where bits and error cost least together, and trained once more on their grid.
 """
 
 from __future__ import annotations
@@ -52,41 +52,39 @@ TAUGHT = {"temperature": 4.0, "alpha": 0.7, "control": False}  # by the original
 
 def on_grid(is_taught: bool, **more: Any) -> tuple[str, Mapping[str, Any]]:
     """A training on a grid of 4 bits, by labels alone, or by the answers of the original as well."""
-    return (
-        ("distill_quantized", {**ON_GRID, **TAUGHT, **more})
-        if is_taught
-        else ("quantize_aware", {**ON_GRID, **more})
-    )
+    if is_taught:
+        return ("distill_quantized", {**ON_GRID, **TAUGHT, **more})
+    return ("quantize_aware", {**ON_GRID, **more})
 
 
-def _record(
-    sparsity: float, epochs: tuple[int, int, int], rate: float, penalty: float, is_taught: bool
-) -> Steps:
-    """The steps of a record; `epochs` are those of pruning, of the grid, and of what is left on the grid."""
-    gradually = {"sparsity": sparsity, "schedule": "gradual", "epochs": epochs[0], "learning_rate": rate}
-    return (
-        ("prune_weights", {"sparsity": 0.9}),
-        ("prune_iteratively", {**gradually, **({"teacher": "original"} if is_taught else {})}),
-        on_grid(is_taught, epochs=epochs[1]),
-        ("entropy_penalty", {"penalty": penalty, "grid": "own"}),
-        on_grid(is_taught, grid="own", epochs=epochs[2]),
-        ("trim", {"changed": 0.001, "samples": 5000}),
-    )
+def _gradually(sparsity: float, epochs: int, rate: float, **more: Any) -> tuple[str, Mapping[str, Any]]:
+    settings = {"sparsity": sparsity, "schedule": "gradual", "epochs": epochs, "learning_rate": rate}
+    return ("prune_iteratively", {**settings, **more})
 
 
+AT_ONCE = ("prune_weights", {"sparsity": 0.9})
+BY_RATE = ("entropy_penalty", {"penalty": 0.1, "grid": "own"})
+TRIM = ("trim", {"changed": 0.001, "samples": 5000})
 RECORD: Mapping[str, Steps] = {
-    "matrices": _record(0.98, (24, 6, 3), 0.05, 0.1, is_taught=False),
-    "convolutions": _record(0.988, (16, 4, 2), 0.02, 0.1, is_taught=True),
+    "matrices": (AT_ONCE, _gradually(0.9825, 24, 0.05), on_grid(False, epochs=6), TRIM),
+    "convolutions": (
+        AT_ONCE,
+        _gradually(0.988, 16, 0.02, teacher="original"),
+        on_grid(True, epochs=4),
+        BY_RATE,
+        on_grid(True, grid="own", epochs=2),
+        TRIM,
+    ),
 }
 
 
 def record(bundle: Bundle) -> Recipe:
-    """Prune gradually -> train on a grid -> round by rate -> train on the grid -> trim.
+    """Prune at once, then gradually -> train on a grid -> trim; with convolutions, round by rate between.
 
     >>> import engine.techniques
     >>> from engine.net import zoo
-    >>> [step.technique for step in record(zoo.initial("lenet-300-100"))][:3]
-    ['prune_weights', 'prune_iteratively', 'quantize_aware']
+    >>> [step.technique for step in record(zoo.initial("lenet-300-100"))]
+    ['prune_weights', 'prune_iteratively', 'quantize_aware', 'trim']
     """
     has_kernels = any(len(bundle.params[name].shape) > 2 for name in weight_layers(bundle).values())
     steps = RECORD["convolutions" if has_kernels else "matrices"]

@@ -133,21 +133,21 @@ def test_every_choice_of_ingredients_has_a_file_whose_steps_lead_back_to_the_ori
         rows = ingredients.files(stored, chosen)
         titles = [technique.get(step.technique).title for step in ingredients.steps(chosen, whole)]
         assert [row["step"] for row in rows] == ["original", *titles]
-    everything = ingredients.files(stored, ingredients.ALL)
+    everything = ingredients.files(stored, ingredients.OWN)
     assert [row["step"] for row in everything][1:] == [technique.get(name).title for name, _ in whole]
     assert outcome.figures["bytes"] == everything[-1]["bytes"]
-    untrimmed = ingredients.files(stored, ingredients.ALL[:-1])
+    untrimmed = ingredients.files(stored, ingredients.OWN[:-1])
     assert outcome.figures["bytes without trim"] == untrimmed[-1]["bytes"] == everything[-2]["bytes"]
     *_, (last, _) = record.made(
-        zoo.load("mlp-32"), ingredients.steps(ingredients.ALL, whole), 0, few, Progress(), tmp_path / "again"
+        zoo.load("mlp-32"), ingredients.steps(ingredients.OWN, whole), 0, few, Progress(), tmp_path / "again"
     )
     assert len(packfile.pack(last)) == everything[-1]["bytes"]
 
 
-def test_with_all_ingredients_the_file_is_the_record() -> None:
+def test_with_its_own_ingredients_the_file_is_the_record() -> None:
     stored, net = harness.results(ingredients.INGREDIENTS)[0], ingredients.NET
     assert len(stored["tables"]["choices"]) == 2 ** len(ingredients.ALL)
-    rows = ingredients.files(stored, ingredients.ALL)
+    rows = ingredients.files(stored, ingredients.OWN)
     assert rows[-1]["bytes"] == len(record.path(net).read_bytes())
     steps = harness.results(record.LENET_300_100)[0]["tables"]["steps"]
     assert [{name: row[name] for name in record.STEP_COLUMNS} for row in rows] == steps
@@ -159,6 +159,10 @@ def test_an_ingredient_that_changes_nothing_does_not_pay() -> None:
     assert paper.judge(ours) == "reproduced"
     assert paper.judge(ours | {"bytes without trim": [1.0]}) == "not reached"
     assert paper.judge(ours | {"bytes without trim": [1.0], "validation error": [1.0]}) == "reproduced"
+    assert (
+        paper.judge(ours | {"bytes with a teacher": [0.5], "validation error with a teacher": [0.5]})
+        == "reproduced"
+    )
 
 
 def test_the_curve_has_a_decoded_file_at_each_share_of_zeros(

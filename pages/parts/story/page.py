@@ -57,7 +57,7 @@ def _story(found: Facts) -> None:
     asked = chapters.asked(found.told)
     _hear(asked)
     here = session.story()
-    chosen = st.session_state.get(CHOSEN, ingredients.ALL)
+    chosen = st.session_state.get(CHOSEN, ingredients.OWN)
     told = chapters.tell(here.chapter, found, here.guesses.get(here.chapter), chosen)
     _head(found, here)
     st.subheader(told.question, anchor=False)
@@ -128,10 +128,10 @@ def _picture(told: Chapter, here: Place) -> None:
 def _ingredients() -> list[str]:
     """Those of the record that are switched on."""
     return st.pills(
-        "Ingredients: switch any of them off",
+        "Ingredients: switch any of them off, or another on",
         ingredients.ALL,
         selection_mode="multi",
-        default=ingredients.ALL,
+        default=ingredients.OWN,
         format_func=chapters.ingredient,
         key=CHOSEN,
         help="Each choice is a recipe of its own, trained, written, decoded and measured: 64 in all.",

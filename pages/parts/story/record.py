@@ -52,7 +52,7 @@ class Record:
         """The file of each step, with these ingredients alone."""
         return ingredients.files(self.made, chosen)
 
-    def bars(self, chosen: Collection[str] = ingredients.ALL) -> list[Bar]:
+    def bars(self, chosen: Collection[str] = ingredients.OWN) -> list[Bar]:
         """The waterfall: what each step adds to the bytes, and the accuracy after it."""
         steps = self.files(chosen)
         rows = [{**steps[0], "step": PLAIN, "bytes": self.plain}, *steps]
