@@ -197,8 +197,8 @@ LENET_300_100 = declared(
     "five seeds of a recipe with the original as a teacher, 97.5 % zeros and rate-aware rounding (5,927 B, "
     "1.16 % test errors); one seed of every choice of its ingredients, of which no teacher gave 5,119 B at "
     "1.31 %, and no rate-aware rounding as well 5,833 B at 1.04 %; four seeds without a teacher and 98 % "
-    "zeros (3,082 to 4,391 B at 1.44 to 2.42 %). Then the rounding was left out, and 98.25 % zeros were chosen "
-    "by one seed's validation error alone (1.10 %)",
+    "zeros (3,082 to 4,391 B at 1.44 to 2.42 %). Then the rounding was left out, and 98.25 % zeros were "
+    "chosen by one seed's validation error alone (1.10 %)",
 )
 LENET_5 = declared("lenet-5", "convolutions", (250.0, 0.80), (606.0, 0.7, 1.0))
 RECORDS = (LENET_300_100, LENET_5)
