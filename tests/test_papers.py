@@ -263,9 +263,10 @@ def test_mistakes_are_one_line(words: tuple[str, ...], text: str, capsys: pytest
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
 def test_every_paper_is_complete(paper: Paper) -> None:
     assert papers.get(paper.name) is paper
-    assert re.search(r"(19|20)\d\d.*arXiv", paper.paper)
-    assert len(paper.seeds) == len(set(paper.seeds)) >= 3
-    assert any(claim.value is not None for claim in paper.claims)
+    if paper not in papers.STUDIES:
+        assert re.search(r"(19|20)\d\d.*arXiv", paper.paper)
+        assert len(paper.seeds) == len(set(paper.seeds)) >= 3
+        assert any(claim.value is not None for claim in paper.claims)
     assert all(claim.unit and claim.counted for claim in paper.claims)
     assert json.loads(json.dumps(dict(paper.recipe))) == dict(paper.recipe)
 
