@@ -6,19 +6,12 @@ from pathlib import Path
 import pytest
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets
-from engine.data.sets import Data
 from engine.papers import esser
 from engine.types import Cancelled, Progress
 
 
-def test_a_run_goes_down_the_widths_and_resumes_exactly(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    whole = sets.load("mnist")
-    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
-    few = Data(whole.name, *parts, whole.classes)
-    monkeypatch.setattr(sets, "load_full", lambda name: few)
+@pytest.mark.usefixtures("few")
+def test_a_run_goes_down_the_widths_and_resumes_exactly(tmp_path: Path) -> None:
     short = {**esser.RECIPE["quantize_aware"], "epochs": 1}
     recipe = {**esser.RECIPE, "quantize_aware": short, "finetune": {"epochs": 1}}
     run = partial(esser.run, recipe, "lenet-5-small", 1)

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets
-from engine.data.sets import Data
 from engine.papers import han, han_deep
 from engine.recipe import ready
 from engine.tensor import sharing
@@ -71,13 +69,10 @@ def test_the_papers_rows_give_its_total() -> None:
     assert list(table.columns) == list(han_deep.PUBLISHED)
 
 
+@pytest.mark.usefixtures("few")
 def test_a_run_reports_the_decoded_file_on_the_test_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = sets.load("mnist")
-    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
-    few = Data(whole.name, *parts, whole.classes)
-    monkeypatch.setattr(sets, "load", lambda name: few)
     monkeypatch.setitem(han_deep.TABLES, "mlp-32", han_deep.TABLES["lenet-300-100"])  # type: ignore[index]
     recipe = {
         "first training": {"epochs": 2, "learning_rate": 0.05},

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets
 from engine.data.sets import Data
 from engine.figures import measure
 from engine.net import zoo
@@ -15,11 +14,7 @@ from engine.papers import kim_factors as paper
 from engine.types import Arch, Progress
 
 
-def test_a_run_trains_the_same_student_three_times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = sets.load("mnist")
-    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
-    few = Data(whole.name, *parts, classes=whole.classes)
-    monkeypatch.setattr(sets, "load_full", lambda name: few)
+def test_a_run_trains_the_same_student_three_times(few: Data, tmp_path: Path) -> None:
     recipe = {**paper.RECIPE, "net": "lenet-5", "students": {"epochs": 2, "learning_rate": 0.01}}
     recipe["factor_transfer"] = {"paraphraser_epochs": 1}
     shares: list[float] = []

@@ -7,19 +7,14 @@ import pandas as pd
 import pytest
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets
-from engine.data.sets import Data
 from engine.figures import count, latency
 from engine.net import zoo
 from engine.papers import kim_tucker as paper
 from engine.types import Basis, Bundle, Figure, Progress, SlimscopeError
 
 
+@pytest.mark.usefixtures("few")
 def test_a_run_splits_mends_and_tunes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = sets.load("mnist")
-    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
-    few = Data(whole.name, *parts, classes=whole.classes)
-    monkeypatch.setattr(sets, "load_full", lambda name: few)
     compared = list[Bundle]()
 
     def timed(before: Bundle, after: Bundle) -> pd.DataFrame:

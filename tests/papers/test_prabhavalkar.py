@@ -5,19 +5,8 @@ from pathlib import Path
 import pytest
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets
-from engine.data.sets import Data
 from engine.papers import prabhavalkar as paper
 from engine.types import Cancelled, Progress
-
-
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Data:
-    whole = sets.load("mnist")
-    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
-    small = Data(whole.name, *parts, classes=whole.classes)
-    monkeypatch.setattr(sets, "load", lambda name: small)
-    return small
 
 
 @pytest.mark.usefixtures("few")

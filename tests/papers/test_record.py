@@ -21,15 +21,6 @@ from engine.recipe import ready, technique
 from engine.types import Progress, Recipe, Step
 
 
-def fewer(monkeypatch: pytest.MonkeyPatch) -> Data:
-    """A few of the digits, which everybody loads from now on."""
-    whole = sets.load("mnist")
-    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
-    few = Data(whole.name, *parts, whole.classes)
-    monkeypatch.setattr(sets, "load", lambda name: few)
-    return few
-
-
 def short() -> list[tuple[str, dict[str, Any]]]:
     """The steps of a record, each trained for an epoch."""
     steps = ready.RECORD["matrices"]
@@ -70,8 +61,9 @@ def test_the_waterfall_adds_up_to_the_file(paper: Paper) -> None:
         assert sum(part for _, part in parts) == rows[-1]["bytes"] == seed["figures"]["bytes"]
 
 
-def test_a_run_measures_the_file_of_each_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    few = fewer(monkeypatch)
+def test_a_run_measures_the_file_of_each_step(
+    few: Data, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "papers")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "trained")
     steps = short()
@@ -118,9 +110,8 @@ def test_the_verdict(ratio: float, error: float, verdict: str) -> None:
 
 
 def test_every_choice_of_ingredients_has_a_file_whose_steps_lead_back_to_the_original(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    few: Data, tmp_path: Path
 ) -> None:
-    few = fewer(monkeypatch)
     whole = short()
     shares: list[float] = []
     told = Progress(lambda share, _: shares.append(share))
@@ -165,10 +156,8 @@ def test_an_ingredient_that_changes_nothing_does_not_pay() -> None:
     )
 
 
-def test_the_curve_has_a_decoded_file_at_each_share_of_zeros(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    fewer(monkeypatch)
+@pytest.mark.usefixtures("few")
+def test_the_curve_has_a_decoded_file_at_each_share_of_zeros(tmp_path: Path) -> None:
     outcome = record_curve.run("mlp-32", short(), 0, Progress(), tmp_path)
     rows = outcome.tables["curve"].to_dict("records")
     assert [row["sparsity"] for row in rows] == list(record_curve.SPARSITIES)
