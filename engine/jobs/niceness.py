@@ -38,5 +38,5 @@ def give_way() -> None:
 def give_way_in_thread() -> None:
     """Make this thread nice, where the system counts niceness by thread, as Linux does."""
     if sys.platform == "linux":
-        with suppress(OSError):
+        with suppress(OSError, SlimscopeError):  # whoever starts a job is told what is wrong with the setting
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(level(), os.nice(0)))

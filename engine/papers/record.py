@@ -198,7 +198,7 @@ LENET_300_100 = declared(
     "1.16 % test errors); one seed of every choice of its ingredients, of which no teacher gave 5,119 B at "
     "1.31 %, and no rate-aware rounding as well 5,833 B at 1.04 %; four seeds without a teacher and 98 % "
     "zeros (3,082 to 4,391 B at 1.44 to 2.42 %). Then the rounding was left out, and 98.25 % zeros were "
-    "chosen by one seed's validation error alone (1.10 %)",
+    "chosen by the validation error of seed 1 alone (1.10 %)",
 )
 LENET_5 = declared("lenet-5", "convolutions", (250.0, 0.80), (606.0, 0.7, 1.0))
 RECORDS = (LENET_300_100, LENET_5)

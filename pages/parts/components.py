@@ -61,8 +61,8 @@ CURVE_STYLE = """p { margin: 0; min-height: 4.4em; font-size: .84rem; line-heigh
 
 def asks_again(key: str) -> bool:
     """Whether the browser asks for more of this curve than it last got."""
-    said = st.session_state.get(key)
-    return said is not None and said.again is not None and said.again == st.session_state.get(f"{key}-sent")
+    again = (st.session_state.get(key) or {}).get("again")
+    return again is not None and again == st.session_state.get(f"{key}-sent")
 
 
 def curve(message: dict[str, Any], key: str) -> None:

@@ -191,11 +191,11 @@ def _progress(view: View, job: Job | None, left: bool) -> str:
     if not view.points and job is not None and job.result is not None:
         return f"No point can be measured: {job.result['refused']}."
     if view.of.trains:
-        return "" if any(map(curve.is_point, view.drawn)) else UNTRAINED
+        return "" if any(map(curve.is_point, view.rows)) else UNTRAINED
     most = min(view.of.most, len(view.of.values)) + 1
-    if not left or len(view.drawn) > most:
+    if not left or len(view.rows) > most:
         return ""
-    return f"{len(view.drawn)} of about {most} points are measured; the others follow in the background."
+    return f"{len(view.rows)} of about {most} points are measured; the others follow in the background."
 
 
 # ---------------------------------------------------------------- the present point, for `curve.js`

@@ -153,14 +153,16 @@ def workbench(
 
 
 def _changed(name: str, subject: str, base: Bundle, labels: list[str]) -> str:
-    """The first layer that the page's step changes: what is shown where none was chosen."""
-    recipe, at = knobs.shown(name)
-    if not cached.is_large(subject):
+    """The first layer that the page's step changed when it was first seen: shown where none was chosen."""
+    first: dict[tuple[str, str], str] = st.session_state.setdefault("first-layers", {})
+    if (name, subject) not in first and not cached.is_large(subject):
         with suppress(SlimscopeError):
-            after = cached.after(subject, Recipe(recipe.steps[: at + 1]).live.key)[0].params
+            after = cached.after(subject, knobs.through(name).key)[0].params
             before, names = base.params, weight_layers(base)
-            return next((x for x in labels if after.get(names[x]) is not before[names[x]]), labels[0])
-    return labels[0]
+            changed = (x for x in labels if after.get(names[x]) is not before[names[x]])
+            first[name, subject] = next(changed, labels[0])
+    found = first.get((name, subject), labels[0])
+    return found if found in labels else labels[0]
 
 
 def chooser(name: str, subject: str, labels: list[str], first: str = "") -> str:

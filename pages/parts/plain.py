@@ -32,6 +32,7 @@ COLUMNS = {  # of reports' tables, where they are more than their name says
     "table_share": figures.Column("share of the table", "share"),
     "precision_before": figures.Column("precision before", "share"),
     "precision_after": figures.Column("precision after", "share"),
+    "bits_per_weight": figures.Column("bits per weight", "bits"),
     "sqnr_db": figures.Column("signal to noise", "dB"),
     "mse": figures.Column("mean squared error"),
     "macs_before": figures.Column("MACs before", "MAC"),

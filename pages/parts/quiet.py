@@ -11,10 +11,10 @@ from engine.jobs import niceness
 
 Value = TypeVar("Value")
 
-# A thread for each core: a slow figure never keeps all others.
-_pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "measuring", niceness.give_way_in_thread)
+# More than may be asked for at /live/measured at a time: runs of pages measure here as well.
+_pool = ThreadPoolExecutor(2 * max(2, os.cpu_count() or 1), "measuring", niceness.give_way_in_thread)
 
 
 def done(work: Callable[[], Value]) -> Value:
-    """What `work` gives, which asks for nothing of this kind itself; its errors are raised here."""
+    """What `work` gives; its errors are raised here. It must not call `done`: it could wait for itself."""
     return _pool.submit(work).result()

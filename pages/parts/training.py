@@ -60,7 +60,8 @@ def _report(name: str, report: Report, title: str, since: str = "") -> Report:
         factor_maps.draw(report.tables["maps"])
     row = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row, still=True))
-    st.html("".join(map(figures.caption, report.notes)))
+    if report.notes:
+        st.html("".join(map(figures.caption, report.notes)))
     return report
 
 

@@ -48,7 +48,7 @@ def draw(subject: str, key: str, bundle: Bundle) -> None:
     if found.note:
         st.caption(found.note)
     with st.container(horizontal=True, vertical_alignment="center", key="lead-on"):
-        st.caption("Every page opens on the chosen layer:", width="content")
+        st.caption("Choose a layer, and every page opens on it:", width="content")
         for name in LEADS:
             menu.link_to(name)
 

@@ -4,7 +4,7 @@ import { stage } from "./marks.js"
 import "./stage.js" // which puts marks over charts, also where nothing else of a page moves
 
 const CHART = "size-curve"
-const REST = 1500 // ms without a move before the server is asked: it paces load and decides nothing
+const REST = 1500 // ms without a move before the server is asked, and Plotly draws: no value hangs on it
 const curve = (window.slimscopeCurve ??= {})
 
 // ---------------------------------------------------------------- what to show: no DOM

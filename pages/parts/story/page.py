@@ -21,7 +21,7 @@ from pages.parts.story.place import CHAPTERS, Place
 from pages.parts.story.told import SHOWN
 
 HERE = Path(__file__).parent
-PRUNED = 4  # files of a record, the plain one included, until nothing more is pruned
+LONGER = 4  # the row of a record from which on bars are drawn longer
 LETTERS, LARGE = 13, 20  # pixels, in a picture on the page and presented
 KEYS, HEARD, CHOSEN = "story-keys", "story-heard", "story-ingredients"
 
@@ -73,8 +73,9 @@ def _story(found: Facts) -> None:
         _foot(here, asked)
     with files:
         if here.chapter == "record":
-            bars = found.record.bars(_ingredients())
-            st.html(waterfall.html(bars, [bar.step for bar in bars], enlarged=PRUNED))
+            _ingredients()
+            bars = found.record.bars(chosen)
+            st.html(waterfall.html(bars, [bar.step for bar in bars], enlarged=LONGER))
         else:
             seen = [step for step, chapter in SHOWN.items() if here.has_told(chapter)]
             now = [step for step, chapter in SHOWN.items() if chapter == here.chapter]
@@ -125,9 +126,9 @@ def _picture(told: Chapter, here: Place) -> None:
     )
 
 
-def _ingredients() -> list[str]:
-    """Those of the record that are switched on."""
-    return st.pills(
+def _ingredients() -> None:
+    """Switches for what the record is made with, and for what it could be."""
+    st.pills(
         "Ingredients: switch any of them off, or another on",
         ingredients.ALL,
         selection_mode="multi",

@@ -222,7 +222,7 @@ def squares(first: int, last: int) -> str:
     )
 
 
-OWN = ((charts.KEPT, "circle", "middle right"), (charts.CHANGED, "circle", "middle left"))
+OWN = ((charts.KEPT, "circle"), (charts.CHANGED, "circle"))
 OTHERS = (charts.ORIGINAL, "diamond", "bottom center")
 
 
@@ -245,8 +245,10 @@ def rivals(
         "hovertemplate": "other shares of zeros: %{x:,} bytes, %{y:.2f} % errors<extra></extra>",
         "showlegend": False,
     }
-    files = [*own, *others]
-    looks = [*OWN[: len(own)], *([OTHERS] * len(others))]
+    files, smallest = [*own, *others], min(size for _, size, _ in own)
+    sides = ["left" if len(own) > 1 and size == smallest else "right" for _, size, _ in own]
+    looks = [(*look, f"middle {side}") for look, side in zip(OWN, sides, strict=False)]
+    looks += [OTHERS] * len(others)
     named = [
         {
             "type": "scatter",
@@ -262,8 +264,8 @@ def rivals(
         }
         for (name, size, error), (colour, symbol, where) in zip(files, looks, strict=True)
     ]
-    most = max(size for _, size, _ in files)
-    worst = max(error for _, _, error in files)
+    most = max(size for size in (*(size for _, size, _ in files), *(size for size, _ in along)))
+    worst = max(error for error in (*(error for _, _, error in files), *(error for _, error in along)))
     return charts.chart(
         [line, *named],
         "bytes of the file",

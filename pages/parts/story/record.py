@@ -17,36 +17,35 @@ SEED = 0  # whose file is stored
 
 @dataclass(frozen=True)
 class Record:
-    """One seed of a record: the steps as they were measured, and the bytes of the original as a plain file.
+    """The stored file of a record, and the bytes of the original as a plain file.
 
-    `made` is that seed with every choice of ingredients, `curve` bytes and errors in per cent along the setting.
+    `figures` are those of the file's seed, `made` that seed with every choice of ingredients, `curve` bytes and
+    errors in per cent along the setting.
     """
 
-    model: str
-    steps: Sequence[Mapping[str, Any]]
-    seeds: Mapping[int, Mapping[str, Any]]
+    figures: Mapping[str, float]
     plain: int
     made: Mapping[str, Any]
     curve: Sequence[tuple[int, float]]
 
     @property
     def size(self) -> int:
-        return int(self.steps[-1]["bytes"])
+        return int(self.figures[record.BYTES])
 
     @property
     def times(self) -> float:
         """How many times smaller the file is than the plain original."""
-        return float(self.seeds[SEED][RATIO])
+        return self.figures[RATIO]
 
     @property
     def error(self) -> float:
         """Wrong answers to the test images, in per cent."""
-        return float(self.seeds[SEED][han.AFTER])
+        return self.figures[han.AFTER]
 
     @property
     def others(self) -> list[tuple[str, int, float]]:
         """Whose, bytes, test error in per cent."""
-        return [(whose, size, error) for whose, size, _, error in record.OTHERS[self.model]]
+        return [(whose, size, error) for whose, size, _, error in record.OTHERS[ingredients.NET]]
 
     def files(self, chosen: Collection[str]) -> Sequence[Mapping[str, Any]]:
         """The file of each step, with these ingredients alone."""
@@ -77,11 +76,10 @@ def accuracy(error: float, n: int = 10_000) -> Row:
 
 def find(model: str, plain: int) -> Record | None:
     """The record of a model; None where none is stored, or nothing of its ingredients and its curve."""
-    found = next((paper for paper in record.RECORDS if paper.recipe["net"] == model), None)
-    seeds = harness.results(found) if found is not None else {}
-    made, along = harness.results(ingredients.INGREDIENTS), harness.results(record_curve.CURVE)
-    if model != ingredients.NET or not all(SEED in each for each in (seeds, made, along)):
+    papers = (record.LENET_300_100, ingredients.INGREDIENTS, record_curve.CURVE)
+    seeds = [harness.results(paper).get(SEED) for paper in papers]
+    if model != ingredients.NET or None in seeds:
         return None
-    figures = {seed: each["figures"] for seed, each in seeds.items()}
-    curve = [(row["bytes"], row["test error %"]) for row in along[SEED]["tables"]["curve"]]
-    return Record(model, seeds[SEED]["tables"]["steps"], figures, plain, made[SEED], curve)
+    found, made, along = seeds
+    curve = [(row["bytes"], row["test error %"]) for row in along["tables"]["curve"]]
+    return Record(found["figures"], plain, made, curve)

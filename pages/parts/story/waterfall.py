@@ -48,19 +48,16 @@ def html(
     """
     changes = [bar.change for bar in bars]
     sizes, reach = list(accumulate(changes)), spans(changes)
-    widest = [max((end for _, end in part), default=1) for part in (reach, reach[enlarged:])]
+    widest = [max((end for _, end in reach), default=1)] * len(bars)
+    if enlarged is not None:
+        widest[enlarged:] = [max(end for _, end in reach[enlarged:])] * (len(bars) - enlarged)
     drawn = [
-        _row(bar, size, span, widest[enlarged is not None and number >= enlarged], bar.step in now)
-        if bar.step in told
-        else _later(bar)
-        for number, (bar, size, span) in enumerate(zip(bars, sizes, reach, strict=True))
+        _row(bar, size, span, wide, bar.step in now) if bar.step in told else _later(bar)
+        for bar, size, span, wide in zip(bars, sizes, reach, widest, strict=True)
     ]
     if enlarged is not None:
-        longer = widest[0] / widest[1]
-        drawn.insert(
-            enlarged,
-            f'<tr><td colspan="4" class="longer">From here on bars are drawn {longer:.0f} times as long.</td></tr>',
-        )
+        longer = f"From here on bars are drawn {widest[0] / widest[-1]:.0f} times as long."
+        drawn.insert(enlarged, f'<tr><td colspan="4" class="longer">{longer}</td></tr>')
     rows = "".join(drawn)
     head = (
         f"<tr><th>step</th><th>what it adds, in bytes</th><th>file {figures.badge(OF_FILE)}</th>"
