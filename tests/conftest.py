@@ -264,3 +264,19 @@ def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     from pages.parts import jobs
 
     monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
+
+
+# ---------------------------------------------------------------- runs of papers
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> Data:
+    """A few of the digits, which everybody loads from now on, whatever they ask for."""
+    from engine.data import sets
+
+    whole = sets.load("mnist")
+    parts = (p.stratified(n) for p, n in ((whole.train, 300), (whole.validation, 100), (whole.test, 100)))
+    found = Data(whole.name, *parts, whole.classes)
+    for name in ("load", "load_full"):
+        monkeypatch.setattr(sets, name, lambda _: found)
+    return found

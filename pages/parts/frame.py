@@ -82,8 +82,11 @@ def workbench(
     ahead: live.Precompute,
     deeper: Section = lambda scene, place: None,
     fits: Callable[[Bundle, str], bool] | None = None,
+    may_leave: bool = False,
 ) -> None:
     """Lay out a technique's page and keep it alive while its controls move.
+
+    A step that `may_leave` layers as they are is first shown at one that it changes.
 
     `hero` draws the picture of the first screen and `deeper` what the first tab holds, both with places for
     what moves; `ahead` gives what the browser may show by itself for each stop of a slider.
@@ -133,7 +136,8 @@ def workbench(
         pictures, beside = st.columns(2, gap="medium")
         below = st.container()
     with pictures:
-        layer = chooser(name, subject, labels, _changed(name, subject, base, labels))
+        first = _changed(name, subject, base, labels) if may_leave else labels[0]
+        layer = chooser(name, subject, labels, first)
     drawing = _draw(name, subject, layer, hero, pictures)
     if drawing is not None:
         with below:

@@ -46,7 +46,7 @@ def draw(name: str) -> None:
     known = technique.get(name)
     frame.heading(known.title, known.about, known.reference)
     if not known.trains:
-        frame.workbench(name, hero, update, lambda scene, setting, stops: None, deeper)
+        frame.workbench(name, hero, update, lambda scene, setting, stops: None, deeper, may_leave=True)
         return
     subject = session.subject()
     frame.header(subject)

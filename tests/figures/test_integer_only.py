@@ -5,6 +5,7 @@ from __future__ import annotations
 import own_models
 import pytest
 import torch
+from machine import EXACT_BYTES
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
@@ -86,6 +87,7 @@ def test_groups_bounds_and_padded_pools() -> None:
     assert (found.layers["largest_lsb_alone"] <= 1).all()
 
 
+@EXACT_BYTES
 def test_it_is_within_a_step_of_onnx_runtime_on_the_same_integers() -> None:
     bundle, validation = after("lenet-5-small", SHIFTED.replace("asymmetric", "symmetric"))
     inputs = validation.inputs(slice(0, 100))

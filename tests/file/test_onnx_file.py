@@ -10,6 +10,7 @@ import onnx
 import own_models
 import pytest
 import torch
+from machine import EXACT_BYTES
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional as F
@@ -90,6 +91,7 @@ def test_weights_in_codes_take_a_byte_each_and_decode_to_the_bundle_s_own() -> N
 # ---------------------------------------------------------------- codes
 
 
+@EXACT_BYTES
 @pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("recipe", [STATIC, SHIFTED])
 def test_a_model_of_8_bits_gives_the_same_classes_and_multiplies_integers(
@@ -128,6 +130,7 @@ def test_its_numbers_are_those_of_the_bundle_and_not_calibrated_again() -> None:
         assert (torch.tensor(held[f"{name} bias codes"]) * step - bias).abs().max() <= step * 0.51
 
 
+@EXACT_BYTES
 def test_batch_norm_goes_into_scales_and_biases() -> None:
     bundle = after("resnet-8", STATIC)
     file = onnx_file.write(bundle, images(bundle, 2))
@@ -168,6 +171,7 @@ def test_what_cannot_be_multiplied_as_codes_says_why() -> None:
     )
 
 
+@EXACT_BYTES
 def test_codes_beyond_their_bits_stay_floats() -> None:
     bundle = after("mlp-32", STATIC)
     grid = bundle.params["fc1.weight"]
@@ -201,6 +205,7 @@ def adopted(net: nn.Module, inputs: torch.Tensor, classes: int) -> tuple[Bundle,
     return bundle, data
 
 
+@EXACT_BYTES
 def test_a_net_of_the_user_s_with_other_bounds_and_products_of_sequences() -> None:
     torch.manual_seed(0)
     inputs = torch.randn(40, 3, 8, 8)
@@ -213,6 +218,7 @@ def test_a_net_of_the_user_s_with_other_bounds_and_products_of_sequences() -> No
     assert float((found - expected).abs().max()) < 0.05 * float(expected.abs().max())
 
 
+@EXACT_BYTES
 @pytest.mark.parametrize("kind", list(own_models.KINDS))
 def test_nets_of_the_user_s_own_are_written(kind: str) -> None:
     data = task_of(own_models.parts(kind), kind)

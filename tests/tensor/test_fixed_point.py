@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from machine import EXACT_BYTES
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.tensor.fixed_point import (
@@ -102,6 +103,7 @@ def grid(rng: np.random.Generator, outputs: int, each: bool) -> np.ndarray:
     return rng.uniform(0.001, 0.01, outputs if each else ()).astype(np.float32)
 
 
+@EXACT_BYTES
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("groups", "each"), [(1, False), (1, True), (2, True)])
 def test_a_convolution_is_within_a_step_of_qlinearconv(seed: int, groups: int, each: bool) -> None:

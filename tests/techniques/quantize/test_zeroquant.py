@@ -56,7 +56,7 @@ def test_weights_on_the_grid_lose_nothing_and_stay() -> None:
     assert isinstance(found, AffineGrid)
     assert found.scale.tolist() == [0.5, 0.25]
     assert torch.equal(found.decode(), row.view(1, 16))
-    assert report.tables["losses"]["loss"].tolist() == [0.0]
+    assert report.tables["losses"]["loss"].tolist() == pytest.approx([0.0], abs=1e-12)
     assert report.tables["blocks"].to_dict("records") == [
         {"block": "0", "layers": 1, "samples": 40, "error_nearest": 0.0, "error_learned": 0.0}
     ]
