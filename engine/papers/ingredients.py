@@ -166,7 +166,7 @@ def declared() -> Paper:
                 ("validation error", "%", "of the net in the decoded file: wrong answers to 5,000 images"),
             )
         ),
-        recipe={"net": NET, "steps": [[name, dict(own)] for name, own in whole], "changed": listed},
+        recipe={"net": NET, "steps": ready.as_data(whole), "changed": listed},
         seeds=(0,),  # the one whose file is stored
         rule="Without any one of them the file is larger, or its net's error on the validation images is "
         "higher, than with all.",

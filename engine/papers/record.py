@@ -160,7 +160,7 @@ def declared(
     )
     recipe: dict[str, Any] = {
         "net": net,
-        "steps": [[name, dict(settings)] for name, settings in ready.RECORD[kind]],
+        "steps": ready.as_data(ready.RECORD[kind]),
     }
     if chosen_after:
         recipe["chosen after"] = chosen_after

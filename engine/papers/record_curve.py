@@ -90,12 +90,12 @@ def declared() -> Paper:
             for sparsity in SPARSITIES
             for what, unit, counted in (
                 ("bytes", "B", "of the packed file"),
-                ("test error", "%", "of the net in the decoded file: " + harness.TEST_ERRORS),
+                ("test error", "%", "of the net in the decoded file: " + harness.SEEN_ERRORS),
             )
         ),
         recipe={
             "net": NET,
-            "steps": [[name, dict(own)] for name, own in whole],
+            "steps": ready.as_data(whole),
             "sparsity of prune_iteratively": list(SPARSITIES),
         },
         seeds=(0,),

@@ -78,6 +78,11 @@ RECORD: Mapping[str, Steps] = {
 }
 
 
+def as_data(steps: Steps) -> list[Any]:
+    """Steps as JSON data."""
+    return [[name, dict(settings)] for name, settings in steps]
+
+
 def record(bundle: Bundle) -> Recipe:
     """Prune at once, then gradually -> train on a grid -> trim; with convolutions, round by rate between.
 
