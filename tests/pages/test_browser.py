@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from browsing import MODEL, PRUNE, SMALL, STILL, Tab, exact, give, move, points, sweep, visitor
@@ -182,6 +182,7 @@ def test_the_dot_on_a_curve_of_channels_moves_at_once_and_the_server_confirms(ta
     tab.until(lambda: label.text_content() == "9 of 20 channels: 4.73 % off")
 
 
+HALVED = '[["prune_channels",{"removed":0.5}]]'
 ERRORS = """() => ({label: document.querySelector('.st-key-path svg.marks text')?.textContent,
     table: document.querySelector('[data-live=layers]').innerText})"""
 
@@ -194,12 +195,12 @@ def kept_of(request: Any) -> list[float]:
     return [recipe[0][1]["removed"]] if recipe else []
 
 
-KNOWN = """() => Promise.all([...window.slimscopeStage.known].map(async ([question, answer]) =>
+KNOWN = """() => Promise.all([...window.slimscopeStage?.known ?? []].map(async ([question, answer]) =>
     (await answer).message && JSON.parse(question).recipe[0][1].removed))"""
 
 
 def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab) -> None:
-    tab.open("channels", "lenet-5", '[["prune_channels",{"removed":0.5}]]')
+    tab.open("channels", "lenet-5", HALVED)
     asked: list[float] = []
     tab.page.on("request", lambda request: asked.extend(kept_of(request)))
     tab.control("prune_channels-removed").locator("input[type=range]").focus()
@@ -213,6 +214,19 @@ def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab)
     tab.until(lambda: tab.recipe[0][1] == {"removed": 0.51})
     assert tab.drawn().page.evaluate(ERRORS) == at_once
     assert asked.count(0.51) == times, "what is known is not asked for"
+
+
+def test_a_slider_that_has_the_focus_before_the_rest_of_its_page_is_there_is_looked_around(tab: Tab) -> None:
+    held: list[Any] = []
+    is_open: list[bool] = []
+    tab.page.route(re.compile("stage.*js"), lambda route: route.continue_() if is_open else held.append(route))
+    tab.page.goto(f"{tab.url}/channels?m=lenet-5&r={quote(HALVED)}")
+    tab.control("prune_channels-removed").locator("input[type=range]").focus()
+    tab.until(lambda: bool(held))
+    is_open.append(True)
+    for route in held:
+        route.continue_()
+    tab.drawn().until(lambda: {0.51, 0.49} <= set(tab.page.evaluate(KNOWN)))
 
 
 class Slow:

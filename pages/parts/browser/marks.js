@@ -2,7 +2,7 @@
 import { lay, make, plotOf } from "./chart.js"
 
 export const stage = (window.slimscopeStage ??= {
-  ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], left: [], known: new Map(), way: 1, focus: null,
+  ask: null, key: null, marks: {}, html: {}, tiles: {}, pending: [], left: [], known: new Map(), way: 1,
 })
 
 export function draw(chart) {

@@ -193,7 +193,8 @@ function listen(panel, root) {
   root.addEventListener("focusout", () => { panel.typing = null; fill(panel) })
   root.addEventListener("focusin", event => {
     const at = event.target.type === "range" && event.target.closest("[data-setting]")
-    window.slimscopeStage?.focused?.(panel, at ? at.dataset.setting : null)
+    panel.focus = at ? at.dataset.setting : null
+    window.slimscopeStage?.focused?.() // not there yet on a page that is just being opened
   })
   root.addEventListener("pointerdown", event => { panel.held = event.target.type === "range" })
   root.addEventListener("dblclick", event => {

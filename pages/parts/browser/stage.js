@@ -7,7 +7,7 @@ import { draw, stage } from "./marks.js"
 import { precomputed } from "./precompute.js"
 
 const REST = 30 // ms without a move, before what takes longer is asked for
-const BUSY = 100 // ms until a server that was busy is asked ahead again
+const BUSY = 100, IDLE = 3200 // ms until a server that was busy is asked ahead again: first, and at most
 const KNOWN = 8 // answers that are kept
 
 // ---------------------------------------------------------------- pieces of HTML and tiles
@@ -160,8 +160,7 @@ stage.moved = (panel, changed) => {
   inquire()
 }
 
-stage.focused = (panel, setting) => {
-  stage.focus = setting && stage.ask?.name === panel.data.name ? setting : null
+stage.focused = () => {
   stage.way = 1
   soon()
 }
@@ -246,13 +245,14 @@ async function finish() {
 // A jump says nothing about where the next one goes.
 async function lookAround() {
   const { controls, base, version, acknowledged, name, ...question } = stage.ask, looking = stage.looking = {}
-  if (!controls[stage.focus] || !question.recipe || Math.abs(stage.way) !== 1) return
-  const { stops } = controls[stage.focus], { key, way, focus } = stage
+  const focus = panelOf(stage.ask)?.focus
+  if (!controls[focus] || !question.recipe || Math.abs(stage.way) !== 1) return
+  const { stops } = controls[focus], { key, way } = stage
   const at = stops.indexOf(question.recipe[question.at][1][focus])
   for (const next of at < 0 ? [] : [at + way, at - way].filter(place => place in stops)) {
     const recipe = structuredClone(question.recipe)
     recipe[question.at][1][focus] = stops[next]
-    for (let pause = BUSY; stage.looking === looking && stage.key === key && !stage.asking; pause *= 2) {
+    for (let pause = BUSY; stage.looking === looking && stage.key === key && !stage.asking; pause = Math.min(2 * pause, IDLE)) {
       const { status, message } = await answered({ ...question, recipe }, true)
       if (message || status !== 200) break
       await new Promise(resolve => setTimeout(resolve, pause))
