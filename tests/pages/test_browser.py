@@ -219,7 +219,9 @@ def test_the_neighbours_of_a_slider_in_focus_are_known_before_it_moves(tab: Tab)
 def test_a_slider_that_has_the_focus_before_the_rest_of_its_page_is_there_is_looked_around(tab: Tab) -> None:
     held: list[Any] = []
     is_open: list[bool] = []
-    tab.page.route(re.compile("stage.*js"), lambda route: route.continue_() if is_open else held.append(route))
+    tab.page.route(
+        re.compile("stage.*js"), lambda route: route.continue_() if is_open else held.append(route)
+    )
     tab.page.goto(f"{tab.url}/channels?m=lenet-5&r={quote(HALVED)}")
     tab.control("prune_channels-removed").locator("input[type=range]").focus()
     tab.until(lambda: bool(held))
