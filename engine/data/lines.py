@@ -38,9 +38,12 @@ def vocabulary(folder: Path) -> Pieces:
     return Pieces((folder / "pieces.txt").read_text().splitlines())
 
 
-def read(name: str, folder: Path, places: int) -> Data:
-    """Inputs (n, places) int64: numbers of word pieces, 0 behind the last; labels are numbers of classes."""
-    pieces = vocabulary(folder)
+def read(name: str, folder: Path, places: int, pieces: Pieces | None = None) -> Data:
+    """Inputs (n, places) int64: numbers of word pieces, 0 behind the last; labels are numbers of classes.
+
+    The pieces are the task's own, or others that are given.
+    """
+    pieces = pieces or vocabulary(folder)
     classes = tuple(json.loads((folder / "classes.json").read_text()))
     content = lzma.decompress((folder / "lines.tsv.xz").read_bytes()).decode()
     rows = [line.split("\t", 2) for line in content.split("\n")[:-1]]

@@ -32,6 +32,9 @@ def words(text: str) -> list[str]:
 class Pieces:
     """A vocabulary: the number of a piece is its place in it; the first two are padding and unknown."""
 
+    longest = LONGEST
+    words = staticmethod(words)
+
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self.vocabulary = tuple(vocabulary)
         self.numbers = {piece: number for number, piece in enumerate(self.vocabulary)}
@@ -46,7 +49,7 @@ class Pieces:
         >>> Pieces([*SPECIAL, "pack", "##er", "##age"]).encode("Package packer?")
         [2, 4, 2, 3, 1]
         """
-        return [number for word in words(text) for number in self._cut(word)] or [UNKNOWN]
+        return [number for word in self.words(text) for number in self._cut(word)] or [UNKNOWN]
 
     def padded(self, text: str, places: int) -> list[int]:
         """As `encode`, cut off behind so many places, or filled up with padding."""
@@ -63,7 +66,7 @@ class Pieces:
         start = 0
         while start < len(word):
             lead = INSIDE if start else ""
-            ends = range(len(word), start, -1) if len(word) <= LONGEST else ()
+            ends = range(len(word), start, -1) if len(word) <= self.longest else ()
             end = next((end for end in ends if lead + word[start:end] in self.numbers), None)
             if end is None:
                 return [UNKNOWN]

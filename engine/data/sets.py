@@ -93,6 +93,7 @@ TITLES = {
     "mnist": "MNIST, handwritten digits",
     "cifar10": "CIFAR-10, small photos",
     "debian-topics": "Debian topics, one-line descriptions of packages",
+    "debian-topics-minilm": "Debian topics, in MiniLM's word pieces",
     "spam": "Spam, mails of 2002 and 2003",
     "language": "Language, excerpts of speeches and of Moby Dick",
 }
@@ -101,6 +102,7 @@ LOADERS: dict[str, Callable[[], Data]] = {
     "mnist": _mnist,
     "cifar10": _cifar10,
     "debian-topics": lambda: topics.read(ASSETS / "data" / "debian-topics"),
+    "debian-topics-minilm": lambda: topics.read_framed(ASSETS / "data" / "debian-topics"),
     "spam": lambda: spam.read(ASSETS / "data" / "spam"),
     "language": lambda: language.read(ASSETS / "data" / "language"),
 }

@@ -21,6 +21,7 @@ from engine.data import language, pieces, sets, topics
 from engine.data.sets import ASSETS
 from engine.net import sources, surgery
 from engine.net.sources import COUNTER
+from engine.net.zoo.bert import Bert
 from engine.net.zoo.llama import LanguageModel
 from engine.net.zoo.nets import VGG, LeNet5, Perceptron, ResNet, RowLSTM
 from engine.net.zoo.text import TextLSTM, Transformer
@@ -54,6 +55,7 @@ INPUTS = {
     "mnist": Input((1, 28, 28)),
     "cifar10": Input((3, 32, 32)),
     "debian-topics": Input((topics.PLACES,), topics.PIECES),
+    "debian-topics-minilm": Input((topics.PLACES,), topics.FRAMED),
     "language": Input((language.PLACES,), language.TOKENS),
 }
 
@@ -180,8 +182,24 @@ def _vgg(depth: int, stages: tuple[int, ...], bias: bool) -> Entry:
 
 
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
-# Nets that others train and publish: known by their shapes, and here without weights.
+# Nets that others train and publish, or that are too large to be bundled: known by their shapes.
 PUBLIC = {
+    "minilm-topics": Entry(
+        lambda: Bert(topics.FRAMED, 512, topics.CLASSES, 384, 12, 1536, 6),
+        "debian-topics-minilm",
+        "MiniLM on topics",
+        "six encoders that read much of the web's English, then descriptions of packages",
+        "bilstm-minilm",
+        "GELU between the two fully connected layers of each encoder",
+        is_ours=False,
+    ),
+    "bilstm-minilm": Entry(
+        lambda: TextLSTM(topics.FRAMED, topics.CLASSES, 32, 64),
+        "debian-topics-minilm",
+        "BiLSTM for MiniLM",
+        "a student: one recurrent layer that reads MiniLM's word pieces in both directions",
+        activation="sigmoid and tanh of an LSTM",
+    ),
     **{f"resnet-{depth}": _resnet(depth) for depth in (32, 44, 56, 110)},
     **{f"vgg-{depth}": _vgg(depth, stages, True) for depth, stages in STAGES.items()},
     **{f"vgg-{depth}-unbiased": _vgg(depth, stages, False) for depth, stages in STAGES.items()},
