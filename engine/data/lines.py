@@ -55,7 +55,7 @@ def read(name: str, folder: Path, places: int, pieces: Pieces | None = None) -> 
         return Samples(inputs, labels, texts=tuple(text for _, text in own))
 
     train, validation, test = map(samples, PARTS)
-    return Data(name, train, validation, test, classes)
+    return Data(name, train, validation, test, classes, pieces=pieces)
 
 
 def write(found: Sequence[Line], classes: Mapping[str, str], folder: Path, size: int) -> None:

@@ -56,6 +56,14 @@ class Pieces:
         found = self.encode(text)[:places]
         return found + [PAD] * (places - len(found))
 
+    def read(self, numbers: Iterable[int]) -> list[str]:
+        """The pieces with these numbers, without padding.
+
+        >>> Pieces([*SPECIAL, "pack", "##er"]).read([2, 3, 0])
+        ['pack', '##er']
+        """
+        return [self.vocabulary[number] for number in numbers if number != PAD]
+
     def _cut(self, word: str) -> list[int]:
         if word not in self.known:
             self.known[word] = self._longest_first(word)

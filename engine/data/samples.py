@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.data.pieces import Pieces
 from engine.types import SlimscopeError
 
 SPLIT_SEED = 2015
@@ -110,7 +111,8 @@ class Data:
     """A task: data in three parts that never overlap, the names of its classes, and how it is judged.
 
     Without a `metric` the loss is cross-entropy and what is measured is accuracy. A user's `metric` is
-    a function of outputs (n, ...) and targets (n, ...): higher is better.
+    a function of outputs (n, ...) and targets (n, ...): higher is better. Where inputs are texts, `pieces`
+    makes an input of another text.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Data:
     classes: tuple[str, ...]
     seed: int = SPLIT_SEED
     metric: Callable[[Tensor, Tensor], Any] | None = None
+    pieces: Pieces | None = None
 
     @property
     def key(self) -> str:

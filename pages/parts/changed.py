@@ -8,7 +8,7 @@ from torch import Tensor
 from engine.data.samples import Samples
 from engine.figures import measure, perplexity
 from engine.types import SlimscopeError
-from pages.parts import cached, figures, whole
+from pages.parts import cached, figures, typed, whole
 from pages.parts.figures import Tile, titled
 from pages.parts.pictures import samples, tokens
 
@@ -29,6 +29,9 @@ def draw(subject: str, key: str) -> None:
     sample, before, now = found
     if sample.is_read_on:
         return _of_tokens(subject, *found)
+    if held.pieces is not None:
+        typed.draw(subject, key, held)
+        st.subheader("Texts of the test set", anchor=False)
     n, truth = len(sample), sample.labels
     table = measure.flips(before, now, truth)
     counts = table["kind"].value_counts()

@@ -7,6 +7,7 @@ import re
 from html import unescape
 
 import pytest
+import torch
 from visiting import Visit, assert_shows_the_truth
 
 from engine.data import sets
@@ -15,6 +16,7 @@ from engine.net import heads, zoo
 from pages.parts import cached, jobs
 
 pytestmark = pytest.mark.usefixtures("framed")
+TRIED = json.dumps([["prune_weights", {"sparsity": 0.8}]])
 MODEL, DATA = "transformer-topics", "debian-topics"
 
 
@@ -37,6 +39,40 @@ def test_what_changed_shows_the_sentences_whose_answer_flipped() -> None:
     assert 0 < len(shown) <= len(flipped)
     assert set(shown) <= {sample.texts[row] for row in flipped["sample"]}
     assert "are no images" not in visit.html
+
+
+def of_changed(text: str | None = None, recipe: str = TRIED) -> Visit:
+    visit = Visit("prune", m=MODEL, r="[]", t=recipe)
+    visit.at.session_state["footer"] = "What changed"
+    if text is not None:
+        visit.at.session_state[f"typed-{DATA}"] = text
+    return visit.run()
+
+
+def test_a_typed_text_is_answered_by_both_models() -> None:
+    text = "text editor for source code in Python"
+    visit = of_changed(text)
+    data = sets.load(DATA)
+    inputs = torch.tensor([data.pieces.padded(text, 24)])
+    after = cached.after(cached.subject(MODEL, DATA), visit.view.live.key)[0]
+    before, now = (zoo.build(bundle)(inputs).softmax(1)[0] for bundle in (zoo.load(MODEL), after))
+    best = torch.maximum(before, now).argsort(descending=True)[:5].tolist()
+    rows = re.findall(
+        r"<tr class=\"\"><td class=\"text\">([^<]+)</td><td>.*?([\d.]+) %</td><td>.*?([\d.]+) %</td></tr>",
+        visit.html,
+    )
+    assert [name for name, *_ in rows[:5]] == [data.classes[place] for place in best]
+    for place, (_, was, is_now) in zip(best, rows, strict=False):
+        assert float(was) == pytest.approx(100 * float(before[place]), rel=0.01, abs=0.01)
+        assert float(is_now) == pytest.approx(100 * float(now[place]), rel=0.01, abs=0.01)
+    assert f"Read as {int((inputs > 0).sum())} word pieces: text editor for source code in p" in visit.html
+
+
+def test_empty_long_and_foreign_texts_get_a_sentence() -> None:
+    assert "An empty text has no class: type a few words." in of_changed("  ").words
+    long = of_changed("a library of many words that goes on and on " * 5).html
+    assert "The model reads 24 at once: the text has 60, and its end is left out." in long
+    assert "3 of them the model does not know" in of_changed("日本語 の 道具箱").html
 
 
 def test_the_overview_and_the_teacher_show_texts_as_texts() -> None:

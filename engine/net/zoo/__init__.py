@@ -194,7 +194,7 @@ PUBLIC = {
         is_ours=False,
     ),
     "bilstm-minilm": Entry(
-        lambda: TextLSTM(topics.FRAMED, topics.CLASSES, 32, 64),
+        lambda: TextLSTM(topics.FRAMED, topics.CLASSES, 64, 64),
         "debian-topics-minilm",
         "BiLSTM for MiniLM",
         "a student: one recurrent layer that reads MiniLM's word pieces in both directions",

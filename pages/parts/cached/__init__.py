@@ -48,7 +48,7 @@ from pages.parts.cached.subjects import (
     reload_user,
     subject,
 )
-from pages.parts.cached.texts import continued, losses, tokens
+from pages.parts.cached.texts import continued, losses, shares, tokens
 from pages.parts.cached.weights import index, outlines, pool, pools, seen
 
 __all__ = [
@@ -102,6 +102,7 @@ __all__ = [
     "sample",
     "sample_size",
     "seen",
+    "shares",
     "size",
     "subject",
     "tokens",

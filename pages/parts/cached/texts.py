@@ -1,8 +1,9 @@
-"""What language models make of texts that a visitor types."""
+"""What models make of texts that a visitor types."""
 
 from __future__ import annotations
 
 import streamlit as st
+import torch
 
 from engine.data import language
 from engine.data.sets import ASSETS
@@ -27,3 +28,11 @@ def continued(subject: str, key: str, numbers: tuple[int, ...], count: int, seed
 def losses(subject: str, key: str, numbers: tuple[int, ...]) -> list[float]:
     """Of each token but the first, in nat."""
     return continuing.losses(zoo.build(after(subject, key)[0]), numbers)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def shares(subject: str, key: str, numbers: tuple[int, ...]) -> list[float]:
+    """The share that the model after this recipe gives to each class, of one text."""
+    with torch.inference_mode():
+        scores: torch.Tensor = zoo.build(after(subject, key)[0])(torch.tensor([numbers]))
+    return scores[0].softmax(0).tolist()

@@ -8,7 +8,6 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from engine.data import lines, sets
 from engine.net import heads
 from engine.types import Bundle, SlimscopeError
 from pages.parts import cached, figures, weight_maps
@@ -60,14 +59,13 @@ def looks(scene: Scene) -> None:
     """For each head of the chosen attention of the model before the step, where each word looks."""
     held, known = cached.images(scene.subject), heads.blocks(scene.before)
     label = next(name for name, block in known.items() if block.reads.param.startswith(f"{scene.layer}."))
-    if held is None or not held.test.is_text or not known[label].is_cut:
+    if held is None or held.pieces is None or not known[label].is_cut:
         return st.caption("What heads look at is shown for the zoo's transformer, whose texts are known.")
     number = st.number_input(
         "Text of the test set", 0, len(held.test) - 1, 1, help="The number of a text of the test set."
     )
     one = held.test.take(slice(int(number), int(number) + 1))
-    pieces = lines.vocabulary(sets.ASSETS / "data" / held.name).vocabulary
-    words = [pieces[place] for place in one.images[0].tolist() if place]
+    words = held.pieces.read(one.images[0].tolist())
     shares = heads.shares(scene.before, label, one.inputs())[:, : len(words), : len(words)]
     rows = scene.report.tables["heads"]
     kept = dict(zip(*(rows[rows["layer"] == label][name] for name in ("head", "kept")), strict=True))
