@@ -86,9 +86,9 @@ MINILM = Paper(
     name="distillation-minilm-topics",
     paper="Tang et al. 2019, Distilling Task-Specific Knowledge from BERT into Simple Neural Networks, arXiv "
     "1903.12136",
-    claim="On SST-2 a BiLSTM of 0.96 million parameters is right on 86.7 %, and on 90.7 % where it learns from "
-    "the logits of BERT-large, which is right on 94.9 %. Here a BiLSTM of 2 million learns topics from MiniLM "
-    "of 22.6 million.",
+    claim="On SST-2 a BiLSTM of 0.96 million parameters is right on 86.7 %, and on 90.7 % where it learns "
+    "from the logits of BERT-large, which is right on 94.9 %. Here a BiLSTM of 2 million learns topics from "
+    "MiniLM of 22.6 million.",
     claims=(
         *(Claim(name, PUBLISHED[name], "%", COUNTED) for name in (TEACHER, PLAIN, DISTILLED)),
         Claim(GAP, PUBLISHED[GAP], "points", "of these accuracies"),
