@@ -7,6 +7,7 @@ answers in eval mode. What is made of the numbers is for `engine.tensor.scores`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from types import MappingProxyType
 
 import torch
@@ -70,7 +71,7 @@ def diagonal(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
     for inputs, _ in _batches(samples):
         seen = _squares(net, layers, inputs)
         rest = {name: weight for name, weight in weights.items() if name not in seen}
-        for name, part in (*seen.items(), *_one_by_one(net, rest, inputs)):
+        for name, part in chain(seen.items(), _one_by_one(net, rest, inputs)):
             total[name] += part
     return {name: (value / len(samples)).float() for name, value in total.items()}
 
@@ -131,7 +132,7 @@ def _squares(net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) ->
     finally:
         for hook in hooks:
             hook.remove()
-    once = {name: uses[0] for name, uses in used.items() if len(uses) == 1 and uses[0][0].dim() in (2, 4)}
+    once = {name: uses[0] for name, uses in used.items() if len(uses) == 1 and uses[0][0].dim() <= 4}
     if not once:
         return {}
     outputs = [output for _, output in once.values()]
@@ -150,13 +151,23 @@ def _squared(layer: nn.Module, entered: Tensor, back: Tensor) -> Tensor:
     if isinstance(layer, nn.Conv2d):
         assert not isinstance(layer.padding, str)
         patches = F.unfold(entered, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-        total, each = torch.zeros(layer.weight.shape).flatten(1), torch.empty(layer.weight.shape).flatten(1)
-        for of_draw in back.flatten(3):  # one at a time: they stay in the processor's cache
-            for pulled, seen in zip(of_draw, patches, strict=True):
-                torch.mm(pulled, seen.T, out=each)  # (outputs, places) @ (places, inputs * kernel)
-                total.addcmul_(each, each)
-        return total.view(layer.weight.shape)
+        return _over_places(back.flatten(3), patches).view(layer.weight.shape)
+    if entered.dim() > 2:  # a linear layer at each place of a text, or of an image
+        return _over_places(back.flatten(2, -2).mT, entered.flatten(1, -2).mT)
     return back.square().sum(0).T @ entered.square()
+
+
+def _over_places(back: Tensor, entered: Tensor) -> Tensor:
+    """The same where a sample uses a weight at each place.
+
+    From (draws, n, outputs, places) and (n, inputs, places): (outputs, inputs).
+    """
+    total, each = (torch.zeros(back.shape[2], entered.shape[1]) for _ in range(2))
+    for of_draw in back:  # one at a time: they stay in the processor's cache
+        for pulled, seen in zip(of_draw, entered, strict=True):
+            torch.mm(pulled, seen.T, out=each)  # (outputs, places) @ (places, inputs)
+            total.addcmul_(each, each)
+    return total
 
 
 def _one_by_one(

@@ -65,6 +65,21 @@ class Rows(nn.Module):
         return self.fc(self.lstm(x.squeeze(1))[0][:, -1])  # type: ignore[no-any-return]
 
 
+class Mixed(nn.Module):
+    """Linear layers at each row of an image, and at each place of it; attention between the rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Linear(4, 4)
+        self.query, self.key, self.value = (nn.Linear(4, 4) for _ in range(3))
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = F.gelu(self.places(x)).mean(1)  # (n, channels, rows, 4) -> (n, rows, 4)
+        shares = (self.query(rows) @ self.key(rows).mT).softmax(-1)
+        return self.fc((shares @ self.value(rows)).mean(1))  # type: ignore[no-any-return]
+
+
 def loss_of(net: nn.Module, samples: Samples, name: str) -> Callable[[Tensor], Tensor]:
     """The mean cross-entropy as a function of one weight."""
     net.eval()
@@ -144,13 +159,26 @@ def test_of_a_smooth_net_it_is_not_but_still_gauss_newton() -> None:
     assert float((found["3.weight"] - real).abs().max()) > 0.05 * float(real.abs().max())
 
 
-@pytest.mark.parametrize("make", [Rows, convolutional])
+@pytest.mark.parametrize("make", [Rows, Mixed, convolutional])
 def test_it_is_gauss_newton_of_all_samples_by_brute_force(make: Callable[[], nn.Module]) -> None:
-    net, samples = seeded(make), images(7, *((1, 5, 4) if make is Rows else (2, 9, 9)))
+    net, samples = seeded(make), images(7, *((2, 9, 9) if make is convolutional else (1, 5, 4)))
     found = curvature.diagonal(net, samples)
     assert sorted(found) == sorted(weights_of(net))
     for name in found:
         close(found[name], brute_force(net, samples, name))
+
+
+def test_linear_layers_at_each_place_take_one_pass_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass for each class and sample would hold as many copies of all weights as there are of these."""
+    left: list[set[str]] = []
+    slowly = curvature._one_by_one
+    monkeypatch.setattr(
+        curvature,
+        "_one_by_one",
+        lambda net, rest, inputs: left.append(set(rest)) or slowly(net, rest, inputs),
+    )
+    curvature.diagonal(seeded(Mixed), images(3, 1, 5, 4))
+    assert left == [set()]
 
 
 def test_a_layer_that_is_used_twice_or_grouped_is_exact_too() -> None:
