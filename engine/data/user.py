@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -307,8 +307,12 @@ def _read(text: str) -> Data:
 def task_of(parts: Any, text: str, metric: Callable[[Tensor, Tensor], Any] | None = None) -> Data:
     """Train, validation and test as a task; each is a map-style data set of (input, target), or tensors.
 
-    Inputs stay as they are, 64-bit floats excepted. Raises UserError where one can't be read.
+    One of slimscope's own tasks keeps the names of its classes, its texts and what makes an input of another
+    text. Inputs stay as they are, 64-bit floats excepted. Raises UserError where one can't be read.
     """
+    known = parts if isinstance(parts, Data) else None
+    if known:
+        parts = (known.train, known.validation, known.test)
     if not isinstance(parts, tuple | list) or len(parts) != len(PARTS):
         kind = type(parts).__name__
         got = f"a {kind} of {len(parts)}" if isinstance(parts, tuple | list) else f"a {kind}"
@@ -325,6 +329,8 @@ def task_of(parts: Any, text: str, metric: Callable[[Tensor, Tensor], Any] | Non
         digest.update(part.images.contiguous().view(torch.uint8).numpy().data)
         digest.update(part.labels.contiguous().view(torch.uint8).numpy().data)
     name = f"user-{digest.hexdigest()[:16]}"
+    if known:
+        return replace(known, name=name, metric=metric)
     return Data(name, read[0], read[1], read[2], _classes(parts, read), metric=metric)
 
 

@@ -191,15 +191,16 @@ def _draw(name: str, subject: str, layer: str, hero: Section, where: Any) -> Dra
             with st.spinner("Working it out ...", show_time=True):  # seen only where it takes its time
                 places = _answer(name, subject, layer)["html"]
                 drawing = Drawing(live.scene(subject, *knobs.shown(name), layer), places)
-        except cached.Pending as pending:
-            jobs.whole_card(subject, pending.recipe)
-            return None
         except SlimscopeError as error:
-            st.error(
-                f"{error}. There is nothing to draw: change the setting, press a preset, or take the step out (in its "
-                "menu above).",
-                icon=":material/error:",
-            )
+            with st.container(key="undrawn"):
+                if isinstance(error, cached.Pending):
+                    jobs.whole_card(subject, error.recipe)
+                else:
+                    st.error(
+                        f"{error}. There is nothing to draw: change the setting, press a preset, or take the step out "
+                        "(in its menu above).",
+                        icon=":material/error:",
+                    )
             return None
         _section(hero, drawing)
     return drawing

@@ -1,7 +1,9 @@
 """A net of the user's own, opened by its code: the pages work on it, with its own accuracy."""
 
+import re
 import sys
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import odd_models
@@ -23,19 +25,36 @@ from pages.parts import cached, jobs, pictures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = "assets/examples/own_model.py"
+MAILS = "assets/examples/spam_filter.py"
 SOUND = "tests/own_models.py:convolutions_1_d"  # 80 test samples: another process answers for them
 RECIPE = '[["prune_weights",{"sparsity":0.5}],["quantize",{"bits":6,"granularity":"channel"}]]'
 pytestmark = pytest.mark.usefixtures("framed")
 
 
 @pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The example as `slimscope app` names it; no job measures behind a test."""
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has named any code yet; no job measures behind a test."""
     monkeypatch.setenv(user.VARIABLE, "")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(jobs, "measure_all", lambda *args: None)
-    user.name(f"{EXAMPLE}:model", f"{EXAMPLE}:data", student=f"{EXAMPLE}:student")
+
+
+@pytest.fixture
+def example(nobody: None) -> Iterator[str]:
+    """The example as `slimscope app` names it."""
+    yield from named(f"{EXAMPLE}:model", f"{EXAMPLE}:data", f"{EXAMPLE}:student")
+
+
+@pytest.fixture
+def spam_filter(nobody: None) -> Iterator[str]:
+    """The example that reads mails."""
+    yield from named(f"{MAILS}:model", f"{MAILS}:data", "")
+
+
+def named(model: str, data: str, student: str) -> Iterator[str]:
+    """The model's name in links."""
+    user.name(model, data, student=student)
     cached.given.clear()
     yield f"user-{sources.load_user().fingerprint}"
     cached.given.clear()
@@ -56,13 +75,32 @@ def html_of(at: AppTest) -> str:
     return "\n".join(part.proto.body for part in at.html)
 
 
+def test_a_net_of_ones_own_on_bundled_texts_shows_and_takes_texts(spam_filter: str) -> None:
+    at = opened("overview", m=spam_filter)
+    data = sets.load("spam")
+    bundle, test = sources.load_user(), data.test
+    assert sources.data(bundle.arch).classes == data.classes
+    assert measure.accuracy(bundle, test).value > 0.9
+    assert f'<q class="sample">{escape(test.texts[0])}</q>' in html_of(at)
+    text = "Congratulations! You have won $1,000,000. Click here now, this offer is free!"
+    at = opened("prune", m=spam_filter, t='[["prune_weights",{"sparsity":0.3}]]')
+    at.session_state["footer"] = "What changed"
+    at.session_state[f"typed-{sources.data(bundle.arch).name}"] = text
+    at.run()
+    assert data.pieces is not None
+    inputs = torch.tensor([data.pieces.padded(text, 128)])
+    share = float(zoo.build(bundle)(inputs).softmax(1)[0, 1])
+    assert share > 0.5
+    assert re.search(rf">spam</td><td>.*?{100 * share:.2f} %</td>", html_of(at))
+
+
 @pytest.mark.parametrize(
     "page", ["overview", "prune", "quantize", "low_rank", "tradeoffs", "damage", "tickets"]
 )
 def test_pages_open_on_it_with_a_measured_accuracy(example: str, page: str) -> None:
     quick = {"t": '[["optimal_brain_damage",{"samples":50}]]'} if page == "damage" else {}
     at = opened(page, m=example, r=RECIPE, **quick)
-    html, focus = html_of(at), at.session_state["focus"]
+    shows, focus = html_of(at), at.session_state["focus"]
     data = sources.data(sources.load_user().arch)
     kept = Recipe.from_key(RECIPE)
     alone = focus and focus not in [step.technique for step in kept]
@@ -75,7 +113,7 @@ def test_pages_open_on_it_with_a_measured_accuracy(example: str, page: str) -> N
     n = measure.sample_size(bundle)
     sample = data.test.stratified(n)
     expected = measure.accuracy(after[0], sample).value
-    assert f'data-figure="accuracy" data-value="{expected!r}"' in html
+    assert f'data-figure="accuracy" data-value="{expected!r}"' in shows
     assert example == cached.parts(cached.subject(example, ""))[0]
 
 
