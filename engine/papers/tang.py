@@ -43,7 +43,7 @@ RECIPE: dict[str, Any] = {
 def run(recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) -> Outcome:
     """Train the student on labels alone and from the teacher's logits, and ask all three the test texts."""
     data = sets.load(zoo.entry(minilm.NAME).data)
-    net = minilm.tuned(Plan(**recipe["teacher"]), data.train, data.validation, progress.part(0.0, 0.3))
+    net = minilm.tuned(Plan(**recipe["teacher"]), data.train, progress.part(0.0, 0.3))
     teacher = zoo.bundle_of(minilm.NAME, dict(net.state_dict()))
     words = Rewording(**recipe["rewording"])
     plan = replace(students.plan(**recipe["students"], seed=seed), rewording=words)
@@ -56,12 +56,13 @@ def run(recipe: Mapping[str, Any], seed: int, progress: Progress, folder: Path) 
     step = technique.step("distill", augmentation="words", seed=seed, **own)
     taught, _ = apply(teacher, step, data, progress.part(0.35, 1.0, folder=folder / "distilled"))
     models = {TEACHER: teacher, PLAIN: alone["distilled"], DISTILLED: taught}
-    rows = [
-        {"model": name, "part": part, "accuracy": measure.accuracy(each, getattr(data, part)).value}
+    accuracies = {
+        (name, part): measure.accuracy(each, getattr(data, part)).value
         for name, each in models.items()
         for part in ("validation", "test")
-    ]
-    right = {row["model"]: 100 * row["accuracy"] for row in rows if row["part"] == "test"}
+    }
+    rows = [{"model": name, "part": part, "accuracy": value} for (name, part), value in accuracies.items()]
+    right = {name: 100 * accuracies[name, "test"] for name in models}
     gap = right[TEACHER] - right[PLAIN]
     won = 100 * (right[DISTILLED] - right[PLAIN]) / gap if gap > 0 else 0.0
     share = 100 * count.parameters(taught).value / count.parameters(teacher).value

@@ -13,6 +13,7 @@ from visiting import Visit, assert_shows_the_truth
 from engine.data import sets
 from engine.figures import measure
 from engine.net import heads, zoo
+from engine.types import SlimscopeError
 from pages.parts import cached, jobs
 
 pytestmark = pytest.mark.usefixtures("framed")
@@ -85,6 +86,17 @@ def test_the_overview_and_the_teacher_show_texts_as_texts() -> None:
     topic = sets.load(DATA).classes[test.labels[test.texts.index(text)]]
     assert f"True class: {topic}." in visit.words
     assert "The student is BiLSTM on topics" in visit.words
+
+
+def test_the_card_of_a_small_model_says_how_to_make_the_large_one() -> None:
+    html = Visit(m=MODEL, r="[]").html
+    assert "Larger, not bundled" in html
+    assert (
+        "MiniLM on topics: make its file by python -m engine.net.zoo tune minilm-topics.safetensors" in html
+    )
+    assert "Larger, not bundled" not in Visit(m="glass-en", r="[]").html
+    with pytest.raises(SlimscopeError, match=r"bring a file of its weights, which `python -m .* makes"):
+        zoo.load("minilm-topics")
 
 
 def test_heads_that_go_are_struck_out_and_importance_is_the_engines() -> None:

