@@ -4,7 +4,8 @@ import pytest
 
 from engine.net import processor
 
-EXACT_BYTES = pytest.mark.skipif(
-    processor.multiplies_bytes(processor.flags()) is False,
-    reason="this processor multiplies 8-bit codes through 16 bits: sums with signed weights saturate",
+# Whether 8-bit codes are multiplied through 16 bits here, where sums with signed weights saturate.
+SATURATES = processor.multiplies_bytes(processor.flags()) is False
+SIGNED = pytest.param(
+    False, marks=pytest.mark.skipif(SATURATES, reason="sums with signed weights saturate on this processor")
 )

@@ -10,7 +10,7 @@ import onnx
 import own_models
 import pytest
 import torch
-from machine import EXACT_BYTES
+from machine import SATURATES, SIGNED
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional as F
@@ -91,8 +91,7 @@ def test_weights_in_codes_take_a_byte_each_and_decode_to_the_bundle_s_own() -> N
 # ---------------------------------------------------------------- codes
 
 
-@EXACT_BYTES
-@pytest.mark.parametrize("unsigned", [False, True])
+@pytest.mark.parametrize("unsigned", [SIGNED, True])
 @pytest.mark.parametrize("recipe", [STATIC, SHIFTED])
 def test_a_model_of_8_bits_gives_the_same_classes_and_multiplies_integers(
     recipe: str, unsigned: bool
@@ -130,10 +129,9 @@ def test_its_numbers_are_those_of_the_bundle_and_not_calibrated_again() -> None:
         assert (torch.tensor(held[f"{name} bias codes"]) * step - bias).abs().max() <= step * 0.51
 
 
-@EXACT_BYTES
 def test_batch_norm_goes_into_scales_and_biases() -> None:
     bundle = after("resnet-8", STATIC)
-    file = onnx_file.write(bundle, images(bundle, 2))
+    file = onnx_file.write(bundle, images(bundle, 2), unsigned=SATURATES)
     assert set(file.integers) == {"fc.weight", *(f"layer{i}.0.conv1.weight" for i in (1, 2, 3))}
     assert {file.floats[f"layer{i}.0.conv2.weight"] for i in (1, 2, 3)} == {FLOAT_OUTPUT}
     here = floats.layers_on_integers(running.optimized(file.data), file.integers)
@@ -171,13 +169,12 @@ def test_what_cannot_be_multiplied_as_codes_says_why() -> None:
     )
 
 
-@EXACT_BYTES
 def test_codes_beyond_their_bits_stay_floats() -> None:
     bundle = after("mlp-32", STATIC)
     grid = bundle.params["fc1.weight"]
     assert isinstance(grid, AffineGrid)
     odd = bundle.become({**bundle.params, "fc1.weight": replace(grid, codes=grid.codes * 9)})
-    file = onnx_file.write(odd, images(odd, 2))
+    file = onnx_file.write(odd, images(odd, 2), unsigned=SATURATES)
     assert file.floats == {"fc1.weight": FAR_ZEROS}
     inputs = images(odd, 20)
     found, expected = running.answer(running.session(file.data), inputs), zoo.build(odd)(inputs)
@@ -205,26 +202,24 @@ def adopted(net: nn.Module, inputs: torch.Tensor, classes: int) -> tuple[Bundle,
     return bundle, data
 
 
-@EXACT_BYTES
 def test_a_net_of_the_user_s_with_other_bounds_and_products_of_sequences() -> None:
     torch.manual_seed(0)
     inputs = torch.randn(40, 3, 8, 8)
     bundle, data = adopted(Bounded(), inputs, 4)
     bundle, _ = run(bundle, Recipe.from_key(STATIC), data)
-    file = onnx_file.write(bundle, inputs[:2])
+    file = onnx_file.write(bundle, inputs[:2], unsigned=SATURATES)
     assert "out.weight" in file.integers
     assert floats.layers_on_integers(running.optimized(file.data), file.integers) == set(file.integers)
     found, expected = running.answer(running.session(file.data), inputs), zoo.build(bundle)(inputs)
     assert float((found - expected).abs().max()) < 0.05 * float(expected.abs().max())
 
 
-@EXACT_BYTES
 @pytest.mark.parametrize("kind", list(own_models.KINDS))
 def test_nets_of_the_user_s_own_are_written(kind: str) -> None:
     data = task_of(own_models.parts(kind), kind)
     bundle, _, _ = sources.adopt(own_models.model(kind), data)
     bundle, _ = run(bundle, Recipe.from_key(STATIC), data)
-    file = onnx_file.write(bundle, data.test.inputs(slice(0, 2)))
+    file = onnx_file.write(bundle, data.test.inputs(slice(0, 2)), unsigned=SATURATES)
     inputs = data.test.inputs()
     found, expected = running.answer(running.session(file.data), inputs), zoo.build(bundle)(inputs)
     assert float((found - expected).abs().max()) < 0.1 * float(expected.abs().max())

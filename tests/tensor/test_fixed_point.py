@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from machine import EXACT_BYTES
+from machine import SIGNED
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.tensor.fixed_point import (
@@ -103,18 +103,21 @@ def grid(rng: np.random.Generator, outputs: int, each: bool) -> np.ndarray:
     return rng.uniform(0.001, 0.01, outputs if each else ()).astype(np.float32)
 
 
-@EXACT_BYTES
+@pytest.mark.parametrize("unsigned", [SIGNED, True])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("groups", "each"), [(1, False), (1, True), (2, True)])
-def test_a_convolution_is_within_a_step_of_qlinearconv(seed: int, groups: int, each: bool) -> None:
+def test_a_convolution_is_within_a_step_of_qlinearconv(
+    seed: int, groups: int, each: bool, unsigned: bool
+) -> None:
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 256, (2, 4, 9, 9), dtype=np.uint8)
     w = rng.integers(-127, 128, (6, 4 // groups, 3, 3)).astype(np.int8)
     bias = rng.integers(-2000, 2000, 6).astype(np.int32)
     sx, sw, sy, zx, zy = np.float32(0.02), grid(rng, 6, each), np.float32(0.11), np.uint8(113), np.uint8(90)
-    zero = np.zeros(sw.shape, np.int8)
+    zero = np.full(sw.shape, 128 if unsigned else 0, np.uint8 if unsigned else np.int8)
+    coded = (w.astype(int) + 128).astype(np.uint8) if unsigned else w
     names = ("x", "sx", "zx", "w", "sw", "zw", "sy", "zy", "b")
-    given = dict(zip(names, (x, sx, zx, w, sw, zero, sy, zy, bias), strict=True))
+    given = dict(zip(names, (x, sx, zx, coded, sw, zero, sy, zy, bias), strict=True))
     theirs = run_node("QLinearConv", given, strides=[2, 2], pads=[1, 1, 1, 1], group=groups)
     centred = torch.tensor(x).long() - int(zx)
     sums = convolution_sums(
