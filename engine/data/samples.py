@@ -111,8 +111,8 @@ class Data:
     """A task: data in three parts that never overlap, the names of its classes, and how it is judged.
 
     Without a `metric` the loss is cross-entropy and what is measured is accuracy. A user's `metric` is
-    a function of outputs (n, ...) and targets (n, ...): higher is better. Where inputs are texts, `pieces`
-    makes an input of another text.
+    a function of outputs (n, ...) and targets (n, ...): higher is better. `pieces` turns other texts into
+    inputs, where inputs are texts.
     """
 
     name: str

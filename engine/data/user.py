@@ -312,6 +312,7 @@ def task_of(parts: Any, text: str, metric: Callable[[Tensor, Tensor], Any] | Non
     """
     known = parts if isinstance(parts, Data) else None
     if known:
+        metric = metric or known.metric
         parts = (known.train, known.validation, known.test)
     if not isinstance(parts, tuple | list) or len(parts) != len(PARTS):
         kind = type(parts).__name__
@@ -324,7 +325,9 @@ def task_of(parts: Any, text: str, metric: Callable[[Tensor, Tensor], Any] | Non
     if not read[0].is_labelled and metric is None:
         kind = f"{str(read[0].labels.dtype).removeprefix('torch.')} {tuple(read[0].labels.shape[1:])}"
         raise UserError(f"{text}: targets are {kind}, not class numbers: name a --metric package:function")
-    digest = hashlib.sha256()
+    if known and read[0].is_labelled:
+        _check_named(known.classes, read, text)
+    digest = hashlib.sha256(repr(known.classes).encode() if known else b"")
     for part in read:
         digest.update(part.images.contiguous().view(torch.uint8).numpy().data)
         digest.update(part.labels.contiguous().view(torch.uint8).numpy().data)
@@ -332,6 +335,14 @@ def task_of(parts: Any, text: str, metric: Callable[[Tensor, Tensor], Any] | Non
     if known:
         return replace(known, name=name, metric=metric)
     return Data(name, read[0], read[1], read[2], _classes(parts, read), metric=metric)
+
+
+def _check_named(classes: tuple[str, ...], read: list[Samples], text: str) -> None:
+    """Raises UserError where a target is no number of a class that has a name."""
+    ends = [end for part in read for end in (int(part.labels.min()), int(part.labels.max()))]
+    if min(ends) < 0 or max(ends) >= len(classes):
+        allowed = f"allowed are 0 to {len(classes) - 1}, the classes that have names"
+        raise UserError(f"{text}: targets reach from {min(ends)} to {max(ends)}: {allowed}")
 
 
 def _classes(parts: Any, read: list[Samples]) -> tuple[str, ...]:

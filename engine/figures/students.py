@@ -30,7 +30,7 @@ def student_of(bundle: Bundle) -> Arch:
     if student is None and bundle.arch.source == "user":
         raise SlimscopeError(f"no student is named for {bundle.arch.title}: --student package.module:factory")
     if student is None:
-        teachers = ", ".join(name for name, entry in zoo.ENTRIES.items() if entry.student)
+        teachers = ", ".join(name for name, entry in zoo.KNOWN.items() if entry.student)
         raise SlimscopeError(f"the zoo has no student for {bundle.arch.title}: teachers are {teachers}")
     return student
 

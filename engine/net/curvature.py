@@ -67,7 +67,7 @@ def diagonal(net: nn.Module, samples: Samples) -> dict[str, Tensor]:
     (LeCun 1989; Schraudolph 2002)
     """
     weights, total = _start(net)
-    layers = _plain_layers(net, weights)
+    layers = _by_sample(net, _plain_layers(net, weights), samples.inputs(slice(0, BATCH)))
     for inputs, _ in _batches(samples):
         seen = _squares(net, layers, inputs)
         rest = {name: weight for name, weight in weights.items() if name not in seen}
@@ -119,8 +119,11 @@ def _is_plain(module: nn.Module) -> bool:
     return not isinstance(module, nn.Conv1d) and is_matched(module)
 
 
-def _squares(net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, Tensor]:
-    """For each layer used once: squared derivatives, summed over samples and draws, in its weight's shape."""
+Uses = dict[str, tuple[Tensor, Tensor]]  # weight's name -> what enters its layer, and what the layer gives
+
+
+def _used_once(net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) -> tuple[Tensor, Uses]:
+    """The logits, and what goes through each layer that is used once."""
     used: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
 
     def note(name: str) -> Callable[..., None]:
@@ -132,7 +135,29 @@ def _squares(net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) ->
     finally:
         for hook in hooks:
             hook.remove()
-    once = {name: uses[0] for name, uses in used.items() if len(uses) == 1 and uses[0][0].dim() <= 4}
+    return logits, {name: uses[0] for name, uses in used.items() if len(uses) == 1}
+
+
+def _by_sample(net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, nn.Module]:
+    """Those of the layers whose inputs have a row for each sample, and nothing else in their first axis.
+
+    What the first half of the samples is answered must not change with the other half's rows: in a
+    transformer that wants places before samples it does, though there may be as many of both.
+    """
+    logits, once = _used_once(net, layers, inputs)
+    once = {name: ends for name, ends in once.items() if all(len(end) == len(inputs) for end in ends)}
+    if not once:
+        return {}
+    half = (len(inputs) + 1) // 2
+    outputs = [output for _, output in once.values()]
+    backs = torch.autograd.grad(logits[:half].square().sum(), outputs, allow_unused=True)
+    apart = (back is not None and not bool(back[half:].any()) for back in backs)
+    return {name: layers[name] for name, is_apart in zip(once, apart, strict=True) if is_apart}
+
+
+def _squares(net: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, Tensor]:
+    """For each layer used once: squared derivatives, summed over samples and draws, in its weight's shape."""
+    logits, once = _used_once(net, layers, inputs)
     if not once:
         return {}
     outputs = [output for _, output in once.values()]

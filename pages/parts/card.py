@@ -56,9 +56,9 @@ def told(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Training time", _time(card["wall seconds"], card["threads"])
     if "source" in card:
         yield "Source", card["source"]
-    for entry in zoo.PUBLIC.values():
-        if entry.command and card["data"].startswith(f"{entry.data.rpartition('-')[0]}-"):
-            yield "Larger, not bundled", f"{entry.title}: make its file by {entry.command}, and open it here"
+    if name := zoo.entry(card["name"]).larger:
+        larger = zoo.entry(name)
+        yield "Larger, not bundled", f"{larger.title}: make its file by {larger.command}, and open it here"
     yield "Made with", ", ".join(f"{name} {version}" for name, version in card["versions"].items())
     yield "Made by", card["command"]
     yield "Licence", card["licence"]

@@ -12,34 +12,33 @@ from engine.data.samples import Data
 from pages.parts import cached, charts, figures
 
 SHOWN = 5  # classes
-LONGEST = 1000  # letters
+LONGEST = 20_000  # letters: what a model does not read of a text is said
 
 
 def draw(subject: str, key: str, held: Data) -> None:
     """A box for a text, how the model reads it, and the likeliest classes before and now."""
     assert held.pieces is not None
     st.subheader("A text of your own", anchor=False)
-    typed = st.text_input(
+    kept: dict[str, str] = st.session_state.setdefault("typed", {})  # it stays while other tabs are open
+    typed = kept[held.name] = st.text_input(
         "A text",
-        held.test.texts[0],
+        kept.get(held.name, held.test.texts[0]),
         max_chars=LONGEST,
         key=f"typed-{held.name}",
         help="In English. The one here is the first of the test set.",
     )
     if not typed.strip():
         return st.caption("An empty text has no class: type a few words.")
-    places = held.test.images.shape[1]
-    numbers = tuple(held.pieces.padded(typed, places))
+    numbers = tuple(held.pieces.padded(typed, held.test.images.shape[1]))
     st.html(f'<p class="caption">{_said(held, typed, numbers)}</p>')
-    ends = {"before": "[]", "now": key}
-    rows = pd.DataFrame(
-        {"class": held.classes, **{name: cached.shares(subject, of, numbers) for name, of in ends.items()}}
-    )
-    first = {name: held.classes[int(rows[name].idxmax())] for name in ends}
+    before, now = (cached.shares(subject, of, numbers) for of in ("[]", key))
+    names = [held.classes[i] if i < len(held.classes) else str(i) for i in range(len(before))]
+    rows = pd.DataFrame({"class": names, "before": before, "now": now})
+    was, is_now = (names[int(rows[column].idxmax())] for column in ("before", "now"))
     st.markdown(
-        f"Both models answer **{first['now']}**."
-        if first["before"] == first["now"]
-        else f"The original answers **{first['before']}**, this model **{first['now']}**."
+        f"Both models answer **{is_now}**."
+        if was == is_now
+        else f"The original answers **{was}**, this model **{is_now}**."
     )
     best = rows.assign(most=rows[["before", "now"]].max(axis=1)).nlargest(SHOWN, "most")
     shown = {
@@ -53,12 +52,12 @@ def draw(subject: str, key: str, held: Data) -> None:
 def _said(held: Data, typed: str, numbers: tuple[int, ...]) -> str:
     """How a text is read: its pieces, what is cut off, and what the model does not know."""
     assert held.pieces is not None
-    whole, read = held.pieces.encode(typed), held.pieces.read(numbers)
-    said = f"Read as {len(read)} word pieces: {escape(' '.join(read))}."
+    whole = held.pieces.encode(typed)
+    said = f"Read in pieces: {escape(' '.join(held.pieces.read(numbers)))}."
     if len(whole) > len(numbers):
         said += (
             f" The model reads {len(numbers)} at once: the text has {len(whole)}, and its end is left out."
         )
     if unknown := numbers.count(UNKNOWN):
-        said += f" {unknown} of them the model does not know: its words are those of English descriptions."
+        said += f" {unknown} of them are unknown to it: its vocabulary was made from English texts."
     return said

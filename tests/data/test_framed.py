@@ -17,6 +17,8 @@ ODD = (
     "C++ (GTK-3), naïve_x^2 ~ 5€ $7 `a` <b> |c| Ångström ÀÉÎ",
     "日本 語の text!",
     "wait… “quoted” -- l'été № 3",
+    "soft\u00adhyphen \ufeffmark a\u200bb \x00null \ufffd\ttab\nline \u2028",
+    "ΟΔΥΣΣΕΥΣ İstanbul ǅ ﬁ",
     "x" * 101 + " " + "x" * 100,
     "",
 )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, hessian, jacrev
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.data.sets import Samples
 from engine.net import curvature, zoo
@@ -166,6 +167,29 @@ def test_it_is_gauss_newton_of_all_samples_by_brute_force(make: Callable[[], nn.
     assert sorted(found) == sorted(weights_of(net))
     for name in found:
         close(found[name], brute_force(net, samples, name))
+
+
+class PlacesFirst(nn.Module):
+    """A transformer that wants places before samples, and a layer over all rows of all samples at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Linear(4, 4)
+        self.encoder = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = F.gelu(self.rows(x.flatten(0, 2))).view(len(x), -1, 4)
+        return self.fc(self.encoder(rows.transpose(0, 1)).mean(0))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("samples", [3, 5, 7])  # fewer than places, as many, more
+def test_rows_that_are_no_samples_are_not_taken_for_some(samples: int) -> None:
+    net, seen = seeded(PlacesFirst), images(samples, 1, 5, 4)
+    found = curvature.diagonal(net, seen)
+    for name in found:
+        with sdpa_kernel(SDPBackend.MATH):  # torch.func warns of any other
+            close(found[name], brute_force(net, seen, name))
 
 
 def test_linear_layers_at_each_place_take_one_pass_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:

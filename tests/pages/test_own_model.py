@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -92,6 +93,26 @@ def test_a_net_of_ones_own_on_bundled_texts_shows_and_takes_texts(spam_filter: s
     share = float(zoo.build(bundle)(inputs).softmax(1)[0, 1])
     assert share > 0.5
     assert re.search(rf">spam</td><td>.*?{100 * share:.2f} %</td>", html_of(at))
+
+
+def test_a_task_of_slimscope_s_own_keeps_its_names_and_refuses_classes_without_one() -> None:
+    mails = sets.load("spam")
+    found, again = (user.task_of(mails, "mails") for _ in range(2))
+    assert (found.classes, found.pieces, found.test.texts) == (mails.classes, mails.pieces, mails.test.texts)
+    renamed = user.task_of(replace(mails, classes=("good", "bad")), "mails")
+    assert found.name == again.name != renamed.name
+    with pytest.raises(
+        user.UserError, match="mails: targets reach from 0 to 1: allowed are 0 to 0, the classes"
+    ):
+        user.task_of(replace(mails, classes=("no spam",)), "mails")
+    odd = replace(mails.train, labels=mails.train.labels - 1)
+    with pytest.raises(user.UserError, match="targets reach from -1 to 1"):
+        user.task_of(replace(mails, train=odd), "mails")
+
+    def metric(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs.argmax(1) == targets).float()
+
+    assert user.task_of(replace(mails, metric=metric), "mails").metric is metric
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 from visiting import Visit, assert_shows_the_truth
 
 from engine.data import sets
@@ -66,14 +68,35 @@ def test_a_typed_text_is_answered_by_both_models() -> None:
     for place, (_, was, is_now) in zip(best, rows, strict=False):
         assert float(was) == pytest.approx(100 * float(before[place]), rel=0.01, abs=0.01)
         assert float(is_now) == pytest.approx(100 * float(now[place]), rel=0.01, abs=0.01)
-    assert f"Read as {int((inputs > 0).sum())} word pieces: text editor for source code in p" in visit.html
+    assert "Read in pieces: text editor for source code in p" in visit.html
+
+
+def test_a_typed_text_stays_while_another_tab_is_open() -> None:
+    visit = of_changed("a chess program")
+    visit.at.session_state["footer"] = "Ship it"
+    assert "chess program" not in visit.run().html
+    visit.at.session_state["footer"] = "What changed"
+    assert "Read in pieces: a chess program." in visit.run().html
+
+
+def test_a_class_without_a_name_has_its_number() -> None:
+    held = replace(sets.load(DATA), classes=("one", "two"))
+    at = AppTest.from_function(_typed, args=(held,), default_timeout=60).run()
+    assert not at.exception
+    assert re.search(r"Both models answer \*\*\d+\*\*", at.markdown[-1].value)
+
+
+def _typed(held):  # type: ignore[no-untyped-def]
+    from pages.parts import cached, typed
+
+    typed.draw(cached.subject("transformer-topics", "debian-topics"), "[]", held)
 
 
 def test_empty_long_and_foreign_texts_get_a_sentence() -> None:
     assert "An empty text has no class: type a few words." in of_changed("  ").words
     long = of_changed("a library of many words that goes on and on " * 5).html
     assert "The model reads 24 at once: the text has 60, and its end is left out." in long
-    assert "3 of them the model does not know" in of_changed("日本語 の 道具箱").html
+    assert "3 of them are unknown to it" in of_changed("日本語 の 道具箱").html
 
 
 def test_the_overview_and_the_teacher_show_texts_as_texts() -> None:

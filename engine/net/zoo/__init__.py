@@ -72,6 +72,7 @@ class Entry:
     activation: str = "ReLU"
     is_ours: bool = True  # trained by this project, so that its first weights are known
     command: str = ""  # makes a file of its weights, where they are too many to be bundled
+    larger: str = ""  # a model of the same task with such a file
 
 
 ENTRIES = {
@@ -145,6 +146,7 @@ ENTRIES = {
         "four encoders of a transformer that sort one-line descriptions of packages into 15 topics",
         "bilstm-topics",
         "ReLU between the two fully connected layers of each encoder",
+        larger="minilm-topics",
     ),
     "bilstm-topics": Entry(
         lambda: TextLSTM(topics.PIECES, topics.CLASSES, 32, 64),

