@@ -141,7 +141,30 @@ def test_a_page_says_where_each_head_looks() -> None:
     assert shares.shape == (4, 24, 24)
     assert shares.sum(-1).allclose(shares.new_ones(()))
     assert quotes(visit.html) == [test.texts[1]]
-    assert len(re.findall(r"head \d \((?:kept|removed)\): \d+ % on '", unescape(visit.html))) >= 4
+    looks = re.findall(
+        r"<figcaption[^>]*>head (\d)( after| \(removed\))?: (\d+) % on '", unescape(visit.html)
+    )
+    assert [int(head) for head, when, _ in looks if when != " after"] == [0, 1, 2, 3]
+    removed = {head for head, when, _ in looks if when == " (removed)"}
+    assert {head for head, when, _ in looks if when == " after"} == {*"0123"} - removed
+    shown = {(head, when): int(share) for head, when, share in looks}
+    for head in {*"0123"} - removed:  # the first attention reads what it read before
+        assert shown[head, " after"] == shown[head, ""]
+
+
+def test_heads_behind_others_that_went_look_elsewhere() -> None:
+    visit = Visit("heads", m=MODEL, r="[]")
+    visit.edit("prune_heads", removed=0.5)
+    visit.set("selectbox", f"layer-prune_heads-{MODEL}|{DATA}", "layers.3.attention.out")
+    subject, test = cached.subject(MODEL, DATA), sets.load(DATA).test
+    after, reports = cached.after(subject, visit.view.live.key)
+    rows = reports[-1].tables["heads"]
+    kept = rows[(rows["layer"] == "layers.3.attention") & rows["kept"]]["head"].tolist()
+    words = int((test.images[1] > 0).sum())
+    shares = heads.shares(after, "layers.3.attention", test.inputs(slice(1, 2)))[:, :words, :words]
+    for head, own in zip(kept, shares, strict=True):
+        most = 100 * float(own.mean(0).max())
+        assert f">head {head} after: {most:.0f} % on '" in unescape(visit.html)
 
 
 def test_a_model_without_attention_gets_a_sentence() -> None:

@@ -7,6 +7,7 @@ from html import escape
 
 import pandas as pd
 import streamlit as st
+from torch import Tensor
 
 from engine.net import heads
 from engine.types import Bundle, SlimscopeError
@@ -56,7 +57,7 @@ def reads(bundle: Bundle, weight: str) -> bool:
 
 
 def looks(scene: Scene) -> None:
-    """For each head of the chosen attention of the model before the step, where each word looks."""
+    """For each head of the chosen attention, where each word looks: before the step, and after it where it stays."""
     held, known = cached.images(scene.subject), heads.blocks(scene.before)
     label = next(name for name, block in known.items() if block.reads.param.startswith(f"{scene.layer}."))
     if held is None or held.pieces is None or not known[label].is_cut:
@@ -66,19 +67,30 @@ def looks(scene: Scene) -> None:
     )
     one = held.test.take(slice(int(number), int(number) + 1))
     words = held.pieces.read(one.images[0].tolist())
-    shares = heads.shares(scene.before, label, one.inputs())[:, : len(words), : len(words)]
+    before, after = (
+        heads.shares(bundle, label, one.inputs())[:, : len(words), : len(words)]
+        for bundle in (scene.before, scene.after)
+    )
     rows = scene.report.tables["heads"]
     kept = dict(zip(*(rows[rows["layer"] == label][name] for name in ("head", "kept")), strict=True))
     st.html(quoted(one.texts[0]))
+    staying = iter(after)  # the heads that are left, in their order
     drawn = []
-    for head, own in enumerate(shares):
-        place = int(own.sum(0).argmax())
-        said = f"head {head} ({'kept' if kept[head] else 'removed'}): {100 * float(own.mean(0)[place]):.0f} % on '{words[place]}'"
-        drawn.append((of_tensor(weight_maps.signed_map(own, 1.0), said, 150), said))
+    for head, own in enumerate(before):
+        drawn.append(_looked(own, words, f"head {head}{'' if kept[head] else ' (removed)'}"))
+        if kept[head]:
+            drawn.append(_looked(next(staying), words, f"head {head} after"))
     st.html(side_by_side(drawn))
     st.html(
         figures.caption(
             f"One row for each of the {len(words)} word pieces ({', '.join(words)}), one column for each that it may look at; the "
-            "darker, the larger its share, on a fixed scale from 0 to 1. The model before this step."
+            "darker, the larger its share, on a fixed scale from 0 to 1. A head of the first layer looks as before: what it reads has not changed."
         )
     )
+
+
+def _looked(shares: Tensor, words: list[str], name: str) -> tuple[str, str]:
+    """The picture of a head's shares (words, words), and on which word most of them lie."""
+    place = int(shares.sum(0).argmax())
+    said = f"{name}: {100 * float(shares.mean(0)[place]):.0f} % on '{words[place]}'"
+    return of_tensor(weight_maps.signed_map(shares, 1.0), said, 150), said
