@@ -25,8 +25,6 @@ MOST_LINES = 256  # values after the step that are drawn each by itself
 MOST_ROWS = 64  # of a table about one layer
 COLUMNS = {  # of reports' tables, where they are more than their name says
     "sparsity": figures.Column("sparsity", "share"),
-    "moved": figures.Column("moved", "share"),
-    "clipped": figures.Column("clipped", "share"),
     "energy_kept": figures.Column("energy kept", "share"),
     "error_gptq": figures.Column("error, GPTQ", "share"),
     "error_sparse_gpt": figures.Column("error, SparseGPT", "share"),
