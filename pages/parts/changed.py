@@ -12,7 +12,7 @@ from pages.parts import cached, figures, typed, whole
 from pages.parts.figures import Tile, titled
 from pages.parts.pictures import samples, tokens
 
-SHOWN = 24  # flipped samples in the gallery
+SHOWN, TEXTS = 24, 18  # flipped samples in the gallery: images, and texts, which take a row each
 PASSAGES = 4
 
 
@@ -41,11 +41,12 @@ def draw(subject: str, key: str) -> None:
         f"{won} were wrong and are right now, {other} changed from one wrong answer to another."
     )
     left, right = st.columns([1.2, 1], gap="medium")
+    most = TEXTS if sample.is_text else SHOWN
     names = cached.classes(subject)
     with left:
         if len(table):
             rows = table.sort_values("kind", key=lambda k: k.map({"lost": 0, "won": 1, "changed": 2})).head(
-                SHOWN
+                most
             )
             st.html(
                 samples(
@@ -60,8 +61,8 @@ def draw(subject: str, key: str) -> None:
                     ),
                 )
             )
-            if len(table) > SHOWN:
-                st.caption(f"The first {SHOWN} of {len(table)}, lost ones first: answer before > answer now.")
+            if len(table) > most:
+                st.caption(f"The first {most} of {len(table)}, lost ones first: answer before > answer now.")
         else:
             st.caption("No sample changed its answer.")
     with right:

@@ -59,5 +59,5 @@ def _said(held: Data, typed: str, numbers: tuple[int, ...]) -> str:
             f" The model reads {len(numbers)} at once: the text has {len(whole)}, and its end is left out."
         )
     if unknown := numbers.count(UNKNOWN):
-        said += f" {unknown} of them are unknown to it: its vocabulary was made from English texts."
+        said += f" It does not know {unknown} of them: its vocabulary was made from English texts."
     return said
