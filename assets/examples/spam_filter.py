@@ -4,7 +4,7 @@
     slimscope app --model $code:model --data $code:data
 
 `data` returns one of slimscope's own sets, so mails are shown as texts, and one can be typed;
-`python assets/examples/spam_filter.py` trained the weights beside it, in a minute.
+`python assets/examples/spam_filter.py` trained the weights beside it, in under a minute.
 """
 
 from pathlib import Path

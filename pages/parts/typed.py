@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from engine.data.pieces import UNKNOWN
+from engine.data.pieces import UNKNOWN, Pieces
 from engine.data.samples import Data
 from pages.parts import cached, charts, figures
 
@@ -18,6 +18,7 @@ LONGEST = 20_000  # letters: what a model does not read of a text is said
 def draw(subject: str, key: str, held: Data) -> None:
     """A box for a text, how the model reads it, and the likeliest classes before and now."""
     assert held.pieces is not None
+    pieces, places = held.pieces, held.test.images.shape[1]
     st.subheader("A text of your own", anchor=False)
     kept: dict[str, str] = st.session_state.setdefault("typed", {})  # it stays while other tabs are open
     typed = kept[held.name] = st.text_input(
@@ -29,8 +30,8 @@ def draw(subject: str, key: str, held: Data) -> None:
     )
     if not typed.strip():
         return st.caption("An empty text has no class: type a few words.")
-    numbers = tuple(held.pieces.padded(typed, held.test.images.shape[1]))
-    st.html(f'<p class="caption">{_said(held, typed, numbers)}</p>')
+    numbers = tuple(pieces.padded(typed, places))
+    st.html(f'<p class="caption">{_said(pieces, typed, numbers)}</p>')
     before, now = (cached.shares(subject, of, numbers) for of in ("[]", key))
     names = [held.classes[i] if i < len(held.classes) else str(i) for i in range(len(before))]
     rows = pd.DataFrame({"class": names, "before": before, "now": now})
@@ -49,11 +50,10 @@ def draw(subject: str, key: str, held: Data) -> None:
     st.html(figures.table(best, shown))
 
 
-def _said(held: Data, typed: str, numbers: tuple[int, ...]) -> str:
+def _said(pieces: Pieces, typed: str, numbers: tuple[int, ...]) -> str:
     """How a text is read: its pieces, what is cut off, and what the model does not know."""
-    assert held.pieces is not None
-    whole = held.pieces.encode(typed)
-    said = f"Read in pieces: {escape(' '.join(held.pieces.read(numbers)))}."
+    whole = pieces.encode(typed)
+    said = f"Read in pieces: {escape(' '.join(pieces.read(numbers)))}."
     if len(whole) > len(numbers):
         said += (
             f" The model reads {len(numbers)} at once: the text has {len(whole)}, and its end is left out."

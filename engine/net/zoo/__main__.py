@@ -83,8 +83,8 @@ def train(name: str, seed: int) -> None:
         )
     bundle = zoo.bundle_of(name, dict(net.state_dict()))
     accuracy = measure.accuracy(bundle, whole.test)
-    save(name, bundle, "")
-    save(name, first, ".initial")
+    save(bundle, zoo.MODELS / f"{name}.safetensors")
+    save(first, zoo.MODELS / f"{name}.initial.safetensors")
     card = {
         "name": name,
         "title": zoo.entry(name).title,
@@ -125,14 +125,13 @@ def tune(file: Path, seed: int) -> None:
         told, plan = Progress(partial(_move, bar)), replace(minilm.PLAN, seed=seed)
         net = minilm.tuned(plan, data.train, told, _validated(data.validation))
     bundle = zoo.bundle_of(name, dict(net.state_dict()))
-    save_file({n: t.contiguous() for n, t in bundle.state().items()}, file)
+    save(bundle, file)
     accuracy = measure.accuracy(bundle, data.test)
     print(f"{name}: test accuracy {accuracy.value:.4f} {accuracy.spread}; wrote {file}")
 
 
-def save(name: str, bundle: Bundle, kind: str) -> None:
-    state = {n: t.contiguous() for n, t in bundle.state().items()}
-    save_file(state, zoo.MODELS / f"{name}{kind}.safetensors")
+def save(bundle: Bundle, file: Path) -> None:
+    save_file({n: t.contiguous() for n, t in bundle.state().items()}, file)
 
 
 def _plain(figure: Figure) -> int:

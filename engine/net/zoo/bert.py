@@ -5,12 +5,11 @@ Unlike in `text.Transformer`, what an encoder adds is normalised after it was ad
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.data.pieces import PAD
-from engine.net.zoo.text import FAR, Attention, mean_of_words
+from engine.net.zoo.text import Attention, mean_of_words, placed, without
 
 SMALLEST = 1e-12  # is added to a variance
 
@@ -54,8 +53,7 @@ class Bert(nn.Module):
 
     def states(self, x: Tensor, is_word: Tensor) -> Tensor:
         """What the last encoder makes of each place of texts (n, places): (n, places, width)."""
-        y = self.norm(self.tokens(x) + self.places(torch.arange(x.shape[1], device=x.device).unsqueeze(0)))
-        padding = (FAR * (1 - is_word)).unsqueeze(1).unsqueeze(1)
+        y, padding = self.norm(placed(self.tokens, self.places, x)), without(is_word)
         for layer in self.layers:
             y = layer(y, padding)
         return y  # type: ignore[no-any-return]

@@ -76,9 +76,9 @@ class Transformer(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.tokens(x) + self.places(torch.arange(x.shape[1], device=x.device).unsqueeze(0))
+        y = placed(self.tokens, self.places, x)
         is_word = (x != PAD).to(y.dtype)
-        padding = (FAR * (1 - is_word)).unsqueeze(1).unsqueeze(1)
+        padding = without(is_word)
         for layer in self.layers:
             y = layer(y, padding)
         return self.fc(mean_of_words(self.norm(y), is_word))  # type: ignore[no-any-return]
@@ -97,6 +97,16 @@ class TextLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.lstm(self.tokens(x))  # (n, places, 2 * hidden)
         return self.fc(mean_of_words(states, (x != PAD).to(states.dtype)))  # type: ignore[no-any-return]
+
+
+def placed(tokens: nn.Embedding, places: nn.Embedding, x: Tensor) -> Tensor:
+    """Vectors of word pieces and of their places (n, places, width), added up."""
+    return tokens(x) + places(torch.arange(x.shape[1], device=x.device).unsqueeze(0))  # type: ignore[no-any-return]
+
+
+def without(is_word: Tensor) -> Tensor:
+    """What is added to scores of attention so that only words (n, places) get a share: (n, 1, 1, places)."""
+    return (FAR * (1 - is_word)).unsqueeze(1).unsqueeze(1)
 
 
 def mean_of_words(x: Tensor, is_word: Tensor) -> Tensor:
