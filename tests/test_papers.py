@@ -18,8 +18,10 @@ from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.net import zoo
 from engine.net.train import Plan, fit
-from engine.papers import frankle, han, harness, li, narrow
+from engine.papers import frankle, han, harness, li, narrow, taught
 from engine.papers.harness import Claim, Ours, Outcome, Paper
+from engine.recipe import technique
+from engine.recipe.run import apply
 from engine.techniques.prune import prune_channels
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Cancelled, Figure, Progress, SlimscopeError
@@ -343,6 +345,51 @@ def test_han_trains_prunes_and_reports_on_test(
     assert shares[-1] == 1
 
 
+def test_a_net_teaches_itself_and_the_one_that_is_pruned(
+    monkeypatch: pytest.MonkeyPatch, few: Data, tmp_path: Path
+) -> None:
+    tuning = {"epochs": 1, "learning_rate": 0.05}
+    whole = [("finetune", {**tuning, **taught.TEACHER})] * 2
+    pruned = [("prune_iteratively", {"sparsity": 0.5, "rounds": 2, **tuning, **taught.TEACHER})]
+    seen: list[float] = []
+    outcome = taught.run(
+        "mlp-32",
+        {"epochs": 2, "learning_rate": 0.05},
+        whole,
+        pruned,
+        lambda came, after: {"zeros": count.sparsity(after).value - count.sparsity(came).value},
+        3,
+        Progress(lambda share, _: seen.append(share)),
+        tmp_path,
+    )
+    found = outcome.figures
+    assert found["zeros"] == pytest.approx(0.5, abs=1e-3)
+    net = zoo.seeded("mlp-32", 3)
+    fit(net, few.train, Plan(2, 0.05, seed=3))
+    came = zoo.bundle_of("mlp-32", dict(net.state_dict()))
+    assert found[taught.CAME] == pytest.approx(100 * (1 - measure.accuracy(came, few.test).value))
+    for number, (name, settings) in enumerate(whole):
+        came, _ = apply(came, technique.step(name, **settings, seed=6 + number), few)
+    assert found[han.BEFORE] == pytest.approx(100 * (1 - measure.accuracy(came, few.test).value))
+    assert found[han.CHANGE] == pytest.approx(found[han.AFTER] - found[han.BEFORE])
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["han-lenet-5", "slimming-mlp", "filters-vgg-small", "filters-resnet-20"])
+def test_a_pruning_with_a_teacher_is_the_same_pruning(name: str) -> None:
+    before, after = papers.get(name), papers.get(f"{name}-taught")
+    assert (after.seeds, after.rule, after.judge) == (before.seeds, before.rule, before.judge)
+    for how in ("prune_iteratively", "prune_filters", "slim, after it"):
+        if how in before.recipe:
+            steps = dict(after.recipe.get("pruned", ())) | {"prune_filters": after.recipe.get(how)}
+            own = before.recipe[how]
+            found = steps["slim" if how.startswith("slim") else how]
+            assert {key: found[key] for key in own if key != "tuning"} == {
+                key: own[key] for key in own if key != "tuning"
+            }
+
+
 def ours_of_han(ratio: float, changes: list[float], after: float) -> dict[str, list[float]]:
     return {
         han.RATIO: [ratio] * 3,
@@ -497,7 +544,7 @@ def test_a_narrower_net_is_fine_tuned_and_compared(
 ) -> None:
     monkeypatch.setattr(sets, "load_full", lambda name: small)
     layers, fixed, shares, target = {
-        "prune_filters": (li._free, {"removed": 0.0}, (0.25, 0.5), 0.3),
+        "prune_filters": (li.free, {"removed": 0.0}, (0.25, 0.5), 0.3),
         "prune_channels": (prune_channels.prunable, {"removed": 0.0}, (0.25, 0.5), 0.3),
     }[how]
     tuning = {"epochs": 1, "learning_rate": 0.01}

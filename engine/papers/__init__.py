@@ -26,6 +26,10 @@ from engine.papers.record import LENET_300_100 as RECORD_LENET_300_100
 from engine.papers.record_curve import CURVE
 from engine.papers.sun_wanda import WANDA
 from engine.papers.tang import MINILM
+from engine.papers.taught import LENET_5 as TAUGHT_LENET_5
+from engine.papers.taught import RESNET as TAUGHT_RESNET
+from engine.papers.taught import SLIMMING as TAUGHT_SLIMMING
+from engine.papers.taught import VGG as TAUGHT_VGG
 from engine.papers.yao import MIXED_BITS
 from engine.papers.yao_zeroquant import ZEROQUANT
 from engine.types import SlimscopeError
@@ -38,15 +42,19 @@ PAPERS: dict[str, Paper] = {
         LENET_300_100,
         LOTTERY_TICKET,
         LENET_5,
+        TAUGHT_LENET_5,
         DEEP_LENET_300_100,
         DEEP_LENET_5,
         RECORD_LENET_300_100,
         *STUDIES,
         RECORD_LENET_5,
         SLIMMING,
+        TAUGHT_SLIMMING,
         CHANNELS,
         VGG,
+        TAUGHT_VGG,
         RESNET,
+        TAUGHT_RESNET,
         INT8,
         ACIQ,
         ZEROQ,

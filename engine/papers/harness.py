@@ -98,7 +98,7 @@ def results(paper: Paper) -> dict[int, dict[str, Any]]:
     if not path.exists():
         return {}
     content = json.loads(path.read_text())
-    if content["recipe"] != _as_json(paper.recipe):
+    if content["recipe"] != as_json(paper.recipe):
         return {}
     return {seed: content["seeds"][str(seed)] for seed in paper.seeds if str(seed) in content["seeds"]}
 
@@ -108,7 +108,7 @@ def _recipe_on_disk(paper: Paper) -> Any:
     return json.loads(path.read_text())["recipe"] if path.exists() else None
 
 
-def _as_json(recipe: Mapping[str, Any]) -> Any:
+def as_json(recipe: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(dict(recipe)))
 
 
@@ -156,7 +156,7 @@ def run(paper: Paper, seed: int, progress: Progress) -> dict[str, Any]:
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         }
         with _locked(_lock(paper), wait=True):
-            if _recipe_on_disk(paper) not in (before, _as_json(paper.recipe)):
+            if _recipe_on_disk(paper) not in (before, as_json(paper.recipe)):
                 path = results_path(paper)
                 raise SlimscopeError(f"{path} got another recipe meanwhile: seed {seed} is not written")
             _write(paper, {**results(paper), seed: record})

@@ -18,7 +18,7 @@ BEARABLE = 0.3  # points
 ERRORS = harness.SEEN_ERRORS
 
 
-def _free(bundle: Bundle) -> Sequence[str]:
+def free(bundle: Bundle) -> Sequence[str]:
     """Layers whose filters no shortcut passes on."""
     return [name for name, group in channels.groups(bundle).items() if not group.stream]
 
@@ -61,7 +61,7 @@ def declared(
         f"error grew, against the whole net fine-tuned as long, is at most {BEARABLE:g} points; beaten where "
         f"it grew by at most {min(0.0, change):g}.",
         judge=partial(narrow.judge, int(macs), BEARABLE, change),
-        run=partial(narrow.compare, net, "prune_filters", PRUNING, _free, SHARES, macs / 100, tuning, True),
+        run=partial(narrow.compare, net, "prune_filters", PRUNING, free, SHARES, macs / 100, tuning, True),
     )
 
 

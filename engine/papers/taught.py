@@ -1,0 +1,149 @@
+"""Four prunings that were not reached, once more with the whole net as teacher, of itself as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engine.data import sets
+from engine.figures import count, measure
+from engine.net import zoo
+from engine.net.train import Plan, fit
+from engine.papers import han, harness, li, liu, narrow
+from engine.papers.harness import Claim, Outcome, Paper
+from engine.recipe import technique
+from engine.recipe.run import apply
+from engine.types import Bundle, Progress
+
+TEACHER: dict[str, Any] = {"teacher": "original", "temperature": 4.0, "alpha": 0.7}
+CAME = "test error of the net as it came"
+ERRORS = harness.SEEN_ERRORS
+CHOSEN: dict[str, Any] = {
+    "teacher": "the whole net as it came; temperature and share are those that Fine-tune begins with",
+    "chosen after": "the same recipe without a teacher, which did not reach its goal",
+}
+Steps = Sequence[tuple[str, Mapping[str, Any]]]  # technique and settings, one after the other
+
+
+def run(
+    net: str,
+    training: Mapping[str, Any],
+    whole: Steps,
+    pruned: Steps,
+    size: Callable[[Bundle, Bundle], Mapping[str, float]],
+    seed: int,
+    progress: Progress,
+    folder: Path,
+) -> Outcome:
+    """Train a net, take it through the steps `whole` and through `pruned`, and report on the test set.
+
+    `training` are the fields of the first training's `Plan`; `size` says what the pruned net has less.
+    """
+    data = sets.load(zoo.entry(net).data)
+    begun = zoo.seeded(net, seed)
+    plan = Plan(**training, seed=seed)
+    fit(begun, data.train, plan, progress=progress.part(0.0, 0.1), checkpoint=folder / "trained.pt")
+    came = zoo.bundle_of(net, dict(begun.state_dict()))
+    ends = [came, came]
+    parts = progress.part(0.1, 0.5), progress.part(0.5, 1.0)
+    for place, steps in enumerate((whole, pruned)):
+        for number, (how, settings) in enumerate(steps):
+            step = technique.step(how, **settings, seed=len(steps) * seed + number)
+            share = (number / len(steps), (number + 1) / len(steps))
+            told = parts[place].part(*share, folder=folder / f"{place}-{number}")
+            ends[place], _ = apply(ends[place], step, data, told)
+    lost = [100 * (1 - measure.accuracy(bundle, data.test).value) for bundle in (came, *ends)]
+    held = [measure.accuracy(bundle, data.validation).value for bundle in ends]
+    figures = {CAME: lost[0], han.BEFORE: lost[1], han.AFTER: lost[2], han.CHANGE: lost[2] - lost[1]}
+    figures |= {"validation accuracy, whole": held[0], "validation accuracy, pruned": held[1]}
+    return Outcome({**size(came, ends[1]), **figures})
+
+
+def declared(
+    like: Paper, size: str, net: str, training: Mapping[str, Any], whole: Steps, pruned: Steps, of: Any
+) -> Paper:
+    """`like` with a teacher in its tuning, judged as it is; `size` is its claim of what is pruned."""
+    published = {claim.name: claim for claim in like.claims}
+    return replace(
+        like,
+        name=f"{like.name}-taught",
+        claim=f"{like.claim} Here the whole net teaches, and the other is the whole net that it taught.",
+        claims=(
+            published[size],
+            Claim(CAME, published[han.BEFORE].value, "%", ERRORS),
+            Claim(han.BEFORE, None, "%", f"{ERRORS}; trained on as long, its own teacher"),
+            Claim(han.AFTER, published[han.AFTER].value, "%", ERRORS),
+            Claim(han.CHANGE, published[han.CHANGE].value, "points", "pruned - whole, both taught as long"),
+        ),
+        recipe=harness.as_json(
+            {"net": net, "first training": training, "whole": whole, "pruned": pruned, **CHOSEN}
+        ),
+        run=partial(run, net, training, whole, pruned, of),
+        start=CAME,
+    )
+
+
+def narrowed(net: str, like: Paper) -> Paper:
+    """Li's pruning of a net of the zoo, with a teacher in both fine-tunings."""
+    tuning = {**like.recipe["finetune"], **TEACHER}
+    kept = ("net", "prune_filters", "shares", "shares chosen by", "at least", "before")
+    compared = partial(
+        narrow.compare,
+        net,
+        "prune_filters",
+        li.PRUNING,
+        li.free,
+        li.SHARES,
+        like.recipe["at least"] / 100,
+        tuning,
+        True,
+    )
+    return replace(
+        like,
+        name=f"{like.name}-taught",
+        claim=f"{like.claim} Here the whole net teaches, and the other is the whole net that it taught.",
+        recipe={**{key: like.recipe[key] for key in kept}, "finetune": tuning, **CHOSEN},
+        run=compared,
+    )
+
+
+PRUNING = han.LENET_5.recipe["prune_iteratively"]
+LENET_5 = declared(
+    han.LENET_5,
+    han.RATIO,
+    "lenet-5",
+    han.LENET_5.recipe["first training"],
+    [
+        (
+            "finetune",
+            {
+                "epochs": PRUNING["rounds"] * PRUNING["epochs"],
+                "learning_rate": PRUNING["learning_rate"],
+                "weight_decay": PRUNING["weight_decay"],
+                **TEACHER,
+            },
+        )
+    ],
+    [("prune_iteratively", {**PRUNING, **TEACHER})],
+    lambda came, after: {han.RATIO: han.ratio(after)},
+)
+TAUGHT = [("finetune", {"epochs": epochs, "learning_rate": liu.RATE, **TEACHER}) for epochs in liu.EPOCHS[1:]]
+SLIMMING = declared(
+    liu.SLIMMING,
+    liu.SHARE,
+    liu.NET,
+    {
+        "epochs": liu.EPOCHS[0],
+        "learning_rate": liu.RATE,
+        "schedule": "cosine",
+        "weight_decay": 1e-4,
+        "shift": 1,
+    },
+    TAUGHT,
+    [("slim", {**liu.SLIM, "tuning": 0}), TAUGHT[1]],
+    lambda came, after: {liu.SHARE: 100 * (1 - count.parameters(after).value / count.parameters(came).value)},
+)
+VGG, RESNET = narrowed("vgg-small", li.VGG), narrowed("resnet-20", li.RESNET)
