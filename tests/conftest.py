@@ -244,9 +244,11 @@ def compiled() -> Any:
 @pytest.fixture
 def framed(monkeypatch: pytest.MonkeyPatch, compiled: Any) -> None:
     """AppTest from the entry point in every run: it would take a pages/ folder beside app.py for pages of
-    the old kind, and run them alone from the second run on."""
+    the old kind, and run them alone from the second run on. It would also compile scripts, and look for
+    components in all that is installed (there are none), for each visitor anew."""
+    from streamlit.components.v2 import manifest_scanner
     from streamlit.runtime.pages_manager import PagesManager
-    from streamlit.testing.v1 import local_script_runner
+    from streamlit.testing.v1 import app_test, local_script_runner
 
     start = PagesManager.__init__
 
@@ -255,7 +257,9 @@ def framed(monkeypatch: pytest.MonkeyPatch, compiled: Any) -> None:
         PagesManager.uses_pages_directory = False
 
     monkeypatch.setattr(PagesManager, "__init__", without_folder)
-    monkeypatch.setattr(local_script_runner, "ScriptCache", lambda: compiled)
+    for module in (app_test, local_script_runner):
+        monkeypatch.setattr(module, "ScriptCache", lambda: compiled)
+    monkeypatch.setattr(manifest_scanner, "scan_component_manifests", list)
 
 
 @pytest.fixture

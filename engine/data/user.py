@@ -202,21 +202,23 @@ def where(error: BaseException) -> str:
 def is_own(file: str) -> bool:
     """Whether a file is the user's: neither installed nor slimscope's engine or pages."""
     path = Path(file)
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return False
     if not path.is_file():  # a cell of a notebook has a name, and no file
         return "ipykernel" in file or file.startswith("<ipython")
-    inside = {"site-packages", "dist-packages"} & set(path.parts)
-    ours = any(path.resolve().is_relative_to(root) for root in (ENGINE, ENGINE.parent / "pages"))
-    return not inside and not ours and not path.resolve().is_relative_to(Path(os.__file__).parent)
+    others = (ENGINE, ENGINE.parent / "pages", Path(os.__file__).parent)
+    return not any(path.resolve().is_relative_to(root) for root in others)
 
 
 def forget() -> None:
     """Let the user's modules go, so that the next `fetch` reads them again as they are now."""
     told = named()
     roots = {re.split("[.:]", text)[0] for text in (told.model, told.data, told.metric, told.student)}
+    folders = tuple(os.path.join(folder, "") for folder in told.path)
     for key, module in sys.modules.copy().items():  # other threads import
-        file = getattr(module, "__file__", None)
-        in_path = file and any(Path(file).is_relative_to(folder) for folder in told.path)
-        if file and is_own(file) and (key.partition(".")[0] in roots or in_path) and key != "__main__":
+        file = getattr(module, "__file__", None) or ""
+        is_named = key.partition(".")[0] in roots or file.startswith(folders)
+        if is_named and file and key != "__main__" and is_own(file):
             del sys.modules[key]
     importlib.invalidate_caches()
     tasks.clear()

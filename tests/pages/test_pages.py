@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html import unescape
 from typing import Any
@@ -16,6 +15,7 @@ from visiting import (
     PAGES,
     PRUNED,
     SMALL,
+    SOME_PAGES,
     STORY,
     Visit,
     assert_has_header_and_recipe,
@@ -71,7 +71,7 @@ def test_the_story_costs_something_to_tell() -> None:
     assert truth(MODEL, STORY)["accuracy"].expected < truth(MODEL, "[]")["accuracy"].expected
 
 
-# The others differ from them, and from MODEL and SMALL, in size: two pages show that they open.
+# Every page is seen with one of these, and with MODEL; the others differ from them in size.
 ONE_OF_EACH = ("lenet-5-small", "resnet-8", "lstm-32")
 
 
@@ -81,7 +81,8 @@ ONE_OF_EACH = ("lenet-5-small", "resnet-8", "lstm-32")
 def test_every_net_can_be_looked_at_on_every_page(model: str) -> None:
     # Curvature on 50 samples, the fewest: what the default of 200 gives is shown on a first visit.
     visit = Visit("damage", m=model, r=PRUNED, t='[["optimal_brain_damage",{"samples":50}]]')
-    for page in PAGES if model in ONE_OF_EACH else ("overview", "filters"):
+    own = PAGES[ONE_OF_EACH.index(model) :: len(ONE_OF_EACH)] if model in ONE_OF_EACH else ()
+    for page in {"overview": None, "filters": None, **dict.fromkeys(own)}:
         visit.open(page)
         assert visit.link["m"] == model
         assert_shows_the_truth(visit, model)
@@ -90,7 +91,7 @@ def test_every_net_can_be_looked_at_on_every_page(model: str) -> None:
 
 def test_the_empty_recipe_is_the_original() -> None:
     visit = Visit(m=MODEL, r="[]")
-    for page in PAGES:
+    for page in SOME_PAGES:
         assert_shows_the_truth(visit.open(page))
         assert_has_header_and_recipe(visit)
         assert "empty: the original" in visit.words
@@ -149,54 +150,52 @@ def test_high_sparsities_are_stops_of_the_slider() -> None:
     assert {0.98, 0.99, 0.995} <= set(told["stops"])
 
 
-@pytest.mark.parametrize(
-    ("page", "name", "setting"),
-    [
-        (spec.page, spec.name, setting)
-        for spec in REGISTRY.values()
-        for setting, knob in spec.knobs.items()
-        if isinstance(knob, Choice) and not spec.trains
-    ],
-)
-def test_every_option_of_every_choice_draws_a_page(page: str, name: str, setting: str) -> None:
+CHOICES = {
+    spec.name: {setting: knob for setting, knob in spec.knobs.items() if isinstance(knob, Choice)}
+    for spec in REGISTRY.values()
+    if not spec.trains
+}
+
+
+@pytest.mark.parametrize("name", [name for name, choices in CHOICES.items() if choices])
+def test_every_option_of_every_choice_draws_a_page(name: str) -> None:
     spec = REGISTRY[name]
     # These have all that can go, an LSTM, and attention.
     special = {"prune_weights": "resnet-8", "low_rank_rnn": "lstm-32", "prune_heads": "transformer-topics"}
-    model = special.get(name, SMALL)
-    knob = spec.knobs[setting]
-    shown = {other: values[0] for other, values in knob.when if spec.defaults[other] not in values}
-    visit = Visit(page, m=model, r=json.dumps([[name, shown]]) if shown else STORY)
-    for option in knob.options:  # type: ignore[attr-defined]
-        assert option in controls(visit.panel(name))[setting]["options"]
-        visit.edit(name, **{setting: option})
-        assert settings(visit.view, name)[setting] == option
-        assert visit.tiles["accuracy"] > 0
-
-
-@pytest.mark.parametrize("name", list(REGISTRY))
-def test_a_preset_sets_everything_at_once(name: str) -> None:
-    spec = REGISTRY[name]
-    needs = {
-        "distill": MODEL,
-        "slim": "mlp-500-300",
-        "zeroq": "mlp-500-300",
-        "condense": "resnet-8",
-        "replace_convs": "lenet-5-small",
-        "factor_transfer": "lenet-5",
-        "low_rank_rnn": "lstm-32",
-        "prune_heads": "transformer-topics",
-    }
-    model = needs.get(name, SMALL)
-    visit = Visit(spec.page, m=model, r=STORY)
+    visit = Visit(spec.page, m=special.get(name, SMALL), r=STORY)
     if name != visit.at.session_state["focus"]:
         visit.open_fold(name)
-    for preset, chosen in spec.presets.items():
-        visit.edit(name, **{**spec.defaults, **visit.panel(name)["presets"][preset]["settings"]})
-        assert visit.panel(name)["settings"] == {**spec.defaults, **chosen}
-        assert_shows_the_truth(visit, model)
+    for setting, knob in CHOICES[name].items():
+        shown = {other: values[0] for other, values in knob.when if spec.defaults[other] not in values}
+        for option in knob.options:  # type: ignore[attr-defined]
+            visit.edit(name, **{**spec.defaults, **shown, setting: option})
+            assert option in controls(visit.panel(name))[setting]["options"]
+            assert settings(visit.view, name)[setting] == option
+            assert visit.tiles["accuracy"] > 0
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", list(dict.fromkeys(spec.page for spec in REGISTRY.values())))
+def test_a_preset_sets_everything_at_once(page: str) -> None:
+    needs = {"slim": "mlp-500-300", "zeroq": "mlp-500-300", "low_rank_rnn": "lstm-32"}
+    needs |= {"distill": MODEL, "replace_convs": "lenet-5-small", "factor_transfer": "lenet-5"}
+    needs |= {"condense": "resnet-8", "prune_heads": "transformer-topics"}
+    visits = dict[str, Visit]()
+    for name, spec in REGISTRY.items():
+        if spec.page != page:
+            continue
+        model = needs.get(name, SMALL)
+        if model not in visits:
+            visits[model] = Visit(page, m=model, r=STORY)
+        visit = visits[model]
+        if name != visit.at.session_state["focus"]:
+            visit.open_fold(name)
+        for preset, chosen in spec.presets.items():
+            visit.edit(name, **{**spec.defaults, **visit.panel(name)["presets"][preset]["settings"]})
+            assert visit.panel(name)["settings"] == {**spec.defaults, **chosen}
+            assert visit.tiles["accuracy"] > 0
+
+
+@pytest.mark.parametrize("page", SOME_PAGES)
 def test_a_step_that_is_not_trained_is_left_out_and_the_strip_offers_to_train_it(page: str) -> None:
     visit = Visit(page, m=MODEL, r='[["distill",{"epochs":2,"subset":600}],["quantize",{"bits":4}]]')
     assert 600 not in [step.settings.get("subset") for step in visit.view]
