@@ -77,6 +77,8 @@ class Memory:
         entry.made.set()
 
     def _shrink(self) -> None:
+        if self.bytes <= self.limit:
+            return
         for key in list(self._entries):
             if self.bytes <= self.limit:
                 return

@@ -67,7 +67,7 @@ LONGEST = (
 
 pytest.register_assert_rewrite("browsing", "visiting")
 torch.set_num_threads(1)
-settings.register_profile("slimscope", deadline=None)  # tests do not time anything
+settings.register_profile("slimscope", deadline=None, max_examples=60)  # tests do not time anything
 settings.load_profile("slimscope")
 
 

@@ -164,7 +164,7 @@ def test_docstring_examples_hold() -> None:
 
 
 @given(BUNDLES)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_any_bundle_comes_back_bit_for_bit(bundle: Bundle) -> None:
     assert_same(bundle, unpack(pack(bundle)))
 

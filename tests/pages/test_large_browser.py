@@ -34,7 +34,7 @@ def page(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         assert "Traceback" not in server.log.read_text()
 
 
-def test_a_moved_slider_ends_in_measured_tiles_on_every_page(page: Any) -> None:
+def test_a_moved_slider_ends_in_measured_tiles_and_pages_open(page: Any) -> None:
     page.wait_for_selector(".st-key-tiles [aria-busy=true]")
     page.wait_for_selector(SETTLED)
     slider = page.locator("[data-control=prune_weights-sparsity] input[type=range]")
@@ -50,7 +50,7 @@ def test_a_moved_slider_ends_in_measured_tiles_on_every_page(page: Any) -> None:
     asked = page.locator("[data-control=prune_weights-sparsity] .exact").input_value()
     assert float(values["Zero weights"]) == pytest.approx(float(asked.removesuffix(" %")) / 100, abs=1e-4)
     assert float(values["Parameters"]) == 11_173_962
-    for number in range(len(menu.of_files())):
+    for number in range(0, len(menu.of_files()), 4):  # test_large_model opens all
         link = page.locator("[data-testid=stSidebarNavLink]").nth(number)
         link.click()
         page.wait_for_function("link => link.pathname === location.pathname", arg=link.element_handle())
