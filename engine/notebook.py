@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import user
+from engine.data import user, user_parts
 from engine.data.sets import Data, cache_folder
 from engine.figures import count, measure
 from engine.file import packfile
@@ -65,10 +65,10 @@ def judged(original: Bundle, bundle: Bundle, data: Data) -> list[Figure]:
 def _adopted(model: nn.Module, parts: Any, metric: Any) -> tuple[Bundle, Data | None, dict[str, Any], str]:
     if not isinstance(model, nn.Module):
         raise SlimscopeError(f"model is a {type(model).__name__}: allowed is an nn.Module with its weights")
-    missing = [name for name, part in zip(user.PARTS, parts, strict=True) if part is None]
+    missing = [name for name, part in zip(user_parts.PARTS, parts, strict=True) if part is None]
     if 0 < len(missing) < len(parts):
         raise SlimscopeError(f"{', '.join(missing)} is missing: give train, validation and test, or none")
-    task = None if missing else user.task_of(parts, "the data", metric)
+    task = None if missing else user_parts.task_of(parts, "the data", metric)
     bundle, objects, digest = sources.adopt(model, task)
     data = None if task is None else sources.data(bundle.arch)
     if data is not None:

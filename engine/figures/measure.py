@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.data import user
+from engine.data import user_errors
 from engine.data.sets import Samples
-from engine.data.user import UserError
+from engine.data.user_errors import UserError
 from engine.figures import perplexity, scores
 from engine.net import answers as kept
 from engine.net import incremental, kinds, sources
@@ -126,7 +126,7 @@ def judged(bundle: Bundle, samples: Samples, metric: Callable[[Tensor, Tensor], 
     """
     outputs = incremental.logits(bundle, samples, keep=False)[0]
     name = str(getattr(metric, "__name__", type(metric).__name__))
-    with user.own_errors(f"metric {name}"):
+    with user_errors.own_errors(f"metric {name}"):
         said = torch.as_tensor(metric(outputs, samples.labels)).detach().to(torch.float64)
     n = len(samples)
     if said.dim() == 0:

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from engine.data import user
+from engine.data import user_errors
 from engine.data.sets import Samples
 from engine.figures import measure, onnx_why
 from engine.figures.latency import stopwatch
@@ -113,7 +113,7 @@ SAME_TOKEN = "tokens of {} that the file and the model think likeliest alike"
 def _answers(file: OnnxFile, now: Bundle, samples: Samples) -> list[Figure]:
     """Accuracy of the file, and how far its outputs lie from those of the bundle's own model."""
     expected = incremental.logits(now, samples, keep=False)[0]
-    with user.own_errors(f"ONNX Runtime does not run the file of {now.arch.title}"):
+    with user_errors.own_errors(f"ONNX Runtime does not run the file of {now.arch.title}"):
         session = running.session(file.data)
         rows = range(0, len(samples), AT_ONCE)
         found = torch.cat([running.answer(session, samples.inputs(slice(i, i + AT_ONCE))) for i in rows])

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.data import user
+from engine.data import user_errors
 
 COUNTER = "num_batches_tracked"  # batch-norm's counter: no prediction depends on it
 DEEPEST = 8  # objects inside objects; modules inside modules are not counted
@@ -50,7 +50,7 @@ def settings_of(net: nn.Module, by_file: bool) -> str:
 def _is_users(thing: Any) -> bool:
     name = getattr(thing, "__module__", None) or ""
     is_made_up = bool(name) and name not in sys.modules
-    return name == "__main__" or is_made_up or (bool(_file_of(thing)) and user.is_own(_file_of(thing)))
+    return name == "__main__" or is_made_up or (bool(_file_of(thing)) and user_errors.is_own(_file_of(thing)))
 
 
 def _file_of(thing: Any) -> str:
@@ -110,7 +110,7 @@ class _Description:
                 return self._code(value, depth)
             case ModuleType():
                 file = value.__file__ if hasattr(value, "__file__") else None
-                return [value.__name__, _meaning(file) if file and user.is_own(file) else ""]
+                return [value.__name__, _meaning(file) if file and user_errors.is_own(file) else ""]
             case set() | frozenset():
                 return sorted(self.of(each, depth) for each in value)
             case list() | tuple():

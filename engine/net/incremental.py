@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.data.sets import Samples
 from engine.net import answers as kept
 from engine.net import zoo
@@ -126,7 +126,7 @@ def _plain(
     for start in range(0, len(samples), batch):
         tell(start / len(samples))
         rows = slice(start, start + batch)
-        with user.own_errors(bundle.arch.title):
+        with user_errors.own_errors(bundle.arch.title):
             outputs = net(samples.inputs(rows))
         bad += kept.wrong(outputs)
         found.append(taken(outputs, samples.take(rows)))

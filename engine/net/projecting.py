@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.memory import remembered
 from engine.net import sources, zoo
 from engine.net.state_readers import Unfit, answers, readers
@@ -164,7 +164,7 @@ def _check_exact(bundle: Bundle, layer: Recurrent, rank: int, inputs: Tensor) ->
         wide = answers(zoo.build(bundle.become(products)), inputs)
         try:
             narrow = answers(zoo.build(bundle.become(*projected(bundle, [(layer, rank)]))), inputs)
-        except user.UserError as error:
+        except user_errors.UserError as error:
             raise Unfit(f"can't give fewer states: {error}") from None
     for one, other in zip(wide, narrow, strict=True):
         if one.shape != other.shape or not torch.allclose(one, other, atol=CLOSE * float(one.abs().max())):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx, nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.data.sets import Samples
 from engine.memory import remembered
 from engine.net import channels, kinds, zoo
@@ -70,7 +70,7 @@ def _layers_passed(key: str) -> frozenset[str]:
     """The layers that can be fitted, and that the net passes once."""
     arch = Arch.from_key(key)
     net = zoo.skeleton(arch)
-    with user.own_errors(f"{arch.title} can't be run layer by layer"), ALONE:
+    with user_errors.own_errors(f"{arch.title} can't be run layer by layer"), ALONE:
         passed = Counter(n.target for n in Tracer().trace(net).nodes if n.op == "call_module")
     return frozenset(str(name) for name, count in passed.items() if count == 1 and _is_fitted(net, str(name)))
 

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.data import user
+from engine.data import user, user_errors
 from engine.data.sets import READ_ON, Data
-from engine.data.user import GIVEN, UserError
+from engine.data.user import GIVEN
+from engine.data.user_errors import UserError
 from engine.net import identity, surgery
 from engine.net.identity import COUNTER as COUNTER
 from engine.tensor.formats import Dense
@@ -185,7 +186,7 @@ def without_settings(bundle: Bundle) -> Bundle:
 
 def adopt(net: nn.Module, task: Data | None = None) -> tuple[Bundle, dict[str, Any], str]:
     """A net of this process as a bundle, what another process needs of it, and the digest of that."""
-    with user.own_errors("the model can't be described"):
+    with user_errors.own_errors("the model can't be described"):
         digests = {CODE: identity.settings_of(net, by_file=False)}
     found = _taken(net, digests, "the model", copied=True)
     params = {own: Dense(tensor) for own, tensor in found.state.items()}
@@ -222,14 +223,14 @@ def _made(name: str) -> _Net:
             f"model {name[:80]!r} is code that nobody named at the start: it is not run{user.advice(name)}"
         )
     net = _called(name)
-    with user.own_errors(f"{name} can't be described"):
+    with user_errors.own_errors(f"{name} can't be described"):
         digests = {CODE: identity.code_of(net, name), SETTINGS: identity.settings_of(net, by_file=True)}
     return _taken(net, digests, name)
 
 
 def _called(name: str) -> nn.Module:
     factory = user.fetch(name)
-    with user.own_errors(name):
+    with user_errors.own_errors(name):
         net = factory()
     if not isinstance(net, nn.Module) or isinstance(net, torch.jit.ScriptModule):
         raise UserError(f"{name} must return an nn.Module that Python runs, got {type(net).__name__}")
@@ -254,7 +255,7 @@ def _taken(net: nn.Module, digests: dict[str, str], name: str, copied: bool = Fa
                 raise UserError(f"{name}: {own!r} is empty, or holds NaN or infinity")
     if not any(tensor.dim() >= 2 for tensor in state.values()):
         raise UserError(f"{name} has no weight of two or more dimensions: there is nothing to compress")
-    with user.own_errors(f"{name} can't be copied"):
+    with user_errors.own_errors(f"{name} can't be copied"):
         floating = {other: first for other, first in ties.items() if first in state}
         return _Net(_pattern(net), state, digests, floating)
 
@@ -331,7 +332,7 @@ register("user", Source(_make, _inputs, _task, _data, _student, _seeded))
 def probe(bundle: Bundle, task: Data) -> None:
     """Run a user's net once on two samples. Raises UserError where it fails or gives no scores of classes."""
     net, title, inputs = _net(bundle.arch.what).filled(), bundle.arch.title, task.test.inputs(slice(0, 2))
-    with torch.no_grad(), user.own_errors(f"{title} on inputs {tuple(inputs.shape)}"):
+    with torch.no_grad(), user_errors.own_errors(f"{title} on inputs {tuple(inputs.shape)}"):
         outputs = net(inputs)
     if not isinstance(outputs, Tensor):
         raise UserError(f"{title} gives a {type(outputs).__name__}: one tensor of outputs is needed")

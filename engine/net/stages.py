@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.memory import remembered
 from engine.net import sources, zoo
 from engine.net.input_quantizer import InputQuantizer, is_of_quantizer
@@ -54,7 +54,7 @@ def _followed(key: str) -> Mapping[Size, Stage]:
     for name, module in net.named_modules():
         if name and not isinstance(module, InputQuantizer) and not is_of_quantizer(f"{name}."):
             module.register_forward_hook(note(name))
-    with torch.no_grad(), user.own_errors(f"the feature maps of {arch.title} can't be followed"):
+    with torch.no_grad(), user_errors.own_errors(f"the feature maps of {arch.title} can't be followed"):
         net(sources.inputs(arch).to("meta"))
     return found
 

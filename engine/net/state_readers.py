@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from engine.data import user
+from engine.data import user_errors
 from engine.types import SlimscopeError
 
 WIDTHS: dict[type[nn.Module], str] = {nn.Linear: "in_features", nn.LSTM: "input_size"}  # which may shrink
@@ -64,7 +64,7 @@ def readers(net: nn.Module, label: str, inputs: Tensor) -> list[str]:
 
 def answers(net: nn.Module, inputs: Tensor) -> list[Tensor]:
     """All tensors that a net gives. Raises UserError where it fails."""
-    with user.own_errors("the model fails"):
+    with user_errors.own_errors("the model fails"):
         return [x for x in tree_leaves(net(inputs)) if isinstance(x, Tensor)]
 
 

@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from engine.data import user
+from engine.data import user_errors
 
 Shape = tuple[int, ...]
 KindOf = Callable[[nn.Module], Callable[[Any, Sequence[Shape], Sequence[Shape]], Mapping[str, int]] | None]
@@ -88,7 +88,7 @@ def watched(
         torch.no_grad(),
         torch.random.fork_rng(devices=[]),
         sdpa_kernel(SDPBackend.MATH),  # a fused attention shows no products
-        user.own_errors("the shapes of the layers can't be found"),
+        user_errors.own_errors("the shapes of the layers can't be found"),
         watch,
     ):
         model(*inputs)

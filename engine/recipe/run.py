@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.data import user
+from engine.data import user_errors
 from engine.data.sets import Data
 from engine.recipe import technique
 from engine.types import Bundle, Progress, Recipe, Report, SlimscopeError, Step
@@ -28,7 +28,7 @@ def apply(
         raise SlimscopeError(f"{known.title} must run the model, but {lacks}")
     extra = {"progress": progress or Progress()} if known.trains else {}
     if bundle.arch.source == "user":
-        with user.own_errors(f"{known.title} can't be applied to {bundle.arch.title}"):
+        with user_errors.own_errors(f"{known.title} can't be applied to {bundle.arch.title}"):
             after, report = known.function(bundle, data, **settings, **extra)
     else:
         after, report = known.function(bundle, data, **settings, **extra)

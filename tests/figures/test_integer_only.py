@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
-from engine.data.user import task_of
+from engine.data.user_parts import task_of
 from engine.figures import integer_only
 from engine.figures.integer_only.program import compiled
 from engine.figures.integer_only.values import Sums, added, averaged

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
-from engine.data.user import task_of
+from engine.data.user_parts import task_of
 from engine.figures import measure, onnx_run, onnx_why
 from engine.figures.latency import stopwatch
 from engine.file.onnx_file import running

@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import sets
-from engine.data.user import task_of
+from engine.data.user_parts import task_of
 from engine.file import onnx_file
 from engine.file.onnx_file import floats, running
 from engine.file.onnx_file.graph import Graph

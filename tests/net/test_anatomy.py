@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.data import user
+from engine.data import user, user_parts
 from engine.net import anatomy, kinds, sources, zoo
 from engine.net.anatomy import Anatomy
 from engine.tensor.formats import Dense
@@ -24,11 +24,11 @@ def _nobody_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def odd(make: Callable[[], nn.Module], parts: Callable[[], tuple]) -> Bundle:
-    return sources.adopt(make(), user.task_of(parts(), "odd"))[0]
+    return sources.adopt(make(), user_parts.task_of(parts(), "odd"))[0]
 
 
 def own(kind: str) -> Bundle:
-    return sources.adopt(own_models.model(kind), user.task_of(own_models.parts(kind), "own"))[0]
+    return sources.adopt(own_models.model(kind), user_parts.task_of(own_models.parts(kind), "own"))[0]
 
 
 def fed(found: Anatomy) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets, user
+from engine.data import sets, user_parts
 from engine.figures import count
 from engine.file import packfile
 from engine.net import channels, kinds, sources, zoo
@@ -139,7 +139,7 @@ def test_recurrent_nets_are_refused() -> None:
 
 
 def test_a_forward_that_looks_at_values_is_refused() -> None:
-    bundle = sources.adopt(odd_models.branching(), user.task_of(odd_models.vectors(), "vectors"))[0]
+    bundle = sources.adopt(odd_models.branching(), user_parts.task_of(odd_models.vectors(), "vectors"))[0]
     with pytest.raises(SlimscopeError, match=r"odd_models.py:\d+: .* depends on the values"):
         channels.groups(bundle)
 

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
 
-from engine.data import user
+from engine.data import user_parts
 from engine.net import kinds, sources, zoo
 from engine.types import Arch, Bundle, SlimscopeError
 
@@ -295,7 +295,7 @@ def test_rows_add_up(name: str) -> None:
 
 
 def adopted(model: nn.Module, parts: Any) -> Bundle:
-    return sources.adopt(model, user.task_of(parts, "data"))[0]
+    return sources.adopt(model, user_parts.task_of(parts, "data"))[0]
 
 
 def test_a_forward_that_branches_on_values_is_refused_with_both_counts() -> None:

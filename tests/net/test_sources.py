@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import engine.techniques  # noqa: F401  (fills the registry)
 from engine.data import user
-from engine.data.user import UserError
+from engine.data.user_errors import UserError
 from engine.file import intake, packfile
 from engine.jobs import models
 from engine.net import kinds, sources, zoo

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import user
+from engine.data import user, user_parts
 from engine.figures import count, measure, theory
 from engine.file import intake, packfile
 from engine.net import kinds, sources, zoo
@@ -55,7 +55,7 @@ def tied(monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, Bundle]:
     monkeypatch.setenv(user.VARIABLE, "")
     torch.manual_seed(0)
     model = Tied().eval()
-    data = user.task_of(parts(*(torch.randint(20, (n, 7)) for n in (60, 30, 30))), "tied")
+    data = user_parts.task_of(parts(*(torch.randint(20, (n, 7)) for n in (60, 30, 30))), "tied")
     return model, sources.adopt(model, data)[0]
 
 
@@ -63,7 +63,7 @@ def tied(monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, Bundle]:
 def twins(monkeypatch: pytest.MonkeyPatch) -> Bundle:
     monkeypatch.setenv(user.VARIABLE, "")
     torch.manual_seed(0)
-    data = user.task_of(parts(*(torch.randn(n, 4, 6, 6) for n in (60, 30, 30))), "twins")
+    data = user_parts.task_of(parts(*(torch.randn(n, 4, 6, 6) for n in (60, 30, 30))), "twins")
     return sources.adopt(Twins().eval(), data)[0]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from engine.data import user
+from engine.data import user, user_parts
 from engine.file import packfile
 from engine.net import channels, sources, zoo
 from engine.types import Bundle, SlimscopeError, weight_layers
@@ -214,7 +214,7 @@ def adopted(model: Net, shape: tuple[int, ...]) -> Bundle:
             if name.endswith("running_var"):
                 tensor.abs_().add_(0.5)
     parts = [TensorDataset(samples(shape, n), torch.arange(n) % 4) for n in (24, 12, 16)]
-    return sources.adopt(model.eval(), user.task_of(parts, "data"))[0]
+    return sources.adopt(model.eval(), user_parts.task_of(parts, "data"))[0]
 
 
 def opened(name: str, monkeypatch: pytest.MonkeyPatch) -> Bundle:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data import user
+from engine.data import user, user_parts
 from engine.net import anatomy, sources, zoo
 from engine.net.anatomy import Anatomy, Edge, Node
 from engine.types import Arch
@@ -23,7 +23,9 @@ WIDTHS = (900, 700, 340)
 
 
 def own(kind: str) -> Anatomy:
-    return anatomy.of(sources.adopt(own_models.model(kind), user.task_of(own_models.parts(kind), "own"))[0])
+    return anatomy.of(
+        sources.adopt(own_models.model(kind), user_parts.task_of(own_models.parts(kind), "own"))[0]
+    )
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 from engine import cli
-from engine.data import sets, user
+from engine.data import sets, user, user_errors, user_parts
 from engine.figures import measure
 from engine.file import packfile
 from engine.jobs import recipes
@@ -97,22 +97,22 @@ def test_a_net_of_ones_own_on_bundled_texts_shows_and_takes_texts(spam_filter: s
 
 def test_a_task_of_slimscope_s_own_keeps_its_names_and_refuses_classes_without_one() -> None:
     mails = sets.load("spam")
-    found, again = (user.task_of(mails, "mails") for _ in range(2))
+    found, again = (user_parts.task_of(mails, "mails") for _ in range(2))
     assert (found.classes, found.pieces, found.test.texts) == (mails.classes, mails.pieces, mails.test.texts)
-    renamed = user.task_of(replace(mails, classes=("good", "bad")), "mails")
+    renamed = user_parts.task_of(replace(mails, classes=("good", "bad")), "mails")
     assert found.name == again.name != renamed.name
     with pytest.raises(
-        user.UserError, match="mails: targets reach from 0 to 1: allowed are 0 to 0, the classes"
+        user_errors.UserError, match="mails: targets reach from 0 to 1: allowed are 0 to 0, the classes"
     ):
-        user.task_of(replace(mails, classes=("no spam",)), "mails")
+        user_parts.task_of(replace(mails, classes=("no spam",)), "mails")
     odd = replace(mails.train, labels=mails.train.labels - 1)
-    with pytest.raises(user.UserError, match="targets reach from -1 to 1"):
-        user.task_of(replace(mails, train=odd), "mails")
+    with pytest.raises(user_errors.UserError, match="targets reach from -1 to 1"):
+        user_parts.task_of(replace(mails, train=odd), "mails")
 
     def metric(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return (outputs.argmax(1) == targets).float()
 
-    assert user.task_of(replace(mails, metric=metric), "mails").metric is metric
+    assert user_parts.task_of(replace(mails, metric=metric), "mails").metric is metric
 
 
 @pytest.mark.parametrize(

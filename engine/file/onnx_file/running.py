@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from engine.data import user
+from engine.data import user_errors
 from engine.file.onnx_file.traced import INPUT
 
 # Operators that multiply codes of 8 bits; all others with floats as outputs work on floats.
@@ -35,7 +35,7 @@ def answer(run: onnxruntime.InferenceSession, inputs: Tensor) -> Tensor:
 
 def optimized(data: bytes) -> onnx.ModelProto:
     """The graph that ONNX Runtime runs on this machine, after all of its rewriting."""
-    with tempfile.TemporaryDirectory() as folder, user.own_errors("ONNX Runtime refuses the file"):
+    with tempfile.TemporaryDirectory() as folder, user_errors.own_errors("ONNX Runtime refuses the file"):
         path = Path(folder) / "optimized.onnx"
         session(data, path)
         return onnx.load(path)

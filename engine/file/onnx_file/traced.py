@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.net import zoo
 from engine.net.surgery import InputQuantizer
 from engine.tensor.affine import code_range
@@ -116,7 +116,7 @@ def traced(bundle: Bundle, inputs: Tensor, coded: bool) -> onnx.ModelProto:
     # With gradients, attention runs as its parts, which the exporter knows.
     with _ALONE, warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")  # what it warns of is found by running the file
-        with user.own_errors(f"{bundle.arch.title} can't be written as ONNX"):
+        with user_errors.own_errors(f"{bundle.arch.title} can't be written as ONNX"):
             # The other exporter needs one more package. Nothing is folded: weights are found by their names.
             torch.onnx.export(
                 net,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.memory import remembered
 from engine.net import kinds, sources, zoo
 from engine.net.anatomy.graph import LAYER, OUTPUT, Anatomy, Node, chain, with_counts
@@ -57,7 +57,7 @@ def _graph(key: str) -> Anatomy:
 
 
 def _run(arch: Arch, model: nn.Module) -> Anatomy:
-    with user.own_errors(f"{arch.title} failed"):
+    with user_errors.own_errors(f"{arch.title} failed"):
         return traced(model.eval(), (sources.inputs(arch),), arch.ties)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.memory import remembered
 from engine.net import sources, zoo
 from engine.net.channels.parts import Group, Pad, Part, narrowing
@@ -61,7 +61,7 @@ def _traced(key: str) -> tuple[Mapping[str, Group], Mapping[str, tuple[int, int]
             raise SlimscopeError(
                 f"layer {name!r} is recurrent: its units feed back into themselves and can't be removed"
             )
-    with user.own_errors(f"the channels of {arch.title} can't be followed"):
+    with user_errors.own_errors(f"the channels of {arch.title} can't be followed"):
         trace = Trace(net, sources.inputs(arch), RULES, (*arch.ties, *arch.ties.values()))
     pads = {block: (len(before), len(after)) for block, (before, after) in trace.pads.items()}
     groups = found(trace)
@@ -94,7 +94,7 @@ def _fails(arch: Arch, trace: Trace) -> str:
     try:
         answers = zoo.skeleton(arch).eval()(trace.inputs)
     except Exception as error:  # whatever a stranger's code may raise
-        return user.where(error)
+        return user_errors.where(error)
     shapes = [tensor.shape for tensor in tensors(answers)]
     return "" if shapes == trace.answers else "its answers have another shape then"
 

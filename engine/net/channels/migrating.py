@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.memory import remembered
 from engine.net import sources, zoo
 from engine.net.channels import rules, scaling
@@ -89,7 +89,7 @@ def _traced(key: str) -> dict[str, Group]:
     arch = Arch.from_key(key)
     net = zoo.skeleton(arch).eval()
     scaling.refuse_recurrent(net)
-    with user.own_errors(f"the channels of {arch.title} can't be followed"):
+    with user_errors.own_errors(f"the channels of {arch.title} can't be followed"):
         trace = Trace(net, sources.inputs(arch), {**scaling.RULES, **OWN}, (*arch.ties, *arch.ties.values()))
     return {name: group for name, group in found(trace).items() if _fits(net, group)}
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.data import user
+from engine.data import user_errors
 from engine.memory import remembered
 from engine.net import sources, taps, zoo
 from engine.net.channels import rules
@@ -123,7 +123,7 @@ def _traced(key: str) -> dict[str, Group]:
     arch = Arch.from_key(key)
     net = zoo.skeleton(arch).eval()
     refuse_recurrent(net)
-    with user.own_errors(f"the channels of {arch.title} can't be followed"):
+    with user_errors.own_errors(f"the channels of {arch.title} can't be followed"):
         return found(Trace(net, sources.inputs(arch), RULES, (*arch.ties, *arch.ties.values())))
 
 

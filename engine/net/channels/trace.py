@@ -157,7 +157,7 @@ class Flow:
         return len(self.value)
 
     def __bool__(self) -> bool:
-        # `user.own_errors` adds the file and line of the code that asked.
+        # `user_errors.own_errors` adds the file and line of the code that asked.
         raise TypeError("what this code does depends on the values of its activations")
 
     __float__ = __int__ = __index__ = item = tolist = __bool__

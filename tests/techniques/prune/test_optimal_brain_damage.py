@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import user
+from engine.data import user_parts
 from engine.data.sets import Data, Samples, load
 from engine.net import curvature, sources, zoo
 from engine.recipe.run import apply
@@ -163,7 +163,7 @@ def test_a_recurrent_net_says_what_its_curvature_is_not(digits: Data) -> None:
 
 
 def test_a_shared_tensor_is_pruned_once_by_its_own_saliency() -> None:
-    task = user.task_of(odd_models.words(), "words")
+    task = user_parts.task_of(odd_models.words(), "words")
     bundle = sources.adopt(odd_models.tied(), task)[0]
     after, report = apply(bundle, step("optimal_brain_damage", sparsity=0.4), task)
     found = saliencies(bundle, task.train.stratified(200, 0))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets, user
+from engine.data import sets, user_parts
 from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.net import channels, heads, sources, zoo
@@ -91,7 +91,10 @@ def test_split_and_rounded_layers_lose_their_heads_too(fresh: Bundle, topics: Da
 
 def test_in_torchs_attention_a_head_becomes_zeros() -> None:
     model, parts = own_models.model("transformer"), own_models.parts("transformer")
-    bundle, data = sources.adopt(model, user.task_of(parts, "data"))[0], user.task_of(parts, "data")
+    bundle, data = (
+        sources.adopt(model, user_parts.task_of(parts, "data"))[0],
+        user_parts.task_of(parts, "data"),
+    )
     label = "layers.layers.1.self_attn"
     after = heads.without(bundle, {label: [1]})
     weight = after.params[f"{label}.in_proj_weight"].decode()  # 16 wide, two heads of 8

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets, user
+from engine.data import sets, user_parts
 from engine.data.sets import Data
 from engine.figures import measure
 from engine.file import packfile
@@ -76,7 +76,7 @@ def odd() -> tuple[Bundle, Data]:
     inputs = torch.randn(60, 3, 8, 8)
     net.train()(inputs)
     sample = torch.utils.data.TensorDataset(inputs, torch.arange(60) % 3)
-    data = user.task_of((sample, sample, sample), "odd")
+    data = user_parts.task_of((sample, sample, sample), "odd")
     return sources.adopt(net.eval(), data)[0], data
 
 
@@ -204,7 +204,7 @@ def test_what_it_cannot_do_is_refused(mnist: Data) -> None:
         apply(zoo.load("lstm-32"), step("equalize"), mnist)
     with pytest.raises(SlimscopeError, match="must run the model"):
         apply(Bundle(Arch("bare"), {"a.weight": Dense(torch.ones(2, 2))}), step("equalize"), None)
-    data = user.task_of(odd_models.vectors(), "vectors")
+    data = user_parts.task_of(odd_models.vectors(), "vectors")
     bundle, *_ = sources.adopt(odd_models.branching(), data)
     with pytest.raises(SlimscopeError, match="depends on the values"):
         apply(bundle, step("equalize"), data)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets, user
+from engine.data import sets, user_parts
 from engine.data.sets import Data
 from engine.figures import measure
 from engine.net import smoothing, sources, zoo
@@ -45,7 +45,7 @@ def test_two_channels_by_hand() -> None:
         net[2].weight.copy_(torch.tensor([[0.25, 1.0], [-0.125, 4.0]]))
     rows = torch.tensor([[8.0, 0.5], [-20.0, -3.0]]).repeat(20, 1)
     sample = torch.utils.data.TensorDataset(rows, torch.arange(40) % 2)
-    data = user.task_of((sample, sample, sample), "rows")
+    data = user_parts.task_of((sample, sample, sample), "rows")
     bundle = sources.adopt(net.eval(), data)[0]
     after, report = apply(bundle, step("smoothquant", alpha=0.5), data)
     assert report.tables["channels"].to_numpy().tolist() == [
@@ -165,7 +165,7 @@ def test_what_it_cannot_do_is_refused(topics: Data) -> None:
     with pytest.raises(SlimscopeError, match="is recurrent"):
         apply(zoo.load("lstm-32"), step("smoothquant"), data_of("lstm-32"))
     rows = torch.utils.data.TensorDataset(torch.randn(40, 3), torch.arange(40) % 2)
-    data = user.task_of((rows, rows, rows), "rows")
+    data = user_parts.task_of((rows, rows, rows), "rows")
     bundle = sources.adopt(nn.Sequential(nn.Linear(3, 2)).eval(), data)[0]
     with pytest.raises(SlimscopeError, match="nothing in front of a layer can be divided exactly"):
         apply(bundle, step("smoothquant"), data)

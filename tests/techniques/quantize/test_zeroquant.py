@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets, user
+from engine.data import sets, user_parts
 from engine.data.sets import SPLIT_SEED, Data, Samples
 from engine.figures import measure
 from engine.net import sources, zoo
@@ -48,7 +48,7 @@ def test_weights_on_the_grid_lose_nothing_and_stay() -> None:
         net[0].bias.zero_()
     torch.manual_seed(0)
     rows = torch.utils.data.TensorDataset(torch.randn(60, 16), torch.zeros(60, dtype=torch.int64))
-    data = user.task_of((rows, rows, rows), "rows")
+    data = user_parts.task_of((rows, rows, rows), "rows")
     bundle = sources.adopt(net.eval(), data)[0]
     settings = {"bits": 2, "group": 8, "activations": False, "samples": 50, "epochs": 1}
     after, report = apply(bundle, step("zeroquant", **settings), data)
