@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +128,21 @@ def test_a_mosaic_reads_back_bit_for_bit(tmp_path) -> None:
     with Image.open(tmp_path / "mosaic.webp") as picture:
         assert picture.size == (3200, 64)
         assert picture.getpixel((32 * 7 + 5, 32 + 2)) == tuple(images[107, 2, 5].tolist())
+
+
+def test_a_mosaic_that_is_there_is_not_written_again_and_a_broken_one_is(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), np.uint8)
+    path = tmp_path / "mosaic.webp"
+    fetch.write_mosaic(path, images)
+    written, content = path.stat().st_mtime_ns, path.read_bytes()
+    fetch.write_mosaic(path, images)
+    assert path.stat().st_mtime_ns == written
+    path.write_bytes(content[: len(content) // 2])  # as where writing was broken off
+    fetch.write_mosaic(path, images)
+    assert path.read_bytes() == content
+    fetch.write_mosaic(path, 255 - images)
+    assert torch.equal(sets.read_mosaic(path), torch.from_numpy(255 - images).permute(0, 3, 1, 2))
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=50))
