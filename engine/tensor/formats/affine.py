@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,18 +12,18 @@ from torch import Tensor, nn
 
 from engine.tensor import codes
 from engine.tensor.affine import code_range
-from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
-from engine.tensor.formats.dense import Dense
-from engine.tensor.formats.numbers import FLOATS, integers, numbers, read_floats, row_length, write_floats
+from engine.tensor.codes import Ints
+from engine.tensor.formats.bits import FLOAT, whole_bytes
+from engine.tensor.formats.numbers import numbers, row_length
 from engine.tensor.formats.through import StraightThrough, above_zero, stepped
-from engine.tensor.granularity import TENSOR, Granularity
-from engine.types import FormatError, Param, Section
+from engine.tensor.formats.tiled import Tiled
+from engine.tensor.granularity import Granularity
 
 WIDEST = 16  # bits of a code
 
 
 @dataclass(frozen=True, eq=False)
-class AffineGrid(Param):
+class AffineGrid(Tiled):
     """A parameter on an affine grid: value = scale * (code - zero).
 
     `codes` has the parameter's shape (int32). `scale` (float32) and `zero` (int32) are flat, one for each
@@ -36,26 +34,12 @@ class AffineGrid(Param):
     """
 
     kind: ClassVar[str] = "grid"
-    codes: Tensor
-    scale: Tensor
-    zero: Tensor
-    bits: int
-    granularity: Granularity = TENSOR
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.codes.shape)
+    widest: ClassVar[int] = WIDEST
 
     def decode(self) -> Tensor:
         scale, zero = (self.granularity.spread(each, self.shape) for each in (self.scale, self.zero))
         values = (self.granularity.matrix(self.codes) - zero).to(torch.float32) * scale
         return self.granularity.back(values, self.shape)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"codes": self.codes, "scale": self.scale, "zero": self.zero}
-
-    def settings(self) -> list[Any]:
-        return [self.bits, self.granularity.data]
 
     @property
     def symmetric(self) -> bool:
@@ -74,43 +58,21 @@ class AffineGrid(Param):
         zero = self.granularity.over(self.zero, self.shape)
         return replace(self, codes=torch.where(kept, self.codes, zero.to(self.codes.dtype)))
 
-    def take(self, axis: int, stays: Tensor) -> Param:
-        """Where tiles would break the values are kept as 32-bit floats."""
-        cut = [self.granularity.take(each, self.shape, axis, stays) for each in (self.scale, self.zero)]
-        scale, zero = cut
-        if scale is None or zero is None:
-            return Dense(self.decode().index_select(axis, stays))
-        return replace(self, codes=self.codes.index_select(axis, stays), scale=scale, zero=zero)
-
     # -------------------------------------------------------- bits
-
-    def fixed_bits(self) -> int:
-        return whole_bytes(self.codes.numel() * self._width()) + self._rest()
-
-    def huffman_bits(self) -> int:
-        return huffman_stream_bits(self.codes, self._width()) + self._rest()
 
     def entropy_bits(self) -> float:
         best = min(codes.ideal_bits(stream) for stream in self.streams().values())
         return best + codes.ideal_bits(self.zero.numpy()) + FLOAT * self.scale.numel()
 
-    def _width(self) -> int:
+    def width(self) -> int:
         """The grid's bits; one more where sign x scale (codes -1 and 1) also has pruned zeros."""
         return max(self.bits, codes.width(len(torch.unique(self.codes))))
 
-    def _rest(self) -> int:
+    def bits_beside(self) -> int:
         points = whole_bytes(self.zero.numel() * self.bits) if bool((self.zero != 0).any()) else 0
         return FLOAT * self.scale.numel() + points
 
     # -------------------------------------------------------- bytes
-
-    def check(self, name: str) -> None:
-        wanted = self.granularity.count(repr(name), self.shape)
-        if self.scale.shape != (wanted,) or self.zero.shape != (wanted,):
-            raise FormatError(
-                f"{name!r} has scales {tuple(self.scale.shape)}, zero points {tuple(self.zero.shape)}: "
-                f"codes {self.shape} with {self.granularity} need {wanted}"
-            )
 
     def streams(self) -> dict[str, NDArray[np.integer]]:
         """The integer streams that the codes may be written as: name -> (n,) symbols.
@@ -126,16 +88,8 @@ class AffineGrid(Param):
             "steps": flat.astype(np.int64) - _flat(self.granularity.over(self.zero, self.shape)),
         }
 
-    def sections(self) -> list[Section]:
-        coding, data = self._shortest()
-        zeros = codes.encode(numbers(self.zero))
-        return [
-            ("codes", coding, data),
-            write_floats("scales", numbers(self.scale)),
-            ("zero points", *zeros),
-        ]
-
-    def _shortest(self) -> tuple[str, bytes]:
+    def written(self) -> tuple[str, bytes]:
+        """The shortest of its streams."""
         written = [
             (coding if name == "codes" else f"{name} {coding}", data)
             for name, stream in self.streams().items()
@@ -144,36 +98,14 @@ class AffineGrid(Param):
         return min(written, key=lambda pair: len(pair[1]))
 
     @classmethod
-    def numbers_beside(cls, shape: list[int], settings: list[Any]) -> int:
-        return Granularity.from_data(settings[-1]).count("a tensor", shape)
-
-    @classmethod
-    def from_sections(
-        cls, name: str, shape: list[int], settings: list[Any], codings: Sequence[str], cuts: Iterator[bytes]
-    ) -> AffineGrid:
-        match settings, codings:
-            case [bits, said], [coding, floats, zeros] if floats in FLOATS:
-                granularity = Granularity.from_data(said)
-            case _:
-                raise cls.unknown(name, codings)
-        if type(bits) is not int or not 1 <= bits <= WIDEST:
-            raise FormatError(
-                f"the codes of {name!r} have {ascii(bits)[:40]} bits: allowed are 1 to {WIDEST}"
-            )
-        scales = granularity.count(repr(name), shape)
-        stream = next(cuts)
-        scale = read_floats(floats, next(cuts), scales)
-        if bool((scale <= 0).any()):
-            raise FormatError(f"a scale of {name!r} is {float(scale.min()):g}: allowed are numbers above 0")
-        zero = integers(codes.decode(zeros, next(cuts), scales))
-        flat = codes.decode(coding.removeprefix("steps "), stream, math.prod(shape))
-        if coding.startswith("steps "):
-            flat = flat + _flat(granularity.over(zero, shape))
-        return cls(integers(flat).reshape(shape), scale, zero, bits, granularity)
+    def read(cls, coding: str, content: bytes, shape: list[int], zero: Tensor, tiles: Granularity) -> Ints:
+        flat = super().read(coding.removeprefix("steps "), content, shape, zero, tiles)
+        steps: Ints = flat + _flat(tiles.over(zero, shape)) if coding.startswith("steps ") else flat
+        return steps
 
 
-def _flat(points: Tensor) -> codes.Ints:
-    flat: codes.Ints = numbers(points).astype(np.int64)
+def _flat(points: Tensor) -> Ints:
+    flat: Ints = numbers(points).astype(np.int64)
     return flat
 
 
