@@ -57,7 +57,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     "distill": STUDENTS,  # nobody learns from these
     "factor_transfer": (*STUDENTS, "mlp-500-300", TEXT),  # which have no feature maps
 }
-# Wider or deeper, of the same layers; test_matrix has more nets with batch-norm.
+# Wider or deeper, of the same kinds of layers; test_matrix has more nets with batch-norm.
 LIKE_OTHERS = ("lenet-300-100", "lenet-5", "resnet-20", "vgg-small", "lstm-mnist", "bilstm-topics")
 READ_ON = "glass-en"  # in test_language_model
 PURE_NUMBERS = ("learning_rate", "weight_decay", "temperature", "seed")

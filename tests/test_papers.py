@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.net import zoo
 from engine.net.train import Plan, fit
-from engine.papers import frankle, han, harness, li, narrow, taught
+from engine.papers import frankle, han, harness, li, liu, narrow, taught
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.recipe import technique
 from engine.recipe.run import apply
@@ -345,12 +346,10 @@ def test_han_trains_prunes_and_reports_on_test(
     assert shares[-1] == 1
 
 
-def test_a_net_teaches_itself_and_the_one_that_is_pruned(
-    monkeypatch: pytest.MonkeyPatch, few: Data, tmp_path: Path
-) -> None:
-    tuning = {"epochs": 1, "learning_rate": 0.05}
-    whole = [("finetune", {**tuning, **taught.TEACHER})] * 2
-    pruned = [("prune_iteratively", {"sparsity": 0.5, "rounds": 2, **tuning, **taught.TEACHER})]
+def test_a_net_teaches_itself_and_the_one_that_is_pruned(few: Data, tmp_path: Path) -> None:
+    tuning = {"epochs": 1, "learning_rate": 0.05, **taught.TEACHER}
+    whole = [("finetune", tuning)] * 2
+    pruned = [("prune_iteratively", {"sparsity": 0.5, "rounds": 2, **tuning})]
     seen: list[float] = []
     outcome = taught.run(
         "mlp-32",
@@ -367,27 +366,41 @@ def test_a_net_teaches_itself_and_the_one_that_is_pruned(
     net = zoo.seeded("mlp-32", 3)
     fit(net, few.train, Plan(2, 0.05, seed=3))
     came = zoo.bundle_of("mlp-32", dict(net.state_dict()))
-    assert found[taught.CAME] == pytest.approx(100 * (1 - measure.accuracy(came, few.test).value))
-    for number, (name, settings) in enumerate(whole):
-        came, _ = apply(came, technique.step(name, **settings, seed=6 + number), few)
-    assert found[han.BEFORE] == pytest.approx(100 * (1 - measure.accuracy(came, few.test).value))
+    for claim, steps in ((taught.CAME, []), (han.BEFORE, whole), (han.AFTER, pruned)):
+        after = came
+        for number, (name, settings) in enumerate(steps):
+            step = technique.step(name, **settings, seed=len(steps) * 3 + number)
+            after, _ = apply(after, step, few)
+        assert found[claim] == pytest.approx(100 * (1 - measure.accuracy(after, few.test).value))
     assert found[han.CHANGE] == pytest.approx(found[han.AFTER] - found[han.BEFORE])
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", ["han-lenet-5", "slimming-mlp", "filters-vgg-small", "filters-resnet-20"])
-def test_a_pruning_with_a_teacher_is_the_same_pruning(name: str) -> None:
-    before, after = papers.get(name), papers.get(f"{name}-taught")
-    assert (after.seeds, after.rule, after.judge) == (before.seeds, before.rule, before.judge)
-    for how in ("prune_iteratively", "prune_filters", "slim, after it"):
-        if how in before.recipe:
-            steps = dict(after.recipe.get("pruned", ())) | {"prune_filters": after.recipe.get(how)}
-            own = before.recipe[how]
-            found = steps["slim" if how.startswith("slim") else how]
-            assert {key: found[key] for key in own if key != "tuning"} == {
-                key: own[key] for key in own if key != "tuning"
-            }
+def arguments(paper: Paper) -> tuple[Any, ...]:
+    assert isinstance(paper.run, partial)
+    return paper.run.args
+
+
+@pytest.mark.parametrize("net", ["vgg-small", "resnet-20"])
+def test_filters_with_a_teacher_are_pruned_as_without_one(net: str) -> None:
+    *before, tuning, control = arguments(papers.get(f"filters-{net}"))
+    *after, taught_so, controlled = arguments(papers.get(f"filters-{net}-taught"))
+    assert after == before
+    assert (taught_so, controlled) == ({**tuning, **taught.TEACHER}, control)
+
+
+def test_the_perceptrons_with_a_teacher_are_pruned_as_without_one() -> None:
+    _, _, settings, _ = arguments(papers.get("han-lenet-5"))
+    _, first, whole, pruned, _ = arguments(papers.get("han-lenet-5-taught"))
+    assert first == papers.get("han-lenet-5").recipe["first training"]
+    assert pruned == [("prune_iteratively", {**settings, **taught.TEACHER})]
+    assert [step["epochs"] for _, step in whole] == [settings["rounds"] * settings["epochs"]]
+    _, first, whole, ((_, slim), last), _ = arguments(papers.get("slimming-mlp-taught"))
+    assert {**slim, "tuning": liu.SLIM["tuning"]} == liu.SLIM
+    assert (first["epochs"], slim["epochs"], last[1]["epochs"]) == liu.EPOCHS
+    assert sum(step["epochs"] for _, step in whole) == slim["epochs"] + last[1]["epochs"]
+    assert {first["learning_rate"], *(step["learning_rate"] for _, step in (*whole, last))} == {liu.RATE}
 
 
 def ours_of_han(ratio: float, changes: list[float], after: float) -> dict[str, list[float]]:
@@ -544,7 +557,7 @@ def test_a_narrower_net_is_fine_tuned_and_compared(
 ) -> None:
     monkeypatch.setattr(sets, "load_full", lambda name: small)
     layers, fixed, shares, target = {
-        "prune_filters": (li.free, {"removed": 0.0}, (0.25, 0.5), 0.3),
+        "prune_filters": (li._free, {"removed": 0.0}, (0.25, 0.5), 0.3),
         "prune_channels": (prune_channels.prunable, {"removed": 0.0}, (0.25, 0.5), 0.3),
     }[how]
     tuning = {"epochs": 1, "learning_rate": 0.01}

@@ -100,7 +100,7 @@ def _holds(path: Path, rows: np.ndarray) -> bool:
     try:
         with Image.open(path) as picture:
             return np.array_equal(np.asarray(picture), rows)
-    except OSError:  # there is none, or only a part of one
+    except (OSError, EOFError):  # there is none, or only a part of one
         return False
 
 

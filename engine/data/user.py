@@ -171,7 +171,7 @@ def forget() -> None:
     roots = {re.split("[.:]", text)[0] for text in (told.model, told.data, told.metric, told.student)}
     folders = tuple(os.path.join(folder, "") for folder in told.path)
     for key, module in sys.modules.copy().items():  # other threads import
-        file = getattr(module, "__file__", None) or ""
+        file = str(getattr(module, "__file__", None) or "")
         is_named = key.partition(".")[0] in roots or file.startswith(folders)
         if is_named and file and key != "__main__" and is_own(file):
             del sys.modules[key]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from engine.net import channels, zoo
 from engine.papers import harness, narrow
-from engine.papers.harness import Claim, Paper
-from engine.types import Bundle
+from engine.papers.harness import Claim, Outcome, Paper
+from engine.types import Bundle, Progress
 
 SHARES = tuple(i / 16 for i in range(1, 13))  # of a layer removed
 PRUNING: dict[str, Any] = {"score": "l1", "allocation": "layer", "removed": 0.0, "seed": 0}
@@ -18,9 +19,16 @@ BEARABLE = 0.3  # points
 ERRORS = harness.SEEN_ERRORS
 
 
-def free(bundle: Bundle) -> Sequence[str]:
+def _free(bundle: Bundle) -> Sequence[str]:
     """Layers whose filters no shortcut passes on."""
     return [name for name, group in channels.groups(bundle).items() if not group.stream]
+
+
+def compared(
+    net: str, at_least: float, tuning: Mapping[str, Any]
+) -> Callable[[int, Progress, Path], Outcome]:
+    """Runs a seed: a net of the zoo without that share of its work, and the whole net, both fine-tuned."""
+    return partial(narrow.compare, net, "prune_filters", PRUNING, _free, SHARES, at_least, tuning, True)
 
 
 def declared(
@@ -61,7 +69,7 @@ def declared(
         f"error grew, against the whole net fine-tuned as long, is at most {BEARABLE:g} points; beaten where "
         f"it grew by at most {min(0.0, change):g}.",
         judge=partial(narrow.judge, int(macs), BEARABLE, change),
-        run=partial(narrow.compare, net, "prune_filters", PRUNING, free, SHARES, macs / 100, tuning, True),
+        run=compared(net, macs / 100, tuning),
     )
 
 

@@ -1,4 +1,4 @@
-"""Four prunings that were not reached, once more with the whole net as teacher, of itself as well."""
+"""Four prunings that missed their goals, run again with the whole net as teacher, of itself as well."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.data import sets
 from engine.figures import count, measure
 from engine.net import zoo
 from engine.net.train import Plan, fit
-from engine.papers import han, harness, li, liu, narrow
+from engine.papers import han, harness, li, liu
 from engine.papers.harness import Claim, Outcome, Paper
 from engine.recipe import technique
 from engine.recipe.run import apply
@@ -62,25 +62,40 @@ def run(
     return Outcome({**size(came, ends[1]), **figures})
 
 
+CLAIM = "The whole net as it came teaches the pruned net, and the whole net that this is compared with."
+
+
 def declared(
-    like: Paper, size: str, net: str, training: Mapping[str, Any], whole: Steps, pruned: Steps, of: Any
+    like: Paper,
+    size: str,
+    rule: str,
+    change: str,
+    net: str,
+    training: Mapping[str, Any],
+    whole: Steps,
+    pruned: Steps,
+    of: Callable[[Bundle, Bundle], Mapping[str, float]],
+    **chosen: str,
 ) -> Paper:
-    """`like` with a teacher in its tuning, judged as it is; `size` is its claim of what is pruned."""
+    """`like` with a teacher in its tuning, and judged by its numbers; `size` is its claim of what is pruned.
+
+    `rule` and `change` say what its change is measured from, `chosen` what else the recipe was chosen by.
+    """
     published = {claim.name: claim for claim in like.claims}
+    recipe = {"net": net, "first training": training, "whole": whole, "pruned": pruned, **CHOSEN, **chosen}
     return replace(
         like,
         name=f"{like.name}-taught",
-        claim=f"{like.claim} Here the whole net teaches, and the other is the whole net that it taught.",
+        claim=f"{like.claim} {CLAIM}",
         claims=(
             published[size],
             Claim(CAME, published[han.BEFORE].value, "%", ERRORS),
-            Claim(han.BEFORE, None, "%", f"{ERRORS}; trained on as long, its own teacher"),
+            Claim(han.BEFORE, None, "%", f"{ERRORS}; trained on as long, taught by itself as it came"),
             Claim(han.AFTER, published[han.AFTER].value, "%", ERRORS),
-            Claim(han.CHANGE, published[han.CHANGE].value, "points", "pruned - whole, both taught as long"),
+            Claim(han.CHANGE, published[han.CHANGE].value, "points", change),
         ),
-        recipe=harness.as_json(
-            {"net": net, "first training": training, "whole": whole, "pruned": pruned, **CHOSEN}
-        ),
+        recipe=harness.as_json(recipe),
+        rule=rule,
         run=partial(run, net, training, whole, pruned, of),
         start=CAME,
     )
@@ -89,24 +104,13 @@ def declared(
 def narrowed(net: str, like: Paper) -> Paper:
     """Li's pruning of a net of the zoo, with a teacher in both fine-tunings."""
     tuning = {**like.recipe["finetune"], **TEACHER}
-    kept = ("net", "prune_filters", "shares", "shares chosen by", "at least", "before")
-    compared = partial(
-        narrow.compare,
-        net,
-        "prune_filters",
-        li.PRUNING,
-        li.free,
-        li.SHARES,
-        like.recipe["at least"] / 100,
-        tuning,
-        True,
-    )
+    seen = f"{like.recipe['chosen after']}; and the same recipe without a teacher"
     return replace(
         like,
         name=f"{like.name}-taught",
-        claim=f"{like.claim} Here the whole net teaches, and the other is the whole net that it taught.",
-        recipe={**{key: like.recipe[key] for key in kept}, "finetune": tuning, **CHOSEN},
-        run=compared,
+        claim=f"{like.claim} {CLAIM}",
+        recipe={**like.recipe, "finetune": tuning, **CHOSEN, "chosen after": seen},
+        run=li.compared(net, like.recipe["at least"] / 100, tuning),
     )
 
 
@@ -114,6 +118,10 @@ PRUNING = han.LENET_5.recipe["prune_iteratively"]
 LENET_5 = declared(
     han.LENET_5,
     han.RATIO,
+    "At least 12 times fewer parameters, and the median over the seeds of how many more errors the pruned "
+    "net makes than the whole one, tuned for as many epochs with itself as teacher, is at most 0; beaten "
+    "with 13.2 times and a median error below 0.77 %.",
+    "pruned - whole, tuned for as many epochs: the whole net's in one schedule, the other's in one a round",
     "lenet-5",
     han.LENET_5.recipe["first training"],
     [
@@ -129,11 +137,20 @@ LENET_5 = declared(
     ],
     [("prune_iteratively", {**PRUNING, **TEACHER})],
     lambda came, after: {han.RATIO: han.ratio(after)},
+    **{
+        "chosen after": f"{han.LENET_5.recipe['chosen after']}; and the same recipe without a teacher",
+        "rounds and weight decay chosen by": han.LENET_5.recipe["rounds and weight decay chosen by"],
+    },
 )
 TAUGHT = [("finetune", {"epochs": epochs, "learning_rate": liu.RATE, **TEACHER}) for epochs in liu.EPOCHS[1:]]
 SLIMMING = declared(
     liu.SLIMMING,
     liu.SHARE,
+    "At least 84 % fewer parameters, and the median over the seeds of how many more errors the slimmed net "
+    "makes than the whole one, trained for as many epochs with itself as teacher, is at most 0.1 point; "
+    "beaten where it makes no more and the median error is below 1.49 %.",
+    "slimmed - whole, trained for as many epochs: the whole net's 80 are all taught, the other's 60 after "
+    "the cut",
     liu.NET,
     {
         "epochs": liu.EPOCHS[0],

@@ -1,4 +1,4 @@
-"""How a parameter is stored: one file for each format, which knows all of itself.
+"""How a parameter is stored: one file for each format, which knows all of itself (two share tiled.py).
 
 To add a format, write its file and name its class here. Its `kind` is its id in packed files, for good.
 """
