@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data import sets
+from engine.data.sets import Data
 from engine.figures import count, measure
 from engine.net import zoo
 from engine.net.train import Plan, fit
@@ -38,15 +39,7 @@ def run(
     `training` are the fields of the first training's `Plan`; `share` is its part of the time.
     """
     images = sets.load(zoo.entry(net).data)
-    begun = zoo.seeded(net, seed)
-    fit(
-        begun,
-        images.train,
-        Plan(**training, seed=seed),
-        progress=progress.part(0.0, share),
-        checkpoint=folder / "trained.pt",
-    )
-    before = zoo.bundle_of(net, dict(begun.state_dict()))
+    before = trained(net, training, images, seed, progress.part(0.0, share), folder)
     step = technique.step("prune_iteratively", **settings, seed=seed)
     after, report = apply(before, step, images, progress.part(share, 1.0, folder=folder))
     lost = [100 * (1 - measure.accuracy(bundle, images.test).value) for bundle in (before, after)]
@@ -57,6 +50,15 @@ def run(
         if figure.name.startswith("validation")
     }
     return Outcome(figures, {name: report.tables[name] for name in ("layers", "rounds")})
+
+
+def trained(
+    net: str, training: Mapping[str, Any], images: Data, seed: int, progress: Progress, folder: Path
+) -> Bundle:
+    """A net of its own, from the first weights of this seed, trained by a `Plan` with these fields."""
+    begun, plan = zoo.seeded(net, seed), Plan(**training, seed=seed)
+    fit(begun, images.train, plan, progress=progress, checkpoint=folder / "trained.pt")
+    return zoo.bundle_of(net, dict(begun.state_dict()))
 
 
 def ratio(bundle: Bundle) -> float:

@@ -14,7 +14,6 @@ from engine.data import sets
 from engine.figures import measure, theory
 from engine.file import packfile
 from engine.net import zoo
-from engine.net.train import Plan, fit
 from engine.papers import han, harness
 from engine.papers.harness import Claim, Ours, Outcome, Paper
 from engine.recipe import technique
@@ -62,12 +61,8 @@ def run(net: str, recipe: Mapping[str, Any], seed: int, progress: Progress, fold
     The file that is measured has the paper's own coding; the shortest is reported beside it.
     """
     images = sets.load(zoo.entry(net).data)
-    begun = zoo.seeded(net, seed)
     trained, pruned = recipe["shares of the time"]
-    told = progress.part(0.0, trained)
-    plan = Plan(**recipe["first training"], seed=seed)
-    fit(begun, images.train, plan, progress=told, checkpoint=folder / "trained.pt")
-    before = zoo.bundle_of(net, dict(begun.state_dict()))
+    before = han.trained(net, recipe["first training"], images, seed, progress.part(0.0, trained), folder)
     prune = technique.step("prune_iteratively", **recipe["prune_iteratively"], seed=seed)
     sparse, _ = apply(before, prune, images, progress.part(trained, pruned, folder=folder / "pruned"))
     shared, _ = apply(sparse, technique.step("share_weights", **recipe["share_weights"]), images)

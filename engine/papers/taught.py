@@ -11,7 +11,6 @@ from typing import Any
 from engine.data import sets
 from engine.figures import count, measure
 from engine.net import zoo
-from engine.net.train import Plan, fit
 from engine.papers import han, harness, li, liu
 from engine.papers.harness import Claim, Outcome, Paper
 from engine.recipe import technique
@@ -43,10 +42,7 @@ def run(
     `training` are the fields of the first training's `Plan`; `size` says what the pruned net has less.
     """
     data = sets.load(zoo.entry(net).data)
-    begun = zoo.seeded(net, seed)
-    plan = Plan(**training, seed=seed)
-    fit(begun, data.train, plan, progress=progress.part(0.0, 0.1), checkpoint=folder / "trained.pt")
-    came = zoo.bundle_of(net, dict(begun.state_dict()))
+    came = han.trained(net, training, data, seed, progress.part(0.0, 0.1), folder)
     ends = [came, came]
     parts = progress.part(0.1, 0.5), progress.part(0.5, 1.0)
     for place, steps in enumerate((whole, pruned)):

@@ -15,6 +15,7 @@ from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.dense import Dense
 from engine.tensor.formats.numbers import (
     FLOATS,
+    check_scales,
     integers,
     numbers,
     read_floats,
@@ -171,8 +172,7 @@ class Levels(Param):
                 scale = power(exponents)
             case _:
                 raise cls.unknown(name, codings)
-        if bool((scale <= 0).any()):
-            raise FormatError(f"a scale of {name!r} is {float(scale.min()):g}: allowed are numbers above 0")
+        check_scales(name, scale)
         found = cls(integers(flat).reshape(shape), scale, settings[0], granularity)
         found.check(name)
         return found

@@ -49,6 +49,12 @@ def read_floats(coding: str, data: bytes, count: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32))
 
 
+def check_scales(name: str, scale: Tensor) -> None:
+    """Raises FormatError where a scale of the parameter `name` is not above 0."""
+    if bool((scale <= 0).any()):
+        raise FormatError(f"a scale of {name!r} is {float(scale.min()):g}: allowed are numbers above 0")
+
+
 def integers(values: codes.Ints) -> Tensor:
     """Whole numbers as int32. Raises FormatError for one that does not fit."""
     if len(values) and not -(1 << 31) <= int(values.min()) <= int(values.max()) < 1 << 31:

@@ -14,6 +14,7 @@ from engine.tensor import codes
 from engine.tensor.formats.bits import FLOAT, huffman_stream_bits, whole_bytes
 from engine.tensor.formats.numbers import (
     FLOATS,
+    check_scales,
     integers,
     numbers,
     read_floats,
@@ -151,8 +152,7 @@ class Rows(Param):
                 f"rows of {name!r} have {int(bits.min())} to {int(bits.max())} bits: allowed are "
                 f"{NARROWEST} to {WIDEST}"
             )
-        if bool((scale <= 0).any()):
-            raise FormatError(f"a scale of {name!r} is {float(scale.min()):g}: allowed are numbers above 0")
+        check_scales(name, scale)
         found = torch.zeros(rows, math.prod(shape[1:]), dtype=torch.int32)
         widths: list[int] = sorted(set(bits.tolist()))
         if len(widths) != len(streams):

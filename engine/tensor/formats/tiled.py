@@ -14,7 +14,15 @@ from engine.tensor import codes
 from engine.tensor.codes import Ints
 from engine.tensor.formats.bits import huffman_stream_bits, whole_bytes
 from engine.tensor.formats.dense import Dense
-from engine.tensor.formats.numbers import FLOATS, integers, numbers, read_floats, row_length, write_floats
+from engine.tensor.formats.numbers import (
+    FLOATS,
+    check_scales,
+    integers,
+    numbers,
+    read_floats,
+    row_length,
+    write_floats,
+)
 from engine.tensor.granularity import TENSOR, Granularity
 from engine.types import FormatError, Param, Section
 
@@ -112,8 +120,7 @@ class Tiled(Param):
             )
         tiles, content = granularity.count(repr(name), shape), next(cuts)
         scale = read_floats(floats, next(cuts), tiles)
-        if bool((scale <= 0).any()):
-            raise FormatError(f"a scale of {name!r} is {float(scale.min()):g}: allowed are numbers above 0")
+        check_scales(name, scale)
         zero = integers(codes.decode(zeros, next(cuts), tiles))
         flat = cls.read(coding, content, shape, zero, granularity)
         found = cls(integers(flat).reshape(shape), scale, zero, bits, granularity)
