@@ -9,6 +9,7 @@ other thread may run a net.)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,17 +122,34 @@ def _plain(
 
     Nothing of the last run is used.
     """
-    net, batch = zoo.build(bundle), _batch(samples)
+    batch = _batch(samples)
+    net, layout = _laid_out(bundle, samples.inputs(slice(0, batch)))
     found, bad = [], 0
     for start in range(0, len(samples), batch):
         tell(start / len(samples))
         rows = slice(start, start + batch)
         with user_errors.own_errors(bundle.arch.title):
-            outputs = net(samples.inputs(rows))
+            outputs = net(samples.inputs(rows).contiguous(memory_format=layout))
         bad += kept.wrong(outputs)
         found.append(taken(outputs, samples.take(rows)))
     kept.fail_at(bad, len(samples))
     return torch.cat(found)
+
+
+def _laid_out(bundle: Bundle, some: Tensor) -> tuple[nn.Module, torch.memory_format]:
+    """The net with channels last, in which pooling is several times as fast, and the layout of its inputs.
+
+    As it came, if it can't run so (`view` refuses such tensors) or answers `some` of its inputs differently.
+    """
+    net, last = zoo.build(bundle), torch.channels_last
+    if some.dim() != 4:
+        return net, torch.contiguous_format
+    with suppress(Exception):  # a mistake of the net's own is made again, and told then
+        said = net(some.clone())
+        net.to(memory_format=last)  # type: ignore[call-overload]
+        if torch.allclose(net(some.contiguous(memory_format=last)), said, rtol=1e-3, atol=1e-4):
+            return net, last
+    return zoo.build(bundle), torch.contiguous_format  # anew: it may remember what it was asked
 
 
 def _batch(samples: Samples) -> int:
