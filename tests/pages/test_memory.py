@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HELD = Path("/proc/self/statm")
 # Nets whose whole test set is measured at once: others would start jobs, in processes of their own.
 MODELS = ("lenet-300-100", "mlp-32", "lenet-5-small", "lstm-32")
-SWITCHES, MOVES, FILLED = 120, 8, 40  # switches of the model; moves at each; switches that fill all caches
+SWITCHES, MOVES, FILLED = 80, 8, 40  # switches of the model; moves at each; switches that fill all caches
 
 
-def test_120_models_and_960_moves_leave_memory_flat() -> None:
+def test_80_models_and_640_moves_leave_memory_flat() -> None:
     if not HELD.exists() or not hasattr(ctypes.CDLL(None), "malloc_trim"):
         pytest.skip("what a process holds is read from Linux's /proc and glibc's allocator")
     # One arena: with one for each thread, what is free but scattered differs by tens of megabytes.
