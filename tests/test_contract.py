@@ -20,17 +20,22 @@ from engine.types import Bundle, Recipe, Report, SlimscopeError, Step
 
 ALL = list(REGISTRY)
 # Techniques that train do so for as little as their own knobs allow, unless named here.
-TINY: Mapping[str, Mapping[str, Any]] = {"adaround": {"steps": 100}, "zeroq": {"steps": 10, "images": 16}}
+TINY: Mapping[str, Mapping[str, Any]] = {
+    "adaround": {"steps": 100},
+    "zeroq": {"steps": 10, "images": 16},
+    "search_design": {"designs": 2},
+}
 # For techniques that have nothing to do on a perceptron.
 NETS = {
     "condense": "resnet-8",
     "replace_convs": "lenet-5-small",
+    "search_design": "lenet-5-small",
     "factor_transfer": "lenet-5",
     "low_rank_rnn": "lstm-32",
     "prune_heads": "transformer-topics",
 }
 # Settings that say how long it takes.
-SHORT = ("epochs", "paraphraser_epochs", "rounds", "steps", "tuning", "samples", "images")
+SHORT = ("epochs", "paraphraser_epochs", "rounds", "steps", "tuning", "samples", "images", "designs")
 LSTMS = ("lstm-mnist", "lstm-32")
 RECURRENT = (*LSTMS, "bilstm-topics")
 TEXT = "transformer-topics"
@@ -50,6 +55,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
         TEXT,
     ),  # no equal groups
     "replace_convs": (*RECURRENT, "lenet-300-100", "mlp-500-300", "mlp-32", TEXT),  # no convolutions
+    "search_design": (*RECURRENT, TEXT),  # most of whose weights are in no group of channels
     "equalize": RECURRENT,
     "smoothquant": RECURRENT,
     "low_rank_rnn": tuple(net for net in zoo.ENTRIES if net not in LSTMS),

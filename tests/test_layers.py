@@ -42,7 +42,8 @@ STATE = {"session_state", "cache_data", "cache_resource", "query_params"}
 # What a package is called where it is imported, where that differs; starlette is streamlit's own server.
 CALLED = {"pillow": "PIL", "sqlalchemy": "sqlalchemy"}
 BROUGHT = {"anyio", "starlette"}
-EXTRAS = {"engine.jobs.evolution": "search"}  # modules that import what an extra brings, late
+# Modules that import what an extra brings, late.
+EXTRAS = {"engine.jobs.evolution": "search", "engine.figures.design_search": "search"}
 
 
 def name_of(path: Path) -> str:

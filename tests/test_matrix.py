@@ -30,6 +30,7 @@ SMALL = {
     "rounds": 1,
     "steps": 100,
     "samples": 500,
+    "designs": 3,
     "start": "seed",
     "energy": 0.5,
     "residual": True,

@@ -42,5 +42,6 @@ from engine.techniques.quantize import trim as trim
 from engine.techniques.factor import low_rank as low_rank
 from engine.techniques.factor import low_rank_rnn as low_rank_rnn
 from engine.techniques.compact import replace_convs as replace_convs
+from engine.techniques.compact import search_design as search_design
 from engine.techniques.distill import distill as distill
 from engine.techniques.distill import factor_transfer as factor_transfer

@@ -80,6 +80,7 @@ def test_the_stages_put_steps_in_their_usual_order() -> None:
     assert sorted(REGISTRY, key=lambda name: REGISTRY[name].stage) == [
         "distill",
         "factor_transfer",
+        "search_design",
         "low_rank",
         "low_rank_rnn",
         "replace_convs",

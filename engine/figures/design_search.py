@@ -1,0 +1,145 @@
+"""A search over designs of a model: many trained for a short time, the better ones again for longer.
+
+Optuna, which proposes them, is an extra: `why_not` says how to get it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.figures import latency
+from engine.figures.latency.variants import ONNX
+from engine.net.designing import PARTS, Blueprint, drawn
+from engine.tensor.compact import Design
+from engine.types import Arch, Bundle, SlimscopeError
+
+FACTOR = 3  # of the designs in a round one in so many is trained again, for so many times the epochs
+DRAWS = 50  # proposals for each design that is trained: those over the budget, or known, are passed over
+FIRST_DRAWS = 200  # until one keeps to the budget
+DRAWN = 12  # of the first proposals, by chance alone
+NARROWEST = 0.125
+CONVOLUTIONS = ("standard", "separable", "grouped", "shuffled", "inverted")
+
+
+@dataclass
+class Tried:
+    """A design, what it costs, and the validation accuracy after its last training of so many epochs."""
+
+    number: int
+    blueprint: Blueprint
+    arch: Arch
+    cost: float
+    epochs: int = 0
+    accuracy: float = 0.0
+
+
+def why_not() -> str:
+    """How to install what is missing for a search; nothing where it is there."""
+    if importlib.util.find_spec("optuna") is not None:
+        return ""
+    return "The search needs Optuna, which is not installed: `pip install 'slimscope[search]'` brings it."
+
+
+def rounds(epochs: int) -> list[int]:
+    """Epochs of each round of successive halving (Jamieson, Talwalkar 2016), the last as told.
+
+    >>> rounds(9), rounds(2)
+    ([1, 3, 9], [1, 2])
+    """
+    return sorted({max(1, epochs // FACTOR**2), max(1, epochs // FACTOR), epochs})
+
+
+def passes(designs: int, epochs: int) -> list[float]:
+    """Passes over the training samples that each round takes.
+
+    >>> passes(9, 9)
+    [9.0, 9.0, 9.0]
+    """
+    return [designs * each / FACTOR**number for number, each in enumerate(rounds(epochs))]
+
+
+def proposals(
+    bundle: Bundle, count: int, budget: float, cost: Callable[[Arch], float], seed: int
+) -> Iterator[tuple[Tried, Callable[[float], None]]]:
+    """Designs within the budget, one after the other, and whom to tell the accuracy of each.
+
+    A tree-structured Parzen estimator of two goals draws them: small, and right (Ozaki et al. 2020). Fewer
+    than `count` come where no others are found. The same seed and answers give the same designs.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        directions=["minimize", "maximize"],
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=12),
+    )
+    known, found = set[str](), 0
+    for draw in range(DRAWS * count):
+        if found == count or (draw == FIRST_DRAWS and not found):
+            return
+        trial = study.ask()
+        tried = _proposed(bundle, found, trial, cost)
+        if tried is None or tried.cost > budget or tried.arch.key in known:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
+        known.add(tried.arch.key)
+        found += 1
+        yield tried, lambda right, trial=trial, tried=tried: study.tell(trial, [tried.cost, right])  # type: ignore[misc]
+
+
+def _proposed(bundle: Bundle, number: int, trial: Any, cost: Callable[[Arch], float]) -> Tried | None:
+    """The design of a trial; None where no convolution can be as it wants."""
+    first, middle, last = (trial.suggest_float(part, NARROWEST, 1.0, log=True) for part in PARTS)
+    kind = trial.suggest_categorical("convolutions", CONVOLUTIONS)
+    groups, expansion = trial.suggest_categorical("groups", (2, 4, 8)), trial.suggest_int("expansion", 1, 3)
+    since = trial.suggest_int("since", 0, len(PARTS) - 1)
+    wanted = Design(kind)
+    if wanted.is_grouped:
+        wanted = Design(kind, groups)
+    elif kind == "inverted":
+        wanted = Design(kind, expansion=expansion)
+    blueprint = Blueprint((first, middle, last), wanted, 0 if kind == "standard" else since)
+    try:
+        arch = drawn(bundle, blueprint)
+    except SlimscopeError:
+        return None
+    return Tried(number, blueprint, arch, cost(arch))
+
+
+def ranked(tried: Sequence[Tried]) -> list[Tried]:
+    """The better ones first: those that none is both smaller and more often right than, then the next such.
+
+    Among equals the more accurate is first.
+    """
+    left, order = list(tried), list[Tried]()
+    while left:
+        best = front(left)
+        order += sorted(best, key=lambda one: (-one.accuracy, one.cost))
+        left = [one for one in left if one not in best]
+    return order
+
+
+def front(tried: Sequence[Tried]) -> list[Tried]:
+    """Those that none of the others is as small and as often right as, and better in one of both."""
+    return [one for one in tried if not any(_beats(other, one) for other in tried)]
+
+
+def _beats(one: Tried, other: Tried) -> bool:
+    no_worse = one.cost <= other.cost and one.accuracy >= other.accuracy
+    return no_worse and (one.cost, one.accuracy) != (other.cost, other.accuracy)
+
+
+def milliseconds(before: Bundle, now: Bundle) -> float:
+    """Time of a design for one input in ONNX Runtime on this machine, in turns with the model's.
+
+    Raises SlimscopeError where it can't be exported.
+    """
+    for row in latency.latency(before, now):
+        if row.runtime == ONNX and row.form == latency.name_of(before, now):
+            if row.time is None:
+                raise SlimscopeError(row.why)
+            return row.time.value
+    raise SlimscopeError("this design has no time in ONNX Runtime")

@@ -1,0 +1,215 @@
+"""Search a design: many narrower, cheaper copies of a model are trained, and the best in a budget stays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import pandas as pd
+
+from engine.data.sets import Data
+from engine.figures import count, design_search, measure, reports, students, training
+from engine.figures.design_search import Tried
+from engine.file import packfile
+from engine.net import designing, zoo
+from engine.net.narrower import bundle_of, fresh
+from engine.net.train import learning_from
+from engine.recipe import settings
+from engine.recipe.knobs import Choice, Slider
+from engine.recipe.settings import of_students
+from engine.recipe.technique import Cost, technique
+from engine.types import Arch, Basis, Bundle, Figure, Progress, Report, SlimscopeError
+
+DESIGNS = (
+    "design",
+    "first_width",
+    "middle_width",
+    "last_width",
+    "convolutions",
+    "groups",
+    "expansion",
+    "replaced",
+    "parameters",
+    "macs",
+    "bytes",
+    "milliseconds",
+    "epochs",
+    "accuracy",
+    "on_front",
+    "chosen",
+)
+
+
+def _possible(bundle: Bundle) -> None:
+    designing.possible(bundle)
+    if design_search.why_not():
+        raise SlimscopeError(design_search.why_not())
+
+
+@technique(
+    family="compact",
+    title="Search a design",
+    reference="Jamieson, Talwalkar 2016, Non-stochastic Best Arm Identification, arXiv 1502.07943; Ozaki et "
+    "al. 2020, Multiobjective Tree-Structured Parzen Estimator, GECCO",
+    stage=102,
+    runs="trains",
+    cost=lambda chosen: Cost(
+        math.ceil(sum(design_search.passes(chosen["designs"], chosen["epochs"]))), images=chosen["subset"]
+    ),
+    locality="model",
+    tables={"designs": DESIGNS, "curve": ("epoch", "loss", "train accuracy", "validation accuracy")},
+    presets={
+        "gentle": {"budget": 0.5},
+        "balanced": {"budget": 0.25},
+        "extreme": {"budget": 0.05},
+    },
+    possible=_possible,
+    known_by="budget",
+    aha="Most designs of a budget are far from the best, and a short training tells which: two in three are "
+    "dropped after each round, and only the rest is trained for longer.",
+    trap="The winner was chosen on validation samples, from many: its accuracy there is a little flattered. "
+    "What a test set says of it is the measured tile.",
+)
+def search_design(
+    bundle: Bundle,
+    data: Data,
+    *,
+    budget: Annotated[
+        float,
+        Slider(
+            low=0.02,
+            high=1.0,
+            scale="log",
+            unit="share of the model's",
+            percent=True,
+            label="Budget",
+            help="How much of the model's bytes, or of its time, a design may take at most.",
+        ),
+    ] = 0.25,
+    limit: Annotated[
+        str,
+        Choice(
+            label="Budget of",
+            help="What is limited.",
+            options={
+                "bytes": "bytes of the file",
+                "time": "time for one input in ONNX Runtime, measured on this machine",
+            },
+        ),
+    ] = "bytes",
+    designs: Annotated[
+        int,
+        Slider(
+            low=2,
+            high=200,
+            whole=True,
+            unit="designs",
+            label="Designs",
+            help="How many are trained in the first round; the better third goes on to the next.",
+        ),
+    ] = 40,
+    epochs: Annotated[
+        int,
+        Slider(
+            low=1,
+            high=81,
+            whole=True,
+            unit="epochs",
+            label="Epochs",
+            help="Of the last round: those before it have a third and a ninth of them.",
+        ),
+    ] = 9,
+    learning_rate: Annotated[float, settings.adam_rate()] = 0.01,
+    subset: of_students.Samples = 10_000,
+    temperature: settings.AdvancedTemperature = 4.0,
+    alpha: settings.AdvancedTeacherShare = 0.7,
+    seed: Annotated[int, of_students.seed("proposals and first weights")] = 0,
+    progress: Progress,
+) -> tuple[Bundle, Report]:
+    """Replaces the model by the design of it that is most often right within a budget.
+
+    A design has a share of the channels of each third of the model, and cheaper convolutions or its own. A
+    Parzen estimator of two goals proposes them, and all learn from random first weights by the answers of
+    the model so far (Adam, batch 128, one-cycle). Successive halving: of each round the better third,
+    front after front of cost and validation accuracy, is trained anew for three times the epochs. Of the
+    last round the most accurate is taken. Raises SlimscopeError where the model has no channels that can
+    go, where no design keeps to the budget or Optuna is missing, and Cancelled through `progress`.
+    """
+    _possible(bundle)
+    teacher = zoo.fork(bundle).eval().requires_grad_(False)
+    seen = replace(data, train=data.train.stratified(subset, seed))
+    plans = [students.plan(each, learning_rate, seed) for each in design_search.rounds(epochs)]
+    weights = design_search.passes(designs, epochs)
+    made, curves = dict[int, Bundle](), dict[int, pd.DataFrame]()
+
+    def train(tried: Tried, number: int, low: float, high: float) -> float:
+        net, plan = fresh(tried.arch, seed), plans[number]
+        begun, done = ((sum(weights[:number]) + x * weights[number]) / sum(weights) for x in (low, high))
+        rows = training.tune(
+            net,
+            seen,
+            plan,
+            progress,
+            f"{tried.number}-{plan.epochs}",
+            told=progress.part(begun, done, lambda row: None),
+            loss=learning_from(teacher, temperature, alpha),
+            masks={},
+            digits=0,
+        )
+        made[tried.number], curves[tried.number] = bundle_of(tried.arch, net), training.curve(rows)
+        tried.epochs, tried.accuracy = plan.epochs, measure.right(made[tried.number], data.validation)
+        return tried.accuracy
+
+    whole, costs, found = _cost(bundle, limit, bundle.arch), list[float](), list[Tried]()
+
+    def cost(arch: Arch) -> float:
+        progress(weights[0] / sum(weights) * len(found) / designs)
+        costs.append(_cost(bundle, limit, arch))
+        return costs[-1]
+
+    for tried, tell in design_search.proposals(bundle, designs, budget * whole, cost, seed):
+        tell(train(tried, 0, len(found) / designs, (len(found) + 1) / designs))
+        found.append(tried)
+    if not found:
+        raise SlimscopeError(
+            f"budget is {budget:.3g} of {zoo.title(bundle.arch)}: the smallest design that was found takes "
+            f"{min(costs) / whole:.3g}"
+        )
+    left = found
+    for number in range(1, len(plans)):
+        left = design_search.ranked(left)[: max(1, round(len(left) / design_search.FACTOR))]
+        for place, tried in enumerate(left):
+            train(tried, number, place / len(left), (place + 1) / len(left))
+    best = max(left, key=lambda one: (one.accuracy, -one.cost))
+    after = bundle.become(made[best.number].params, best.arch)
+    figures = (
+        *training.change(bundle, after, data.validation),
+        *reports.costs(bundle, after),
+        Figure("designs tried", len(found), "designs", Basis.COUNTED, "trained for at least one round"),
+    )
+    tables = {"designs": _table(found, left, best, made, limit), "curve": curves[best.number]}
+    return after, Report(figures, tables, (reports.trained_on(seen),))
+
+
+def _cost(bundle: Bundle, limit: str, arch: Arch) -> float:
+    """Bytes of the file of a design before training, or milliseconds for one input."""
+    net = bundle if arch is bundle.arch else bundle_of(arch, fresh(arch, 0))
+    return packfile.size(net).value if limit == "bytes" else design_search.milliseconds(bundle, net)
+
+
+def _table(
+    found: Sequence[Tried], left: Sequence[Tried], best: Tried, made: dict[int, Bundle], limit: str
+) -> pd.DataFrame:
+    front = [one.number for one in design_search.front(left)]
+    rows = []
+    for one in found:
+        own, wanted = made[one.number], one.blueprint.convolutions
+        time = one.cost if limit == "time" else None
+        replaced = sum(verb == "replace_conv" for verb, _ in one.arch.edits)
+        form = (*one.blueprint.widths, wanted.name, wanted.groups, wanted.expansion, replaced)
+        costs = (count.parameters(own).value, count.macs(own).value, packfile.size(own).value, time)
+        ends = (one.epochs, one.accuracy, one.number in front, one is best)
+        rows.append((one.number, *form, *costs, *ends))
+    return pd.DataFrame(rows, columns=DESIGNS)
