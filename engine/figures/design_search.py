@@ -21,17 +21,27 @@ DRAWS = 50  # proposals for each design that is trained: those over the budget, 
 FIRST_DRAWS = 200  # until one keeps to the budget
 DRAWN = 12  # of the first proposals, by chance alone
 NARROWEST = 0.125
+BY_HAND = (  # what anyone would try first: as narrow everywhere, or MobileNet's convolutions everywhere
+    (0.5, "standard"),
+    (0.25, "standard"),
+    (1.0, "separable"),
+    (0.5, "separable"),
+)
 CONVOLUTIONS = ("standard", "separable", "grouped", "shuffled", "inverted")
 
 
 @dataclass
 class Tried:
-    """A design, what it costs, and the validation accuracy after its last training of so many epochs."""
+    """A design, what it costs, and the validation accuracy after its last training of so many epochs.
+
+    One of BY_HAND was not proposed by the search.
+    """
 
     number: int
     blueprint: Blueprint
     arch: Arch
     cost: float
+    by_hand: bool = False
     epochs: int = 0
     accuracy: float = 0.0
 
@@ -66,8 +76,9 @@ def proposals(
 ) -> Iterator[tuple[Tried, Callable[[float], None]]]:
     """Designs within the budget, one after the other, and whom to tell the accuracy of each.
 
-    A tree-structured Parzen estimator of two goals draws them: small, and right (Ozaki et al. 2020). Fewer
-    than `count` come where no others are found. The same seed and answers give the same designs.
+    Those of BY_HAND come first. A tree-structured Parzen estimator of two goals draws the others: small, and
+    right (Ozaki et al. 2020). Fewer than `count` come where no others are found. The same seed and answers
+    give the same designs.
     """
     import optuna
 
@@ -76,6 +87,9 @@ def proposals(
         directions=["minimize", "maximize"],
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=12),
     )
+    for width, kind in BY_HAND:
+        same = dict.fromkeys(PARTS, width)
+        study.enqueue_trial({**same, "convolutions": kind, "groups": 2, "expansion": 1, "since": 0})
     known, found = set[str](), 0
     for draw in range(DRAWS * count):
         if found == count or (draw == FIRST_DRAWS and not found):
@@ -106,7 +120,7 @@ def _proposed(bundle: Bundle, number: int, trial: Any, cost: Callable[[Arch], fl
         arch = drawn(bundle, blueprint)
     except SlimscopeError:
         return None
-    return Tried(number, blueprint, arch, cost(arch))
+    return Tried(number, blueprint, arch, cost(arch), trial.number < len(BY_HAND))
 
 
 def ranked(tried: Sequence[Tried]) -> list[Tried]:

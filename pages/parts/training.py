@@ -14,7 +14,7 @@ from engine.recipe import technique
 from engine.types import Report, SlimscopeError
 from pages.parts import cached, charts, figures, jobs, keeping, knobs, panel, session, spoken, view, visitor
 from pages.parts.fold import fold
-from pages.parts.pictures import distilled, factor_maps, step_sizes
+from pages.parts.pictures import distilled, factor_maps, step_sizes, tried_designs
 
 
 def controls(name: str) -> None:
@@ -58,6 +58,8 @@ def _report(name: str, report: Report, title: str, since: str = "") -> Report:
         distilled.draw(report.tables["images"])
     if "maps" in report.tables:
         factor_maps.draw(report.tables["maps"])
+    if "designs" in report.tables:
+        tried_designs.draw(report.tables["designs"])
     row = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row, still=True))
     if report.notes:

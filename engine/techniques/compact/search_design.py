@@ -24,6 +24,7 @@ from engine.types import Arch, Basis, Bundle, Figure, Progress, Report, Slimscop
 
 DESIGNS = (
     "design",
+    "by_hand",
     "first_width",
     "middle_width",
     "last_width",
@@ -130,12 +131,13 @@ def search_design(
 ) -> tuple[Bundle, Report]:
     """Replaces the model by the design of it that is most often right within a budget.
 
-    A design has a share of the channels of each third of the model, and cheaper convolutions or its own. A
-    Parzen estimator of two goals proposes them, and all learn from random first weights by the answers of
-    the model so far (Adam, batch 128, one-cycle). Successive halving: of each round the better third,
-    front after front of cost and validation accuracy, is trained anew for three times the epochs. Of the
-    last round the most accurate is taken. Raises SlimscopeError where the model has no channels that can
-    go, where no design keeps to the budget or Optuna is missing, and Cancelled through `progress`.
+    A design has a share of the channels of each third of the model, and cheaper convolutions or its own.
+    Four usual ones come first, then a Parzen estimator of two goals proposes others. All learn from random
+    first weights by the answers of the model so far (Adam, batch 128, one-cycle). Successive halving: of
+    each round the better third, front after front of cost and validation accuracy, is trained anew for three
+    times the epochs. Of the last round the most accurate is taken. Raises SlimscopeError where the model has
+    no channels that can go, where no design keeps to the budget or Optuna is missing, and Cancelled through
+    `progress`.
     """
     _possible(bundle)
     teacher = zoo.fork(bundle).eval().requires_grad_(False)
@@ -211,5 +213,5 @@ def _table(
         form = (*one.blueprint.widths, wanted.name, wanted.groups, wanted.expansion, replaced)
         costs = (count.parameters(own).value, count.macs(own).value, packfile.size(own).value, time)
         ends = (one.epochs, one.accuracy, one.number in front, one is best)
-        rows.append((one.number, *form, *costs, *ends))
+        rows.append((one.number, one.by_hand, *form, *costs, *ends))
     return pd.DataFrame(rows, columns=DESIGNS)

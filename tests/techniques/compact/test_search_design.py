@@ -42,7 +42,7 @@ def found(digits: Data) -> tuple[Bundle, Report]:
 
 
 def tried(number: int, cost: float, accuracy: float) -> Tried:
-    return Tried(number, Blueprint((1.0, 1.0, 1.0)), Arch("lenet-5"), cost, 1, accuracy)
+    return Tried(number, Blueprint((1.0, 1.0, 1.0)), Arch("lenet-5"), cost, False, 1, accuracy)
 
 
 # ---------------------------------------------------------------- by hand
@@ -114,6 +114,7 @@ def test_proposals_are_different_and_keep_to_the_budget_and_come_again() -> None
 
     first = drawn_twice()
     assert len({key for key, _ in first}) == 16
+    assert drawn(bundle, Blueprint((0.5, 0.5, 0.5))).key in {key for key, _ in first[:4]}  # by hand
     assert max(size for _, size in first) <= budget
     assert drawn_twice() == first
 

@@ -1,0 +1,122 @@
+"""Every design that a search tried as a point: what it costs, how often it is right, and who was trained for long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import charts
+from pages.parts.figures import caption
+
+KINDS = ("separable", "standard", "grouped", "shuffled", "inverted")
+COLOURS = dict(zip(KINDS, charts.SERIES, strict=False))
+WORDS = {"standard": "its own convolutions", "separable": "separable", "grouped": "in groups"}
+
+Row = Mapping[str, Any]
+
+
+def draw(designs: pd.DataFrame) -> None:
+    """The points, the front of those in the last round, and a sentence on them."""
+    rows = designs.to_dict("records")
+    st.plotly_chart(chart(rows), key="designs", config={"displayModeBar": False}, alt=said(rows))
+    st.html(caption(said(rows)))
+
+
+def cost(rows: Sequence[Row]) -> str:
+    """The column that was limited."""
+    return "bytes" if any(pd.isna(row["milliseconds"]) for row in rows) else "milliseconds"
+
+
+def said(rows: Sequence[Row]) -> str:
+    """What came of the search, in sentences.
+
+    >>> def row(right, epochs, by_hand=False, chosen=False):
+    ...     costs = {"bytes": 4000, "milliseconds": None}
+    ...     return {**costs, "accuracy": right, "epochs": epochs, "by_hand": by_hand, "chosen": chosen}
+    >>> said([row(0.7, 1, by_hand=True), row(0.8, 1), row(0.9, 3, chosen=True)])
+    '3 designs were tried, 1 of them for 3 epochs. The chosen one has 4,000 bytes and is right in 90.0 % of \
+validation samples; none of the 1 made by hand was among the best.'
+    """
+    (own,) = (row for row in rows if row["chosen"])
+    longest = max(row["epochs"] for row in rows)
+    last = [row for row in rows if row["epochs"] == longest]
+    hand = [row for row in last if row["by_hand"]]
+    all_by_hand = sum(row["by_hand"] for row in rows)
+    size = (
+        f"has {own['bytes']:,.0f} bytes" if cost(rows) == "bytes" else f"takes {own['milliseconds']:.3g} ms"
+    )
+    best = max((row["accuracy"] for row in hand), default=0.0)
+    if own["by_hand"]:
+        beside = "it was made by hand"
+    elif hand:
+        beside = f"the best of those made by hand in {100 * best:.1f} %"
+    else:
+        beside = f"none of the {all_by_hand} made by hand was among the best"
+    return (
+        f"{len(rows)} designs were tried, {len(last)} of them for {longest} epochs. The chosen one {size} and is "
+        f"right in {100 * own['accuracy']:.1f} % of validation samples; {beside}."
+    )
+
+
+def chart(rows: Sequence[Row]) -> charts.Chart:
+    """Accuracy against cost: a colour for each kind of convolution, larger points for longer trainings."""
+    across = cost(rows)
+    front = sorted((row for row in rows if row["on_front"]), key=lambda row: row[across])
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "front of the last round",
+        "x": [row[across] for row in front],
+        "y": [row["accuracy"] for row in front],
+        "line": {"color": charts.ORIGINAL, "width": 1.5, "shape": "hv", "dash": "dot"},
+        "hoverinfo": "skip",
+    }
+    kinds = [kind for kind in COLOURS if any(row["convolutions"] == kind for row in rows)]
+    title = "bytes of the file (counted)" if across == "bytes" else "ms for one input (measured here)"
+    return charts.chart(
+        [line, *(_points(rows, kind, across) for kind in kinds)],
+        title,
+        "validation accuracy (measured)",
+        340,
+        xaxis={"tickformat": "~s" if across == "bytes" else "~g", "type": "log"},
+        yaxis={"tickformat": ".0%"},
+    )
+
+
+def _points(rows: Sequence[Row], kind: str, across: str) -> charts.Chart:
+    own, longest = [row for row in rows if row["convolutions"] == kind], max(row["epochs"] for row in rows)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": WORDS.get(kind, kind),
+        "x": [row[across] for row in own],
+        "y": [row["accuracy"] for row in own],
+        "text": [hover(row) for row in own],
+        "hovertemplate": "%{text}<extra></extra>",
+        "marker": {
+            "color": COLOURS[kind],
+            "size": [16 if row["chosen"] else 11 if row["epochs"] == longest else 6 for row in own],
+            "symbol": [_symbol(row) for row in own],
+            "opacity": [1.0 if row["epochs"] == longest else 0.5 for row in own],
+        },
+    }
+
+
+def _symbol(row: Row) -> str:
+    if row["chosen"]:
+        return "star"
+    return "diamond" if row["by_hand"] else "circle"
+
+
+def hover(row: Row) -> str:
+    """What a point says under the pointer."""
+    widths = " / ".join(f"{100 * row[f'{part}_width']:.0f}" for part in ("first", "middle", "last"))
+    made = "by hand" if row["by_hand"] else f"design {row['design']}"
+    return (
+        f"{made}: {widths} % of the channels, {row['replaced']:.0f} layers {row['convolutions']}<br>"
+        f"{row['parameters']:,.0f} parameters, {row['macs']:,.0f} multiply-adds, {row['bytes']:,.0f} bytes<br>"
+        f"{100 * row['accuracy']:.1f} % after {row['epochs']:.0f} epochs"
+    )
