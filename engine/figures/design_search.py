@@ -20,7 +20,7 @@ FACTOR = 3  # of the designs in a round one in so many is trained again, for so 
 DRAWS = 50  # proposals for each design that is trained: those over the budget, or known, are passed over
 FIRST_DRAWS = 200  # until one keeps to the budget
 DRAWN = 12  # of the first proposals, by chance alone
-NARROWEST = 0.125
+NARROWEST = 0.125  # share of a layer's channels, or half of the budget where that is less
 BY_HAND = (  # what anyone would try first: as narrow everywhere, or MobileNet's convolutions everywhere
     (0.5, "standard"),
     (0.25, "standard"),
@@ -72,9 +72,9 @@ def passes(designs: int, epochs: int) -> list[float]:
 
 
 def proposals(
-    bundle: Bundle, count: int, budget: float, cost: Callable[[Arch], float], seed: int
+    bundle: Bundle, count: int, share: float, cost: Callable[[Arch], float], seed: int
 ) -> Iterator[tuple[Tried, Callable[[float], None]]]:
-    """Designs within the budget, one after the other, and whom to tell the accuracy of each.
+    """Designs that cost a share of the model at most, one after the other, and whom to tell their accuracy.
 
     Those of BY_HAND come first. A tree-structured Parzen estimator of two goals draws the others: small, and
     right (Ozaki et al. 2020). Fewer than `count` come where no others are found. The same seed and answers
@@ -82,31 +82,39 @@ def proposals(
     """
     import optuna
 
+    budget = share * cost(bundle.arch)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        directions=["minimize", "maximize"],
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=12),
+    samplers = (
+        optuna.samplers.TPESampler(n_startup_trials=DRAWN, seed=seed),
+        optuna.samplers.RandomSampler(seed=seed),
     )
+    study = optuna.create_study(directions=["minimize", "maximize"])
     for width, kind in BY_HAND:
         same = dict.fromkeys(PARTS, width)
         study.enqueue_trial({**same, "convolutions": kind, "groups": 2, "expansion": 1, "since": 0})
-    known, found = set[str](), 0
+    known, found, missed = set[str](), 0, 0
     for draw in range(DRAWS * count):
         if found == count or (draw == FIRST_DRAWS and not found):
             return
+        study.sampler = samplers[missed > 0]  # the estimator by itself would ask for the same ones again
         trial = study.ask()
-        tried = _proposed(bundle, found, trial, cost)
-        if tried is None or tried.cost > budget or tried.arch.key in known:
+        tried = _proposed(bundle, found, trial, min(NARROWEST, share / 2), cost)
+        missed += 1
+        if tried is None or tried.arch.key in known:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            continue
-        known.add(tried.arch.key)
-        found += 1
-        yield tried, lambda right, trial=trial, tried=tried: study.tell(trial, [tried.cost, right])  # type: ignore[misc]
+        elif tried.cost > budget:
+            study.tell(trial, [tried.cost, 0.0])  # as good as never right
+        else:
+            known.add(tried.arch.key)
+            found, missed = found + 1, 0
+            yield tried, lambda right, trial=trial, tried=tried: study.tell(trial, [tried.cost, right])  # type: ignore[misc]
 
 
-def _proposed(bundle: Bundle, number: int, trial: Any, cost: Callable[[Arch], float]) -> Tried | None:
+def _proposed(
+    bundle: Bundle, number: int, trial: Any, narrowest: float, cost: Callable[[Arch], float]
+) -> Tried | None:
     """The design of a trial; None where no convolution can be as it wants."""
-    first, middle, last = (trial.suggest_float(part, NARROWEST, 1.0, log=True) for part in PARTS)
+    first, middle, last = (trial.suggest_float(part, narrowest, 1.0, log=True) for part in PARTS)
     kind = trial.suggest_categorical("convolutions", CONVOLUTIONS)
     groups, expansion = trial.suggest_categorical("groups", (2, 4, 8)), trial.suggest_int("expansion", 1, 3)
     since = trial.suggest_int("since", 0, len(PARTS) - 1)

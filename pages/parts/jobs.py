@@ -15,7 +15,7 @@ from engine.net import zoo
 from engine.recipe import migrate, technique
 from engine.types import Bundle, Recipe, Report, SlimscopeError
 from pages.parts import cached, charts, session, visitor
-from pages.parts.pictures import step_sizes
+from pages.parts.pictures import step_sizes, tried_designs
 
 WHOLE = "The model as this page shows it"
 ICONS = {
@@ -149,10 +149,12 @@ def _duration(seconds: float) -> str:
 
 
 def curve(job: Job) -> None:
-    """The live series of a training: loss and validation accuracy against the epoch."""
+    """The live series of a training: loss and validation accuracy against the epoch; of a search its designs."""
+    tried_designs.live(job.series, job.id)
     rows = pd.DataFrame([dict(row) for row in job.series])
     if rows.empty or "loss" not in rows:
-        st.caption("The curves appear as soon as the first batches are through.")
+        if "design" not in rows:
+            st.caption("The curves appear as soon as the first batches are through.")
         return
     by = "run" if "run" in rows else None
     if by:

@@ -50,6 +50,8 @@ def _report(name: str, report: Report, title: str, since: str = "") -> Report:
         st.subheader(title, anchor=False)
     if since:
         st.caption(since)
+    if "designs" in report.tables:
+        tried_designs.draw(report.tables["designs"])
     if "curve" in report.tables:
         _curve(name, report.tables["curve"])
     if "steps" in report.tables:
@@ -58,8 +60,6 @@ def _report(name: str, report: Report, title: str, since: str = "") -> Report:
         distilled.draw(report.tables["images"])
     if "maps" in report.tables:
         factor_maps.draw(report.tables["maps"])
-    if "designs" in report.tables:
-        tried_designs.draw(report.tables["designs"])
     row = (figures.Tile(figures.titled(f.name), f, figures.said(f)) for f in report.figures)
     st.html(figures.tiles(row, still=True))
     if report.notes:

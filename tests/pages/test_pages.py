@@ -181,7 +181,7 @@ def test_every_option_of_every_choice_draws_a_page(name: str) -> None:
 def test_a_preset_sets_everything_at_once(page: str) -> None:
     needs = {"slim": "mlp-500-300", "zeroq": "mlp-500-300", "low_rank_rnn": "lstm-32"}
     needs |= {"distill": MODEL, "replace_convs": "lenet-5-small", "factor_transfer": "lenet-5"}
-    needs |= {"condense": "resnet-8", "prune_heads": "transformer-topics"}
+    needs |= {"search_design": MODEL, "condense": "resnet-8", "prune_heads": "transformer-topics"}
     visits = dict[str, Visit]()
     for name, spec in REGISTRY.items():
         if spec.page != page:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 
@@ -144,12 +144,12 @@ def search_design(
     seen = replace(data, train=data.train.stratified(subset, seed))
     plans = [students.plan(each, learning_rate, seed) for each in design_search.rounds(epochs)]
     weights = design_search.passes(designs, epochs)
-    made, curves = dict[int, Bundle](), dict[int, pd.DataFrame]()
+    made, curves, rows = dict[int, Bundle](), dict[int, pd.DataFrame](), dict[int, dict[str, Any]]()
 
     def train(tried: Tried, number: int, low: float, high: float) -> float:
         net, plan = fresh(tried.arch, seed), plans[number]
         begun, done = ((sum(weights[:number]) + x * weights[number]) / sum(weights) for x in (low, high))
-        rows = training.tune(
+        curve = training.tune(
             net,
             seen,
             plan,
@@ -160,24 +160,26 @@ def search_design(
             masks={},
             digits=0,
         )
-        made[tried.number], curves[tried.number] = bundle_of(tried.arch, net), training.curve(rows)
+        made[tried.number], curves[tried.number] = bundle_of(tried.arch, net), training.curve(curve)
         tried.epochs, tried.accuracy = plan.epochs, measure.right(made[tried.number], data.validation)
+        rows[tried.number] = _row(tried, made[tried.number], limit)
+        progress(done, _live(rows[tried.number]))
         return tried.accuracy
 
-    whole, costs, found = _cost(bundle, limit, bundle.arch), list[float](), list[Tried]()
+    costs, found = list[float](), list[Tried]()
 
     def cost(arch: Arch) -> float:
         progress(weights[0] / sum(weights) * len(found) / designs)
         costs.append(_cost(bundle, limit, arch))
         return costs[-1]
 
-    for tried, tell in design_search.proposals(bundle, designs, budget * whole, cost, seed):
+    for tried, tell in design_search.proposals(bundle, designs, budget, cost, seed):
         tell(train(tried, 0, len(found) / designs, (len(found) + 1) / designs))
         found.append(tried)
     if not found:
         raise SlimscopeError(
             f"budget is {budget:.3g} of {zoo.title(bundle.arch)}: the smallest design that was found takes "
-            f"{min(costs) / whole:.3g}"
+            f"{min(costs) / costs[0]:.3g}"
         )
     left = found
     for number in range(1, len(plans)):
@@ -191,7 +193,10 @@ def search_design(
         *reports.costs(bundle, after),
         Figure("designs tried", len(found), "designs", Basis.COUNTED, "trained for at least one round"),
     )
-    tables = {"designs": _table(found, left, best, made, limit), "curve": curves[best.number]}
+    front = [one.number for one in design_search.front(left)]
+    last = [{"on_front": number in front, "chosen": number == best.number} for number in rows]
+    table = pd.DataFrame([{**row, **ends} for row, ends in zip(rows.values(), last, strict=True)])
+    tables = {"designs": table[list(DESIGNS)], "curve": curves[best.number]}
     return after, Report(figures, tables, (reports.trained_on(seen),))
 
 
@@ -201,17 +206,18 @@ def _cost(bundle: Bundle, limit: str, arch: Arch) -> float:
     return packfile.size(net).value if limit == "bytes" else design_search.milliseconds(bundle, net)
 
 
-def _table(
-    found: Sequence[Tried], left: Sequence[Tried], best: Tried, made: dict[int, Bundle], limit: str
-) -> pd.DataFrame:
-    front = [one.number for one in design_search.front(left)]
-    rows = []
-    for one in found:
-        own, wanted = made[one.number], one.blueprint.convolutions
-        time = one.cost if limit == "time" else None
-        replaced = sum(verb == "replace_conv" for verb, _ in one.arch.edits)
-        form = (*one.blueprint.widths, wanted.name, wanted.groups, wanted.expansion, replaced)
-        costs = (count.parameters(own).value, count.macs(own).value, packfile.size(own).value, time)
-        ends = (one.epochs, one.accuracy, one.number in front, one is best)
-        rows.append((one.number, one.by_hand, *form, *costs, *ends))
-    return pd.DataFrame(rows, columns=DESIGNS)
+def _row(one: Tried, own: Bundle, limit: str) -> dict[str, Any]:
+    """What is known of a design that was trained: DESIGNS but for the last two."""
+    wanted = one.blueprint.convolutions
+    replaced = sum(verb == "replace_conv" for verb, _ in one.arch.edits)
+    form = (*one.blueprint.widths, wanted.name, wanted.groups, wanted.expansion, replaced)
+    time = one.cost if limit == "time" else None
+    costs = (count.parameters(own).value, count.macs(own).value, packfile.size(own).value, time)
+    told = (one.number, one.by_hand, *form, *costs, one.epochs, one.accuracy)
+    return dict(zip(DESIGNS, told, strict=False))
+
+
+def _live(row: Mapping[str, Any]) -> dict[str, float]:
+    """The same in numbers alone, as a live series has them."""
+    numbers = {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
+    return {**numbers, "kind": float(design_search.CONVOLUTIONS.index(row["convolutions"]))}

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from engine.figures.design_search import CONVOLUTIONS
 from pages.parts import charts
 from pages.parts.figures import caption
 
-KINDS = ("separable", "standard", "grouped", "shuffled", "inverted")
-COLOURS = dict(zip(KINDS, charts.SERIES, strict=False))
+COLOURS = dict(zip(CONVOLUTIONS, charts.SERIES, strict=False))
 WORDS = {"standard": "its own convolutions", "separable": "separable", "grouped": "in groups"}
 
 Row = Mapping[str, Any]
@@ -25,9 +25,19 @@ def draw(designs: pd.DataFrame) -> None:
     st.html(caption(said(rows)))
 
 
+def live(series: Sequence[Mapping[str, float]], key: str) -> None:
+    """The designs that were trained so far, each as it was trained last; nothing where there are none."""
+    last = {row["design"]: row for row in series if "design" in row}
+    rows: list[Row] = [{**row, "convolutions": CONVOLUTIONS[int(row["kind"])]} for row in last.values()]
+    if rows:
+        words = f"{len(rows)} designs were trained so far."
+        st.plotly_chart(chart(rows), key=f"designs-{key}", config={"displayModeBar": False}, alt=words)
+        st.html(caption(words))
+
+
 def cost(rows: Sequence[Row]) -> str:
     """The column that was limited."""
-    return "bytes" if any(pd.isna(row["milliseconds"]) for row in rows) else "milliseconds"
+    return "bytes" if any(pd.isna(row.get("milliseconds")) for row in rows) else "milliseconds"
 
 
 def said(rows: Sequence[Row]) -> str:
@@ -64,7 +74,7 @@ validation samples; none of the 1 made by hand was among the best.'
 def chart(rows: Sequence[Row]) -> charts.Chart:
     """Accuracy against cost: a colour for each kind of convolution, larger points for longer trainings."""
     across = cost(rows)
-    front = sorted((row for row in rows if row["on_front"]), key=lambda row: row[across])
+    front = sorted((row for row in rows if row.get("on_front")), key=lambda row: row[across])
     line = {
         "type": "scatter",
         "mode": "lines",
@@ -98,7 +108,7 @@ def _points(rows: Sequence[Row], kind: str, across: str) -> charts.Chart:
         "hovertemplate": "%{text}<extra></extra>",
         "marker": {
             "color": COLOURS[kind],
-            "size": [16 if row["chosen"] else 11 if row["epochs"] == longest else 6 for row in own],
+            "size": [16 if row.get("chosen") else 11 if row["epochs"] == longest else 6 for row in own],
             "symbol": [_symbol(row) for row in own],
             "opacity": [1.0 if row["epochs"] == longest else 0.5 for row in own],
         },
@@ -106,7 +116,7 @@ def _points(rows: Sequence[Row], kind: str, across: str) -> charts.Chart:
 
 
 def _symbol(row: Row) -> str:
-    if row["chosen"]:
+    if row.get("chosen"):
         return "star"
     return "diamond" if row["by_hand"] else "circle"
 
@@ -114,7 +124,7 @@ def _symbol(row: Row) -> str:
 def hover(row: Row) -> str:
     """What a point says under the pointer."""
     widths = " / ".join(f"{100 * row[f'{part}_width']:.0f}" for part in ("first", "middle", "last"))
-    made = "by hand" if row["by_hand"] else f"design {row['design']}"
+    made = "by hand" if row["by_hand"] else f"design {row['design']:.0f}"
     return (
         f"{made}: {widths} % of the channels, {row['replaced']:.0f} layers {row['convolutions']}<br>"
         f"{row['parameters']:,.0f} parameters, {row['macs']:,.0f} multiply-adds, {row['bytes']:,.0f} bytes<br>"
