@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from engine.data import user_errors
 from engine.data.sets import Samples
+from engine.memory import MEMORY
 from engine.net import answers as kept
 from engine.net import zoo
 from engine.net.answers import NotNumbers as NotNumbers
@@ -123,7 +124,8 @@ def _plain(
     Nothing of the last run is used.
     """
     batch = _batch(samples)
-    net, layout = _laid_out(bundle, samples.inputs(slice(0, batch)))
+    layout = _layout(bundle, samples.inputs(slice(0, batch)))
+    net = zoo.build(bundle).to(memory_format=layout)  # type: ignore[call-overload]
     found, bad = [], 0
     for start in range(0, len(samples), batch):
         tell(start / len(samples))
@@ -136,20 +138,25 @@ def _plain(
     return torch.cat(found)
 
 
-def _laid_out(bundle: Bundle, some: Tensor) -> tuple[nn.Module, torch.memory_format]:
-    """The net with channels last, in which pooling is several times as fast, and the layout of its inputs.
+def _layout(bundle: Bundle, some: Tensor) -> torch.memory_format:
+    """The layout of a net and its inputs: channels last, in which pooling is several times as fast.
 
     As it came, if it can't run so (`view` refuses such tensors) or answers `some` of its inputs differently.
+    It is asked once: what a net does with its inputs is a matter of its code, not of its weights.
     """
-    net, last = zoo.build(bundle), torch.channels_last
     if some.dim() != 4:
-        return net, torch.contiguous_format
+        return torch.contiguous_format
+    return cast(torch.memory_format, MEMORY.get(("layout", bundle.arch.key), lambda: _tried(bundle, some)))
+
+
+def _tried(bundle: Bundle, some: Tensor) -> torch.memory_format:
+    net, last = zoo.build(bundle), torch.channels_last
     with suppress(Exception):  # a mistake of the net's own is made again, and told then
         said = net(some.clone())
         net.to(memory_format=last)  # type: ignore[call-overload]
         if torch.allclose(net(some.contiguous(memory_format=last)), said, rtol=1e-3, atol=1e-4):
-            return net, last
-    return zoo.build(bundle), torch.contiguous_format  # anew: it may remember what it was asked
+            return last
+    return torch.contiguous_format
 
 
 def _batch(samples: Samples) -> int:
