@@ -132,6 +132,13 @@ def _with_inputs(bundle: Bundle, data: Data, widths: Mapping[str, int], prunes: 
 # ---------------------------------------------------------------- training
 
 
+def plan(epochs: int, learning_rate: float, weight_decay: float, precision: str, seed: int) -> Plan:
+    """How weights and step sizes are trained: by SGD along a cosine."""
+    return Plan(
+        epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, precision=precision, seed=seed
+    )
+
+
 def train(
     start: Start,
     data: Data,
@@ -216,12 +223,13 @@ def report(
     start: Start,
     after: Bundle,
     data: Data,
+    plan: Plan,
     rows: Sequence[Mapping[str, float]],
     layers: pd.DataFrame | None = None,
 ) -> Report:
     """Accuracy before, rounded without training, and after, on validation; bits of a weight; tables.
 
-    `layers` is the table of layers where that is not `layer_table`.
+    `plan` and `rows` are the training's. `layers` is the table of layers where that is not `layer_table`.
     """
     labels, answers = data.validation.labels, measure.predictions(start.rounded, data.validation)
     found = measure.accuracy_of(answers, labels)
@@ -234,7 +242,8 @@ def report(
         "layers": layers,
     }
     figures = (*change, untrained, rounding.bits_per_weight(layers))
-    return Report(figures, tables, notes(before, start, after, data))
+    said = (*notes(before, start, after, data), *reports.multiplied(plan.precision))
+    return Report(figures, tables, said)
 
 
 def curve(untrained: float, rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:

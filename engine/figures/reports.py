@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.data.sets import Data
 from engine.figures import count
+from engine.net.processor import has_bfloat16
 from engine.tensor import masks
 from engine.tensor.formats import Dense
 from engine.types import Basis, Bundle, Figure
@@ -40,6 +41,13 @@ def reasons(before: str, why: Mapping[str, str]) -> list[str]:
 
 def trained_on(data: Data) -> str:
     return f"Trained on {len(data.train):,} samples of {data.name}."
+
+
+def multiplied(precision: str) -> tuple[str, ...]:
+    """What is to be said where a training was to multiply in 16 bits and could not."""
+    if precision == "float32" or has_bfloat16():
+        return ()
+    return ("This processor has no bfloat16: all was multiplied in 32 bits.",)
 
 
 def removed(layers: pd.DataFrame) -> tuple[Figure, Figure]:

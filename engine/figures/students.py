@@ -40,9 +40,9 @@ def chosen_student(bundle: Bundle, student: str, width: float) -> Arch:
     return student_of(bundle) if student == "zoo" else narrower(bundle, width)
 
 
-def plan(epochs: int, learning_rate: float, seed: int) -> Plan:
+def plan(epochs: int, learning_rate: float, seed: int, precision: str = "float32") -> Plan:
     """How students are trained: Adam, batch 128, one-cycle schedule, no weight decay."""
-    return Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, seed=seed)
+    return Plan(epochs, learning_rate, optimizer="adam", weight_decay=0.0, precision=precision, seed=seed)
 
 
 def labels_alone(student: nn.Module) -> Taught:

@@ -246,6 +246,20 @@ def fitted_range(help: str) -> Choice:
     return Choice(label="Range", help=help, options=options)
 
 
+def precision(added: bool = False) -> Choice:
+    """In how many bits a model multiplies while it trains."""
+    return Choice(
+        label="Precision",
+        help="In how many bits the model multiplies while it trains; its weights are kept in 32.",
+        options={
+            "float32": "32 bits",
+            "bfloat16": "16 bits: convolutions train faster where the processor knows the format",
+        },
+        advanced=True,
+        added=added,
+    )
+
+
 Scheme = Annotated[
     str,
     Choice(
@@ -305,6 +319,7 @@ KeepZeros = Annotated[
     ),
 ]
 WeightDecay = Annotated[float, weight_decay()]
+AddedPrecision = Annotated[str, precision(added=True)]
 OrderSeed = Annotated[
     int, seed("Fixes the order of the training samples, so that a run can be repeated exactly.")
 ]

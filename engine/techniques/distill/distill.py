@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from torch import nn
 
 from engine.data.sets import Data
-from engine.figures import students
+from engine.figures import reports, students
 from engine.figures.students import RUNS, Lesson, Taught, chosen_student
 from engine.net import ensembles, zoo
 from engine.net.stages import matching
@@ -124,6 +124,7 @@ def distill(
     mask_words: of_students.MaskedWords = 0.1,
     replace_words: of_students.ReplacedWords = 0.1,
     word_runs: of_students.WordRuns = 0.25,
+    precision: settings.AddedPrecision = "float32",
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Replaces the model by a smaller one that was trained to give the same softened answers.
@@ -142,7 +143,7 @@ def distill(
         for each in ensembles.teachers(bundle, data, _asks({"loss": loss, "teachers": teachers}))
     )
     seen = replace(data, train=data.train.stratified(subset, seed))
-    plan = students.plan(epochs, learning_rate, seed)
+    plan = students.plan(epochs, learning_rate, seed, precision)
     if augmentation == "words":
         plan = replace(plan, rewording=_rewording(data, mask_words, replace_words, word_runs))
     lesson = _lesson(loss, [teacher, *others], bundle.arch, arch, temperature, alpha)
@@ -153,6 +154,7 @@ def distill(
     if others:
         titles = ", ".join(zoo.title(Arch(name)) for name in ensembles.others(bundle))
         notes.append(f"beside the model itself these were teachers: {titles}")
+    notes += reports.multiplied(precision)
     return bundle.become(trained["distilled"].params, arch), Report(figures, {"curve": curve}, tuple(notes))
 
 

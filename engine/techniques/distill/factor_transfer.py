@@ -8,7 +8,7 @@ from typing import Annotated
 from torch import nn
 
 from engine.data.sets import Data
-from engine.figures import feature_maps, students, training
+from engine.figures import feature_maps, reports, students, training
 from engine.figures.students import RUNS, Taught, student_of
 from engine.net import zoo
 from engine.net.stages import matching, reader
@@ -99,6 +99,7 @@ def factor_transfer(
     subset: of_students.Samples = 10_000,
     seed: Annotated[int, of_students.seed("all first weights")] = 0,
     control: of_students.PlainStudent = True,
+    precision: settings.AddedPrecision = "float32",
     progress: Progress,
 ) -> tuple[Bundle, Report]:
     """Replaces the model by a smaller one that was trained to have the same factors of its feature maps.
@@ -112,7 +113,7 @@ def factor_transfer(
     arch = student_of(bundle)
     theirs, own = list(matching(bundle.arch, arch).values())[-1]
     seen = replace(data, train=data.train.stratified(subset, seed))
-    plan = students.plan(epochs, learning_rate, seed)
+    plan = students.plan(epochs, learning_rate, seed, precision)
     share = paraphraser_epochs / (paraphraser_epochs + epochs * (1 + control))
     told = progress.part(0.0, share, lambda row: None), progress.part(share, 1.0)
     read = reader(zoo.fork(bundle).eval().requires_grad_(False), theirs.name)
@@ -160,5 +161,5 @@ def factor_transfer(
         ),
     }
     learned = f"learned from {len(seen.train):,} samples of {data.name}"
-    note = f"{zoo.title(arch)} {learned}, by its maps at {own.name}"
-    return bundle.become(trained["distilled"].params, arch), Report(figures, tables, (note,))
+    notes = (f"{zoo.title(arch)} {learned}, by its maps at {own.name}", *reports.multiplied(precision))
+    return bundle.become(trained["distilled"].params, arch), Report(figures, tables, notes)

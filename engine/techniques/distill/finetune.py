@@ -15,10 +15,8 @@ import pandas as pd
 from engine.data.sets import Data
 from engine.figures import measure, reports, training
 from engine.net import ensembles, zoo
-from engine.net.processor import has_bfloat16
 from engine.net.train import Plan
 from engine.recipe import settings
-from engine.recipe.knobs import Choice
 from engine.recipe.technique import Cost, technique
 from engine.types import Bundle, Progress, Report
 
@@ -63,18 +61,7 @@ def finetune(
             "How far a step moves the weights at the start; it falls to zero along a cosine."
         ),
     ] = 0.01,
-    precision: Annotated[
-        str,
-        Choice(
-            label="Precision",
-            help="In how many bits the model multiplies while it trains; its weights are kept in 32.",
-            options={
-                "float32": "32 bits",
-                "bfloat16": "16 bits: convolutions train faster where the processor knows the format",
-            },
-            advanced=True,
-        ),
-    ] = "float32",
+    precision: Annotated[str, settings.precision()] = "float32",
     teacher: Annotated[str, settings.learns_from()] = "none",
     temperature: Annotated[float, settings.temperature(TAUGHT, added=True)] = 4.0,
     alpha: Annotated[float, settings.teacher_share(TAUGHT, added=True)] = 0.7,
@@ -103,6 +90,5 @@ def finetune(
     notes = [f"trained on {len(data.train):,} samples of {data.name}"]
     if teacher == "original":
         notes.append("the loss is shared with the answers of the model before all compression")
-    if precision == "bfloat16" and not has_bfloat16():
-        notes.append("this processor has no bfloat16: all was multiplied in 32 bits")
-    return after, Report(figures, {"curve": curve}, (*notes, *reports.decoded(bundle, "fine-tune")))
+    notes += [*reports.multiplied(precision), *reports.decoded(bundle, "fine-tune")]
+    return after, Report(figures, {"curve": curve}, tuple(notes))

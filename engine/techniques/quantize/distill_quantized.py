@@ -13,7 +13,7 @@ from engine.figures import few_bits, measure
 from engine.figures.few_bits import CURVE, LAYER_COLUMNS, STEP_COLUMNS, Widths
 from engine.figures.students import RUNS, numbered
 from engine.net import zoo
-from engine.net.train import Plan, learning_from
+from engine.net.train import learning_from
 from engine.recipe import settings
 from engine.recipe.knobs import Toggle
 from engine.recipe.technique import Cost, technique
@@ -64,6 +64,7 @@ def distill_quantized(
     weight_decay: settings.WeightDecay = 5e-5,
     keep_zeros: settings.KeepZeros = True,
     grid: settings.FirstGrid = "new",
+    precision: settings.AddedPrecision = "float32",
     seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -75,7 +76,7 @@ def distill_quantized(
     """
     widths = Widths(bits, activation_bits if activations else None, end_bits)
     start = few_bits.begin(bundle, data, widths, granularity, keep_zeros, grid)
-    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
+    plan = few_bits.plan(epochs, learning_rate, weight_decay, precision, seed)
     teacher = zoo.build(bundle.origin)
     shares = (alpha, 0.0) if control else (alpha,)
     trained, series = [], []
@@ -87,7 +88,7 @@ def distill_quantized(
         )
         trained.append(after)
         series.append(rows)
-    report = few_bits.report(bundle, start, trained[0], data, series[0])
+    report = few_bits.report(bundle, start, trained[0], data, plan, series[0])
     untrained = float(report.tables["curve"]["validation accuracy"].iloc[0])
     curves = [
         few_bits.curve(untrained, rows).assign(run=run) for run, rows in zip(RUNS, series, strict=False)

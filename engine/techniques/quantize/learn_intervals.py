@@ -13,7 +13,6 @@ from engine.data.sets import Data
 from engine.figures import few_bits
 from engine.figures.few_bits import CLIPPED, CURVE, PRUNED, STEP_COLUMNS, Start, Widths
 from engine.net.taps import module_of
-from engine.net.train import Plan
 from engine.recipe import settings
 from engine.recipe.knobs import Toggle
 from engine.recipe.technique import Cost, technique
@@ -85,6 +84,7 @@ def learn_intervals(
             added=True,
         ),
     ] = False,
+    precision: settings.AddedPrecision = "float32",
     seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -103,7 +103,7 @@ def learn_intervals(
     start, modules = _begin(bundle, data, widths, keep_zeros, input_intervals)
     own = {label: module.bits for label, module in modules.items()}
     stages = [partial(_set_bits, modules, own, x, x == bits) for x in _widths(bits, progressive)]
-    plan = Plan(epochs, learning_rate, "adam", schedule="cosine", weight_decay=0.0, seed=seed)
+    plan = replace(few_bits.plan(epochs, learning_rate, 0.0, precision, seed), optimizer="adam")
     first = {label: module.points()[1] for label, module in modules.items()}
     first |= {label: clip for label, (_, clip) in _of_inputs(start.floats).items()}
     after, rows = few_bits.train(
@@ -118,7 +118,7 @@ def learn_intervals(
         stages=stages,
     )
     layers = _layers(start, after, modules, first)
-    return after, few_bits.report(bundle, start, after, data, rows, layers)
+    return after, few_bits.report(bundle, start, after, data, plan, rows, layers)
 
 
 def _widths(bits: int, progressive: bool) -> list[int]:

@@ -7,7 +7,6 @@ from typing import Annotated
 from engine.data.sets import Data
 from engine.figures import few_bits
 from engine.figures.few_bits import CURVE, LAYER_COLUMNS, STEP_COLUMNS, Widths
-from engine.net.train import Plan
 from engine.recipe import settings
 from engine.recipe.knobs import Choice
 from engine.recipe.technique import Cost, technique
@@ -58,6 +57,7 @@ def quantize_aware(
     weight_decay: settings.WeightDecay = 5e-5,
     keep_zeros: settings.KeepZeros = True,
     grid: settings.FirstGrid = "new",
+    precision: settings.AddedPrecision = "float32",
     seed: settings.OrderSeed = 0,
     progress: Progress,
 ) -> tuple[Bundle, Report]:
@@ -72,6 +72,6 @@ def quantize_aware(
     """
     widths = Widths(bits, activation_bits if activations else None, end_bits)
     start = few_bits.begin(bundle, data, widths, granularity, keep_zeros, grid)
-    plan = Plan(epochs, learning_rate, schedule="cosine", weight_decay=weight_decay, seed=seed)
+    plan = few_bits.plan(epochs, learning_rate, weight_decay, precision, seed)
     after, rows = few_bits.train(start, data, plan, progress, "net", learned=step_sizes == "learned")
-    return after, few_bits.report(bundle, start, after, data, rows)
+    return after, few_bits.report(bundle, start, after, data, plan, rows)

@@ -99,7 +99,7 @@ def ternarize_trained(
         beside=lambda now: few_bits.times_first(_scales(names, start.rounded), _scales(names, now)),
     )
     layers = _layers(names, start, after)
-    told = few_bits.report(bundle, start, after, data, rows, layers)
+    told = few_bits.report(bundle, start, after, data, plan, rows, layers)
     return after, Report((*told.figures, _zeros(layers)), told.tables, told.notes)
 
 
