@@ -12,7 +12,7 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Function, **how: Any) -> Function:
     """The function as machine code; one of a coder may use whole numbers and arrays of them only.
 
     The code is kept beside the source, else in the user's cache folder, else in slimscope's own folder,
@@ -20,10 +20,15 @@ def compiled(function: Function) -> Function:
     """
     for make in (_kept, _kept_at_home):
         try:
-            return cast(Function, make(function))
+            return cast(Function, make(function, **how))
         except RuntimeError:  # no such folder can be written
             continue
-    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
+    return cast(Function, numba.njit(nogil=True, error_model="numpy", **how)(function))
+
+
+def compiled_in_any_order(function: Function) -> Function:
+    """As `compiled`, and sums of floats may be added up in any order, the same one each time."""
+    return compiled(function, fastmath={"reassoc", "nsz"})
 
 
 def inlined(function: Function) -> Function:
@@ -31,18 +36,18 @@ def inlined(function: Function) -> Function:
     return cast(Function, numba.njit(forceinline=True, nogil=True, error_model="numpy")(function))
 
 
-def _kept(function: Function) -> Any:
-    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+def _kept(function: Function, **how: Any) -> Any:
+    return numba.njit(cache=True, nogil=True, error_model="numpy", **how)(function)
 
 
-def _kept_at_home(function: Function) -> Any:
+def _kept_at_home(function: Function, **how: Any) -> Any:
     """Raises RuntimeError where $SLIMSCOPE_HOME is not told, or can't be written."""
     home, settings = os.environ.get("SLIMSCOPE_HOME"), cast(Any, numba.config)
     if not home:
         raise RuntimeError("no folder of its own")
     before, settings.CACHE_DIR = settings.CACHE_DIR, str(Path(home) / "compiled")
     try:
-        return _kept(function)
+        return _kept(function, **how)
     except OSError as error:
         raise RuntimeError(str(error)) from None
     finally:

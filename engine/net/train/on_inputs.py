@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from engine.net.surgery import InputQuantizer, replace_layer
 from engine.net.train.kit import Part
 from engine.tensor.affine import code_range
-from engine.tensor.formats.through import above_zero, stepped, through
+from engine.tensor.formats.stepped import stepped
+from engine.tensor.formats.through import above_zero, through
 
 PART = "inputs"
 

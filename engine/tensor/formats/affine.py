@@ -15,7 +15,8 @@ from engine.tensor.affine import code_range
 from engine.tensor.codes import Ints
 from engine.tensor.formats.bits import FLOAT, whole_bytes
 from engine.tensor.formats.numbers import numbers, row_length
-from engine.tensor.formats.through import StraightThrough, above_zero, stepped
+from engine.tensor.formats.stepped import stepped
+from engine.tensor.formats.through import StraightThrough, above_zero
 from engine.tensor.formats.tiled import Tiled
 from engine.tensor.granularity import Granularity
 

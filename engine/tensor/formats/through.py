@@ -47,51 +47,6 @@ def above_zero(step: Tensor) -> Tensor:
     return through(step, step.detach().clamp(min=torch.finfo(torch.float32).tiny))
 
 
-class Stepped(torch.autograd.Function):
-    """Values rounded to whole steps; both learn."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, step: Tensor, bottom: Tensor, top: Tensor, factor: Tensor, signs: bool
-    ) -> Tensor:
-        steps = values / step
-        codes = steps.sign() if signs else steps.clamp(bottom, top).round_()
-        ctx.save_for_backward(steps, codes, bottom, top, factor)
-        ctx.like, ctx.shape = values.dtype, step.shape
-        return codes * step
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        steps, codes, bottom, top, factor = ctx.saved_tensors
-        within = (steps >= bottom).logical_and_(steps <= top)
-        of_step = None
-        if ctx.needs_input_grad[1]:
-            away = codes - steps.masked_fill(~within, 0.0)  # a step near zero makes infinitely many of them
-            of_step = away.mul_(grads[0]).sum_to_size(ctx.shape) * factor
-        return (grads[0] * within).to(ctx.like), of_step, None, None, None, None
-
-
-def stepped(
-    values: Tensor, step: Tensor, bottom: Tensor, top: Tensor, factor: Tensor, signs: bool = False
-) -> Tensor:
-    """round(clip(values / step, bottom, top)) * step, with the gradients of LSQ; all broadcast.
-
-    Values within the ends, the ends included, have the gradient of what they become, those beyond have none.
-    A step's gradient is round(v / step) - v / step within, and the end beyond, times `factor`. Whether a
-    value is within is asked before it is rounded (torch's learnable fake quantize asks afterwards, and
-    differs in the outer half of a step). `signs` rounds to -1, 0 and 1.
-    (Esser 2020, arXiv 1902.08153, equations 1 to 5)
-
-    >>> step, v = torch.tensor([0.5], requires_grad=True), torch.tensor([0.6, 9.0], requires_grad=True)
-    >>> rounded = stepped(v, step, torch.tensor(-4), torch.tensor(3), torch.tensor(0.1))
-    >>> rounded.sum().backward()
-    >>> rounded.tolist(), v.grad.tolist(), round(step.grad.item(), 4)
-    ([0.5, 1.5], [1.0, 0.0], 0.28)
-    """
-    rounded: Tensor = Stepped.apply(values, step, bottom, top, factor, signs)  # type: ignore[no-untyped-call]
-    return rounded
-
-
 class StraightThrough(nn.Module):
     """Trains a parameter in its format: floats in, decode(encode(floats)) out, and a gradient for them.
 
