@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.figures import latency
 from engine.figures.latency.variants import ONNX
-from engine.net.designing import PARTS, Blueprint, drawn
+from engine.net.designing import PARTS, Blueprint, Choices, choices, drawn
 from engine.tensor.compact import Design
 from engine.types import Arch, Bundle, SlimscopeError
 
@@ -27,6 +27,14 @@ BY_HAND = (  # what anyone would try first: as narrow everywhere, or MobileNet's
     (1.0, "separable"),
     (0.5, "separable"),
 )
+BY_HAND_ELSE = {
+    "groups": 2,
+    "expansion": 1,
+    "since": 0,
+    "depth": 1.0,
+    "resolution": 1.0,
+    "smaller_kernels": False,
+}
 CONVOLUTIONS = ("standard", "separable", "grouped", "shuffled", "inverted")
 
 
@@ -63,12 +71,29 @@ def rounds(epochs: int) -> list[int]:
 
 
 def passes(designs: int, epochs: int) -> list[float]:
-    """Passes over the training samples that each round takes.
+    """Passes over the training samples that each round takes at most; those of BY_HAND are in all rounds.
 
     >>> passes(9, 9)
-    [9.0, 9.0, 9.0]
+    [9.0, 21.0, 45.0]
     """
-    return [designs * each / FACTOR**number for number, each in enumerate(rounds(epochs))]
+    kept = [designs, *(going_on(designs, number) + len(BY_HAND) for number in range(1, len(rounds(epochs))))]
+    return [float(each * count) for each, count in zip(rounds(epochs), kept, strict=True)]
+
+
+def going_on(designs: int, number: int) -> int:
+    """How many of the better designs a round has; the first is number 0.
+
+    >>> [going_on(40, number) for number in range(3)]
+    [40, 13, 4]
+    """
+    count: int = round(designs / FACTOR**number)
+    return max(1, count)
+
+
+def next_round(left: Sequence[Tried], count: int) -> list[Tried]:
+    """So many of the better ones, and all of BY_HAND, which the others are to be compared with."""
+    best = ranked(left)[:count]
+    return [one for one in left if one in best or one.by_hand]
 
 
 def proposals(
@@ -91,14 +116,14 @@ def proposals(
     study = optuna.create_study(directions=["minimize", "maximize"])
     for width, kind in BY_HAND:
         same = dict.fromkeys(PARTS, width)
-        study.enqueue_trial({**same, "convolutions": kind, "groups": 2, "expansion": 1, "since": 0})
-    known, found, missed = set[str](), 0, 0
+        study.enqueue_trial({**same, "convolutions": kind, **BY_HAND_ELSE})
+    able, known, found, missed = choices(bundle), set[str](), 0, 0
     for draw in range(DRAWS * count):
         if found == count or (draw == FIRST_DRAWS and not found):
             return
         study.sampler = samplers[missed > 0]  # the estimator by itself would ask for the same ones again
         trial = study.ask()
-        tried = _proposed(bundle, found, trial, min(NARROWEST, share / 2), cost)
+        tried = _proposed(bundle, found, trial, able, min(NARROWEST, share / 2), cost)
         missed += 1
         if tried is None or tried.arch.key in known:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -111,9 +136,9 @@ def proposals(
 
 
 def _proposed(
-    bundle: Bundle, number: int, trial: Any, narrowest: float, cost: Callable[[Arch], float]
+    bundle: Bundle, number: int, trial: Any, able: Choices, narrowest: float, cost: Callable[[Arch], float]
 ) -> Tried | None:
-    """The design of a trial; None where no convolution can be as it wants."""
+    """The design of a trial; None where the model can't be as it wants."""
     first, middle, last = (trial.suggest_float(part, narrowest, 1.0, log=True) for part in PARTS)
     kind = trial.suggest_categorical("convolutions", CONVOLUTIONS)
     groups, expansion = trial.suggest_categorical("groups", (2, 4, 8)), trial.suggest_int("expansion", 1, 3)
@@ -123,7 +148,11 @@ def _proposed(
         wanted = Design(kind, groups)
     elif kind == "inverted":
         wanted = Design(kind, expansion=expansion)
-    blueprint = Blueprint((first, middle, last), wanted, 0 if kind == "standard" else since)
+    depth = trial.suggest_categorical("depth", able.depths)
+    resolution = trial.suggest_categorical("resolution", able.resolutions)
+    smaller = trial.suggest_categorical("smaller_kernels", able.kernels)
+    since = since if smaller or kind != "standard" else 0
+    blueprint = Blueprint((first, middle, last), wanted, since, depth, resolution, smaller)
     try:
         arch = drawn(bundle, blueprint)
     except SlimscopeError:

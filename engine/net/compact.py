@@ -33,6 +33,71 @@ class ChannelShuffle(nn.Module):
         return compact.shuffled(x, self.groups)
 
 
+class CondensedConv2d(nn.Conv2d):
+    """A convolution in groups that each read their own choice of the input channels.
+
+    What enters is gathered, group by group, and convolved in groups; what comes out is shuffled, so
+    that filter j of group g is output channel `j * groups + g` (Huang 2018, arXiv 1711.09224).
+    """
+
+    def __init__(self, old: nn.Conv2d, reads: list[list[int]]) -> None:
+        super().__init__(
+            sum(map(len, reads)),
+            old.out_channels,
+            old.kernel_size,  # type: ignore[arg-type]
+            old.stride,  # type: ignore[arg-type]
+            old.padding,  # type: ignore[arg-type]
+            old.dilation,  # type: ignore[arg-type]
+            len(reads),
+            old.bias is not None,
+        )
+        # Not a number of the net but its wiring: it lies in the edit, also while numbers have no memory.
+        self.gather = torch.tensor([channel for group in reads for channel in group], device="cpu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(torch.index_select(x, 1, self.gather.to(self.weight.device)))
+        return compact.shuffled(y, self.groups)
+
+
+def with_kernel(old: nn.Module, size: int) -> nn.Conv2d:
+    """A convolution like another with a smaller square kernel, with fresh numbers.
+
+    It reads around the same places with less padding; where there is too little, its weights lie as far
+    apart as the old kernel was wide. Raises SlimscopeError where neither gives outputs of the same size.
+
+    >>> with_kernel(nn.Conv2d(3, 8, 3, padding=1), 1).padding, with_kernel(nn.Conv2d(3, 8, 5), 3).dilation
+    ((0, 0), (2, 2))
+    """
+    if not isinstance(old, nn.Conv2d) or type(old).forward is not nn.Conv2d.forward:
+        raise SlimscopeError(f"{type(old).__name__} is no plain 2-D convolution: its kernel can't be smaller")
+    own, padding = old.kernel_size, old.padding
+    if isinstance(padding, str) or not all(1 <= size < side and (side - size) % 2 == 0 for side in own):
+        raise SlimscopeError(f"a kernel of {own[0]}x{own[1]}, padded by {padding}, can't be {size}x{size}")
+    sides = [_side(*each, size) for each in zip(own, old.dilation, padding, strict=True)]
+    apart, around = zip(*sides, strict=True)
+    return nn.Conv2d(
+        old.in_channels,
+        old.out_channels,
+        size,
+        old.stride,  # type: ignore[arg-type]
+        around,
+        apart,
+        old.groups,
+        old.bias is not None,
+        old.padding_mode,
+    )
+
+
+def _side(own: int, dilation: int, padding: int, size: int) -> tuple[int, int]:
+    """Dilation and padding of a smaller kernel along one side of the image."""
+    less = dilation * (own - size) // 2
+    if less <= padding:
+        return dilation, padding - less
+    if size > 1 and (own - 1) % (size - 1) == 0:
+        return dilation * (own - 1) // (size - 1), padding
+    raise SlimscopeError(f"a kernel of {own} points, padded by {padding}, can't have {size}")
+
+
 def why_not(layer: nn.Module, design: Design) -> str:
     """Why a layer can't be replaced by a design, or gains nothing; else nothing.
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from engine.memory import remembered
 from engine.net import sources, surgery, watch, zoo
-from engine.net.surgery import CondensedConv2d, InputQuantizer
+from engine.net.compact import CondensedConv2d
+from engine.net.surgery import InputQuantizer
 from engine.net.watch import BETWEEN, Shape
 from engine.types import Arch, Bundle, SlimscopeError
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine.net import compact
 from engine.net.input_quantizer import VERBS, alone_of
 from engine.net.input_quantizer import InputQuantizer as InputQuantizer
-from engine.tensor.compact import Design, shuffled
+from engine.tensor.compact import Design
 from engine.types import Arch, SlimscopeError
 
 MOST_BITS = 16  # of what enters a layer
@@ -235,32 +237,6 @@ def narrow(
         padded.pad = tuple(zeros)  # type: ignore[assignment]
 
 
-class CondensedConv2d(nn.Conv2d):
-    """A convolution in groups that each read their own choice of the input channels.
-
-    What enters is gathered, group by group, and convolved in groups; what comes out is shuffled, so
-    that filter j of group g is output channel `j * groups + g` (Huang 2018, arXiv 1711.09224).
-    """
-
-    def __init__(self, old: nn.Conv2d, reads: list[list[int]]) -> None:
-        super().__init__(
-            sum(map(len, reads)),
-            old.out_channels,
-            old.kernel_size,  # type: ignore[arg-type]
-            old.stride,  # type: ignore[arg-type]
-            old.padding,  # type: ignore[arg-type]
-            old.dilation,  # type: ignore[arg-type]
-            len(reads),
-            old.bias is not None,
-        )
-        # Not a number of the net but its wiring: it lies in the edit, also while numbers have no memory.
-        self.gather = torch.tensor([channel for group in reads for channel in group], device="cpu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(torch.index_select(x, 1, self.gather.to(self.weight.device)))
-        return shuffled(y, self.groups)
-
-
 def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
     """Replace a convolution by one in groups; `reads` has the input channels of each group, in order."""
     old = get_layer(net, layer)
@@ -278,7 +254,7 @@ def condense(net: nn.Module, *, layer: str, reads: list[list[int]]) -> None:
         if type(channel) is not int or not 0 <= channel < old.in_channels:
             top = old.in_channels - 1
             raise SlimscopeError(f"{layer!r} reads no channel {channel!r}: allowed is 0 to {top}")
-    replace_layer(net, layer, CondensedConv2d(old, reads))
+    replace_layer(net, layer, compact.CondensedConv2d(old, reads))
 
 
 def replace_conv(net: nn.Module, *, layer: str, design: str, groups: int, expansion: int) -> None:
@@ -289,6 +265,45 @@ def replace_conv(net: nn.Module, *, layer: str, design: str, groups: int, expans
         raise SlimscopeError(f"layer {layer!r} can't be {design}: {why}")
     assert isinstance(old, nn.Conv2d)  # all else has a reason why not
     replace_layer(net, layer, compact.chain(old, wanted))
+
+
+def shrink_kernel(net: nn.Module, *, layer: str, size: int) -> None:
+    """Give a convolution a smaller square kernel, which reads from the same places."""
+    replace_layer(net, layer, compact.with_kernel(get_layer(net, layer), size))
+
+
+def skip(net: nn.Module, *, layer: str) -> None:
+    """Take a layer or a block of layers out: what enters it leaves it as it is."""
+    if not layer:
+        raise SlimscopeError("the whole model can't be skipped: allowed is a layer or a block in it")
+    get_layer(net, layer)
+    replace_layer(net, layer, Skipped())
+
+
+class Skipped(nn.Module):
+    """Gives the first of what it reads."""
+
+    def forward(self, x: Any, *rest: Any, **named: Any) -> Any:
+        return x
+
+
+SMALLEST = 0.5  # of an image's sides: of fewer points bilinear interpolation would pass some over
+
+
+def shrink_input(net: nn.Module, *, share: float) -> None:
+    """Make the images smaller before the first layer sees them: this share of their height and width."""
+    if not SMALLEST <= share < 1:
+        raise SlimscopeError(f"images are to have {share} of their sides: allowed is {SMALLEST} to below 1")
+    net.register_forward_pre_hook(partial(_shrink_argument, share))
+
+
+def _shrink_argument(share: float, net: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    images, *others = args
+    if images.dim() != 4 or not images.is_floating_point():
+        raise SlimscopeError(
+            f"inputs of shape {tuple(images.shape)} are no images: they can't be made smaller"
+        )
+    return (F.interpolate(images, scale_factor=share, mode="bilinear"), *others)
 
 
 def project(net: nn.Module, *, layer: str, rank: int, readers: list[str]) -> None:
@@ -354,13 +369,16 @@ EDITS: Mapping[str, Callable[..., None]] = {
     "condense": condense,
     "fold": fold,
     "replace_conv": replace_conv,
+    "shrink_kernel": shrink_kernel,
+    "skip": skip,
+    "shrink_input": shrink_input,
     "project": project,
 }
 
 
 def layers_of(verb: str, settings: Mapping[str, Any]) -> set[str]:
     """The layers whose numbers get another shape by an edit."""
-    if verb in VERBS:
+    if verb in VERBS or verb == "shrink_input":
         return set()
     if verb == "narrow":
         return {*settings.get("outputs", ()), *settings.get("inputs", ())}
@@ -375,7 +393,8 @@ def edit(net: nn.Module, arch: Arch) -> nn.Module:
     """Apply the architecture's edits, in order, to a fresh net."""
     tied = {name.rpartition(".")[0] for pair in arch.ties.items() for name in pair}
     for verb, settings in arch.edits:
-        if lost := tied & layers_of(verb, settings):
+        changed = tuple(f"{layer}." for layer in layers_of(verb, settings))
+        if lost := [layer for layer in tied if f"{layer}.".startswith(changed)]:
             raise SlimscopeError(
                 f"layer {min(lost)!r} shares its numbers with another layer: it can't be changed by {verb!r}"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from engine.net.surgery import CondensedConv2d
+from engine.net.compact import CondensedConv2d
 
 GATES = {"ih": "input weights", "hh": "recurrent weights", "hr": "projection"}
 ATTENTION = {

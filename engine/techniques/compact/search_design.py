@@ -32,6 +32,9 @@ DESIGNS = (
     "groups",
     "expansion",
     "replaced",
+    "depth",
+    "resolution",
+    "smaller_kernels",
     "parameters",
     "macs",
     "bytes",
@@ -131,13 +134,14 @@ def search_design(
 ) -> tuple[Bundle, Report]:
     """Replaces the model by the design of it that is most often right within a budget.
 
-    A design has a share of the channels of each third of the model, and cheaper convolutions or its own.
+    A design has a share of the channels of each third of the model, of its layers and blocks that can be
+    skipped, and of its images' height and width; cheaper convolutions or its own, and smaller kernels or not.
     Four usual ones come first, then a Parzen estimator of two goals proposes others. All learn from random
     first weights by the answers of the model so far (Adam, batch 128, one-cycle). Successive halving: of
     each round the better third, front after front of cost and validation accuracy, is trained anew for three
-    times the epochs. Of the last round the most accurate is taken. Raises SlimscopeError where the model has
-    no channels that can go, where no design keeps to the budget or Optuna is missing, and Cancelled through
-    `progress`.
+    times the epochs, and so are the usual ones, to compare with. Of the last round the most accurate is
+    taken. Raises SlimscopeError where the model has no channels that can go, where no design keeps to the
+    budget or Optuna is missing, and Cancelled through `progress`.
     """
     _possible(bundle)
     teacher = zoo.fork(bundle).eval().requires_grad_(False)
@@ -183,7 +187,7 @@ def search_design(
         )
     left = found
     for number in range(1, len(plans)):
-        left = design_search.ranked(left)[: max(1, round(len(left) / design_search.FACTOR))]
+        left = design_search.next_round(left, design_search.going_on(len(found), number))
         for place, tried in enumerate(left):
             train(tried, number, place / len(left), (place + 1) / len(left))
     best = max(left, key=lambda one: (one.accuracy, -one.cost))
@@ -209,8 +213,11 @@ def _cost(bundle: Bundle, limit: str, arch: Arch) -> float:
 def _row(one: Tried, own: Bundle, limit: str) -> dict[str, Any]:
     """What is known of a design that was trained: DESIGNS but for the last two."""
     wanted = one.blueprint.convolutions
-    replaced = sum(verb == "replace_conv" for verb, _ in one.arch.edits)
-    form = (*one.blueprint.widths, wanted.name, wanted.groups, wanted.expansion, replaced)
+    replaced, smaller = (
+        sum(verb == each for verb, _ in one.arch.edits) for each in ("replace_conv", "shrink_kernel")
+    )
+    size = (one.blueprint.depth, one.blueprint.resolution, smaller)
+    form = (*one.blueprint.widths, wanted.name, wanted.groups, wanted.expansion, replaced, *size)
     time = one.cost if limit == "time" else None
     costs = (count.parameters(own).value, count.macs(own).value, packfile.size(own).value, time)
     told = (one.number, one.by_hand, *form, *costs, one.epochs, one.accuracy)

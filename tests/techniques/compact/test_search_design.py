@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,17 @@ def test_front_after_front_and_the_more_accurate_first() -> None:
     assert [one.number for one in order] == [2, 1, 0, 3, 4]
 
 
-def test_rounds_cost_about_as_much_as_each_other() -> None:
-    assert design_search.passes(27, 9) == [27.0, 27.0, 27.0]
+def test_those_made_by_hand_stay_to_be_compared_with() -> None:
+    left = [replace(tried(number, 10 + number, number / 10), by_hand=number == 0) for number in range(9)]
+    assert [one.number for one in design_search.next_round(left[:1] + left[5:], 2)] == [0, 7, 8]
+
+
+def test_later_rounds_cost_as_much_as_the_first_and_those_made_by_hand() -> None:
+    assert design_search.passes(27, 9) == [27.0, 27.0 + 3 * 4, 27.0 + 9 * 4]
     declared = technique.get("search_design").cost
     assert declared is not None
     settings = technique.get("search_design").check({"designs": 27, "epochs": 9, "subset": 5000})
-    assert (declared(settings).epochs, declared(settings).images) == (81, 5000)
+    assert (declared(settings).epochs, declared(settings).images) == (81 + 12 * 4, 5000)
 
 
 # ---------------------------------------------------------------- properties
@@ -128,9 +134,10 @@ def test_the_winner_is_the_most_accurate_of_the_last_round_and_keeps_to_the_budg
     after, report = found
     table = report.tables["designs"]
     assert len(table) == QUICK["designs"]
-    assert table["epochs"].value_counts().to_dict() == {1: 6, 3: 3}  # nine, of which three go on
+    assert table[table["by_hand"]]["epochs"].eq(3).all()
+    assert 3 <= len(table[table["epochs"] == 3]) <= 3 + table["by_hand"].sum()  # of nine three go on
     last, (own,) = table[table["epochs"] == 3], table[table["chosen"]].to_dict("records")
-    assert own["accuracy"] == last["accuracy"].max() > 0.3  # chance has 0.1
+    assert own["accuracy"] == last["accuracy"].max() > 0.2  # chance has 0.1
     assert own["parameters"] == count.parameters(after).value
     assert own["bytes"] <= QUICK["budget"] * packfile.size(zoo.load(MODEL)).value
     assert own["on_front"]
