@@ -30,6 +30,7 @@ DEFAULTS = (
     ("slim",),
     ("condense",),
     ("replace_convs",),
+    ("search_design",),
     ("factor_transfer",),
     ("share_weights", "train_centroids"),
     ("ternarize_trained",),

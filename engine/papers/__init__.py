@@ -5,6 +5,7 @@ Adding one is a file here and a line below; `slimscope papers` shows how far eac
 
 from engine.papers.banner import ACIQ
 from engine.papers.cai import ZEROQ
+from engine.papers.designs import DESIGNS
 from engine.papers.esser import LSQ
 from engine.papers.frankle import LOTTERY_TICKET
 from engine.papers.frantar_gptq import GPTQ
@@ -34,7 +35,7 @@ from engine.papers.yao import MIXED_BITS
 from engine.papers.yao_zeroquant import ZEROQUANT
 from engine.types import SlimscopeError
 
-STUDIES = (INGREDIENTS, CURVE)  # of a recipe of our own: one seed, and nothing published to compare with
+STUDIES = (INGREDIENTS, CURVE, DESIGNS)  # our own recipes: one seed, and nothing published to compare with
 
 PAPERS: dict[str, Paper] = {
     paper.name: paper
@@ -46,7 +47,8 @@ PAPERS: dict[str, Paper] = {
         DEEP_LENET_300_100,
         DEEP_LENET_5,
         RECORD_LENET_300_100,
-        *STUDIES,
+        INGREDIENTS,
+        CURVE,
         RECORD_LENET_5,
         SLIMMING,
         TAUGHT_SLIMMING,
@@ -68,6 +70,7 @@ PAPERS: dict[str, Paper] = {
         TUCKER,
         DISTILLATION,
         FACTORS,
+        DESIGNS,
     )
 }
 
