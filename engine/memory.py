@@ -13,7 +13,8 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,7 +27,8 @@ Result = TypeVar("Result")
 
 LIMIT = int(os.environ.get("SLIMSCOPE_MEMORY", 400_000_000))  # bytes of all results together
 LEAST = 1_000  # bytes that any result counts, so that small ones have a bound, too
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # glibc's malloc.h
+MAPPED = 65_536  # blocks that it maps at most, by itself
 LARGE_BLOCK = 9_000_000  # bytes: a move looks at 2^20 weights at most, 8.4 MB in 64 bits
 
 
@@ -145,6 +147,26 @@ def hold_little() -> None:
     if (libc := _libc()) is not None and hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
         libc.mallopt(M_TRIM_THRESHOLD, 4 * LARGE_BLOCK)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep what is freed inside for what comes next, as the batches of a training do; then give it back.
+
+    By itself glibc returns large blocks, and the system fills them with zeros when they come again.
+    """
+    libc = _libc()
+    if libc is None or not hasattr(libc, "mallopt"):
+        yield
+        return
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        libc.mallopt(M_MMAP_MAX, MAPPED)
+        libc.mallopt(M_TRIM_THRESHOLD, 4 * LARGE_BLOCK)
+        give_back()
 
 
 def give_back() -> None:

@@ -91,3 +91,37 @@ print(held() - before)
 """
     kept = [float(run(code.format(first))) for first in ("", "memory.hold_little()")]
     assert kept[1] < 3 < kept[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is read from Linux's /proc")
+def test_what_a_training_frees_is_there_for_its_next_batch_and_goes_back_after_it() -> None:
+    """New pages that the system hands out, of 4,096 bytes or more, and the memory in use."""
+    code = """
+import resource
+import numpy as np
+from engine import memory
+
+def pages():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def batch():
+    blocks = [np.empty(5_000_000) for _ in range(5)]
+    for block in blocks:
+        block.fill(1.0)
+
+def megabytes():
+    status = open("/proc/self/status").read()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+batch()
+before = megabytes()
+with memory.held():
+    batch()
+    first = pages()
+    batch()
+    new = pages() - first
+print(new, megabytes() - before)
+"""
+    new, more = map(float, run(code).split())
+    assert new < 1000  # 200 MB have 49,000
+    assert more < 20

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engine import memory
 from engine.data.sets import Samples
 from engine.net import processor
 from engine.net.incremental import NotNumbers
@@ -67,8 +68,9 @@ def fit(
     for row in at.rows:
         run.progress(at.epoch / plan.epochs, row)
     net.to(memory_format=step.layout)  # type: ignore[call-overload]
-    while run.at.epoch < plan.epochs:
-        run.epoch()
+    with memory.held():
+        while run.at.epoch < plan.epochs:
+            run.epoch()
     step.train(False)
     return run.at.rows
 

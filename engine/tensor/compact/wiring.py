@@ -153,5 +153,8 @@ def channel_order(channels: int, groups: int) -> Tensor:
 def shuffled(x: Tensor, groups: int) -> Tensor:
     """Channels of (n, channels, h, w) in the order of `channel_order`, as `nn.ChannelShuffle` has it."""
     n, channels, height, width = x.shape
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():  # stays in that order
+        last = x.permute(0, 2, 3, 1).reshape(n, height, width, groups, channels // groups)
+        return last.transpose(3, 4).reshape(n, height, width, channels).permute(0, 3, 1, 2)
     parts = x.reshape(n, groups, channels // groups, height, width)
     return parts.transpose(1, 2).reshape(n, channels, height, width)
