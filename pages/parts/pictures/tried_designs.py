@@ -15,6 +15,10 @@ from pages.parts.figures import caption
 COLOURS = dict(zip(CONVOLUTIONS, charts.SERIES, strict=False))
 WORDS = {"standard": "its own convolutions", "separable": "separable", "grouped": "in groups"}
 
+MARKS = (
+    "A star is the chosen one, a diamond was made by hand; small points were dropped before the last round."
+)
+
 Row = Mapping[str, Any]
 
 
@@ -22,7 +26,7 @@ def draw(designs: pd.DataFrame) -> None:
     """The points, the front of those in the last round, and a sentence on them."""
     rows = designs.to_dict("records")
     st.plotly_chart(chart(rows), key="designs", config={"displayModeBar": False}, alt=said(rows))
-    st.html(caption(said(rows)))
+    st.html(caption(f"{said(rows)} {MARKS}"))
 
 
 def live(series: Sequence[Mapping[str, float]], key: str) -> None:
@@ -89,12 +93,13 @@ def chart(rows: Sequence[Row]) -> charts.Chart:
         "validation accuracy (measured)",
         340,
         xaxis={"tickformat": "~s" if across == "bytes" else "~g", "type": "log"},
-        yaxis={"tickformat": ".0%"},
+        yaxis={"tickformat": ".1~%"},
     )
 
 
 def _points(rows: Sequence[Row], kind: str, across: str) -> charts.Chart:
     own, longest = [row for row in rows if row["convolutions"] == kind], max(row["epochs"] for row in rows)
+    own.sort(key=lambda row: bool(row["by_hand"]))  # the legend has the mark of the first
     return {
         "type": "scatter",
         "mode": "markers",
