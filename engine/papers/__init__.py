@@ -6,7 +6,8 @@ Adding one is a file here and a line below; `slimscope papers` shows how far eac
 from engine.papers.banner import ACIQ
 from engine.papers.cai import ZEROQ
 from engine.papers.designs import DESIGNS
-from engine.papers.esser import LSQ
+from engine.papers.esser import LSQ, LSQ_TAUGHT
+from engine.papers.esser import VGG as LSQ_VGG
 from engine.papers.frankle import LOTTERY_TICKET
 from engine.papers.frantar_gptq import GPTQ
 from engine.papers.han import LENET_5, LENET_300_100
@@ -16,6 +17,7 @@ from engine.papers.harness import Paper
 from engine.papers.he import CHANNELS
 from engine.papers.hinton import DISTILLATION
 from engine.papers.ingredients import INGREDIENTS
+from engine.papers.jung import QIL
 from engine.papers.kim_factors import FACTORS
 from engine.papers.kim_tucker import TUCKER
 from engine.papers.krishnamoorthi import INT8
@@ -61,6 +63,9 @@ PAPERS: dict[str, Paper] = {
         ACIQ,
         ZEROQ,
         LSQ,
+        LSQ_TAUGHT,
+        LSQ_VGG,
+        QIL,
         MIXED_BITS,
         ZEROQUANT,
         MINILM,

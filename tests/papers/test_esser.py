@@ -13,7 +13,8 @@ from engine.types import Cancelled, Progress
 @pytest.mark.usefixtures("few")
 def test_a_run_goes_down_the_widths_and_resumes_exactly(tmp_path: Path) -> None:
     short = {**esser.RECIPE["quantize_aware"], "epochs": 1}
-    recipe = {**esser.RECIPE, "quantize_aware": short, "finetune": {"epochs": 1}}
+    taught = {**esser.RECIPE["distill_quantized"], "alpha": 1.0}
+    recipe = {**esser.RECIPE, "quantize_aware": short, "finetune": {"epochs": 1}, "distill_quantized": taught}
     run = partial(esser.run, recipe, "lenet-5-small", 1)
     shares: list[float] = []
     outcome = run(Progress(lambda share, _: shares.append(share)), tmp_path / "whole")
@@ -33,6 +34,8 @@ def test_a_run_goes_down_the_widths_and_resumes_exactly(tmp_path: Path) -> None:
         change = figures[esser.ERROR[bits]] - figures[esser.FLOATS[bits]]
         assert figures[esser.CHANGE[bits]] == pytest.approx(change)
     assert outcome.figures["bytes at 2 bits"] < outcome.figures["bytes at 4 bits"]
+    assert figures[esser.GAIN] == pytest.approx(figures[esser.ERROR[2]] - figures[esser.TAUGHT])
+    assert figures[esser.TAUGHT] != figures[esser.ERROR[2]]
 
 
 @pytest.mark.parametrize(
@@ -47,4 +50,7 @@ def test_a_run_goes_down_the_widths_and_resumes_exactly(tmp_path: Path) -> None:
 )
 def test_the_verdict(changes: tuple[float, ...], verdict: str) -> None:
     pairs = zip(esser.BITS, changes, strict=True)
-    assert esser.judge({esser.CHANGE[bits]: [9.0, change, -9.0] for bits, change in pairs}) == verdict
+    assert (
+        esser.judge(esser.BITS, {esser.CHANGE[bits]: [9.0, change, -9.0] for bits, change in pairs})
+        == verdict
+    )
