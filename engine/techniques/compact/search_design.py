@@ -48,6 +48,7 @@ DESIGNS = (
 
 def _possible(bundle: Bundle) -> None:
     designing.possible(bundle)
+    count.macs(bundle)  # a model's that can't be counted can't be compared, either
     if design_search.why_not():
         raise SlimscopeError(design_search.why_not())
 

@@ -6,19 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import own_models
 import pytest
 import torch
 from conftest import assert_resumes_exactly
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 import engine.techniques  # noqa: F401  (fills the registry)
-from engine.data import sets
+from engine.data import sets, user_parts
 from engine.data.sets import Data
 from engine.figures import count, design_search
 from engine.figures.design_search import Tried, front, ranked
 from engine.file import packfile
-from engine.net import zoo
+from engine.net import sources, zoo
 from engine.net.designing import Blueprint, drawn
 from engine.net.narrower import bundle_of, fresh
 from engine.recipe import technique
@@ -169,3 +171,21 @@ def test_what_cannot_be_is_said(digits: Data, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(design_search.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SlimscopeError, match=r"pip install 'slimscope\[search\]'"):
         apply(zoo.load(MODEL), Step("search_design", QUICK), digits)
+
+
+class Mixed(nn.Module):
+    """Its channels can go, but its multiply-adds can't be counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+        self.mixing = nn.Parameter(torch.randn(8, own_models.CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu()).mean((2, 3)) @ self.mixing
+
+
+def test_a_net_whose_multiply_adds_are_not_known_is_refused_before_anything_is_trained() -> None:
+    data = user_parts.task_of(own_models.parts("branches"), "own")
+    bundle, _, _ = sources.adopt(Mixed(), data)
+    assert technique.get("search_design").why_not(bundle).startswith("the multiply-adds of")
