@@ -42,7 +42,7 @@ CONVOLUTIONS = ("standard", "separable", "grouped", "shuffled", "inverted")
 class Tried:
     """A design, what it costs, and the validation accuracy after its last training of so many epochs.
 
-    One of BY_HAND was not proposed by the search.
+    `by_hand`: it is one of BY_HAND, and was not proposed by the search.
     """
 
     number: int
@@ -155,9 +155,11 @@ def _proposed(
     blueprint = Blueprint((first, middle, last), wanted, since, depth, resolution, smaller)
     try:
         arch = drawn(bundle, blueprint)
+        if arch.key == bundle.arch.key:
+            return None
+        return Tried(number, blueprint, arch, cost(arch), trial.number < len(BY_HAND))
     except SlimscopeError:
         return None
-    return Tried(number, blueprint, arch, cost(arch), trial.number < len(BY_HAND))
 
 
 def ranked(tried: Sequence[Tried]) -> list[Tried]:
@@ -183,14 +185,14 @@ def _beats(one: Tried, other: Tried) -> bool:
     return no_worse and (one.cost, one.accuracy) != (other.cost, other.accuracy)
 
 
-def milliseconds(before: Bundle, now: Bundle) -> float:
-    """Time of a design for one input in ONNX Runtime on this machine, in turns with the model's.
+def timed(before: Bundle, now: Bundle) -> tuple[float, float]:
+    """The time of a design over the model's, in ONNX Runtime in one run of both, and its milliseconds.
 
     Raises SlimscopeError where it can't be exported.
     """
     for row in latency.latency(before, now):
         if row.runtime == ONNX and row.form == latency.name_of(before, now):
-            if row.time is None:
+            if row.time is None or row.speed_up is None:
                 raise SlimscopeError(row.why)
-            return row.time.value
+            return 1 / row.speed_up.value, row.time.value
     raise SlimscopeError("this design has no time in ONNX Runtime")

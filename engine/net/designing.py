@@ -206,8 +206,8 @@ def _smaller(arch: Arch, labels: Sequence[str]) -> Iterator[tuple[str, int]]:
 def _share(total: int, share: float) -> float:
     """The share that leaves a multiple of EVEN channels, where it leaves so many at all.
 
-    >>> _share(64, 0.3), _share(10, 0.5)
-    (0.25, 0.5)
+    >>> _share(64, 0.3), _share(10, 0.5), _share(20, 1.0)
+    (0.25, 0.5, 1.0)
     """
     count = share * total
-    return EVEN * round(count / EVEN) / total if count >= EVEN else share
+    return min(1.0, EVEN * round(count / EVEN) / total) if EVEN <= count < total else share

@@ -65,7 +65,7 @@ COUNTED = "of 5,000 samples, by which it was chosen: a little flattered"
 MEASURED = "for one input in ONNX Runtime on this machine, in turns with the model's"
 DESIGNS = Paper(
     name=f"designs-{NET}",
-    paper="Search a design: Jamieson, Talwalkar 2016, arXiv 1502.07943; Ozaki et al. 2020, GECCO",
+    paper="Search for a design: Jamieson, Talwalkar 2016, arXiv 1502.07943; Ozaki et al. 2020, GECCO",
     claim=f"In half the time of {zoo.entry(NET).title} a search finds a design that is more often right than "
     "those that anyone would try first.",
     claims=(

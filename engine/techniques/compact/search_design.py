@@ -1,7 +1,9 @@
-"""Search a design: many narrower, cheaper copies of a model are trained, and the best in a budget stays."""
+"""Search for a design: many cheaper copies of a model are trained, and the best in a budget stays."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -38,6 +40,7 @@ DESIGNS = (
     "parameters",
     "macs",
     "bytes",
+    "share_of_time",
     "milliseconds",
     "epochs",
     "accuracy",
@@ -55,7 +58,7 @@ def _possible(bundle: Bundle) -> None:
 
 @technique(
     family="compact",
-    title="Search a design",
+    title="Search for a design",
     reference="Jamieson, Talwalkar 2016, Non-stochastic Best Arm Identification, arXiv 1502.07943; Ozaki et "
     "al. 2020, Multiobjective Tree-Structured Parzen Estimator, GECCO",
     stage=102,
@@ -159,7 +162,7 @@ def search_design(
             seen,
             plan,
             progress,
-            f"{tried.number}-{plan.epochs}",
+            f"{hashlib.sha256(tried.arch.key.encode()).hexdigest()[:16]}-{plan.epochs}",
             told=progress.part(begun, done, lambda row: None),
             loss=learning_from(teacher, temperature, alpha),
             masks={},
@@ -167,31 +170,36 @@ def search_design(
         )
         made[tried.number], curves[tried.number] = bundle_of(tried.arch, net), training.curve(curve)
         tried.epochs, tried.accuracy = plan.epochs, measure.right(made[tried.number], data.validation)
-        rows[tried.number] = _row(tried, made[tried.number], limit)
+        rows[tried.number] = _row(tried, made[tried.number], costs[tried.arch.key])
+        if limit == "bytes":  # numbers that were trained are longer than the first ones
+            tried.cost = rows[tried.number]["bytes"]
         progress(done, _live(rows[tried.number]))
         return tried.accuracy
 
-    costs, found = list[float](), list[Tried]()
+    costs, found = _Costs(bundle, limit, progress), list[Tried]()
 
     def cost(arch: Arch) -> float:
         progress(weights[0] / sum(weights) * len(found) / designs)
-        costs.append(_cost(bundle, limit, arch))
-        return costs[-1]
+        return costs[arch.key][0]
 
     for tried, tell in design_search.proposals(bundle, designs, budget, cost, seed):
         tell(train(tried, 0, len(found) / designs, (len(found) + 1) / designs))
         found.append(tried)
-    if not found:
+    whole = cost(bundle.arch)
+    left = [one for one in found if one.cost <= budget * whole]
+    if not left:
+        known = [*(own for key, (own, _) in costs.items() if key != bundle.arch.key), whole]
+        least = min([one.cost for one in found] or known)
         raise SlimscopeError(
             f"budget is {budget:.3g} of {zoo.title(bundle.arch)}: the smallest design that was found takes "
-            f"{min(costs) / costs[0]:.3g}"
+            f"{least / whole:.3g}"
         )
-    left = found
     for number in range(1, len(plans)):
         left = design_search.next_round(left, design_search.going_on(len(found), number))
         for place, tried in enumerate(left):
             train(tried, number, place / len(left), (place + 1) / len(left))
-    best = max(left, key=lambda one: (one.accuracy, -one.cost))
+    fits = [one for one in left if one.cost <= budget * whole] or left
+    best = max(fits, key=lambda one: (one.accuracy, -one.cost))
     after = bundle.become(made[best.number].params, best.arch)
     figures = (
         *training.change(bundle, after, data.validation),
@@ -205,13 +213,32 @@ def search_design(
     return after, Report(figures, tables, (reports.trained_on(seen),))
 
 
-def _cost(bundle: Bundle, limit: str, arch: Arch) -> float:
-    """Bytes of the file of a design before training, or milliseconds for one input."""
-    net = bundle if arch is bundle.arch else bundle_of(arch, fresh(arch, 0))
-    return packfile.size(net).value if limit == "bytes" else design_search.milliseconds(bundle, net)
+class _Costs(dict[str, tuple[float, float | None]]):
+    """Key of a design -> its bytes before training, or its time over the model's and in milliseconds.
+
+    A time that was measured is kept beside the checkpoints: measured again it would be another.
+    """
+
+    def __init__(self, bundle: Bundle, limit: str, progress: Progress) -> None:
+        super().__init__({bundle.arch.key: (1.0, None)} if limit == "time" else {})
+        self.bundle, self.limit = bundle, limit
+        kept = progress.checkpoint("costs")
+        self.file = None if kept is None or limit == "bytes" else kept.with_suffix(".json")
+        if self.file is not None and self.file.exists():
+            self.update({key: tuple(own) for key, own in json.loads(self.file.read_text()).items()})
+
+    def __missing__(self, key: str) -> tuple[float, float | None]:
+        arch = Arch.from_key(key)
+        net = self.bundle if key == self.bundle.arch.key else bundle_of(arch, fresh(arch, 0))
+        bytes_alone = self.limit == "bytes"
+        self[key] = (packfile.size(net).value, None) if bytes_alone else design_search.timed(self.bundle, net)
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(json.dumps(self))
+        return self[key]
 
 
-def _row(one: Tried, own: Bundle, limit: str) -> dict[str, Any]:
+def _row(one: Tried, own: Bundle, cost: tuple[float, float | None]) -> dict[str, Any]:
     """What is known of a design that was trained: DESIGNS but for the last two."""
     wanted = one.blueprint.convolutions
     replaced, smaller = (
@@ -219,8 +246,8 @@ def _row(one: Tried, own: Bundle, limit: str) -> dict[str, Any]:
     )
     size = (one.blueprint.depth, one.blueprint.resolution, smaller)
     form = (*one.blueprint.widths, wanted.name, wanted.groups, wanted.expansion, replaced, *size)
-    time = one.cost if limit == "time" else None
-    costs = (count.parameters(own).value, count.macs(own).value, packfile.size(own).value, time)
+    share, time = (None, None) if cost[1] is None else cost
+    costs = (count.parameters(own).value, count.macs(own).value, packfile.size(own).value, share, time)
     told = (one.number, one.by_hand, *form, *costs, one.epochs, one.accuracy)
     return dict(zip(DESIGNS, told, strict=False))
 

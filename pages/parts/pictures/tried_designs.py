@@ -34,32 +34,34 @@ def live(series: Sequence[Mapping[str, float]], key: str) -> None:
     last = {row["design"]: row for row in series if "design" in row}
     rows: list[Row] = [{**row, "convolutions": CONVOLUTIONS[int(row["kind"])]} for row in last.values()]
     if rows:
-        words = f"{len(rows)} designs were trained so far."
+        words = f"{_many(len(rows), 'design was', 'designs were')} trained so far."
         st.plotly_chart(chart(rows), key=f"designs-{key}", config={"displayModeBar": False}, alt=words)
         st.html(caption(words))
 
 
 def cost(rows: Sequence[Row]) -> str:
     """The column that was limited."""
-    return "bytes" if any(pd.isna(row.get("milliseconds")) for row in rows) else "milliseconds"
+    return "bytes" if any(pd.isna(row.get("share_of_time")) for row in rows) else "share_of_time"
 
 
 def said(rows: Sequence[Row]) -> str:
     """What came of the search, in sentences.
 
     >>> def row(right, epochs, by_hand=False, chosen=False):
-    ...     costs = {"bytes": 4000, "milliseconds": None}
+    ...     costs = {"bytes": 4000, "share_of_time": None}
     ...     return {**costs, "accuracy": right, "epochs": epochs, "by_hand": by_hand, "chosen": chosen}
     >>> said([row(0.7, 3, by_hand=True), row(0.8, 1), row(0.9, 3, chosen=True)])
-    '3 designs were tried, 2 of them for 3 epochs. The chosen one has 4,000 bytes and is right in 90.0 % of \
-validation samples; the best of 1 made by hand in 70.0 %.'
+    '3 designs were tried, 2 of them for 3 epochs. The chosen one has 4,000 bytes without its recipe and is right \
+in 90.0 % of validation samples; the best of 1 made by hand in 70.0 %.'
     """
     (own,) = (row for row in rows if row["chosen"])
     longest = max(row["epochs"] for row in rows)
     last = [row for row in rows if row["epochs"] == longest]
     hand = [row["accuracy"] for row in last if row["by_hand"]]
     size = (
-        f"has {own['bytes']:,.0f} bytes" if cost(rows) == "bytes" else f"takes {own['milliseconds']:.3g} ms"
+        f"has {own['bytes']:,.0f} bytes without its recipe"
+        if cost(rows) == "bytes"
+        else f"takes {100 * own['share_of_time']:.0f} % of the model's time ({own['milliseconds']:.3g} ms)"
     )
     beside = "none made by hand keeps to the budget"
     if hand:
@@ -67,7 +69,8 @@ validation samples; the best of 1 made by hand in 70.0 %.'
     if own["by_hand"]:
         beside = "it was made by hand"
     return (
-        f"{len(rows)} designs were tried, {len(last)} of them for {longest} epochs. The chosen one {size} and is "
+        f"{_many(len(rows), 'design was', 'designs were')} tried, {len(last)} of them for "
+        f"{_many(longest, 'epoch')}. The chosen one {size} and is "
         f"right in {100 * own['accuracy']:.1f} % of validation samples; {beside}."
     )
 
@@ -86,7 +89,7 @@ def chart(rows: Sequence[Row]) -> charts.Chart:
         "hoverinfo": "skip",
     }
     kinds = [kind for kind in COLOURS if any(row["convolutions"] == kind for row in rows)]
-    title = "bytes of the file (counted)" if across == "bytes" else "ms for one input (measured here)"
+    title = "bytes of the file (counted)" if across == "bytes" else "time over the model's (measured here)"
     return charts.chart(
         [line, *(_points(rows, kind, across) for kind in kinds)],
         title,
@@ -128,11 +131,22 @@ def hover(row: Row) -> str:
     widths = " / ".join(f"{100 * row[f'{part}_width']:.0f}" for part in ("first", "middle", "last"))
     made = "by hand" if row["by_hand"] else f"design {row['design']:.0f}"
     less = {"of the layers that can be skipped": row["depth"], "of the images' sides": row["resolution"]}
-    fewer = [f"{share:.0%} {words}" for words, share in less.items() if share < 1]
-    kernels = [f"{row['smaller_kernels']:.0f} smaller kernels"] if row["smaller_kernels"] else []
+    fewer = [f"{100 * share:.0f} % {words}" for words, share in less.items() if share < 1]
+    kernels = [_many(row["smaller_kernels"], "smaller kernel")] if row["smaller_kernels"] else []
+    layers = "its own convolutions"
+    if row["convolutions"] != "standard":
+        layers = f"{_many(row['replaced'], 'layer')} {row['convolutions']}"
     others = "".join(f", {each}" for each in (*fewer, *kernels))
     return (
-        f"{made}: {widths} % of the channels, {row['replaced']:.0f} layers {row['convolutions']}{others}<br>"
+        f"{made}: {widths} % of the channels (about), {layers}{others}<br>"
         f"{row['parameters']:,.0f} parameters, {row['macs']:,.0f} multiply-adds, {row['bytes']:,.0f} bytes<br>"
-        f"{100 * row['accuracy']:.1f} % after {row['epochs']:.0f} epochs"
+        f"{100 * row['accuracy']:.1f} % after {_many(row['epochs'], 'epoch')}"
     )
+
+
+def _many(count: float, one: str, more: str = "") -> str:
+    """
+    >>> _many(1, "epoch"), _many(3, "epoch")
+    ('1 epoch', '3 epochs')
+    """
+    return f"{count:.0f} {one if count == 1 else more or one + 's'}"

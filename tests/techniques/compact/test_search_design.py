@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from engine.net.narrower import bundle_of, fresh
 from engine.recipe import technique
 from engine.recipe.run import apply
 from engine.tensor.compact import Design
-from engine.types import Arch, Bundle, Report, SlimscopeError, Step
+from engine.types import Arch, Bundle, Cancelled, Progress, Report, SlimscopeError, Step
 
 MODEL = "lenet-5-small"
 QUICK: dict[str, Any] = {"designs": 9, "epochs": 3, "subset": 500, "budget": 0.6}
@@ -136,12 +137,14 @@ def test_the_winner_is_the_most_accurate_of_the_last_round_and_keeps_to_the_budg
     after, report = found
     table = report.tables["designs"]
     assert len(table) == QUICK["designs"]
-    assert table[table["by_hand"]]["epochs"].eq(3).all()
+    fits = table["bytes"] <= QUICK["budget"] * packfile.size(zoo.load(MODEL)).value
+    assert table[table["by_hand"] & fits]["epochs"].eq(3).all()
     assert 3 <= len(table[table["epochs"] == 3]) <= 3 + table["by_hand"].sum()  # of nine three go on
     last, (own,) = table[table["epochs"] == 3], table[table["chosen"]].to_dict("records")
     assert own["accuracy"] == last["accuracy"].max() > 0.2  # chance has 0.1
     assert own["parameters"] == count.parameters(after).value
     assert own["bytes"] <= QUICK["budget"] * packfile.size(zoo.load(MODEL)).value
+    assert table[~fits]["epochs"].eq(1).all()  # its numbers take more bytes once they are trained: it is out
     assert own["on_front"]
     assert list(report.tables["curve"]["epoch"])[-1] == 3
 
@@ -156,6 +159,21 @@ def test_a_design_of_a_budget_of_time_has_one(digits: Data) -> None:
     quick = {**QUICK, "designs": 2, "epochs": 1, "limit": "time", "budget": 1.0}
     table = apply(zoo.load(MODEL), Step("search_design", quick), digits)[1].tables["designs"]
     assert (table["milliseconds"] > 0).all()
+    assert table["share_of_time"].between(0, 1).all()
+
+
+def test_a_search_by_time_goes_on_with_the_times_that_it_measured(digits: Data, tmp_path: Path) -> None:
+    step = Step("search_design", {**QUICK, "designs": 3, "limit": "time", "budget": 1.0})
+    seen: list[float] = []
+    broken = Progress(lambda share, _: seen.append(share), lambda: len(seen) > 25, tmp_path)
+    with pytest.raises(Cancelled):
+        apply(zoo.load(MODEL), step, digits, broken)
+    first = json.loads((tmp_path / "costs.json").read_text())
+    table = apply(zoo.load(MODEL), step, digits, Progress(folder=tmp_path))[1].tables["designs"]
+    last = json.loads((tmp_path / "costs.json").read_text())
+    assert len(first) > 1
+    assert {key: last[key] for key in first} == first
+    assert set(table["milliseconds"]) <= {time for _, time in last.values()}
 
 
 def test_a_search_goes_on_where_it_was_broken_off(digits: Data, tmp_path: Path) -> None:
