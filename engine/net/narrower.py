@@ -63,7 +63,7 @@ def fresh(arch: Arch, seed: int) -> nn.Module:
     unknown = [name for name, t in net.state_dict().items() if name in state and bool(t.isnan().any())]
     if unknown:
         raise SlimscopeError(
-            f"no first values are known for {unknown[0]!r} of {arch.title}: choose another student"
+            f"no first values are known for {unknown[0]!r} of {arch.title}: it can't be trained anew"
         )
     return net
 

@@ -16,6 +16,7 @@ from engine.figures import count, design_search, measure, reports, students, tra
 from engine.figures.design_search import Tried
 from engine.file import packfile
 from engine.net import designing, zoo
+from engine.net.designing import Blueprint
 from engine.net.narrower import bundle_of, fresh
 from engine.net.train import learning_from
 from engine.recipe import settings
@@ -148,6 +149,7 @@ def search_design(
     budget or Optuna is missing, and Cancelled through `progress`.
     """
     _possible(bundle)
+    fresh(designing.drawn(bundle, Blueprint((0.5, 0.5, 0.5))), seed)  # fails where no first values are known
     teacher = zoo.fork(bundle).eval().requires_grad_(False)
     seen = replace(data, train=data.train.stratified(subset, seed))
     plans = [students.plan(each, learning_rate, seed) for each in design_search.rounds(epochs)]
