@@ -27,7 +27,7 @@ BY_HAND = (  # what anyone would try first: as narrow everywhere, or MobileNet's
     (1.0, "separable"),
     (0.5, "separable"),
 )
-BY_HAND_ELSE = {
+BY_HAND_ELSE = {  # which leaves all else as it is
     "groups": 2,
     "expansion": 1,
     "since": 0,

@@ -24,6 +24,8 @@ def test_the_shuffle_is_torchs_own_and_its_inverse_brings_channels_back(groups: 
     x = torch.randn(2, groups * each, 3, 2)
     once = compact.shuffled(x, groups)
     assert torch.equal(once, nn.ChannelShuffle(groups)(x))
+    last = compact.shuffled(x.contiguous(memory_format=torch.channels_last), groups)
+    assert torch.equal(last, once)
     assert torch.equal(once, x[:, compact.channel_order(groups * each, groups)])
     assert torch.equal(compact.shuffled(once, each), x)
 

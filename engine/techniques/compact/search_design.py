@@ -236,7 +236,9 @@ class _Costs(dict[str, tuple[float, float | None]]):
         self[key] = (packfile.size(net).value, None) if bytes_alone else design_search.timed(self.bundle, net)
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(json.dumps(self))
+            partial = self.file.with_suffix(".partial")
+            partial.write_text(json.dumps(self))
+            partial.replace(self.file)
         return self[key]
 
 
