@@ -19,6 +19,8 @@ MARKS = (
     "A star is the chosen one, a diamond was made by hand; small points were dropped before the last round."
 )
 
+WIDE = 4  # times the smallest cost: from here on an axis has few ticks
+
 Row = Mapping[str, Any]
 
 
@@ -90,12 +92,14 @@ def chart(rows: Sequence[Row]) -> charts.Chart:
     }
     kinds = [kind for kind in COLOURS if any(row["convolutions"] == kind for row in rows)]
     title = "bytes of the file (counted)" if across == "bytes" else "time over the model's (measured here)"
+    costs = [row[across] for row in rows]
+    ticks = {"dtick": "D2"} if max(costs) > WIDE * min(costs) else {}  # 1, 2 and 5 alone: more would overlap
     return charts.chart(
         [line, *(_points(rows, kind, across) for kind in kinds)],
         title,
         "validation accuracy (measured)",
         340,
-        xaxis={"tickformat": "~s" if across == "bytes" else "~g", "type": "log"},
+        xaxis={"tickformat": "~s" if across == "bytes" else "~g", "type": "log", **ticks},
         yaxis={"tickformat": ".1~%"},
     )
 
